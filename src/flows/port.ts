@@ -1,0 +1,205 @@
+/**
+ * The verbs of Writ as the doors see them. One object of these is made in `app.ts`; nothing else orchestrates.
+ * Every verb takes the authenticated caller first. Errors are `WritError`; a denial is a value.
+ *
+ * @module
+ */
+import type { PepTrust, PolicyVersion } from '../model/access.ts'
+import type { Json } from '../model/canonical.ts'
+import type { Credential } from '../model/credential.ts'
+import type { Action, Entity, EntityRef, Properties, Resource, Sensitivity, Subject, SubjectKind } from '../model/entity.ts'
+import type { Grant } from '../model/grant.ts'
+import type { Decision } from '../model/outcome.ts'
+import type { AccessRequest } from '../model/request.ts'
+import type { Limits, Scope, Task } from '../model/task.ts'
+import type { Instant, Millis } from '../model/time.ts'
+import type { LogEntry, LogHead, Page } from '../store/port.ts'
+
+/** Who is calling, verified at the door. */
+export type Caller = Readonly<{
+  /** e.g. `key:key_…`, `issuer:ci`, `session:…`: keeps idempotency keys and rates apart. */
+  id: string
+  kind: 'key' | 'issuer' | 'session'
+  subject: EntityRef
+  /** Generation of the subject when the credential was made; another generation is refused. */
+  generation: number
+  /** What it may assert about others. */
+  pep?: PepTrust
+  /** True in `writ dev`'s local person's session. */
+  dev?: boolean
+}>
+
+/** An attempt as it arrives; `context.task`, `.grant`, `.approval` are taken out by `evaluate` itself. */
+export type AttemptInput = Readonly<{
+  subject: Subject
+  action: Action
+  resource: Resource
+  context?: Properties
+}>
+
+export type TaskInput = Readonly<{
+  purpose: string
+  scope: Scope
+  /** Defaults to the caller's own subject. */
+  subject?: EntityRef
+  reason?: string
+  ticket?: string
+  limits?: Limits
+  window?: Readonly<{ startsAt: Instant; endsAt: Instant }>
+  parent?: string
+  life?: Millis
+  heartbeat?: Millis
+}>
+
+/** A task with everything that hangs below it. */
+export type TaskState = Readonly<{
+  task: Task
+  grants: readonly Grant[]
+  credentials: readonly Credential[]
+  requests: readonly AccessRequest[]
+  children: readonly Task[]
+  /** True when the task has ended and every credential under it was verified absent. */
+  clean: boolean
+}>
+
+export type Denial = Readonly<{ evaluationId?: string; expiresAt: Instant; evaluatedAt?: string; reason?: string }>
+
+export type SubmitInput = AttemptInput &
+  Readonly<{
+    denial: Denial
+    justification?: string
+    requestedUntil?: Instant
+    idempotencyKey?: string
+  }>
+
+/** What narrowing reports: denied at once, absent per target as each is verified. */
+export type Narrowing = Readonly<{
+  denied: true
+  /** False until the entry is durable. */
+  recorded: boolean
+  grants: readonly Grant[]
+  credentials: readonly Credential[]
+}>
+
+export type EntityInput = Readonly<{
+  type: string
+  id: string
+  kind?: SubjectKind
+  name?: string
+  owner?: EntityRef
+  team?: EntityRef
+  sensitivity?: Sensitivity
+  parents?: readonly EntityRef[]
+  attrs?: Properties
+}>
+
+/** A live event for consoles and clients; `id` is the log index, so that a stream can be resumed. */
+export type LiveEvent = Readonly<{ id: number; kind: string; refs: readonly string[]; at: Instant; entry: Json }>
+
+export interface Flows {
+  // attempts
+  /** An attempt: decides and commits. A retry with the same key and digest within 60 s replays a permit. */
+  evaluate(caller: Caller, input: AttemptInput, options?: { idempotencyKey?: string }): Promise<Decision>
+  /** A question: analyses, consumes nothing, never authorises. */
+  ask(caller: Caller, input: AttemptInput): Promise<Decision>
+  /** Which rules decided and, for the nearest permit, clause by clause. Operators only. */
+  explain(caller: Caller, decisionId: string): Promise<Json>
+  /** The recorded decision entry: the caller's own, or anyone's for who may `Writ::Action::"read"`. */
+  decision(caller: Caller, decisionId: string): Promise<Json>
+  decisions(caller: Caller, query: { ref?: string; before?: number; limit?: number }): Promise<Page<Json>>
+
+  // tasks
+  declareTask(caller: Caller, input: TaskInput, options?: { idempotencyKey?: string }): Promise<Task>
+  task(caller: Caller, id: string): Promise<TaskState>
+  tasks(caller: Caller, query: { live?: boolean; after?: string; limit?: number }): Promise<Page<Task>>
+  heartbeat(caller: Caller, id: string): Promise<Task>
+  endTask(caller: Caller, id: string, how: 'completed' | 'failed' | 'cancelled', reason?: string): Promise<TaskState>
+
+  // access requests
+  submit(caller: Caller, input: SubmitInput): Promise<AccessRequest>
+  request(caller: Caller, id: string): Promise<AccessRequest>
+  cancelRequest(caller: Caller, id: string, reason?: string): Promise<AccessRequest>
+  /** Those the caller submitted; for a person also those it could approve now. */
+  requests(
+    caller: Caller,
+    query: { pending?: boolean; after?: string; limit?: number },
+  ): Promise<Page<AccessRequest & Readonly<{ mayApprove: readonly string[] /* pools */ }>>>
+  /** The approver signs the digest that was displayed; another digest is a conflict. Sessions of people only. */
+  approve(
+    caller: Caller,
+    id: string,
+    input: { statement: string; pool?: string; comment?: string },
+  ): Promise<AccessRequest>
+  denyRequest(caller: Caller, id: string, input: { statement: string; reason?: string }): Promise<AccessRequest>
+
+  // grants and credentials
+  /** An attempt that, permitted, activates a grant without spending a use. */
+  activate(
+    caller: Caller,
+    input: AttemptInput,
+    options?: { idempotencyKey?: string },
+  ): Promise<Readonly<{ decision: Decision; grant?: Grant }>>
+  grant(caller: Caller, id: string): Promise<Readonly<{ grant: Grant; credentials: readonly Credential[] }>>
+  grants(
+    caller: Caller,
+    query: { task?: string; live?: boolean; after?: string; limit?: number },
+  ): Promise<Page<Grant>>
+  revokeGrant(caller: Caller, id: string, reason: string): Promise<Narrowing>
+  revokeSubject(caller: Caller, subject: EntityRef, reason: string, options?: { until?: Instant }): Promise<Narrowing>
+  revokeTask(caller: Caller, id: string, reason: string): Promise<Narrowing>
+  /** Decides the issue, writes the row, creates the credential at the target, returns its secret once. */
+  issueCredential(
+    caller: Caller,
+    grantId: string,
+    options?: { target?: string },
+  ): Promise<
+    | Readonly<{ decision: Decision; credential: Credential; secret: { expose(): Json } }>
+    | Readonly<{ decision: Decision; credential?: undefined; secret?: undefined }>
+  >
+  credentials(
+    caller: Caller,
+    query: { open?: boolean; after?: string; limit?: number },
+  ): Promise<Page<Credential>>
+
+  // inventory and administration (each an attempt on `Writ::…`)
+  inventory(caller: Caller, query: { type?: string; after?: string; limit?: number }): Promise<Page<Entity>>
+  putEntities(caller: Caller, entities: readonly EntityInput[]): Promise<readonly Entity[]>
+  deleteEntity(caller: Caller, ref: EntityRef): Promise<void>
+  createKey(
+    caller: Caller,
+    input: { name: string; subject: EntityRef; pep?: PepTrust; life?: Millis },
+  ): Promise<Readonly<{ id: string; secret: { expose(): string } }>>
+  revokeKey(caller: Caller, id: string): Promise<void>
+  invite(
+    caller: Caller,
+    input: { id: string; name?: string; groups?: readonly EntityRef[] },
+  ): Promise<Readonly<{ code: { expose(): string }; endsAt: Instant }>>
+  /** A one-time code becomes a session; wrong, used and late codes look alike. */
+  redeem(code: string): Promise<Readonly<{ token: { expose(): string }; person: EntityRef; endsAt: Instant }>>
+  signOut(caller: Caller): Promise<void>
+  addTarget(
+    caller: Caller,
+    input: { id: string; kind: string; config: Json; admin: { user: string; password: string } },
+  ): Promise<Readonly<{ id: string; notices: readonly string[]; findings: readonly Json[] }>>
+  targets(caller: Caller): Promise<readonly Readonly<{ id: string; kind: string; config: Json; notices: readonly string[] }>[]>
+  checkTarget(caller: Caller, id: string): Promise<readonly Json[]>
+
+  // policy
+  /** Refused with every problem if it does not validate, or if nobody could publish after it. */
+  publish(
+    caller: Caller,
+    source: { policies: readonly { name: string; text: string }[]; schema?: { name: string; text: string } },
+  ): Promise<PolicyVersion>
+  /** The second human root. */
+  agree(caller: Caller, version: string): Promise<PolicyVersion>
+  policy(caller: Caller, version?: string): Promise<PolicyVersion | undefined>
+
+  // the record
+  head(): Promise<LogHead>
+  entries(caller: Caller, from: number, to: number): Promise<readonly LogEntry[]>
+  /** What one may see of what happens, live; resumes after `after`. */
+  events(caller: Caller, after: number | undefined, listener: (event: LiveEvent) => void): Promise<() => void>
+
+  /** For `doctor` and `/readyz`: what is wrong, each one sentence. */
+  problems(): Promise<readonly string[]>
+}

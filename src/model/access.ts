@@ -1,0 +1,96 @@
+/**
+ * How callers are known to Writ: API keys, people's sessions, one-time codes. Secrets are kept as SHA-256 digests only.
+ *
+ * @module
+ */
+import type { EntityRef } from './entity.ts'
+import type { Json } from './canonical.ts'
+import type { Instant } from './time.ts'
+
+/**
+ * What a caller may assert about others, per subject type: `subjects` lists the types (`*` for all) it may ask for,
+ * `attributes` what it may say of them. Without it a caller speaks for its own subject only.
+ */
+export type PepTrust = Readonly<{
+  subjects: readonly string[]
+  attributes: Readonly<Record<string, readonly string[]>>
+}>
+
+export type ApiKey = Readonly<{
+  id: string
+  /** SHA-256 of the secret, lowercase hex. The secret has 256 random bits, so no slow hash is needed. */
+  hash: string
+  name: string
+  subject: EntityRef
+  /** Generation of the subject when the key was made: a recreated subject inherits no key (B34). */
+  generation: number
+  pep?: PepTrust
+  createdBy: string
+  createdAt: Instant
+  endsAt?: Instant
+  revokedAt?: Instant
+}>
+
+/** A one-time code that enrols a person; kept under the digest of the code. */
+export type Invite = Readonly<{
+  id: string
+  person: EntityRef
+  name?: string
+  purpose: 'bootstrap' | 'invite' | 'dev'
+  groups: readonly EntityRef[]
+  createdBy: string
+  createdAt: Instant
+  endsAt: Instant
+  usedAt?: Instant
+}>
+
+/** A person's authenticated session; kept under the digest of its token. */
+export type Session = Readonly<{
+  id: string
+  person: EntityRef
+  generation: number
+  createdAt: Instant
+  idleUntil: Instant
+  endsAt: Instant
+  endedAt?: Instant
+}>
+
+/** A published policy set, every version kept for replay. */
+export type PolicyVersion = Readonly<{
+  version: string
+  policies: readonly Readonly<{ name: string; text: string }>[]
+  schema?: Readonly<{ name: string; text: string }>
+  composed: string
+  state: 'proposed' | 'published' | 'rejected'
+  proposedBy: string
+  proposedAt: Instant
+  /** Distinct human roots that agreed, the proposer first. */
+  agreedBy: readonly string[]
+  publishedAt?: Instant
+}>
+
+/** A configured target; `admin` is sealed under a key outside the data folder. */
+export type TargetRecord = Readonly<{
+  id: string
+  kind: string
+  config: Json
+  sealed: string
+  createdBy: string
+  createdAt: Instant
+}>
+
+/** A permit kept for 60 s so that a retry by the same caller gets it again. */
+export type Replay = Readonly<{
+  caller: string
+  digest: string
+  at: Instant
+  decision: string
+  outcome: 'permit' | 'deny' | 'challenge'
+  answer: Json
+  /** What must be unchanged for the permit to be given again. */
+  grant?: string
+  task?: string
+}>
+
+/** Small facts of the installation: its id, the policy in force, digests of its configuration. */
+export type Meta = Readonly<Record<string, Json>>

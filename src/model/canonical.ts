@@ -1,0 +1,19 @@
+/**
+ * Canonical JSON (RFC 8785) for everything that is hashed: statements, attempts, entries.
+ *
+ * @module
+ */
+import canonicalize from 'canonicalize'
+
+export type Json = null | boolean | number | string | readonly Json[] | { readonly [member: string]: Json | undefined }
+
+/**
+ * The RFC 8785 form of `value`; members that are `undefined` are left out.
+ *
+ * @throws {TypeError} for what JSON cannot hold (NaN, infinities, `undefined` alone).
+ */
+export function canonical(value: Json): string {
+  const text = canonicalize(value)
+  if (text === undefined) throw new TypeError('value has no JSON form')
+  return text
+}

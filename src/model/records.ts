@@ -1,0 +1,84 @@
+/**
+ * Everything the store keeps, and the indexes under which it is found. Pure, so that every engine indexes alike.
+ *
+ * @module
+ */
+import type { ApiKey, Invite, Meta, PolicyVersion, Replay, Session, TargetRecord } from './access.ts'
+import type { Credential } from './credential.ts'
+import { isAtTarget } from './credential.ts'
+import type { Entity } from './entity.ts'
+import { refKey } from './entity.ts'
+import type { Grant } from './grant.ts'
+import type { AccessRequest } from './request.ts'
+import type { Task } from './task.ts'
+import { isEnded } from './task.ts'
+
+export type Records = {
+  task: Task
+  grant: Grant
+  credential: Credential
+  request: AccessRequest
+  /** Under `refKey`. */
+  entity: Entity
+  key: ApiKey
+  invite: Invite
+  session: Session
+  policy: PolicyVersion
+  target: TargetRecord
+  replay: Replay
+  meta: Meta
+}
+
+export type Kind = keyof Records
+
+export const kinds = [
+  'task',
+  'grant',
+  'credential',
+  'request',
+  'entity',
+  'key',
+  'invite',
+  'session',
+  'policy',
+  'target',
+  'replay',
+  'meta',
+] as const satisfies readonly Kind[]
+
+type Index<K extends Kind> = Readonly<{ kind: K; values: (value: Records[K]) => readonly string[] }>
+
+const index = <K extends Kind>(kind: K, values: (value: Records[K]) => readonly string[]): Index<K> => ({ kind, values })
+
+/** Each index lists a record under zero or more values. */
+export const indexes = {
+  'task.live': index('task', (t) => (isEnded(t) ? [] : ['live'])),
+  'task.parent': index('task', (t) => (t.parent === undefined ? [] : [t.parent])),
+  'task.subject': index('task', (t) => (isEnded(t) ? [] : [refKey(t.subject)])),
+  /** `active` and, until its credentials are absent, `ended`. */
+  'grant.state': index('grant', (g) => (g.state === 'closed' ? [] : [g.state])),
+  'grant.task': index('grant', (g) => (g.task === undefined ? [] : [g.task])),
+  'grant.subject': index('grant', (g) => (g.state === 'active' ? g.chain.map(refKey) : [])),
+  'credential.grant': index('credential', (c) => [c.grant]),
+  'credential.open': index('credential', (c) => (isAtTarget(c) ? ['open'] : [])),
+  'credential.state': index('credential', (c) => (c.state === 'absent' ? [] : [c.state])),
+  'credential.target': index('credential', (c) => (isAtTarget(c) ? [c.target] : [])),
+  'request.pending': index('request', (r) => (r.status === 'pending' ? ['pending'] : [])),
+  'request.approval': index('request', (r) => (r.approval === undefined ? [] : [r.approval])),
+  'request.task': index('request', (r) => (r.task === undefined ? [] : [r.task])),
+  /** Identical open asks of one requester are merged into one. */
+  'request.same': index('request', (r) => (r.status === 'pending' ? [`${refKey(r.requester)}\n${r.digest}`] : [])),
+  'request.requester': index('request', (r) => (r.status === 'pending' ? [refKey(r.requester)] : [])),
+  'entity.type': index('entity', (e) => (e.deletedAt === undefined ? [e.type] : [])),
+  'entity.parent': index('entity', (e) => (e.deletedAt === undefined ? e.parents.map(refKey) : [])),
+  'entity.kind': index('entity', (e) => (e.deletedAt === undefined ? [e.kind] : [])),
+  'key.hash': index('key', (k) => (k.revokedAt === undefined ? [k.hash] : [])),
+  'key.subject': index('key', (k) => [refKey(k.subject)]),
+  'session.person': index('session', (s) => (s.endedAt === undefined ? [refKey(s.person)] : [])),
+  'invite.open': index('invite', (i) => (i.usedAt === undefined ? ['open'] : [])),
+  'policy.state': index('policy', (p) => [p.state]),
+  'target.all': index('target', () => ['all']),
+} as const
+
+export type IndexName = keyof typeof indexes
+export type IndexKind<I extends IndexName> = (typeof indexes)[I]['kind']

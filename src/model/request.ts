@@ -1,0 +1,181 @@
+/**
+ * Access requests: pending → approved | denied | expired | cancelled | failed. The standing question "may this evidence
+ * be given?"; an approval by itself grants nothing.
+ *
+ * @module
+ */
+import type { Json } from './canonical.ts'
+import type { EntityRef } from './entity.ts'
+import type { Attempt } from './attempt.ts'
+import type { Instant, Millis } from './time.ts'
+import { MINUTE } from './time.ts'
+
+/** One piece of evidence that is missing. */
+export type Requirement =
+  | Readonly<{ kind: 'approval'; pool: string; count: number }>
+  | Readonly<{ kind: 'justification' }>
+
+/** Requirements of which all must be met; alternatives stand beside each other. */
+export type RequirementSet = Readonly<{
+  requirements: readonly Requirement[]
+  binding: 'attempt' | 'task'
+  ttl?: Millis
+  uses?: number
+}>
+
+export type Approval = Readonly<{
+  person: string
+  root: string
+  pool: string
+  at: Instant
+  /** Generation of the person then; a recreated one does not count. */
+  generation: number
+  comment?: string
+}>
+
+export type RequestStatus = 'pending' | 'approved' | 'denied' | 'expired' | 'cancelled' | 'failed'
+
+export type AccessRequest = Readonly<{
+  id: string
+  status: RequestStatus
+  attempt: Attempt
+  decision: string
+  policy: string
+  statement: Json
+  /** Digest of `statement`: what the evidence binds to. */
+  digest: string
+  /** Digest of the attempt that was denied. */
+  attemptDigest: string
+  binding: 'attempt' | 'task'
+  alternatives: readonly RequirementSet[]
+  caller: string
+  requester: EntityRef
+  /** Human roots who may not approve: instigators and personal owners. */
+  roots: readonly string[]
+  /** True when some instigator could not be resolved to a person: then no approval counts. */
+  unresolved: boolean
+  justification?: string
+  ttl: Millis
+  task?: string
+  requestedAt: Instant
+  expiresAt: Instant
+  approvals: readonly Approval[]
+  approval?: string
+  approvedAt?: Instant
+  activateBy?: Instant
+  spentAt?: Instant
+  grant?: string
+  deniedBy?: string
+  reason?: string
+  endedAt?: Instant
+  /** More identical asks that were merged into this one. */
+  merged: number
+}>
+
+export const REQUEST_TTL: Millis = 15 * MINUTE
+export const ACTIVATE_WITHIN: Millis = 15 * MINUTE
+
+/**
+ * Whether `approvals` meet `set`: a root counts in one pool per statement, so distinct people are matched to pools.
+ */
+export function meets(
+  set: RequirementSet,
+  approvals: readonly Readonly<{ pool: string; root: string }>[],
+  justified: boolean,
+): boolean {
+  const seats = set.requirements.flatMap((r) =>
+    r.kind === 'approval' ? Array.from({ length: r.count }, () => r.pool) : [],
+  )
+  if (set.requirements.some((r) => r.kind === 'justification') && !justified) return false
+  return seated(seats, approvals) === seats.length
+}
+
+/** How many seats distinct roots can fill (maximum bipartite matching; seats and roots are few). */
+export function seated(
+  seats: readonly string[],
+  approvals: readonly Readonly<{ pool: string; root: string }>[],
+): number {
+  const takenBy = new Map<string, number>() // root → seat
+  const roots = [...new Set(approvals.map((a) => a.root))]
+  const gives = new Set(approvals.map((a) => `${a.pool}\n${a.root}`))
+  const place = (seat: number, tried: Set<string>): boolean => {
+    for (const root of roots) {
+      if (tried.has(root) || !gives.has(`${seats[seat] as string}\n${root}`)) continue
+      tried.add(root)
+      const other = takenBy.get(root)
+      if (other === undefined || place(other, tried)) {
+        takenBy.set(root, seat)
+        return true
+      }
+    }
+    return false
+  }
+  return seats.reduce((filled, _pool, seat) => filled + (place(seat, new Set()) ? 1 : 0), 0)
+}
+
+/** Approvals per pool as they may be counted: each root in one pool, none twice. */
+export function countByPool(
+  approvals: readonly Readonly<{ pool: string; root: string }>[],
+): Readonly<Record<string, number>> {
+  const counted = new Set<string>()
+  const counts: Record<string, number> = Object.create(null) as Record<string, number>
+  for (const approval of approvals) {
+    if (counted.has(approval.root)) continue
+    counted.add(approval.root)
+    counts[approval.pool] = (counts[approval.pool] ?? 0) + 1
+  }
+  return counts
+}
+
+/** Adds one approval and settles the request when an alternative is met. A root that already counted is refused. */
+export function approve(
+  request: AccessRequest,
+  approval: Approval,
+  approvalId: string,
+  windowStart: Instant | undefined,
+  windowEnd: Instant | undefined,
+): AccessRequest {
+  if (request.status !== 'pending' || request.approvals.some((a) => a.root === approval.root)) return request
+  const approvals = [...request.approvals, approval]
+  const met = request.alternatives.some((set) => meets(set, approvals, request.justification !== undefined))
+  return met ? settle({ ...request, approvals }, approvalId, approval.at, windowStart, windowEnd) : { ...request, approvals }
+}
+
+/** pending → approved; `activate_by` runs from the window's start and never past its end. */
+export function settle(
+  request: AccessRequest,
+  approvalId: string,
+  now: Instant,
+  windowStart: Instant | undefined,
+  windowEnd: Instant | undefined,
+): AccessRequest {
+  if (request.status !== 'pending') return request
+  const activateBy = Math.min(Math.max(now, windowStart ?? now) + ACTIVATE_WITHIN, windowEnd ?? Infinity)
+  return { ...request, status: 'approved', approval: approvalId, approvedAt: now, activateBy, endedAt: now }
+}
+
+/** One denial ends the request. */
+export function deny(request: AccessRequest, by: string, now: Instant, reason: string): AccessRequest {
+  return request.status === 'pending' ? { ...request, status: 'denied', deniedBy: by, reason, endedAt: now } : request
+}
+
+/** pending → expired | cancelled | failed. */
+export function endRequest(
+  request: AccessRequest,
+  status: 'expired' | 'cancelled' | 'failed',
+  now: Instant,
+  reason: string,
+): AccessRequest {
+  return request.status === 'pending' ? { ...request, status, reason, endedAt: now } : request
+}
+
+/** Whether the approval may still be spent at `now`: approved, never spent, not past `activate_by`. */
+export function isSpendable(request: AccessRequest, now: Instant): boolean {
+  return request.status === 'approved' && request.spentAt === undefined && now < (request.activateBy ?? 0)
+}
+
+/** Spent once, into one grant (law 9). */
+export function spend(request: AccessRequest, grant: string, now: Instant): AccessRequest {
+  if (request.spentAt !== undefined) throw new TypeError('approval was spent')
+  return { ...request, spentAt: now, grant }
+}
