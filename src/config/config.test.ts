@@ -1,0 +1,196 @@
+import assert from 'node:assert/strict'
+import { mkdtempSync, readFileSync, statSync, writeFileSync, chmodSync, readdirSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { suite, test } from 'node:test'
+import { isWritError } from '../model/errors.ts'
+import type { Sources } from './index.ts'
+import {
+  configurationPage,
+  configurationSchema,
+  defaultKeyFile,
+  loadConfig,
+  openKeyFile,
+  readKeyFile,
+  serverConfig,
+  settings,
+} from './index.ts'
+import { suggest } from './suggest.ts'
+
+const files =
+  (content: Record<string, string>) =>
+  (path: string): string | undefined =>
+    content[path]
+
+const sources = (content: Record<string, string> = {}, more: Partial<Sources> = {}): Sources => ({
+  cwd: '/w',
+  home: '/home/ada',
+  env: {},
+  read: files(content),
+  ...more,
+})
+
+const project = '/w/writ.config.yaml'
+const own = '/home/ada/.config/writ/config.yaml'
+
+const problemsOf = (load: () => unknown): string[] => {
+  try {
+    load()
+  } catch (error) {
+    if (isWritError(error, 'ERR_CONFIG_INVALID')) return error.message.split('\n')
+    throw error
+  }
+  return assert.fail('loaded')
+}
+
+suite('configuration', () => {
+  test('flag stands above variable above project file above own file above default', () => {
+    const layers: [Partial<Sources>, Record<string, string>][] = [
+      [{ flags: { port: 1 }, env: { WRIT_PORT: '2' } }, { [project]: 'port: 3', [own]: 'port: 4' }],
+      [{ env: { WRIT_PORT: '2' } }, { [project]: 'port: 3', [own]: 'port: 4' }],
+      [{}, { [project]: 'port: 3', [own]: 'port: 4' }],
+      [{}, { [own]: 'port: 4' }],
+      [{}, {}],
+    ]
+    const origins = layers.map(([more, content]) => {
+      const { config, origins } = loadConfig(sources(content, more))
+      return [config.port, origins.get('port')?.where]
+    })
+    assert.deepEqual(origins, [
+      [1, '--port'],
+      [2, 'WRIT_PORT'],
+      [3, './writ.config.yaml:1:7'],
+      [4, `${own}:1:7`],
+      [9748, 'default'],
+    ])
+  })
+
+  test('the file that is named takes the place of the project file, and must exist', () => {
+    const { config } = loadConfig(sources({ '/w/other.yaml': 'port: 5', [project]: 'port: 3' }, { file: 'other.yaml' }))
+    assert.equal(config.port, 5)
+    assert.match(problemsOf(() => loadConfig(sources({}, { env: { WRIT_CONFIG: 'gone.yaml' } })))[0] ?? '', /gone\.yaml/u)
+  })
+
+  test('unknown names are errors with place and suggestion', () => {
+    const text = 'prot: 1\ntls:\n  crt: a\ndefaults:\n  hearbeat: 5s\nnothing_like_it_at_all: 2\n'
+    assert.deepEqual(problemsOf(() => loadConfig(sources({ [project]: text }))), [
+      './writ.config.yaml:1:1: unknown setting `prot`, did you mean `port`?',
+      './writ.config.yaml:3:3: unknown setting `tls.crt`, did you mean `tls.cert`?',
+      './writ.config.yaml:5:3: unknown setting `defaults.hearbeat`, did you mean `defaults.heartbeat`?',
+      './writ.config.yaml:6:1: unknown setting `nothing_like_it_at_all`',
+    ])
+  })
+
+  test('bad values are all named, each with its place', () => {
+    const text = 'port: 70000\ndefaults:\n  grant: soon\nissuers:\n  - issuer: https://ci.example\n    audience: writ\n    jwks: k.json\n    algorithms: [none]\n'
+    const problems = problemsOf(() => loadConfig(sources({ [project]: text }, { env: { WRIT_LIMIT_RATE: 'many' } })))
+    assert.deepEqual(problems, [
+      'WRIT_LIMIT_RATE: `limits.rate` is not a whole number',
+      './writ.config.yaml:1:7: `port` is more than 65535',
+      './writ.config.yaml:3:10: `defaults.grant` is not a duration such as `90s`, `15m` or `1h`',
+      './writ.config.yaml:5:3: `issuers.0.algorithms.0` is not one of ES256, ES384, RS256, PS256, EdDSA',
+    ])
+  })
+
+  test('broken YAML and a list for a map are refused with a place', () => {
+    assert.match(problemsOf(() => loadConfig(sources({ [project]: 'port: [1' })))[0] ?? '', /^\.\/writ\.config\.yaml:\d+:\d+: /u)
+    assert.match(problemsOf(() => loadConfig(sources({ [project]: '- 1' })))[0] ?? '', /^\.\/writ\.config\.yaml:1:1: /u)
+    assert.match(problemsOf(() => loadConfig(sources({ [project]: 'port: 1\nport: 2' })))[0] ?? '', /unique/u)
+  })
+
+  test('B43 a project file may not say where the token is', () => {
+    const [problem] = problemsOf(() => loadConfig(sources({ [project]: 'token_file: ~/.ssh/id_ed25519' })))
+    assert.equal(
+      problem,
+      "./writ.config.yaml:1:1: `token_file` may not stand in a project's file; put it in your own config.yaml",
+    )
+    assert.equal(loadConfig(sources({ [own]: 'token_file: ~/t' })).config.token_file, '~/t')
+  })
+
+  test('a profile stands above files and below variables', () => {
+    const content = { [own]: 'url: http://a\nprofiles:\n  prod: {url: "https://b", output: json}\n' }
+    const { config, origins } = loadConfig(sources(content, { env: { WRIT_PROFILE: 'prod', WRIT_OUTPUT: 'yaml' } }))
+    assert.deepEqual([config.url, config.output], ['https://b', 'yaml'])
+    assert.equal(origins.get('url')?.where, 'profile prod')
+    const [problem] = problemsOf(() => loadConfig(sources(content, { flags: { profile: 'prd' } })))
+    assert.equal(problem, '--profile: no profile `prd`, did you mean `prod`?')
+  })
+
+  test('variables that nothing reads are told', () => {
+    assert.deepEqual(loadConfig(sources({}, { env: { WRIT_URLL: 'x', WRIT_TASK: 't' } })).warnings, [
+      'nothing reads the variable `WRIT_URLL`, did you mean `WRIT_URL`?',
+    ])
+  })
+
+  test('defaults are those of the design', () => {
+    const server = serverConfig(loadConfig(sources()), sources())
+    assert.deepEqual(
+      { ...server, keyFile: '' },
+      {
+        data: '/w/writ-data',
+        host: '127.0.0.1',
+        port: 9748,
+        keyFile: '',
+        policies: '/w/policies',
+        defaults: { request: 900_000, task: 1_800_000, heartbeat: 15_000, grant: 900_000 },
+        limits: { body: 262_144, depth: 32, rate: 2_000 },
+        issuers: [],
+        administrators: [],
+      },
+    )
+    assert.ok(server.keyFile.startsWith('/home/ada/.local/state/writ/'))
+    assert.notEqual(server.keyFile, defaultKeyFile('/w/other', sources()))
+  })
+
+  test('half a TLS pair is refused; so is a key set with a private key', () => {
+    assert.match(problemsOf(() => serverConfig(loadConfig(sources({ [project]: 'tls: {cert: a}' })), sources()))[0] ?? '', /`tls.key` is missing/u)
+    const issuers = 'issuers: [{issuer: "https://ci.example", audience: writ, jwks: k.json}]'
+    const load = (jwks: string) => () => serverConfig(loadConfig(sources({ [project]: issuers })), sources(), () => jwks)
+    assert.match(problemsOf(load('{"keys":[{"kty":"EC","d":"x"}]}'))[0] ?? '', /private/u)
+    assert.match(problemsOf(load('{"keys":[]}'))[0] ?? '', /no keys/u)
+    assert.equal(load('{"keys":[{"kty":"EC","crv":"P-256","x":"","y":""}]}')().issuers[0]?.subjectType, 'Workload')
+  })
+
+  test('every setting has a sentence, its default validates, and page and schema name it', () => {
+    const page = configurationPage()
+    const schema = configurationSchema()
+    const variables = settings.flatMap((s) => (s.env === undefined ? [] : [s.env]))
+    assert.equal(new Set(variables).size, variables.length)
+    for (const setting of settings) {
+      assert.match(setting.sentence, /^[A-Z].*\.$/u, setting.name)
+      assert.ok(setting.schema.safeParse(undefined).success, setting.name)
+      assert.ok(page.includes(`\`${setting.name}\``), setting.name)
+      assert.ok(schema.includes(JSON.stringify(setting.sentence)), setting.name)
+    }
+  })
+})
+
+suite('key file', () => {
+  test('is made once, mode 0600, and read again', () => {
+    const folder = mkdtempSync(join(tmpdir(), 'writ-key-'))
+    try {
+      const path = join(folder, 'state', 'a.key')
+      const first = openKeyFile(path)
+      const again = openKeyFile(path)
+      assert.deepEqual([first.made, again.made], [true, false])
+      assert.deepEqual(first.key.expose(), again.key.expose())
+      assert.equal(statSync(path).mode & 0o777, 0o600)
+      assert.deepEqual(readdirSync(join(folder, 'state')), ['a.key'])
+      chmodSync(path, 0o644)
+      assert.match(problemsOf(() => readKeyFile(path))[0] ?? '', /others may read/u)
+      chmodSync(path, 0o600)
+      writeFileSync(path, readFileSync(path, 'utf8').slice(0, 20))
+      assert.match(problemsOf(() => readKeyFile(path))[0] ?? '', /is not a key file/u)
+    } finally {
+      rmSync(folder, { recursive: true })
+    }
+  })
+})
+
+suite('suggestions', () => {
+  test('slips are recognised, other words are not', () => {
+    assert.equal(suggest('prot', ['port', 'host']), 'port')
+    assert.equal(suggest('databse', ['database']), 'database')
+    assert.equal(suggest('x', ['port', 'host']), undefined)
+  })
+})

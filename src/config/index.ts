@@ -1,0 +1,13 @@
+/**
+ * Configuration: one schema, one loader.
+ *
+ * @module
+ */
+export { configurationPage, configurationSchema } from './docs.ts'
+export { openKeyFile, readKeyFile } from './key.ts'
+export type { Loaded, Origin, Sources } from './load.ts'
+export { configHome, loadConfig, resolvePath, stateHome } from './load.ts'
+export type { Config, IssuerConfig, Setting } from './schema.ts'
+export { configSchema, settings } from './schema.ts'
+export type { Issuer, ServerConfig } from './server.ts'
+export { defaultKeyFile, serverConfig } from './server.ts'

@@ -1,0 +1,303 @@
+/**
+ * The one schema of Writ's configuration: name, type, unit, default, environment variable, sentence. The reference
+ * page, the JSON schema, `writ config explain` and the loader all come from here.
+ *
+ * @module
+ */
+import { z } from 'zod'
+import type { Millis } from '../model/time.ts'
+import { formatDuration, parseDuration } from '../model/time.ts'
+
+/** What is known of one setting beside its zod schema. */
+export type SettingMeta = Readonly<{
+  type: 'string' | 'path' | 'url' | 'integer' | 'boolean' | 'duration' | 'bytes' | 'choice' | 'list' | 'map'
+  /** The unit of the number, where the type alone does not say it. */
+  unit?: string
+  /** The default as it would be written in the file; absent when there is none. */
+  default?: string
+  env?: string
+  sentence: string
+  /** Who reads it. */
+  reader: 'client' | 'server'
+  /** True for what a file that came with somebody's repository may not set. */
+  personal?: boolean
+}>
+
+const registry = z.registry<SettingMeta>()
+
+/** The meta of a leaf of the schema, `undefined` for a group. */
+export function settingMeta(schema: z.core.$ZodType): SettingMeta | undefined {
+  return registry.get(schema)
+}
+
+function setting<S extends z.ZodType>(schema: S, meta: SettingMeta): S {
+  const described = schema.describe(meta.sentence) as S
+  registry.add(described, meta)
+  return described
+}
+
+type Common = Readonly<{ env?: string; sentence: string; reader: 'client' | 'server'; personal?: boolean }>
+
+/** `15m`, `90s`: kept as milliseconds. */
+function duration(fallback: Millis, most: Millis, meta: Common) {
+  const schema = z
+    .string()
+    .transform((text, context): Millis => {
+      const millis = parseDuration(text)
+      if (millis === undefined) context.addIssue('is not a duration such as `90s`, `15m` or `1h`')
+      else if (millis > most) context.addIssue(`is more than the ${formatDuration(most)} that are possible`)
+      return millis ?? 0
+    })
+    .prefault(formatDuration(fallback))
+  return setting(schema, { ...meta, type: 'duration', default: formatDuration(fallback) })
+}
+
+function integer(fallback: number, least: number, most: number, meta: Common & { unit?: string; type?: 'bytes' }) {
+  const { type = 'integer', ...rest } = meta
+  const schema = z
+    .number('is not a number')
+    .int('is not a whole number')
+    .min(least, `is less than ${least}`)
+    .max(most, `is more than ${most}`)
+    .default(fallback)
+  return setting(schema, { ...rest, type, default: String(fallback) })
+}
+
+function text(meta: Common & { type?: 'string' | 'path' | 'url' }) {
+  const { type = 'string', ...rest } = meta
+  return setting(z.string('is not text').min(1, 'is empty').optional(), { ...rest, type })
+}
+
+function textOr(fallback: string, meta: Common & { type?: 'string' | 'path' | 'url' }) {
+  const { type = 'string', ...rest } = meta
+  return setting(z.string('is not text').min(1, 'is empty').default(fallback), { ...rest, type, default: fallback })
+}
+
+const webUrl = (value: string): boolean => {
+  const url = URL.parse(value)
+  return url !== null && (url.protocol === 'http:' || url.protocol === 'https:') && url.username === ''
+}
+
+const entityRef = z.string().regex(/^[^/\s]+\/.+$/u, 'is not written as `Type/id`')
+
+/** What a caller may assert about others; see `PepTrust` in the model. */
+const pepTrust = z.strictObject({
+  subjects: z.array(z.string().min(1)).default([]),
+  attributes: z.record(z.string(), z.array(z.string().min(1))).default({}),
+})
+
+/** An issuer whose bearer JWTs are accepted; its keys are in a file, never fetched. */
+const issuer = z.strictObject({
+  issuer: z.url('is not a URL'),
+  audience: z.string().min(1),
+  /** Path of the JWKS file. */
+  jwks: z.string().min(1),
+  algorithms: z
+    .array(z.enum(['ES256', 'ES384', 'RS256', 'PS256', 'EdDSA'], 'is not one of ES256, ES384, RS256, PS256, EdDSA'))
+    .min(1)
+    .default(['ES256']),
+  /** The `typ` header its tokens must have. */
+  typ: z.string().min(1).optional(),
+  /** Entity type of its subjects. */
+  subject_type: z.string().min(1).default('Workload'),
+  subject_claim: z.string().min(1).default('sub'),
+  pep: pepTrust.optional(),
+})
+
+const profile = z.strictObject({
+  url: z.string().refine(webUrl, 'is not an http(s) URL').optional(),
+  token_file: z.string().min(1).optional(),
+  output: z.enum(['table', 'json', 'yaml', 'ndjson']).optional(),
+})
+
+const DAY: Millis = 86_400_000
+const HOUR: Millis = 3_600_000
+const MINUTE: Millis = 60_000
+
+export const configSchema = z.strictObject({
+  url: setting(
+    z.string('is not text').refine(webUrl, 'is not an http(s) URL').default('http://127.0.0.1:9748'),
+    {
+      type: 'url',
+      default: 'http://127.0.0.1:9748',
+      env: 'WRIT_URL',
+      reader: 'client',
+      sentence: 'Where the Writ server is that commands talk to.',
+    },
+  ),
+  token_file: text({
+    type: 'path',
+    env: 'WRIT_TOKEN_FILE',
+    reader: 'client',
+    personal: true,
+    sentence:
+      'A file that holds the token to authenticate with; the variable `WRIT_TOKEN` holds the token itself and wins.',
+  }),
+  profile: text({
+    env: 'WRIT_PROFILE',
+    reader: 'client',
+    sentence: 'The name under `profiles` whose settings are used.',
+  }),
+  output: setting(
+    z
+      .enum(['table', 'json', 'yaml', 'ndjson'], 'is not one of table, json, yaml, ndjson')
+      .default('table'),
+    {
+      type: 'choice',
+      default: 'table',
+      env: 'WRIT_OUTPUT',
+      reader: 'client',
+      sentence: 'How data is written to standard output: `table`, `json`, `yaml` or `ndjson`.',
+    },
+  ),
+  profiles: setting(z.record(z.string().min(1), profile).default({}), {
+    type: 'map',
+    default: '{}',
+    reader: 'client',
+    personal: true,
+    sentence: 'Named sets of `url`, `token_file` and `output`, chosen with `--profile`.',
+  }),
+
+  data: textOr('./writ-data', {
+    type: 'path',
+    env: 'WRIT_DATA',
+    reader: 'server',
+    sentence: 'The data folder: state and journal, owned by one process, mode 0700.',
+  }),
+  host: textOr('127.0.0.1', {
+    env: 'WRIT_HOST',
+    reader: 'server',
+    sentence: 'The address to listen on; loopback only until told otherwise.',
+  }),
+  port: integer(9748, 0, 65_535, {
+    env: 'WRIT_PORT',
+    reader: 'server',
+    sentence: 'The port to listen on; 0 takes a free one.',
+  }),
+  public_url: setting(z.string('is not text').refine(webUrl, 'is not an http(s) URL').optional(), {
+    type: 'url',
+    env: 'WRIT_PUBLIC_URL',
+    reader: 'server',
+    sentence: 'The URL under which callers reach this server, when a proxy stands before it.',
+  }),
+  tls: z
+    .strictObject({
+      cert: text({
+        type: 'path',
+        env: 'WRIT_TLS_CERT',
+        reader: 'server',
+        sentence: 'PEM file of the certificate chain; with it the server speaks TLS.',
+      }),
+      key: text({
+        type: 'path',
+        env: 'WRIT_TLS_KEY',
+        reader: 'server',
+        sentence: 'PEM file of the private key that belongs to the certificate.',
+      }),
+    })
+    .prefault({}),
+  key_file: text({
+    type: 'path',
+    env: 'WRIT_KEY_FILE',
+    reader: 'server',
+    sentence:
+      'The key that secrets are encrypted under at rest; outside the data folder, made on first start (mode 0600), by default under `$XDG_STATE_HOME/writ`.',
+  }),
+  policies: textOr('./policies', {
+    type: 'path',
+    env: 'WRIT_POLICIES',
+    reader: 'server',
+    sentence: 'The policy folder that `writ dev` reloads; a server runs what was published.',
+  }),
+  inventory: text({
+    type: 'path',
+    env: 'WRIT_INVENTORY',
+    reader: 'server',
+    sentence: 'The inventory file that `writ dev` loads at start, by default `./inventory.yaml` if it exists.',
+  }),
+  defaults: z
+    .strictObject({
+      request: duration(15 * MINUTE, DAY, {
+        env: 'WRIT_DEFAULT_REQUEST',
+        reader: 'server',
+        sentence: 'How long an access request waits before it expires.',
+      }),
+      task: duration(30 * MINUTE, DAY, {
+        env: 'WRIT_DEFAULT_TASK',
+        reader: 'server',
+        sentence: 'The longest life of a task, counted from its first permit.',
+      }),
+      heartbeat: duration(15_000, HOUR, {
+        env: 'WRIT_DEFAULT_HEARTBEAT',
+        reader: 'server',
+        sentence: 'How long an open task lives without a heartbeat.',
+      }),
+      grant: duration(15 * MINUTE, DAY, {
+        env: 'WRIT_DEFAULT_GRANT',
+        reader: 'server',
+        sentence: 'The longest life of a grant where policy does not say less.',
+      }),
+    })
+    .prefault({}),
+  limits: z
+    .strictObject({
+      body: integer(262_144, 1_024, 16_777_216, {
+        type: 'bytes',
+        unit: 'bytes',
+        env: 'WRIT_LIMIT_BODY',
+        reader: 'server',
+        sentence: 'The largest request body that is read.',
+      }),
+      depth: integer(32, 4, 256, {
+        unit: 'levels',
+        env: 'WRIT_LIMIT_DEPTH',
+        reader: 'server',
+        sentence: 'How deep JSON in a request may nest.',
+      }),
+      rate: integer(2_000, 1, 1_000_000, {
+        unit: 'requests per second',
+        env: 'WRIT_LIMIT_RATE',
+        reader: 'server',
+        sentence: 'How many requests each caller may make per second.',
+      }),
+    })
+    .prefault({}),
+  issuers: setting(z.array(issuer).default([]), {
+    type: 'list',
+    default: '[]',
+    reader: 'server',
+    sentence: 'Issuers of bearer JWTs: `issuer`, `audience`, `jwks` (a file), `algorithms`, `subject_type`, `pep`.',
+  }),
+  administrators: setting(z.array(entityRef).default([]), {
+    type: 'list',
+    default: '[]',
+    reader: 'server',
+    sentence: 'Groups (`Group/admins`) that the bootstrap person joins.',
+  }),
+})
+
+/** Configuration as validated: names as in the file, durations in milliseconds. */
+export type Config = z.output<typeof configSchema>
+export type IssuerConfig = z.output<typeof issuer>
+
+/** One leaf of the schema. */
+export type Setting = SettingMeta & Readonly<{ name: string; path: readonly string[]; schema: z.ZodType }>
+
+/** The object inside `.prefault()`, if `schema` is a group of settings. */
+function group(schema: z.core.$ZodType): z.ZodObject | undefined {
+  const inner = schema instanceof z.ZodPrefault ? schema.unwrap() : schema
+  return inner instanceof z.ZodObject ? inner : undefined
+}
+
+function leaves(object: z.ZodObject, path: readonly string[]): Setting[] {
+  return Object.entries(object.shape).flatMap(([key, schema]) => {
+    const here = [...path, key]
+    const meta = settingMeta(schema)
+    if (meta) return [{ ...meta, name: here.join('.'), path: here, schema: schema as z.ZodType }]
+    const inner = group(schema)
+    return inner ? leaves(inner, here) : []
+  })
+}
+
+/** Every setting, in the order of the reference page. */
+export const settings: readonly Setting[] = leaves(configSchema, [])
