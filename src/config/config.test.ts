@@ -46,7 +46,10 @@ const problemsOf = (load: () => unknown): string[] => {
 suite('configuration', () => {
   test('flag stands above variable above project file above own file above default', () => {
     const layers: [Partial<Sources>, Record<string, string>][] = [
-      [{ flags: { port: 1 }, env: { WRIT_PORT: '2' } }, { [project]: 'port: 3', [own]: 'port: 4' }],
+      [
+        { flags: { port: 1 }, env: { WRIT_PORT: '2' } },
+        { [project]: 'port: 3', [own]: 'port: 4' },
+      ],
       [{ env: { WRIT_PORT: '2' } }, { [project]: 'port: 3', [own]: 'port: 4' }],
       [{}, { [project]: 'port: 3', [own]: 'port: 4' }],
       [{}, { [own]: 'port: 4' }],
@@ -66,24 +69,35 @@ suite('configuration', () => {
   })
 
   test('the file that is named takes the place of the project file, and must exist', () => {
-    const { config } = loadConfig(sources({ '/w/other.yaml': 'port: 5', [project]: 'port: 3' }, { file: 'other.yaml' }))
+    const { config } = loadConfig(
+      sources({ '/w/other.yaml': 'port: 5', [project]: 'port: 3' }, { file: 'other.yaml' }),
+    )
     assert.equal(config.port, 5)
-    assert.match(problemsOf(() => loadConfig(sources({}, { env: { WRIT_CONFIG: 'gone.yaml' } })))[0] ?? '', /gone\.yaml/u)
+    assert.match(
+      problemsOf(() => loadConfig(sources({}, { env: { WRIT_CONFIG: 'gone.yaml' } })))[0] ?? '',
+      /gone\.yaml/u,
+    )
   })
 
   test('unknown names are errors with place and suggestion', () => {
     const text = 'prot: 1\ntls:\n  crt: a\ndefaults:\n  hearbeat: 5s\nnothing_like_it_at_all: 2\n'
-    assert.deepEqual(problemsOf(() => loadConfig(sources({ [project]: text }))), [
-      './writ.config.yaml:1:1: unknown setting `prot`, did you mean `port`?',
-      './writ.config.yaml:3:3: unknown setting `tls.crt`, did you mean `tls.cert`?',
-      './writ.config.yaml:5:3: unknown setting `defaults.hearbeat`, did you mean `defaults.heartbeat`?',
-      './writ.config.yaml:6:1: unknown setting `nothing_like_it_at_all`',
-    ])
+    assert.deepEqual(
+      problemsOf(() => loadConfig(sources({ [project]: text }))),
+      [
+        './writ.config.yaml:1:1: unknown setting `prot`, did you mean `port`?',
+        './writ.config.yaml:3:3: unknown setting `tls.crt`, did you mean `tls.cert`?',
+        './writ.config.yaml:5:3: unknown setting `defaults.hearbeat`, did you mean `defaults.heartbeat`?',
+        './writ.config.yaml:6:1: unknown setting `nothing_like_it_at_all`',
+      ],
+    )
   })
 
   test('bad values are all named, each with its place', () => {
-    const text = 'port: 70000\ndefaults:\n  grant: soon\nissuers:\n  - issuer: https://ci.example\n    audience: writ\n    jwks: k.json\n    algorithms: [none]\n'
-    const problems = problemsOf(() => loadConfig(sources({ [project]: text }, { env: { WRIT_LIMIT_RATE: 'many' } })))
+    const text =
+      'port: 70000\ndefaults:\n  grant: soon\nissuers:\n  - issuer: https://ci.example\n    audience: writ\n    jwks: k.json\n    algorithms: [none]\n'
+    const problems = problemsOf(() =>
+      loadConfig(sources({ [project]: text }, { env: { WRIT_LIMIT_RATE: 'many' } })),
+    )
     assert.deepEqual(problems, [
       'WRIT_LIMIT_RATE: `limits.rate` is not a whole number',
       './writ.config.yaml:1:7: `port` is more than 65535',
@@ -93,8 +107,14 @@ suite('configuration', () => {
   })
 
   test('broken YAML and a list for a map are refused with a place', () => {
-    assert.match(problemsOf(() => loadConfig(sources({ [project]: 'port: [1' })))[0] ?? '', /^\.\/writ\.config\.yaml:\d+:\d+: /u)
-    assert.match(problemsOf(() => loadConfig(sources({ [project]: '- 1' })))[0] ?? '', /^\.\/writ\.config\.yaml:1:1: /u)
+    assert.match(
+      problemsOf(() => loadConfig(sources({ [project]: 'port: [1' })))[0] ?? '',
+      /^\.\/writ\.config\.yaml:\d+:\d+: /u,
+    )
+    assert.match(
+      problemsOf(() => loadConfig(sources({ [project]: '- 1' })))[0] ?? '',
+      /^\.\/writ\.config\.yaml:1:1: /u,
+    )
     assert.match(problemsOf(() => loadConfig(sources({ [project]: 'port: 1\nport: 2' })))[0] ?? '', /unique/u)
   })
 
@@ -109,7 +129,9 @@ suite('configuration', () => {
 
   test('a profile stands above files and below variables', () => {
     const content = { [own]: 'url: http://a\nprofiles:\n  prod: {url: "https://b", output: json}\n' }
-    const { config, origins } = loadConfig(sources(content, { env: { WRIT_PROFILE: 'prod', WRIT_OUTPUT: 'yaml' } }))
+    const { config, origins } = loadConfig(
+      sources(content, { env: { WRIT_PROFILE: 'prod', WRIT_OUTPUT: 'yaml' } }),
+    )
     assert.deepEqual([config.url, config.output], ['https://b', 'yaml'])
     assert.equal(origins.get('url')?.where, 'profile prod')
     const [problem] = problemsOf(() => loadConfig(sources(content, { flags: { profile: 'prd' } })))
@@ -143,12 +165,20 @@ suite('configuration', () => {
   })
 
   test('half a TLS pair is refused; so is a key set with a private key', () => {
-    assert.match(problemsOf(() => serverConfig(loadConfig(sources({ [project]: 'tls: {cert: a}' })), sources()))[0] ?? '', /`tls.key` is missing/u)
+    assert.match(
+      problemsOf(() => serverConfig(loadConfig(sources({ [project]: 'tls: {cert: a}' })), sources()))[0] ??
+        '',
+      /`tls.key` is missing/u,
+    )
     const issuers = 'issuers: [{issuer: "https://ci.example", audience: writ, jwks: k.json}]'
-    const load = (jwks: string) => () => serverConfig(loadConfig(sources({ [project]: issuers })), sources(), () => jwks)
+    const load = (jwks: string) => () =>
+      serverConfig(loadConfig(sources({ [project]: issuers })), sources(), () => jwks)
     assert.match(problemsOf(load('{"keys":[{"kty":"EC","d":"x"}]}'))[0] ?? '', /private/u)
     assert.match(problemsOf(load('{"keys":[]}'))[0] ?? '', /no keys/u)
-    assert.equal(load('{"keys":[{"kty":"EC","crv":"P-256","x":"","y":""}]}')().issuers[0]?.subjectType, 'Workload')
+    assert.equal(
+      load('{"keys":[{"kty":"EC","crv":"P-256","x":"","y":""}]}')().issuers[0]?.subjectType,
+      'Workload',
+    )
   })
 
   test('every setting has a sentence, its default validates, and page and schema name it', () => {

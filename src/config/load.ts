@@ -63,7 +63,8 @@ export function loadConfig(sources: Sources): Loaded {
   const files = configFiles(sources, read).map((file) => parseFile(file, problems))
   const found = new Map<string, Found>()
   for (const setting of settings) {
-    const value = fromFlag(setting, sources) ?? fromEnv(setting, sources, problems) ?? fromFiles(setting, files)
+    const value =
+      fromFlag(setting, sources) ?? fromEnv(setting, sources, problems) ?? fromFiles(setting, files)
     if (value) found.set(setting.name, value)
   }
   applyProfile(found, problems)
@@ -82,7 +83,10 @@ export function loadConfig(sources: Sources): Loaded {
   }
   const config = configSchema.parse(raw)
   const origins = new Map(
-    settings.map((s) => [s.name, found.get(s.name)?.origin ?? { kind: 'default' as const, where: 'default' }]),
+    settings.map((s) => [
+      s.name,
+      found.get(s.name)?.origin ?? { kind: 'default' as const, where: 'default' },
+    ]),
   )
   return { config, origins, files: files.map((file) => file.path), warnings: unreadVariables(sources.env) }
 }
@@ -108,7 +112,12 @@ export function stateHome(env: Sources['env'], home: string = homedir()): string
 // files
 
 type File = Readonly<{ path: string; shown: string; text: string; personal: boolean }>
-type ParsedFile = Readonly<{ path: string; shown: string; personal: boolean; at: (path: readonly string[]) => Found | undefined }>
+type ParsedFile = Readonly<{
+  path: string
+  shown: string
+  personal: boolean
+  at: (path: readonly string[]) => Found | undefined
+}>
 
 function configFiles(sources: Sources, read: (path: string) => string | undefined): File[] {
   const named = sources.file ?? sources.env['WRIT_CONFIG']
@@ -188,13 +197,16 @@ function unknownKeys(
       }
     } else if (settings.some((s) => s.name.startsWith(`${full}.`))) {
       if (isMap(value)) unknownKeys(value, here, place, personal, problems)
-      else if (!isScalar(value) || value.value !== null) problems.push(`${at}: \`${full}\` takes names with values`)
+      else if (!isScalar(value) || value.value !== null)
+        problems.push(`${at}: \`${full}\` takes names with values`)
     } else {
       const near = suggest(
         full,
         settings.flatMap((s) => [s.name, s.path.slice(0, path.length + 1).join('.')]),
       )
-      problems.push(`${at}: unknown setting \`${full}\`${near === undefined ? '' : `, did you mean \`${near}\`?`}`)
+      problems.push(
+        `${at}: unknown setting \`${full}\`${near === undefined ? '' : `, did you mean \`${near}\`?`}`,
+      )
     }
   }
 }

@@ -52,7 +52,12 @@ function duration(fallback: Millis, most: Millis, meta: Common) {
   return setting(schema, { ...meta, type: 'duration', default: formatDuration(fallback) })
 }
 
-function integer(fallback: number, least: number, most: number, meta: Common & { unit?: string; type?: 'bytes' }) {
+function integer(
+  fallback: number,
+  least: number,
+  most: number,
+  meta: Common & { unit?: string; type?: 'bytes' },
+) {
   const { type = 'integer', ...rest } = meta
   const schema = z
     .number('is not a number')
@@ -70,7 +75,11 @@ function text(meta: Common & { type?: 'string' | 'path' | 'url' }) {
 
 function textOr(fallback: string, meta: Common & { type?: 'string' | 'path' | 'url' }) {
   const { type = 'string', ...rest } = meta
-  return setting(z.string('is not text').min(1, 'is empty').default(fallback), { ...rest, type, default: fallback })
+  return setting(z.string('is not text').min(1, 'is empty').default(fallback), {
+    ...rest,
+    type,
+    default: fallback,
+  })
 }
 
 const webUrl = (value: string): boolean => {
@@ -93,7 +102,12 @@ const issuer = z.strictObject({
   /** Path of the JWKS file. */
   jwks: z.string().min(1),
   algorithms: z
-    .array(z.enum(['ES256', 'ES384', 'RS256', 'PS256', 'EdDSA'], 'is not one of ES256, ES384, RS256, PS256, EdDSA'))
+    .array(
+      z.enum(
+        ['ES256', 'ES384', 'RS256', 'PS256', 'EdDSA'],
+        'is not one of ES256, ES384, RS256, PS256, EdDSA',
+      ),
+    )
     .min(1)
     .default(['ES256']),
   /** The `typ` header its tokens must have. */
@@ -139,9 +153,7 @@ export const configSchema = z.strictObject({
     sentence: 'The name under `profiles` whose settings are used.',
   }),
   output: setting(
-    z
-      .enum(['table', 'json', 'yaml', 'ndjson'], 'is not one of table, json, yaml, ndjson')
-      .default('table'),
+    z.enum(['table', 'json', 'yaml', 'ndjson'], 'is not one of table, json, yaml, ndjson').default('table'),
     {
       type: 'choice',
       default: 'table',
@@ -213,7 +225,8 @@ export const configSchema = z.strictObject({
     type: 'path',
     env: 'WRIT_INVENTORY',
     reader: 'server',
-    sentence: 'The inventory file that `writ dev` loads at start, by default `./inventory.yaml` if it exists.',
+    sentence:
+      'The inventory file that `writ dev` loads at start, by default `./inventory.yaml` if it exists.',
   }),
   defaults: z
     .strictObject({
@@ -266,7 +279,8 @@ export const configSchema = z.strictObject({
     type: 'list',
     default: '[]',
     reader: 'server',
-    sentence: 'Issuers of bearer JWTs: `issuer`, `audience`, `jwks` (a file), `algorithms`, `subject_type`, `pep`.',
+    sentence:
+      'Issuers of bearer JWTs: `issuer`, `audience`, `jwks` (a file), `algorithms`, `subject_type`, `pep`.',
   }),
   administrators: setting(z.array(entityRef).default([]), {
     type: 'list',

@@ -102,10 +102,12 @@ function keySet(path: string, read: (path: string) => string): Issuer['jwks'] {
   } catch (error) {
     throw bad('cannot be read', error)
   }
-  const keys: unknown = typeof parsed === 'object' && parsed !== null && 'keys' in parsed ? parsed.keys : undefined
+  const keys: unknown =
+    typeof parsed === 'object' && parsed !== null && 'keys' in parsed ? parsed.keys : undefined
   if (!Array.isArray(keys) || keys.length === 0) throw bad('holds no keys')
   for (const key of keys as unknown[]) {
-    if (typeof key !== 'object' || key === null || !('kty' in key)) throw bad('holds something that is no key')
+    if (typeof key !== 'object' || key === null || !('kty' in key))
+      throw bad('holds something that is no key')
     if ('d' in key || 'k' in key || key.kty === 'oct') throw bad('holds a private or shared key')
   }
   return { keys: keys as Readonly<Record<string, Json>>[] }
