@@ -31,7 +31,7 @@ export function settingMeta(schema: z.core.$ZodType): SettingMeta | undefined {
 }
 
 function setting<S extends z.ZodType>(schema: S, meta: SettingMeta): S {
-  const described = schema.describe(meta.sentence) as S
+  const described = schema.describe(meta.sentence)
   registry.add(described, meta)
   return described
 }
@@ -304,10 +304,10 @@ function group(schema: z.core.$ZodType): z.ZodObject | undefined {
 }
 
 function leaves(object: z.ZodObject, path: readonly string[]): Setting[] {
-  return Object.entries(object.shape).flatMap(([key, schema]) => {
+  return Object.entries(object.shape as Record<string, z.ZodType>).flatMap(([key, schema]) => {
     const here = [...path, key]
     const meta = settingMeta(schema)
-    if (meta) return [{ ...meta, name: here.join('.'), path: here, schema: schema as z.ZodType }]
+    if (meta) return [{ ...meta, name: here.join('.'), path: here, schema }]
     const inner = group(schema)
     return inner ? leaves(inner, here) : []
   })
