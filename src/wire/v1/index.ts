@@ -1,0 +1,14 @@
+/**
+ * Our own API, version 1: every schema, and the TypeScript types of what is sent and answered.
+ *
+ * @module
+ */
+export * from './access.ts'
+export * from './decisions.ts'
+export * from './grants.ts'
+export * from './inventory.ts'
+export * from './log.ts'
+export * from './policies.ts'
+export * from './requests.ts'
+export * from './states.ts'
+export * from './tasks.ts'

@@ -1,0 +1,119 @@
+/**
+ * The inventory on the wire: subjects, resources, groups and roles.
+ *
+ * @module
+ */
+import * as z from 'zod'
+import type { Entity, EntityRef, Properties, Sensitivity, SubjectKind } from '../../model/entity.ts'
+import { sensitivityNames } from '../../model/entity.ts'
+import {
+  LIST_MOST,
+  displayName,
+  encodeInstant,
+  encodeRef,
+  entityType,
+  given,
+  id,
+  instantOut,
+  jsonOut,
+  page,
+  properties,
+  ref,
+  refOut,
+} from '../bounds.ts'
+
+const kinds = ['human', 'workload', 'agent', 'group', 'resource'] as const satisfies readonly SubjectKind[]
+
+/** Most parents of one entity. */
+export const PARENTS_MOST = 64
+
+export const entityInput = z
+  .strictObject({
+    type: entityType,
+    id,
+    kind: z.enum(kinds).exactOptional(),
+    name: displayName.exactOptional(),
+    owner: ref.exactOptional().meta({ description: 'The person who owns it' }),
+    team: ref.exactOptional().meta({ description: 'A group whose members own it together' }),
+    sensitivity: z.enum(sensitivityNames).exactOptional(),
+    parents: z.array(ref).max(PARENTS_MOST).exactOptional(),
+    attrs: properties.exactOptional(),
+  })
+  .meta({ id: 'EntityInput' })
+
+export const inventoryInput = z
+  .strictObject({ entities: z.array(entityInput).min(1).max(LIST_MOST) })
+  .meta({ id: 'InventoryInput' })
+
+export type EntityInputWire = z.input<typeof entityInput>
+export type InventoryInput = z.input<typeof inventoryInput>
+
+/** One entity as a door hands it on. */
+export type DecodedEntity = Readonly<{
+  type: string
+  id: string
+  kind?: SubjectKind
+  name?: string
+  owner?: EntityRef
+  team?: EntityRef
+  sensitivity?: Sensitivity
+  parents?: readonly EntityRef[]
+  attrs?: Properties
+}>
+
+export function decodeEntity(parsed: z.output<typeof entityInput>): DecodedEntity {
+  const { sensitivity, ...rest } = parsed
+  return {
+    ...rest,
+    ...(sensitivity === undefined
+      ? {}
+      : { sensitivity: (sensitivityNames.indexOf(sensitivity) + 1) as Sensitivity }),
+  }
+}
+
+export const entity = z
+  .object({
+    type: z.string(),
+    id: z.string(),
+    kind: z.enum(kinds),
+    name: z.string().exactOptional(),
+    owner: refOut.exactOptional(),
+    team: refOut.exactOptional(),
+    sensitivity: z.enum(sensitivityNames),
+    parents: z.array(refOut),
+    attrs: z.record(z.string(), jsonOut),
+    generation: z.int(),
+    locked: z
+      .object({ reason: z.string(), at: instantOut, until: instantOut.exactOptional() })
+      .exactOptional(),
+  })
+  .meta({ id: 'Entity' })
+
+export type WireEntity = z.infer<typeof entity>
+
+export const entityPage = page(entity).meta({ id: 'EntityPage' })
+export const entityList = z.object({ items: z.array(entity) }).meta({ id: 'EntityList' })
+
+export function encodeEntity(value: Entity): WireEntity {
+  return {
+    type: value.type,
+    id: value.id,
+    kind: value.kind,
+    ...given('name', value.name),
+    ...(value.owner === undefined ? {} : { owner: encodeRef(value.owner) }),
+    ...(value.team === undefined ? {} : { team: encodeRef(value.team) }),
+    sensitivity: sensitivityNames[value.sensitivity - 1] ?? 'critical',
+    parents: value.parents.map(encodeRef),
+    attrs: { ...value.attrs },
+    generation: value.generation,
+    ...(value.locked === undefined
+      ? {}
+      : {
+          locked: {
+            reason: value.locked.reason,
+            at: encodeInstant(value.locked.at),
+            ...(value.locked.until === undefined ? {} : { until: encodeInstant(value.locked.until) }),
+          },
+        }),
+  }
+}

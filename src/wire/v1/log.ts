@@ -1,0 +1,79 @@
+/**
+ * The record on the wire: head, entries, live events.
+ *
+ * @module
+ */
+import * as z from 'zod'
+import type { Json } from '../../model/canonical.ts'
+import type { Instant } from '../../model/time.ts'
+import { encodeInstant, instantOut, jsonOut } from '../bounds.ts'
+
+export const logHead = z
+  .object({
+    size: z.int(),
+    root: z.string().meta({ description: 'RFC 6962 tree head, lowercase hexadecimal SHA-256' }),
+  })
+  .meta({ id: 'LogHead' })
+
+export type WireLogHead = z.infer<typeof logHead>
+
+export const logEntry = z
+  .object({
+    seq: z.int(),
+    at: instantOut,
+    entry: jsonOut,
+    bytes: z.string().meta({ format: 'byte', description: 'The canonical bytes that were hashed, base64' }),
+  })
+  .meta({ id: 'LogEntry' })
+
+export type WireLogEntry = z.infer<typeof logEntry>
+
+export const logEntries = z
+  .object({
+    items: z.array(logEntry),
+    next: z.int().exactOptional().meta({ description: '`from` of the next page' }),
+  })
+  .meta({ id: 'LogEntries' })
+
+export function encodeLogEntry(value: {
+  readonly seq: number
+  readonly at: Instant
+  readonly bytes: Uint8Array
+}): WireLogEntry {
+  const text = new TextDecoder().decode(value.bytes)
+  return {
+    seq: value.seq,
+    at: encodeInstant(value.at),
+    entry: JSON.parse(text) as Json,
+    bytes: base64(value.bytes),
+  }
+}
+
+function base64(bytes: Uint8Array): string {
+  let binary = ''
+  for (let i = 0; i < bytes.length; i += 8_192) binary += String.fromCharCode(...bytes.subarray(i, i + 8_192))
+  return btoa(binary)
+}
+
+/** The data of one server-sent event; its `id:` is the log index. */
+export const liveEvent = z
+  .object({ id: z.int(), kind: z.string(), refs: z.array(z.string()), at: instantOut, entry: jsonOut })
+  .meta({ id: 'LiveEvent' })
+
+export type WireLiveEvent = z.infer<typeof liveEvent>
+
+export function encodeLiveEvent(value: {
+  readonly id: number
+  readonly kind: string
+  readonly refs: readonly string[]
+  readonly at: Instant
+  readonly entry: Json
+}): WireLiveEvent {
+  return {
+    id: value.id,
+    kind: value.kind,
+    refs: [...value.refs],
+    at: encodeInstant(value.at),
+    entry: value.entry,
+  }
+}
