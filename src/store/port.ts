@@ -9,13 +9,11 @@ import type { Instant } from '../model/time.ts'
 import type { Json } from '../model/canonical.ts'
 import type { IndexKind, IndexName, Kind, Records } from '../model/records.ts'
 
-/** One record with the version it had when read: the index of the log entry after which it was last written. */
+/** One record with the version it had when read: a number that rises with every write of any record. */
 export type Stored<K extends Kind> = Readonly<{ kind: K; id: string; version: number; value: Records[K] }>
 
 /** What will be read: one record, or every record that an index lists under a value (bounded, see `SCAN_LIMIT`). */
-export type Read =
-  | Readonly<{ kind: Kind; id: string }>
-  | Readonly<{ index: IndexName; value: string }>
+export type Read = Readonly<{ kind: Kind; id: string }> | Readonly<{ index: IndexName; value: string }>
 
 /** Most records one index read may return; a scan that would exceed it fails `ERR_TOO_LARGE`. */
 export const SCAN_LIMIT = 100_000
@@ -30,7 +28,11 @@ export interface View {
 }
 
 /** A journal entry before the store gives it `seq` and `at`. `refs` are the ids under which it can be found. */
-export type EntryBody = Readonly<{ kind: string; refs: readonly string[]; [member: string]: Json | undefined }>
+export type EntryBody = Readonly<{
+  kind: string
+  refs: readonly string[]
+  [member: string]: Json | undefined
+}>
 
 /** A picture that can be written to; writes are seen by later items of the same batch, in log order. */
 export interface Transaction extends View {
@@ -73,8 +75,11 @@ export interface Store {
     head(): Promise<LogHead>
     /** Entries from `from` (inclusive) to `to` (exclusive), at most 1000. */
     entries(from: number, to: number): Promise<readonly LogEntry[]>
-    /** Sequence numbers of entries that carry `ref`, ascending (or descending), from `after` on. */
-    find(ref: string, options?: { after?: number; limit?: number; descending?: boolean }): Promise<readonly number[]>
+    /** Sequence numbers of entries that carry `ref`, ascending (or descending), beyond `after`. */
+    find(
+      ref: string,
+      options?: { after?: number; limit?: number; descending?: boolean },
+    ): Promise<readonly number[]>
     /** Called after each durable batch with the new head and entries. Returns the unsubscribe function. */
     subscribe(listener: (entries: readonly LogEntry[], head: LogHead) => void): () => void
   }

@@ -1,0 +1,111 @@
+/**
+ * The tables, and how an older data folder becomes a newer one.
+ *
+ * @module
+ */
+import type { DatabaseSync } from 'node:sqlite'
+import { WritError } from '../../model/errors.ts'
+import { indexes } from '../../model/records.ts'
+import type { Kind, Records } from '../../model/records.ts'
+import { indexesOf } from '../batch.ts'
+import { hex, sha256 } from '../hash.ts'
+
+/** `Writ` in ASCII: tells our file from somebody else's database. */
+const APPLICATION_ID = 0x57726974
+
+/**
+ * Numbered from 1; only ever appended to. Ids compare by their UTF-8 bytes (`BINARY`). `head` has a row for each batch
+ * that wrote entries, so that a verifier can say between which entries a log was changed; `state` has one row.
+ */
+const migrations: readonly string[] = [
+  `
+  CREATE TABLE record (
+    kind TEXT NOT NULL, id TEXT NOT NULL, version INTEGER NOT NULL, sum INTEGER NOT NULL, body TEXT NOT NULL,
+    PRIMARY KEY (kind, id)
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE listed (
+    name TEXT NOT NULL, value TEXT NOT NULL, id TEXT NOT NULL,
+    PRIMARY KEY (name, value, id)
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE entry (
+    seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, leaf BLOB NOT NULL, body BLOB NOT NULL
+  ) STRICT;
+  CREATE TABLE ref (
+    ref TEXT NOT NULL, seq INTEGER NOT NULL,
+    PRIMARY KEY (ref, seq)
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE head (
+    size INTEGER PRIMARY KEY, root BLOB NOT NULL
+  ) STRICT;
+  CREATE TABLE state (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    size INTEGER NOT NULL, frontier BLOB NOT NULL, at INTEGER NOT NULL, version INTEGER NOT NULL,
+    indexed TEXT NOT NULL
+  ) STRICT;
+  INSERT INTO state VALUES (1, 0, x'', 0, 0, '');
+  `,
+]
+
+/**
+ * Brings the file to the newest form, in one transaction.
+ *
+ * @throws {WritError} `ERR_STORE_CORRUPT` for another program's database, `ERR_CONFIG_INVALID` for one that a newer
+ *   Writ wrote.
+ */
+export function migrate(db: DatabaseSync, folder: string): void {
+  const application = pragma(db, 'application_id')
+  const version = pragma(db, 'user_version')
+  const tables = db.prepare('SELECT count(*) AS n FROM sqlite_schema').get()?.['n']
+  if (application !== APPLICATION_ID && (tables !== 0 || application !== 0 || version !== 0)) {
+    throw new WritError('ERR_STORE_CORRUPT', `the database in \`${folder}\` was not written by Writ`, {
+      hint: 'name another data folder',
+    })
+  }
+  if (version > migrations.length) {
+    throw new WritError(
+      'ERR_CONFIG_INVALID',
+      `the data in \`${folder}\` was written by a newer Writ (form ${version}, this one knows ${migrations.length})`,
+      { hint: 'run the newer version; data is never taken back to an older form' },
+    )
+  }
+  if (version === migrations.length) return
+  db.exec('BEGIN IMMEDIATE')
+  try {
+    db.exec(`PRAGMA application_id = ${APPLICATION_ID}`)
+    for (const migration of migrations.slice(version)) db.exec(migration)
+    db.exec(`PRAGMA user_version = ${migrations.length}`)
+    db.exec('COMMIT')
+  } catch (error) {
+    if (db.isTransaction) db.exec('ROLLBACK')
+    throw error
+  }
+}
+
+export function pragma(db: DatabaseSync, name: string): number {
+  const value = Object.values(db.prepare(`PRAGMA ${name}`).get() ?? {})[0]
+  return typeof value === 'number' ? value : Number.NaN
+}
+
+/** Lists every record anew when the indexes are no longer those with which it was written. */
+export function reindex(db: DatabaseSync): void {
+  const form = hex(
+    sha256(JSON.stringify(Object.entries(indexes).map(([name, it]) => [name, it.kind, String(it.values)]))),
+  )
+  if (db.prepare('SELECT indexed FROM state').get()?.['indexed'] === form) return
+  const insert = db.prepare('INSERT OR IGNORE INTO listed VALUES (?, ?, ?)')
+  db.exec('BEGIN IMMEDIATE')
+  try {
+    db.exec('DELETE FROM listed')
+    for (const row of db.prepare('SELECT kind, id, body FROM record').iterate()) {
+      const value = JSON.parse(row['body'] as string) as Records[Kind]
+      for (const { name, values } of indexesOf(row['kind'] as Kind)) {
+        for (const under of values(value)) insert.run(name, under, row['id'] as string)
+      }
+    }
+    db.prepare('UPDATE state SET indexed = ?').run(form)
+    db.exec('COMMIT')
+  } catch (error) {
+    if (db.isTransaction) db.exec('ROLLBACK')
+    throw error
+  }
+}
