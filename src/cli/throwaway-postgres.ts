@@ -48,7 +48,7 @@ export type ThrowawayPostgres = AsyncDisposable & {
   readonly database: string
   /** Connection string; the superuser and the first database if not told otherwise. */
   url(database?: string, user?: string, password?: string): string
-  /** What the server has logged since it was last started. */
+  /** What the server has logged since it was last started; complete once it is stopped. */
   log(): string
   /** Shuts down, cutting sessions; the data stays until disposal. */
   stop(): Promise<void>

@@ -30,8 +30,10 @@ test('two clusters run at once, ask for a password, and come back after a crash'
   await using again = await connect(one.url())
   assert.deepEqual((await again.query('select * from kept')).rows, [])
 
-  await using other = await connect(two.url())
+  const other = await connect(two.url())
   await other.query('select 4711')
+  await other.end()
+  await two.stop()
   assert.match(two.log(), /select 4711/)
 })
 
