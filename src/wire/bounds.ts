@@ -8,6 +8,7 @@ import * as z from 'zod'
 import type { Json } from '../model/canonical.ts'
 import type { EntityRef, Properties } from '../model/entity.ts'
 import { parseRef, refKey } from '../model/entity.ts'
+import { isIdentity, isText } from '../model/name.ts'
 import type { Instant, Millis } from '../model/time.ts'
 import { formatDuration, parseDuration, toRfc3339 } from '../model/time.ts'
 
@@ -25,26 +26,7 @@ export const LIST_MOST = 1_000
 /** Names that Cedar's JSON form would read as references, and the one that JavaScript would read as a prototype. */
 const refusedMembers: ReadonlySet<string> = new Set(['__entity', '__extn', '__expr', '__proto__'])
 
-// controls, formatting marks, surrogates, line and paragraph separators: nothing that hides or reorders what is seen
-const unseen = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u
-const controls = /[\p{Cc}\p{Cs}]/u
-
-/**
- * Whether `text` may name something: no control, formatting or lone surrogate characters, no space around it, and in
- * Unicode normal form C, so that one name has one spelling (B7). Case is kept and counts.
- */
-export function isIdentity(text: string): boolean {
-  return !unseen.test(text) && text.trim() === text && text.normalize('NFC') === text
-}
-
-// marks that turn the reading direction around would let a reason rewrite the page it stands on (B24)
-const turning = /[\u202a-\u202e\u2066-\u2069]/
-const textControls = /[^\P{Cc}\n\t]/u
-
-/** Whether `text` may be shown to a person: well-formed, and no control characters but newline and tab. */
-export function isText(text: string): boolean {
-  return text.isWellFormed() && !textControls.test(text) && !turning.test(text)
-}
+const controls = /\p{Cc}/u
 
 const identityError = 'must have no control, invisible or surrounding space characters and be in Unicode NFC'
 const textError = 'must be well-formed text without control or direction characters'

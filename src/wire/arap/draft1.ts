@@ -5,22 +5,13 @@
  * @module
  */
 import * as z from 'zod'
+import { isText } from '../../model/name.ts'
 import type { AccessRequest } from '../../model/request.ts'
 import type { Instant } from '../../model/time.ts'
 import { MINUTE } from '../../model/time.ts'
 import { action, resource, subject } from '../authzen/v1_0.ts'
 import type { DecodedEvaluation } from '../authzen/v1_0.ts'
-import {
-  TEXT_MOST,
-  encodeInstant,
-  given,
-  id,
-  instant,
-  instantOut,
-  isText,
-  properties,
-  text,
-} from '../bounds.ts'
+import { TEXT_MOST, encodeInstant, given, id, instant, instantOut, properties, text } from '../bounds.ts'
 
 const denial = z.object({
   evaluation_id: id.exactOptional(),

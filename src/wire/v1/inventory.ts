@@ -5,6 +5,7 @@
  */
 import * as z from 'zod'
 import type { Entity, EntityRef, Properties, Sensitivity, SubjectKind } from '../../model/entity.ts'
+import type { Instant } from '../../model/time.ts'
 import { sensitivityNames } from '../../model/entity.ts'
 import {
   LIST_MOST,
@@ -14,6 +15,7 @@ import {
   entityType,
   given,
   id,
+  instant,
   instantOut,
   jsonOut,
   page,
@@ -38,6 +40,7 @@ export const entityInput = z
     sensitivity: z.enum(sensitivityNames).exactOptional(),
     parents: z.array(ref).max(PARENTS_MOST).exactOptional(),
     attrs: properties.exactOptional(),
+    ends_at: instant.exactOptional().meta({ description: 'After this instant the subject has no authority' }),
   })
   .meta({ id: 'EntityInput' })
 
@@ -59,12 +62,14 @@ export type DecodedEntity = Readonly<{
   sensitivity?: Sensitivity
   parents?: readonly EntityRef[]
   attrs?: Properties
+  endsAt?: Instant
 }>
 
 export function decodeEntity(parsed: z.output<typeof entityInput>): DecodedEntity {
-  const { sensitivity, ...rest } = parsed
+  const { sensitivity, ends_at, ...rest } = parsed
   return {
     ...rest,
+    ...given('endsAt', ends_at),
     ...(sensitivity === undefined
       ? {}
       : { sensitivity: (sensitivityNames.indexOf(sensitivity) + 1) as Sensitivity }),
@@ -83,6 +88,7 @@ export const entity = z
     parents: z.array(refOut),
     attrs: z.record(z.string(), jsonOut),
     generation: z.int(),
+    ends_at: instantOut.exactOptional(),
     locked: z
       .object({ reason: z.string(), at: instantOut, until: instantOut.exactOptional() })
       .exactOptional(),
@@ -106,6 +112,7 @@ export function encodeEntity(value: Entity): WireEntity {
     parents: value.parents.map(encodeRef),
     attrs: { ...value.attrs },
     generation: value.generation,
+    ...(value.endsAt === undefined ? {} : { ends_at: encodeInstant(value.endsAt) }),
     ...(value.locked === undefined
       ? {}
       : {

@@ -1,0 +1,24 @@
+/**
+ * What may name something, and what may be shown to a person.
+ *
+ * @module
+ */
+
+// controls, formatting marks, surrogates, line and paragraph separators: nothing that hides or reorders what is seen
+const unseen = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u
+const textControls = /[^\P{Cc}\n\t]/u
+// marks that turn the reading direction around would let a reason rewrite the page it stands on (B24)
+const turning = /[\u202a-\u202e\u2066-\u2069]/
+
+/**
+ * Whether `text` may name something: no control, formatting or lone surrogate characters, no space around it, and in
+ * Unicode normal form C, so that one name has one spelling (B7). Case is kept and counts.
+ */
+export function isIdentity(text: string): boolean {
+  return !unseen.test(text) && text.trim() === text && text.normalize('NFC') === text
+}
+
+/** Whether `text` may be shown to a person: well-formed, and no control characters but newline and tab. */
+export function isText(text: string): boolean {
+  return text.isWellFormed() && !textControls.test(text) && !turning.test(text)
+}
