@@ -18,7 +18,7 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs'
-import { tmpdir, userInfo } from 'node:os'
+import { tmpdir } from 'node:os'
 import { dirname, join, relative } from 'node:path'
 
 /**
@@ -29,7 +29,7 @@ import { dirname, join, relative } from 'node:path'
  * @throws {Error} if another user sits on the name.
  */
 export async function cachedFolder(name: string, build: (folder: string) => Promise<void>): Promise<string> {
-  const folder = join(scratch(), `${name}-${userInfo().uid}`)
+  const folder = join(scratch(), `${name}-${uid()}`)
   if (isComplete(folder)) return folder
   const aside = mkdtempSync(`${folder}-`)
   try {
@@ -48,7 +48,7 @@ export function scratch(): string {
   for (const folder of [tmpdir(), '/tmp', '/var/tmp']) {
     if (!existsSync(folder)) continue
     const real = realpathSync(folder)
-    if (process.getuid?.() === 0 ? isOpenToAll(real) : isWritable(real)) return real
+    if (uid() === 0 ? isOpenToAll(real) : isWritable(real)) return real
   }
   throw new Error('no temporary folder can be used: set `TMPDIR` to one that every user may enter')
 }
@@ -74,7 +74,7 @@ function install(aside: string, folder: string): string {
 function isComplete(folder: string): boolean {
   const stat = lstatSync(folder, { throwIfNoEntry: false })
   if (stat === undefined) return false
-  if (!stat.isDirectory() || stat.uid !== userInfo().uid || (stat.mode & 0o022) !== 0)
+  if (!stat.isDirectory() || stat.uid !== uid() || (stat.mode & 0o022) !== 0)
     throw new Error(`\`${folder}\` is in the way: it is not a folder that you alone can write; remove it`)
   const list = join(folder, LIST)
   if (!existsSync(list)) return false
@@ -92,6 +92,11 @@ function fileSizes(folder: string): Record<string, number> {
     if (file.isFile()) sizes[relative(folder, path)] = statSync(path).size
   }
   return sizes
+}
+
+/** Not from `userInfo()`, which fails for a user without an entry, as in many containers. */
+function uid(): number {
+  return process.getuid?.() ?? -1
 }
 
 function isOpenToAll(folder: string): boolean {
