@@ -170,7 +170,7 @@ class ItemTransaction implements Transaction {
     this.changes.records.set(recordKey(kind, id), {
       kind,
       id,
-      written: { stored: stored as AnyStored, body },
+      written: { stored, body },
     })
   }
 

@@ -17,7 +17,10 @@ const RESERVE_FILE = 'reserve'
 export function prepareFolder(folder: string): void {
   try {
     mkdirSync(folder, { recursive: true, mode: 0o700 })
-    for (const name of [DATABASE_FILE, LOCK_FILE]) closeSync(openSync(join(folder, name), 'a', 0o600))
+    for (const name of [DATABASE_FILE, LOCK_FILE]) {
+      // only if missing: closing any handle of a locked file would release this process's lock on it
+      if (!existsSync(join(folder, name))) closeSync(openSync(join(folder, name), 'a', 0o600))
+    }
     syncFolder(folder)
   } catch (error) {
     throw storeError(isNoRoom(error) ? 'full' : 'unwritable', folder, error)

@@ -1,0 +1,93 @@
+/**
+ * The log of a data folder, read without the store: works while a server runs on it, and changes nothing.
+ *
+ * @module
+ */
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import type { SQLOutputValue } from 'node:sqlite'
+import { DatabaseSync } from 'node:sqlite'
+import { WritError } from '../model/errors.ts'
+import { hex } from '../store/hash.ts'
+import type { Head, Inside, LogSource, SourceEntry } from './verify.ts'
+
+type Row = Record<string, SQLOutputValue>
+
+export type LogFolder = LogSource & Readonly<{ inside: Inside }> & { close(): void }
+
+/**
+ * The log as it is at this moment; later appends are not seen.
+ *
+ * @throws {WritError} `ERR_NOT_FOUND` if there is no log in `folder`, `ERR_STORE_CORRUPT` (also from its methods) if it
+ *   cannot be read.
+ */
+export function openLogFolder(folder: string): LogFolder {
+  const path = join(folder, 'writ.db')
+  if (!existsSync(path)) {
+    throw new WritError('ERR_NOT_FOUND', `there is no log in \`${folder}\``, {
+      hint: 'name the data folder of a server',
+    })
+  }
+  const db = new DatabaseSync(path, { readOnly: true, timeout: 1_000 })
+  const all = (sql: string, ...values: number[]): Row[] => reading(() => db.prepare(sql).all(...values))
+  try {
+    reading(() => db.exec('BEGIN'))
+    const [last] = all('SELECT size, root FROM head ORDER BY size DESC LIMIT 1')
+    const [state] = all('SELECT size, frontier FROM state')
+    const head = last === undefined ? { size: 0, root: EMPTY } : asHead(last)
+    return {
+      head: async () => head,
+      entries: async (from, to) =>
+        all('SELECT seq, at, leaf, body FROM entry WHERE seq >= ? AND seq < ? ORDER BY seq', from, to).map(
+          asEntry,
+        ),
+      inside: {
+        heads: rows(db, 'SELECT size, root FROM head ORDER BY size', asHead),
+        refs: rows(db, 'SELECT ref, seq FROM ref ORDER BY seq', (row) => ({
+          ref: row['ref'] as string,
+          seq: row['seq'] as number,
+        })),
+        state: { size: Number(state?.['size']), frontierRoots: asRoots(state?.['frontier']) },
+      },
+      close: () => db.close(),
+    }
+  } catch (error) {
+    db.close()
+    throw error
+  }
+}
+
+/** SHA-256 of nothing. */
+const EMPTY = 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855'
+
+function* rows<T>(db: DatabaseSync, sql: string, as: (row: Row) => T): Generator<T> {
+  const found = reading(() => db.prepare(sql).iterate()[Symbol.iterator]())
+  for (let next = reading(() => found.next()); next.done !== true; next = reading(() => found.next()))
+    yield as(next.value)
+}
+
+/** A file that SQLite cannot read is a finding, not a failure of the verifier. */
+function reading<T>(read: () => T): T {
+  try {
+    return read()
+  } catch (error) {
+    if (!(error instanceof Error && 'errcode' in error)) throw error
+    throw new WritError('ERR_STORE_CORRUPT', 'the log cannot be read', {
+      detail: error.message,
+      cause: error,
+    })
+  }
+}
+
+const asHead = (row: Row): Head => ({ size: row['size'] as number, root: hex(row['root'] as Uint8Array) })
+
+const asEntry = (row: Row): SourceEntry => ({
+  seq: row['seq'] as number,
+  at: row['at'] as number,
+  bytes: row['body'] as Uint8Array,
+  leaf: row['leaf'] as Uint8Array,
+})
+
+function asRoots(frontier: SQLOutputValue | undefined): string[] {
+  return frontier instanceof Uint8Array ? (hex(frontier).match(/.{1,64}/g) ?? []) : []
+}
