@@ -1,0 +1,29 @@
+/**
+ * Policy: Cedar text in, a validated set out that answers attempts. Pure; nothing here reads a clock or a file.
+ *
+ * @module
+ */
+export { annotationNames } from './annotations.ts'
+export type { FactDefinition } from './facts.ts'
+export { facts } from './facts.ts'
+export { loadPolicySet, policyLimits, poolsOf } from './load.ts'
+export type { Problem, ProblemCode } from './problems.ts'
+export { problemCodes, renderProblem } from './problems.ts'
+export { builtins, narrowingActions, writAction, writActions, writSystem } from './schema.ts'
+export type {
+  ClauseResult,
+  Effect,
+  EntityData,
+  EntityUid,
+  Evaluation,
+  Explanation,
+  Head,
+  Obligations,
+  PolicyError,
+  PolicyInfo,
+  PolicyReads,
+  PolicySet,
+  PolicySource,
+  Query,
+} from './types.ts'
+export { sameUid, uidText } from './types.ts'

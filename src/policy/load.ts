@@ -1,0 +1,454 @@
+/**
+ * From text to a policy set: parse, compose the schema, validate, check what is Writ's own. Every problem at once.
+ *
+ * @module
+ */
+import * as cedar from '@cedar-policy/cedar-wasm/nodejs'
+import type { Annotations } from './annotations.ts'
+import { annotationTexts, readAnnotations } from './annotations.ts'
+import type { PlacedPolicy } from './derive.ts'
+import { deriveSchema } from './derive.ts'
+import type { Expression, ParsedPolicy } from './expression.ts'
+import { chainOf, readPolicy, walk } from './expression.ts'
+import { facts } from './facts.ts'
+import type { Problem, Span } from './problems.ts'
+import { fromByteOffset, nowhereSpan, SourceFile, suggest, tidy } from './problems.ts'
+import type { Reads } from './reads.ts'
+import { entityFields, poolOf, readsOf } from './reads.ts'
+import type { PolicySlice } from './scan.ts'
+import { findPath, slices } from './scan.ts'
+import type { Field, Schema } from './schema.ts'
+import { compose, narrowingActions, parseUserSchema, typeText, writAction } from './schema.ts'
+import { namesWrit } from './scope.ts'
+import type { LoadedPolicy } from './set.ts'
+import { LoadedSet } from './set.ts'
+import type { EntityData, PolicyInfo, PolicySet, PolicySource } from './types.ts'
+import { sameUid, uidText } from './types.ts'
+import type { Findings } from './typing.ts'
+import { typeFields } from './typing.ts'
+
+/** Bounds of a set: beyond them validation would take longer than anyone waits. */
+export const policyLimits = { bytes: 4 * 1024 * 1024, policies: 5_000, depth: 64, tokens: 8_000 } as const
+
+type Placed = PlacedPolicy & Readonly<{ id: string; annotations: Annotations }>
+
+/**
+ * Parses and validates; a set that has any error is not a set.
+ *
+ * @param options.hash of a text, e.g. `sha256:…`; the version is the hash of policies and user schema
+ * @param options.inventory what a missing schema is derived from, and what the schema is held against
+ */
+export function loadPolicySet(
+  source: PolicySource,
+  options: Readonly<{ hash(text: string): string; inventory: readonly EntityData[] }>,
+): { ok: true; set: PolicySet; warnings: Problem[] } | { ok: false; problems: Problem[] } {
+  const problems: Problem[] = []
+  const files = source.policies.map(({ name, text }) => new SourceFile(name, text))
+  const fail = () => ({ ok: false, problems: tidy(problems) }) as const
+
+  checkSize(files, problems)
+  if (problems.length > 0) return fail()
+  const policies = files.flatMap((file) => parseFile(file, problems))
+  uniqueIds(policies, problems)
+  const parsed = !problems.some(({ code }) => code === 'P001' || code === 'P006')
+  const pools = poolsOf(policies.map((policy) => policy.parsed))
+
+  // With a policy missing, pools and what is derived would be incomplete: the rest is checked once everything parses.
+  const schemaFile = source.schema === undefined ? undefined : new SourceFile(source.schema.name, source.schema.text)
+  let schema: Schema | undefined
+  if (schemaFile !== undefined) {
+    checkText(schemaFile, problems)
+    const user = parseUserSchema(schemaFile)
+    if (!user.ok) problems.push(...user.problems)
+    else {
+      const composed = compose(user.schema, pools, schemaFile)
+      if (composed.ok) schema = composed.schema
+      else problems.push(...composed.problems)
+    }
+  } else if (parsed) {
+    const derived = deriveSchema(policies, options.inventory)
+    problems.push(...derived.problems)
+    if (derived.problems.length === 0) {
+      const composed = compose(derived.schema, pools, undefined)
+      if (composed.ok) schema = composed.schema
+      else problems.push(...composed.problems)
+    }
+  }
+  if (schema === undefined) return fail()
+  if (parsed) for (const policy of policies) checkPools(policy, pools, problems)
+  validate(policies, schema, problems)
+  const world = { allFacts: [...schema.facts.keys()], pools, entityFields: entityFields(schema) }
+  const keys = new Set([...schema.actions.values()].flatMap(({ context }) => [...context.keys()]))
+  const loaded = policies.map((policy): LoadedPolicy => {
+    const reads = readsOf(policy.parsed, world)
+    return { ...policy, reads, info: infoOf(policy, reads, keys) }
+  })
+  for (const policy of loaded) checkNarrowing(policy, problems)
+  checkInventory(schema, options.inventory, problems)
+  if (problems.some(({ severity }) => severity === 'error')) return fail()
+  const set = new LoadedSet({
+    version: options.hash(versionText(source)),
+    source,
+    derivedSchema: schemaFile === undefined,
+    schema,
+    pools,
+    policies: loaded,
+  })
+  return { ok: true, set, warnings: tidy(problems) }
+}
+
+/** What the version is the hash of: the same for any order of the same files. */
+function versionText(source: PolicySource): string {
+  const policies = source.policies
+    .map(({ name, text }) => [name, text] as const)
+    .sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0))
+  return JSON.stringify({ policies, schema: source.schema?.text ?? null })
+}
+
+function checkSize(files: readonly SourceFile[], problems: Problem[]): void {
+  const total = files.reduce((sum, file) => sum + file.text.length, 0)
+  const [first] = files
+  if (total > policyLimits.bytes && first !== undefined) {
+    problems.push(
+      first.problem('P022', nowhereSpan, `the policies have ${total} characters`, {
+        hint: `at most ${policyLimits.bytes} are allowed`,
+      }),
+    )
+  }
+  const names = new Set<string>()
+  for (const file of files) {
+    if (names.has(file.name)) {
+      problems.push(file.problem('P003', nowhereSpan, `two files are called \`${file.name}\``, { hint: 'rename one' }))
+    }
+    names.add(file.name)
+  }
+}
+
+/** Text that reaches Cedar as something else than it looks here. */
+function checkText(file: SourceFile, problems: Problem[]): void {
+  if (!file.text.isWellFormed()) {
+    const start = [...file.text.matchAll(/\p{Cs}/gu)][0]?.index ?? 0
+    problems.push(file.problem('P001', { start, end: start + 1 }, 'the text holds half a character', { hint: 'save it as UTF-8' }))
+  }
+  const start = file.text.indexOf('__proto__')
+  if (start !== -1) {
+    problems.push(file.problem('P007', { start, end: start + 9 }, '`__proto__` cannot be a name', { hint: 'choose another' }))
+  }
+}
+
+function parseFile(file: SourceFile, problems: Problem[]): Placed[] {
+  checkText(file, problems)
+  const found: Placed[] = []
+  const cut = slices(file.text)
+  if (cut.length > policyLimits.policies) {
+    const hint = `at most ${policyLimits.policies} are allowed`
+    problems.push(file.problem('P022', nowhereSpan, `the file has ${cut.length} policies`, { hint }))
+    return found
+  }
+  for (const slice of cut) {
+    const { tokens } = slice
+    const slot = tokens.findIndex(({ text }, at) => text === '?' && /^(principal|resource)$/.test(tokens[at + 1]?.text ?? ''))
+    if (slot !== -1) {
+      const span = { start: tokens[slot]?.start ?? 0, end: tokens[slot + 1]?.end ?? 0 }
+      const hint = 'write one policy per case, or name a group'
+      problems.push(file.problem('P006', span, 'policy templates are not supported', { hint }))
+      continue
+    }
+    if (slice.depth > policyLimits.depth || tokens.length > policyLimits.tokens) {
+      const hint = 'split it into several policies'
+      problems.push(file.problem('P022', slice, 'the policy is too large or too deeply nested', { hint }))
+      continue
+    }
+    const parsed = parseSlice(file, slice, problems)
+    if (parsed === undefined) continue
+    const { annotations, problems: malformed } = readAnnotations(file, slice, parsed.effect)
+    problems.push(...malformed)
+    const { action } = parsed.scope
+    if (namesWrit(action) && !action.any && action.oneOf.some((uid) => uid.type !== 'Writ::Action')) {
+      const hint = 'write one policy for each'
+      problems.push(file.problem('P024', slice.tokens[0] ?? slice, 'the policy names actions of Writ and others', { hint }))
+      continue
+    }
+    const { line } = file.place(slice.start)
+    found.push({ file, slice, parsed, annotations, id: annotations.id ?? `${file.name}:${line}` })
+  }
+  return found
+}
+
+function parseSlice(file: SourceFile, slice: PolicySlice, problems: Problem[]): ParsedPolicy | undefined {
+  const text = textOf(file, slice)
+  try {
+    const answer = cedar.policyToJson(text)
+    if (answer.type === 'success') return readPolicy(answer.json)
+    for (const error of answer.errors) {
+      const place = error.sourceLocations?.[0]
+      const span = place === undefined ? slice : within(text, slice, place)
+      const message = error.message.replace(/^failed to parse policy from string: /, '')
+      const label = place?.label ?? error.help
+      const hint = label === null ? undefined : label.length > 120 ? `${label.slice(0, 110)}…` : label
+      problems.push(file.problem('P001', span, message, { hint }))
+    }
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error)
+    problems.push(file.problem('P001', slice, `the policy cannot be read: ${message}`))
+  }
+  return undefined
+}
+
+const textOf = (file: SourceFile, slice: Span): string => file.text.slice(slice.start, slice.end)
+
+function within(text: string, slice: Span, place: { start: number; end: number }): Span {
+  return {
+    start: slice.start + fromByteOffset(text, place.start),
+    end: slice.start + fromByteOffset(text, place.end),
+  }
+}
+
+function uniqueIds(policies: readonly Placed[], problems: Problem[]): void {
+  const first = new Map<string, Placed>()
+  for (const policy of policies) {
+    const before = first.get(policy.id)
+    if (before === undefined) {
+      first.set(policy.id, policy)
+      continue
+    }
+    const { line } = before.file.place(before.slice.start)
+    const message = `the id \`${policy.id}\` is taken by ${before.file.name}:${line}`
+    const start = policy.slice.tokens[0]
+    problems.push(policy.file.problem('P003', start ?? policy.slice, message, { hint: 'give it another `@id`' }))
+  }
+}
+
+/**
+ * The kinds of approval there are: whatever text policies on `Writ::Action::"approve"` compare `context.pool` with.
+ */
+export function poolsOf(policies: readonly ParsedPolicy[]): string[] {
+  const pools = new Set<string>()
+  const isPool = (expression: Expression): boolean => {
+    const chain = chainOf(expression)
+    return chain?.root === 'context' && chain.names.length === 1 && chain.names[0] === 'pool'
+  }
+  const add = (expression: Expression): void => {
+    if (expression.op === 'literal' && typeof expression.value === 'string') pools.add(expression.value)
+    if (expression.op === 'set') expression.items.forEach(add)
+  }
+  for (const { scope, conditions } of policies) {
+    if (scope.action.any || !scope.action.oneOf.some((uid) => sameUid(uid, writAction('approve')))) continue
+    for (const { body } of conditions) {
+      for (const part of walk(body)) {
+        if (part.op !== 'binary') continue
+        if ((part.name === '==' || part.name === '!=') && isPool(part.left)) add(part.right)
+        if ((part.name === '==' || part.name === '!=') && isPool(part.right)) add(part.left)
+        if (part.name === 'contains' && isPool(part.right)) add(part.left)
+      }
+    }
+  }
+  return [...pools].sort()
+}
+
+function checkPools(policy: Placed, pools: readonly string[], problems: Problem[]): void {
+  for (const { body } of policy.parsed.conditions) {
+    for (const part of walk(body)) {
+      const pool = poolOf(part) ?? testedPool(part)
+      if (pool === undefined || pools.includes(pool)) continue
+      const span = findPath(policy.slice, ['context', 'proof', 'approvals', pool]) ?? policy.slice
+      const hint =
+        suggest(pool, pools, 'pools') ??
+        `say who may approve: \`permit(principal in Group::"…", action == Writ::Action::"approve", resource) when { context.pool == ${JSON.stringify(pool)} };\``
+      problems.push(policy.file.problem('P011', span, `unknown approval pool \`${pool}\``, { hint }))
+    }
+  }
+}
+
+function testedPool(part: Expression): string | undefined {
+  if (part.op !== 'has') return undefined
+  const chain = chainOf(part.of)
+  if (chain?.root !== 'context') return undefined
+  const [first, second, third] = [...chain.names, ...part.path]
+  return first === 'proof' && second === 'approvals' ? third : undefined
+}
+
+/** Cedar's strict validation: ordinary policies without Writ's actions, policies that name those with them. */
+function validate(policies: readonly Placed[], schema: Schema, problems: Problem[]): void {
+  const groups = [
+    { json: schema.ordinary, members: policies.filter(({ parsed }) => !namesWrit(parsed.scope.action)) },
+    { json: schema.writ, members: policies.filter(({ parsed }) => namesWrit(parsed.scope.action)) },
+  ]
+  for (const { json, members } of groups) {
+    if (members.length === 0) continue
+    const staticPolicies: Record<string, string> = {}
+    members.forEach((policy, index) => (staticPolicies[`p${index}`] = textOf(policy.file, policy.slice)))
+    const report = (errors: readonly cedar.ValidationError[], translate: Translate) => {
+      for (const { policyId, error } of errors) {
+        const policy = members[Number(policyId.slice(1))]
+        if (policy !== undefined) translate(policy, error)
+      }
+    }
+    let answer: cedar.ValidationAnswer
+    try {
+      answer = cedar.validate({
+        validationSettings: { mode: 'strict' },
+        schema: json,
+        policies: { staticPolicies },
+      })
+    } catch (error) {
+      const [first] = members
+      const message = error instanceof Error ? error.message : String(error)
+      if (first !== undefined) problems.push(first.file.problem('P019', first.slice, `the validator failed: ${message}`))
+      continue
+    }
+    if (answer.type === 'failure') {
+      const [first] = members
+      for (const { message } of answer.errors) {
+        if (first !== undefined) problems.push(first.file.problem('P019', first.slice, message))
+      }
+      continue
+    }
+    report(answer.validationErrors, (policy, error) => problems.push(translateError(policy, error, schema)))
+    const wrong = new Set(answer.validationErrors.map(({ policyId }) => policyId))
+    // A policy that has an error is often impossible because of it: only the cause is said.
+    const warnings = answer.validationWarnings.filter(({ policyId }) => !wrong.has(policyId))
+    report(warnings, (policy, error) => problems.push(translateWarning(policy, error)))
+  }
+}
+
+type Translate = (policy: Placed, error: cedar.DetailedError) => void
+
+function translateError(policy: Placed, error: cedar.DetailedError, schema: Schema): Problem {
+  const { file, slice } = policy
+  const text = textOf(file, slice)
+  const place = error.sourceLocations?.[0]
+  const span = place === undefined ? slice : within(text, slice, place)
+  const shown = short(textOf(file, span))
+  const message = error.message.replace(/^for policy `[^`]*`, /, '')
+  const help = error.help?.replace(/^for policy `[^`]*`, /, '') ?? undefined
+  const missing = /^attribute `([^]*)` (?:in context for (.+?)|on entity type `(.+?)`|on record type.*?|.*?) ?not found$/.exec(message)
+  if (missing !== null) {
+    const path = (missing[1] as string).split('.')
+    const fields = missing[3] === undefined ? contextFields(missing[2], schema) : schema.entityTypes.get(missing[3])?.fields
+    const names = fieldsBelow(fields, path.slice(0, -1))
+    if (path[0] === 'proof' && path[1] === 'approvals') {
+      return file.problem('P011', span, `unknown approval pool \`${path[2] ?? ''}\``, { hint: suggest(path[2] ?? '', names, 'pools') })
+    }
+    const hint = suggest(path.at(-1) ?? '', names, 'attributes') ?? help
+    const what = missing[3] === undefined ? '' : ` on \`${missing[3]}\``
+    return file.problem('P014', span, `unknown attribute \`${shown}\`${what}`, { hint })
+  }
+  if (message.startsWith('unable to guarantee safety of access to optional attribute')) {
+    const hint = `test it first: \`${hasText(shown)} && …\``
+    return file.problem('P013', span, `\`${shown}\` may be absent`, { hint })
+  }
+  const type = /^unrecognized entity type `(.+)`$/.exec(message)?.[1]
+  if (type !== undefined) {
+    return file.problem('P008', span, `unknown entity type \`${type}\``, { hint: suggest(type, schema.entityTypes.keys(), 'types') })
+  }
+  const action = /^unrecognized action `(.+)`$/.exec(message)?.[1]
+  if (action !== undefined) {
+    const known = [...schema.actions.values()].map(({ uid }) => uidText(uid))
+    return file.problem('P009', span, `unknown action \`${action}\``, { hint: suggest(action, known, 'actions') })
+  }
+  if (/type/.test(message)) return file.problem('P012', span, message, { hint: help })
+  return file.problem('P019', span, message, { hint: help })
+}
+
+function contextFields(action: string | undefined, schema: Schema): ReadonlyMap<string, Field> | undefined {
+  const known = action === undefined ? undefined : schema.actions.get(action)
+  if (known === undefined) return undefined
+  const live: Field = { type: { kind: 'record', fields: schema.facts }, required: true }
+  return new Map([...known.context, ['live', live]])
+}
+
+function fieldsBelow(fields: ReadonlyMap<string, Field> | undefined, path: readonly string[]): string[] {
+  let at = fields
+  for (const name of path) {
+    const type = at?.get(name)?.type
+    at = type?.kind === 'record' ? type.fields : undefined
+  }
+  return [...(at?.keys() ?? [])]
+}
+
+/** `context.a.b` as `context.a has b`. */
+function hasText(access: string): string {
+  const match = /^([^]+)\.(\w+)$/.exec(access)
+  return match === null ? 'e has attribute' : `${match[1]} has ${match[2]}`
+}
+
+function short(text: string): string {
+  const line = text.replace(/\s+/g, ' ')
+  return line.length > 60 ? `${line.slice(0, 57)}…` : line
+}
+
+function translateWarning(policy: Placed, error: cedar.DetailedError): Problem {
+  const { file, slice } = policy
+  const message = error.message.replace(/^for policy `[^`]*`, /, '')
+  if (/impossible|unable to find an applicable action/.test(message)) {
+    const word = slice.tokens.find(({ text }) => text === policy.parsed.effect) ?? slice
+    return file.problem('P015', word, 'this policy can never fire', {
+      hint: 'its head and conditions exclude every attempt that the schema allows',
+    })
+  }
+  const text = textOf(file, slice)
+  const place = error.sourceLocations?.[0]
+  const span = place === undefined ? slice : within(text, slice, place)
+  return file.problem('P023', span, message, { severity: 'warning', hint: error.help ?? undefined })
+}
+
+function checkNarrowing({ file, slice, parsed, reads }: LoadedPolicy, problems: Problem[]): void {
+  if (parsed.scope.action.any) return
+  const narrowing = parsed.scope.action.oneOf.some((uid) => uid.type === 'Writ::Action' && narrowingActions.has(uid.id))
+  if (!narrowing) return
+  for (const fact of reads.facts) {
+    if (!Object.hasOwn(facts, fact) || facts[fact]?.pulled !== true) continue
+    const span = findPath(slice, ['context', 'live', fact]) ?? slice
+    const hint = 'taking away must work while the source is down'
+    problems.push(file.problem('P018', span, `\`context.live.${fact}\` may not be read here`, { hint }))
+  }
+}
+
+/** What the schema cannot hold of the inventory is unknown to policies; better said now than found out later. */
+function checkInventory(schema: Schema, inventory: readonly EntityData[], problems: Problem[]): void {
+  const file = new SourceFile('inventory', '')
+  const warn = (message: string, hint: string) => {
+    if (problems.length < 200) problems.push(file.problem('P021', nowhereSpan, message, { severity: 'warning', hint }))
+  }
+  for (const { uid, attrs, parents } of inventory) {
+    const type = schema.entityTypes.get(uid.type)
+    if (type === undefined) {
+      warn(`\`${uidText(uid)}\` has an undeclared type`, suggest(uid.type, schema.entityTypes.keys(), 'types') ?? '')
+      continue
+    }
+    for (const parent of parents) {
+      if (!type.memberOf.includes(parent.type)) {
+        warn(`\`${uidText(uid)}\` is in \`${uidText(parent)}\``, `declare \`entity ${uid.type} in [${parent.type}]\``)
+      }
+    }
+    const found: Findings = { unknown: [], dropped: [] }
+    typeFields(attrs, type.fields, schema.entityTypes, [], found)
+    for (const path of found.unknown) {
+      const field = type.fields.get(path[0] as string)
+      if (path[0] === 'sensitivity' && !Object.hasOwn(attrs, 'sensitivity')) continue
+      warn(`\`${path.join('.')}\` of \`${uidText(uid)}\` is unknown to policies`, `it must be ${field === undefined ? 'declared' : typeText(field.type)}`)
+    }
+  }
+}
+
+function infoOf(policy: Placed, reads: Reads, keys: ReadonlySet<string>): PolicyInfo {
+  const { file, slice, parsed } = policy
+  const whole = reads.context.some((path) => path.length === 0)
+  return {
+    id: policy.id,
+    file: file.name,
+    line: file.place(slice.start).line,
+    effect: parsed.effect,
+    annotations: annotationTexts(policy.annotations),
+    scope: parsed.scope,
+    reads: {
+      facts: reads.facts,
+      contextKeys: whole ? keys : new Set(reads.context.map(([first]) => first as string)),
+      approvals: new Map([...reads.approvals].map(([pool, counts]) => [pool, [...counts].sort((a, b) => a - b)])),
+      justification: reads.justification,
+    },
+    governsWrit: namesWrit(parsed.scope.action),
+    text: textOf(file, slice),
+  }
+}

@@ -1,0 +1,226 @@
+/**
+ * A loaded policy set: scope, law 6 and obligations around the engine.
+ *
+ * @module
+ */
+import type { Annotations } from './annotations.ts'
+import { strictest } from './annotations.ts'
+import type { PlacedPolicy } from './derive.ts'
+import type { EngineAnswer, Evaluator } from './evaluator.ts'
+import { CedarEvaluator, EngineFailure } from './evaluator.ts'
+import { explainPermit } from './explain.ts'
+import type { Prepared } from './inputs.ts'
+import { Inputs } from './inputs.ts'
+import type { Reads, Unknown } from './reads.ts'
+import { isRead, unknownLabel } from './reads.ts'
+import type { ActionType, Schema } from './schema.ts'
+import { actionMatches, scopeMatches } from './scope.ts'
+import type { Lineage } from './scope.ts'
+import type {
+  EntityData,
+  EntityUid,
+  Evaluation,
+  Explanation,
+  Head,
+  PolicyError,
+  PolicyInfo,
+  PolicyReads,
+  PolicySet,
+  PolicySource,
+  Query,
+} from './types.ts'
+import { uidText } from './types.ts'
+
+/** A policy with everything that loading found out about it. */
+export type LoadedPolicy = PlacedPolicy & Readonly<{ info: PolicyInfo; annotations: Annotations; reads: Reads }>
+
+type Parts = Readonly<{
+  version: string
+  source: PolicySource
+  derivedSchema: boolean
+  schema: Schema
+  pools: readonly string[]
+  policies: readonly LoadedPolicy[]
+}>
+
+const isWritAction = (uid: EntityUid): boolean => uid.type === 'Writ::Action'
+
+export class LoadedSet implements PolicySet {
+  readonly version: string
+  readonly source: PolicySource
+  readonly schemaText: string
+  readonly derivedSchema: boolean
+  readonly pools: readonly string[]
+  readonly policies: readonly PolicyInfo[]
+  readonly #loaded: readonly LoadedPolicy[]
+  readonly #byId: ReadonlyMap<string, LoadedPolicy>
+  readonly #byAction = new Map<string, readonly LoadedPolicy[]>()
+  readonly #inputs: Inputs
+  /** Policies on Writ's own actions are a set of their own, so that a wildcard never governs Writ. */
+  readonly #ordinary: Evaluator
+  readonly #writ: Evaluator
+
+  constructor(parts: Parts) {
+    this.version = parts.version
+    this.source = parts.source
+    this.schemaText = parts.schema.text
+    this.derivedSchema = parts.derivedSchema
+    this.pools = parts.pools
+    this.policies = parts.policies.map(({ info }) => info)
+    this.#loaded = parts.policies
+    this.#byId = new Map(parts.policies.map((policy) => [policy.info.id, policy]))
+    this.#inputs = new Inputs(parts.schema, parts.pools)
+    const texts = (some: readonly LoadedPolicy[]) => Object.fromEntries(some.map(({ info }) => [info.id, info.text]))
+    this.#ordinary = new CedarEvaluator(texts(parts.policies))
+    this.#writ = new CedarEvaluator(texts(parts.policies.filter(({ info }) => info.governsWrit)))
+  }
+
+  /** Policies whose action clause matches; computed once per action, of which the schema has a fixed number. */
+  #for(action: ActionType): readonly LoadedPolicy[] {
+    const key = uidText(action.uid)
+    let known = this.#byAction.get(key)
+    if (known === undefined) {
+      known = this.#loaded.filter(
+        ({ info }) => (info.governsWrit || !isWritAction(action.uid)) && actionMatches(info.scope.action, action),
+      )
+      this.#byAction.set(key, known)
+    }
+    return known
+  }
+
+  #inScope(head: Head, action: ActionType, lineage: Lineage): LoadedPolicy[] {
+    return this.#for(action).filter(({ info }) => scopeMatches(info.scope, head.principal, head.resource, lineage))
+  }
+
+  readsFor(head: Head, entities: readonly EntityData[]): PolicyReads {
+    const action = this.#inputs.action(head.action)
+    const fitting = action === undefined || this.#inputs.mismatch(head) !== undefined
+    const policies = fitting ? [] : this.#inScope(head, action, this.#inputs.lineage(head, entities))
+    const approvals = new Map<string, Set<number>>()
+    for (const { info } of policies) {
+      for (const [pool, counts] of info.reads.approvals) {
+        const known = approvals.get(pool) ?? new Set()
+        for (const count of counts) known.add(count)
+        approvals.set(pool, known)
+      }
+    }
+    return {
+      facts: new Set(policies.flatMap(({ info }) => [...info.reads.facts])),
+      contextKeys: new Set(policies.flatMap(({ info }) => [...info.reads.contextKeys])),
+      approvals: new Map([...approvals].map(([pool, counts]) => [pool, [...counts].sort((a, b) => a - b)])),
+      justification: policies.some(({ info }) => info.reads.justification),
+    }
+  }
+
+  evaluate(query: Query): Evaluation {
+    return this.#decide(query).evaluation
+  }
+
+  #decide(query: Query): { evaluation: Evaluation; prepared?: Prepared; inScope: readonly LoadedPolicy[] } {
+    const mismatch = this.#inputs.mismatch(query)
+    const action = this.#inputs.action(query.action)
+    if (mismatch !== undefined || action === undefined) {
+      return { evaluation: { ...nothing, mismatch: mismatch ?? 'the action is not declared' }, inScope: [] }
+    }
+    const prepared = this.#inputs.prepare(query, action)
+    const inScope = this.#inScope(query, action, prepared.lineage)
+    const evaluation = this.#combine(inScope, prepared, this.#ask(query.action, inScope, prepared))
+    return { evaluation, prepared, inScope }
+  }
+
+  #ask(action: EntityUid, inScope: readonly LoadedPolicy[], prepared: Prepared): EngineAnswer {
+    // Without a permit in scope there is nothing the engine could add but which forbids fired.
+    if (inScope.length === 0) return { decision: 'deny', reason: [], errors: [] }
+    try {
+      return (isWritAction(action) ? this.#writ : this.#ordinary).evaluate(prepared.request)
+    } catch (error) {
+      if (!(error instanceof EngineFailure)) throw error
+      return {
+        decision: 'deny',
+        reason: [],
+        errors: inScope.map(({ info }) => ({ policy: info.id, message: error.message })),
+      }
+    }
+  }
+
+  /** Law 6: what reads the unknown counts as erroring; an erroring permit does not apply, an erroring forbid denies. */
+  #combine(inScope: readonly LoadedPolicy[], prepared: Prepared, answer: EngineAnswer): Evaluation {
+    const errors: PolicyError[] = []
+    const errored = new Set<string>()
+    for (const policy of inScope) {
+      const unknown = unknownTo(policy, prepared.unknowns)
+      if (unknown.length === 0) continue
+      const message = `reads ${unknown.map((one) => `\`${unknownLabel(one)}\``).join(', ')}, which is unknown`
+      errors.push({ policy: policy.info.id, effect: policy.info.effect, cause: 'unknown', message })
+      errored.add(policy.info.id)
+    }
+    for (const { policy, message } of answer.errors) {
+      if (errored.has(policy)) continue
+      const effect = this.#byId.get(policy)?.info.effect ?? 'forbid'
+      errors.push({ policy, effect, cause: 'error', message })
+      errored.add(policy)
+    }
+    const held = answer.reason.filter((id) => !errored.has(id))
+    const stopping = errors.filter(({ effect }) => effect === 'forbid').map(({ policy }) => policy)
+    const fired = answer.decision === 'deny' ? held : []
+    const permits = answer.decision === 'allow' && stopping.length === 0 ? held : []
+    const decision = permits.length > 0 ? 'permit' : 'deny'
+    const forbids = [...fired, ...stopping]
+    return {
+      decision,
+      determining: decision === 'permit' ? permits : fired,
+      errors,
+      obligations: strictest(permits.flatMap((id) => this.#byId.get(id)?.annotations ?? [])),
+      dropped: prepared.dropped,
+      unknownInputs: prepared.unknowns.flatMap((one) => (one.kind === 'fact' ? [] : unknownLabel(one))),
+      forbidden: forbids.length > 0,
+      explainable: forbids.every((id) => this.#byId.get(id)?.annotations.explain === true),
+    }
+  }
+
+  explain(query: Query): Explanation {
+    const { evaluation, prepared, inScope } = this.#decide(query)
+    const deciding = new Set([
+      ...evaluation.determining,
+      ...evaluation.errors.filter(({ effect }) => effect === 'forbid').map(({ policy }) => policy),
+    ])
+    const determining = inScope.filter(({ info }) => deciding.has(info.id)).map(({ info }) => info)
+    const base = { evaluation, determining, inScope: inScope.map(({ info }) => info.id) }
+    if (prepared === undefined) return base
+    const failing = inScope
+      .filter(({ info }) => info.effect === 'permit' && !evaluation.determining.includes(info.id))
+      .slice(0, NEAREST_OF)
+      .map((policy) => ({
+        policy: policy.info,
+        clauses: explainPermit(policy, query, prepared, unknownTo(policy, prepared.unknowns)),
+      }))
+    const inTheWay = ({ clauses }: (typeof failing)[number]) => clauses.filter(({ status }) => status !== 'holds').length
+    const nearest = failing.sort((a, b) => inTheWay(a) - inTheWay(b))[0]
+    return nearest === undefined ? base : { ...base, nearest }
+  }
+}
+
+/** How many permits an explanation tries before it names the nearest. */
+const NEAREST_OF = 50
+
+/** The unknowns that a policy reads and does not say to ignore. */
+function unknownTo({ reads, annotations }: LoadedPolicy, unknowns: readonly Unknown[]): Unknown[] {
+  return unknowns.filter((one) => isRead(reads, one) && !ignores(annotations, one))
+}
+
+function ignores({ unknownIgnore }: Annotations, unknown: Unknown): boolean {
+  if (unknownIgnore.size === 0) return false
+  const label = unknownLabel(unknown)
+  return [...unknownIgnore].some((name) => label === name || (unknown.kind !== 'fact' && label.startsWith(`${name}.`)))
+}
+
+const nothing: Evaluation = {
+  decision: 'deny',
+  determining: [],
+  errors: [],
+  obligations: strictest([]),
+  dropped: [],
+  unknownInputs: [],
+  forbidden: false,
+  explainable: true,
+}
