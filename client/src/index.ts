@@ -1,0 +1,34 @@
+/**
+ * The typed client of Writ: web APIs only, Node 20 or newer, no dependencies.
+ *
+ * ```ts
+ * const writ = createWrit()
+ * await using lease = await writ.acquire({ action: 'db:migrate', resource: 'Database/orders', reason: 'INC-42', wait: '10m' })
+ * const { secret } = await lease.credential()
+ * ```
+ *
+ * @module
+ */
+export type { AccessState, AccessTask, ApprovalReference, RequestStatus, WaitOptions } from './access.ts'
+export { isSettled } from './access.ts'
+export type {
+  Alternative,
+  Attempt,
+  AttemptInput,
+  Challenge,
+  Decision,
+  Deny,
+  Permit,
+  ReadDecision,
+  RequestHandle,
+  RequestOptions,
+  Requirement,
+} from './decision.ts'
+export type { Duration } from './duration.ts'
+export type { ClientErrorCode } from './error.ts'
+export { WritClientError, isWritClientError } from './error.ts'
+export type { EventOptions } from './events.ts'
+export type { Ending, Lease } from './lease.ts'
+export type * from './types.ts'
+export type { AcquireOptions, PageQuery, Progress, Writ, WritOptions } from './writ.ts'
+export { NotPermitted, createWrit } from './writ.ts'

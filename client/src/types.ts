@@ -1,0 +1,252 @@
+/**
+ * What goes over the wire, as this client sees it. Answers may hold more: whoever reads must not mind.
+ *
+ * @module
+ */
+import type { Alternative } from './decision.ts'
+
+export type Json =
+  | null
+  | boolean
+  | number
+  | string
+  | readonly Json[]
+  | { readonly [member: string]: Json | undefined }
+
+export type Properties = Readonly<Record<string, Json>>
+
+/** A subject or resource by name, e.g. `{ type: 'Agent', id: 'migrator' }`. */
+export type Ref = Readonly<{ type: string; id: string }>
+export type Subject = Ref & Readonly<{ properties?: Properties }>
+export type Action = Readonly<{ name: string; properties?: Properties }>
+export type Resource = Ref & Readonly<{ properties?: Properties }>
+
+/** One page of a list. */
+export type Page<T> = Readonly<{ items: readonly T[]; next_cursor?: string }>
+
+export type Me = Readonly<{
+  id: string
+  kind: 'key' | 'issuer' | 'session'
+  subject: string
+  dev?: boolean
+}>
+
+/** What a task may touch; a resource without `id` stands for all of its type. */
+export type Scope = Readonly<{
+  actions: readonly string[]
+  resources: readonly Readonly<{ type: string; id?: string }>[]
+}>
+
+export type TaskDeclaration = Readonly<{
+  purpose: string
+  scope: Scope
+  /** By default whom the token speaks for. */
+  subject?: string
+  reason?: string
+  ticket?: string
+  limits?: Readonly<{ calls?: number }>
+  window?: Readonly<{ starts_at: string; ends_at: string }>
+  parent?: string
+  ttl?: string
+  heartbeat?: string
+}>
+
+/** `declared`, `open`, or how it ended; what this client does not know counts as ended. */
+export type TaskStatus = 'declared' | 'open' | 'completed' | 'failed' | 'timed-out' | 'cancelled'
+
+export type Task = Readonly<{
+  id: string
+  state: TaskStatus
+  purpose: string
+  reason?: string
+  ticket?: string
+  subject: string
+  chain: readonly string[]
+  declared_by: string
+  scope: Scope
+  limits: Readonly<{ calls?: number }>
+  parent?: string
+  window?: Readonly<{ starts_at: string; ends_at: string }>
+  declared_at: string
+  ttl: string
+  heartbeat: string
+  opened_at?: string
+  ends_at?: string
+  /** When it ends by itself if nothing happens. */
+  lapses_at?: string
+  calls: number
+  denials: number
+  ended_at?: string
+  ending?: Readonly<{ reason: string; by: string }>
+}>
+
+export type Grant = Readonly<{
+  id: string
+  state: 'active' | 'ended' | 'closed'
+  task?: string
+  subject: string
+  chain: readonly string[]
+  action: string
+  resource: string
+  binding: 'attempt' | 'task'
+  uses?: number
+  used: number
+  started_at: string
+  ends_at: string
+  decision: string
+  policy: string
+  ended_at?: string
+  end?: 'completed' | 'failed' | 'expired' | 'revoked'
+  reason?: string
+  ended_by?: string
+  closed_at?: string
+}>
+
+export type Credential = Readonly<{
+  id: string
+  state: 'planned' | 'live' | 'revoking' | 'absent' | 'unresolved'
+  grant: string
+  task?: string
+  target: string
+  planned: Json
+  planned_at: string
+  ends_at: string
+  live_at?: string
+  revoking_at?: string
+  absent_at?: string
+  tries: number
+  next_try_at?: string
+  /** Why it is unresolved, in one sentence. */
+  problem?: string
+  /** What the target reported: sessions cut, objects left behind. */
+  report?: Json
+}>
+
+/** How a target is opened. Shown once: keep it in memory, and hand it on by environment only. */
+export type SecretMaterial = Readonly<{
+  kind: string
+  env: Readonly<Record<string, string>>
+  [member: string]: unknown
+}>
+
+export type AccessRequest = Readonly<{
+  id: string
+  status: string
+  requester: string
+  subject: string
+  action: string
+  resource: string
+  chain: readonly string[]
+  task?: string
+  binding: 'attempt' | 'task'
+  alternatives: readonly Alternative[]
+  /** Untrusted: written by the requester. */
+  justification?: string
+  ttl: string
+  /** Exactly what the evidence would be given for; `digest` is what an approver signs. */
+  statement: Json
+  digest: string
+  decision: string
+  policy: string
+  requested_at: string
+  expires_at: string
+  approvals: readonly Readonly<{ pool: string; at: string; person?: string; comment?: string }>[]
+  approval?: string
+  approved_at?: string
+  activate_by?: string
+  grant?: string
+  denied_by?: string
+  reason?: string
+  ended_at?: string
+  merged: number
+  /** Pools in which the caller could approve it now. */
+  may_approve?: readonly string[]
+}>
+
+/** A task with everything that hangs below it. */
+export type TaskState = Readonly<{
+  task: Task
+  grants: readonly Grant[]
+  credentials: readonly Credential[]
+  requests: readonly AccessRequest[]
+  children: readonly Task[]
+  /** The task has ended and every credential under it was verified absent. */
+  clean: boolean
+}>
+
+/** Denied at once; absent per target as each is verified. */
+export type Narrowing = Readonly<{
+  denied: true
+  /** False until the entry is durable. */
+  recorded: boolean
+  grants: readonly Grant[]
+  credentials: readonly Credential[]
+}>
+
+export type Sensitivity = 'low' | 'moderate' | 'high' | 'critical'
+
+export type EntityInput = Readonly<{
+  type: string
+  id: string
+  kind?: 'human' | 'workload' | 'agent' | 'group' | 'resource'
+  name?: string
+  owner?: string
+  team?: string
+  sensitivity?: Sensitivity
+  parents?: readonly string[]
+  attrs?: Properties
+}>
+
+export type Entity = EntityInput &
+  Readonly<{
+    sensitivity: Sensitivity
+    parents: readonly string[]
+    attrs: Properties
+    generation: number
+    locked?: Readonly<{ reason: string; at: string; until?: string }>
+  }>
+
+export type PepTrust = Readonly<{
+  subjects: readonly string[]
+  attributes: Readonly<Record<string, readonly string[]>>
+}>
+
+export type KeyInput = Readonly<{ name: string; subject: string; pep?: PepTrust; ttl?: string }>
+export type Invitation = Readonly<{ code: string; ends_at: string }>
+export type Session = Readonly<{ token: string; person: string; ends_at: string }>
+
+export type TargetInput = Readonly<{
+  id: string
+  kind: string
+  config: Properties
+  admin: Readonly<{ user: string; password: string }>
+}>
+export type Target = Readonly<{ id: string; kind: string; config: Json; notices: readonly string[] }>
+export type Finding = Readonly<{ level: 'warning' | 'error'; message: string; hint?: string }>
+
+export type PolicyFile = Readonly<{ name: string; text: string }>
+export type PolicySource = Readonly<{ policies: readonly PolicyFile[]; schema?: PolicyFile }>
+export type PolicyVersion = PolicySource &
+  Readonly<{
+    version: string
+    state: 'proposed' | 'published' | 'rejected'
+    composed: string
+    proposed_by: string
+    proposed_at: string
+    agreed_by: readonly string[]
+    published_at?: string
+  }>
+
+export type LogHead = Readonly<{ size: number; root: string }>
+export type LogEntry = Readonly<{ seq: number; at: string; entry: Json; bytes: string }>
+
+/** Something that happened; `id` is its index in the log. */
+export type WritEvent = Readonly<{
+  id: number
+  kind: string
+  refs: readonly string[]
+  at: string
+  entry: Json
+}>
+
+export type Health = Readonly<{ status: string; version: string; problems?: readonly string[] }>

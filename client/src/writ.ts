@@ -1,0 +1,639 @@
+/**
+ * `createWrit`: the client of one Writ server.
+ *
+ * @module
+ */
+import type { AccessState, AccessTask, ApprovalReference, WaitOptions } from './access.ts'
+import { cancelAccess, getAccess, submitAccess, waitForAccess } from './access.ts'
+import type {
+  Attempt,
+  AttemptInput,
+  Challenge,
+  Decision,
+  Deny,
+  Permit,
+  ReadDecision,
+  RequestHandle,
+  RequestOptions,
+} from './decision.ts'
+import { readDecision, readOutcome, toAttempt, toRef } from './decision.ts'
+import type { Duration } from './duration.ts'
+import { toMillis, toWire } from './duration.ts'
+import { WritClientError, isWritClientError } from './error.ts'
+import type { EventOptions } from './events.ts'
+import { followEvents } from './events.ts'
+import type { Answer, Call } from './http.ts'
+import { Transport, sleep } from './http.ts'
+import { Lease } from './lease.ts'
+import type {
+  AccessRequest,
+  Credential,
+  Entity,
+  EntityInput,
+  Finding,
+  Grant,
+  Health,
+  Invitation,
+  Json,
+  KeyInput,
+  LogEntry,
+  LogHead,
+  Me,
+  Narrowing,
+  Page,
+  PolicySource,
+  PolicyVersion,
+  Ref,
+  SecretMaterial,
+  Session,
+  Subject,
+  Target,
+  TargetInput,
+  Task,
+  TaskDeclaration,
+  TaskState,
+  WritEvent,
+} from './types.ts'
+
+export type WritOptions = Readonly<{
+  /** By default the variable `WRIT_URL`, else `http://127.0.0.1:9748`. */
+  url?: string | undefined
+  /** By default the variable `WRIT_TOKEN`. A function is asked before every request. */
+  token?: string | (() => string | undefined | Promise<string | undefined>) | undefined
+  fetch?: typeof fetch | undefined
+  /** For one try of a request; 10 s by default. */
+  timeout?: Duration | undefined
+  /** How often a request that cannot act twice is tried again; 3 by default. */
+  retries?: number | undefined
+  /** Named in the server's log beside the client's own name. */
+  userAgent?: string | undefined
+  random?: (() => number) | undefined
+  now?: (() => number) | undefined
+  sleep?: ((millis: number, signal?: AbortSignal) => Promise<void>) | undefined
+}>
+
+export type PageQuery = Readonly<{ cursor?: string | undefined; limit?: number | undefined }>
+type CallOptions = Readonly<{ idempotencyKey?: string | undefined; signal?: AbortSignal | undefined }>
+
+/** What `acquire` is told about while it waits. */
+export type Progress =
+  | Readonly<{ step: 'declared'; task: Task }>
+  | Readonly<{ step: 'challenged'; challenge: Challenge }>
+  | Readonly<{ step: 'requested'; state: AccessState }>
+  | Readonly<{ step: 'waiting'; state: AccessState }>
+  | Readonly<{ step: 'unreachable'; error: WritClientError }>
+  | Readonly<{ step: 'granted'; grant: Grant }>
+
+export type AcquireOptions = AttemptInput &
+  Readonly<{
+    /** An existing task, or the declaration of one that ends with the lease. By default one for just this attempt. */
+    task?: string | (Partial<TaskDeclaration> & Readonly<{ purpose: string }>) | undefined
+    reason?: string | undefined
+    /** How long the grant is wanted. */
+    ttl?: Duration | undefined
+    /** How long to wait for approval: `true` as long as the request lives; by default not at all. */
+    wait?: boolean | Duration | undefined
+    signal?: AbortSignal | undefined
+    onProgress?: ((progress: Progress) => void) | undefined
+  }>
+
+/** No grant was had; `decision` says why, and holds the access request if one is still waiting. */
+export class NotPermitted extends WritClientError {
+  readonly decision: Deny | Challenge
+  readonly task: Task | undefined
+
+  constructor(decision: Deny | Challenge, task: Task | undefined) {
+    const pending = decision.reason === 'grant_pending'
+    super(pending ? 'ERR_NOT_APPROVED' : 'ERR_DENIED', sentence(decision))
+    this.decision = decision
+    this.task = task
+  }
+}
+
+function sentence(decision: Deny | Challenge): string {
+  if (decision.outcome === 'challenge') return 'not permitted: evidence is missing'
+  const { request } = decision
+  if (decision.reason === 'grant_pending' && request)
+    return `access request ${request.id} was not approved in time`
+  if (request) return `access request ${request.id} is ${request.status}`
+  return `denied: ${decision.reason}`
+}
+
+/** The client. It keeps nothing on disk; every method names the error codes of the server in what it throws. */
+export type Writ = ReturnType<typeof createWrit>
+
+/** A client of the server at `options.url`. */
+export function createWrit(options: WritOptions = {}) {
+  const env: Readonly<Record<string, string | undefined>> = typeof process === 'undefined' ? {} : process.env
+  const { token } = options
+  const now = options.now ?? Date.now
+  const transport = new Transport({
+    url: options.url ?? env['WRIT_URL'] ?? 'http://127.0.0.1:9748',
+    token: typeof token === 'function' ? token : () => token ?? env['WRIT_TOKEN'],
+    fetch: options.fetch ?? ((input, init) => fetch(input, init)),
+    timeout: toMillis(options.timeout ?? '10s'),
+    retries: options.retries ?? 3,
+    userAgent: options.userAgent === undefined ? 'writ-client' : `writ-client ${options.userAgent}`,
+    random: options.random ?? Math.random,
+    sleep: options.sleep ?? sleep,
+  })
+
+  const send = async <T>(call: Call): Promise<T> => (await transport.call(call)).body as T
+  const get = <T>(path: string, query?: Call['query']): Promise<T> =>
+    send<T>({ method: 'GET', path, ...(query === undefined ? {} : { query }) })
+  const post = <T>(path: string, body: unknown, more: CallOptions = {}): Promise<T> =>
+    send<T>({ method: 'POST', path, body, ...more })
+  const segment = encodeURIComponent
+
+  let self: Promise<Subject> | undefined
+  /** Whom the token speaks for; asked once. */
+  const whoami = (): Promise<Subject> => {
+    self ??= me().then((answer) => toRef(answer.subject))
+    // a failed question is asked again
+    self.catch(() => (self = undefined))
+    return self
+  }
+  const complete = async (input: AttemptInput): Promise<Attempt> =>
+    toAttempt(input, input.subject === undefined ? await whoami() : toRef(input.subject))
+
+  const me = (): Promise<Me> => get<Me>('/v1/me')
+
+  /** A read decision with its hands: a challenge that can be requested. */
+  const arm = (
+    read: ReadDecision,
+    attempt: Attempt,
+    again: (approval: ApprovalReference) => Promise<Decision>,
+  ): Decision => {
+    if (read.outcome !== 'challenge') return read
+    const receivedAt = now()
+    return { ...read, request: (how = {}) => request(read, attempt, how, receivedAt, again) }
+  }
+
+  const request = (
+    challenge: Omit<Challenge, 'request'>,
+    attempt: Attempt,
+    how: RequestOptions,
+    receivedAt: number,
+    again: (approval: ApprovalReference) => Promise<Decision>,
+  ): RequestHandle => {
+    const key = how.idempotencyKey ?? crypto.randomUUID()
+    const body = submission(challenge, attempt, how, now() - receivedAt, now)
+    const first = submitAccess(transport, body, { idempotencyKey: key })
+    // whoever holds the handle hears of a failure when asking; nobody may ask
+    first.catch(() => undefined)
+    return {
+      submitted: async () => (await first).task,
+      cancel: async (reason) => (await cancelAccess(transport, (await first).task.id, reason)).task,
+      settled: async (wait = {}) => {
+        const state = await waitForAccess(transport, await first, { ...wait, now })
+        return state.approval === undefined ? notApproved(state) : await again(state.approval)
+      },
+    }
+  }
+
+  const evaluate = async (input: AttemptInput, how: CallOptions = {}): Promise<Decision> => {
+    const attempt = await complete(input)
+    const body = await post('/access/v1/evaluation', attempt, how)
+    return arm(readDecision(body), attempt, (approval) => evaluate(withApproval(attempt, approval)))
+  }
+
+  /** Several attempts at once, in order. An item that cannot be requested says no more than permit or deny. */
+  const evaluations = async (
+    inputs: readonly AttemptInput[],
+    how: CallOptions & { semantics?: 'execute_all' | 'deny_on_first_deny' | 'permit_on_first_permit' } = {},
+  ): Promise<Decision[]> => {
+    const { semantics, ...more } = how
+    const attempts = await Promise.all(inputs.map(complete))
+    const body = await post<{ evaluations?: unknown }>(
+      '/access/v1/evaluations',
+      {
+        evaluations: attempts,
+        ...(semantics === undefined ? {} : { options: { evaluations_semantic: semantics } }),
+      },
+      more,
+    )
+    const items: unknown = body.evaluations
+    if (!Array.isArray(items) || items.length > attempts.length) {
+      throw new WritClientError('ERR_PROTOCOL', 'the answer holds no list of decisions')
+    }
+    return items.map((item, at) => {
+      const attempt = attempts[at] as Attempt
+      return arm(readDecision(item), attempt, (approval) => evaluate(withApproval(attempt, approval)))
+    })
+  }
+
+  /** What would happen. It consumes nothing and authorises nothing: act on `evaluate` alone. */
+  const ask = async (input: AttemptInput): Promise<ReadDecision> =>
+    readOutcome(await post('/v1/questions', await complete(input)))
+
+  const tasks = {
+    declare: (declaration: TaskDeclaration, how: CallOptions = {}): Promise<Task> =>
+      post<Task>('/v1/tasks', declaration, how),
+    get: (id: string): Promise<TaskState> => get<TaskState>(`/v1/tasks/${segment(id)}`),
+    list: (query: PageQuery & { live?: boolean | undefined } = {}): Promise<Page<Task>> =>
+      get<Page<Task>>('/v1/tasks', query),
+    heartbeat: (id: string, how: { timeout?: number } = {}): Promise<Task> =>
+      send<Task>({ method: 'POST', path: `/v1/tasks/${segment(id)}/heartbeat`, body: {}, ...how }),
+    end: (id: string, status: 'completed' | 'failed' | 'cancelled', reason?: string): Promise<TaskState> =>
+      post<TaskState>(`/v1/tasks/${segment(id)}/end`, {
+        status,
+        ...(reason === undefined ? {} : { reason }),
+      }),
+    revoke: (id: string, reason: string): Promise<Narrowing> =>
+      post<Narrowing>(`/v1/tasks/${segment(id)}/revoke`, { reason }),
+  }
+
+  /** An attempt that, permitted, becomes a grant without spending a use. */
+  const activate = async (
+    input: AttemptInput,
+    how: CallOptions = {},
+  ): Promise<Readonly<{ decision: Decision; grant?: Grant }>> => {
+    const attempt = await complete(input)
+    const body = await post<{ decision?: unknown; grant?: Grant }>('/v1/grants', attempt, how)
+    const read = readOutcome(body.decision)
+    if (read.outcome === 'permit' && body.grant === undefined) {
+      throw new WritClientError('ERR_PROTOCOL', 'the answer permits without a grant')
+    }
+    const decision = arm(
+      read,
+      attempt,
+      async (approval) => (await activate(withApproval(attempt, approval))).decision,
+    )
+    return { decision, ...(decision.outcome === 'permit' && body.grant ? { grant: body.grant } : {}) }
+  }
+
+  const grants = {
+    activate,
+    get: (id: string) =>
+      get<Readonly<{ grant: Grant; credentials: readonly Credential[] }>>(`/v1/grants/${segment(id)}`),
+    list: (
+      query: PageQuery & { task?: string | undefined; live?: boolean | undefined } = {},
+    ): Promise<Page<Grant>> => get<Page<Grant>>('/v1/grants', query),
+    revoke: (id: string, reason: string): Promise<Narrowing> =>
+      post<Narrowing>(`/v1/grants/${segment(id)}/revoke`, { reason }),
+  }
+
+  const credentials = {
+    /**
+     * Issues a credential; the secret is in this answer and nowhere else, so an answer that was lost is never
+     * asked for again: what was issued ends with its grant.
+     *
+     * @throws {NotPermitted} when the issue is denied.
+     */
+    issue: async (
+      grant: string,
+      target?: string,
+    ): Promise<Readonly<{ credential: Credential; secret: SecretMaterial }>> => {
+      const body = await send<{ decision?: unknown; credential?: Credential; secret?: SecretMaterial }>({
+        method: 'POST',
+        path: '/v1/credentials',
+        body: { grant, ...(target === undefined ? {} : { target }) },
+        retry: 'unsent',
+        timeout: Math.max(transport.options.timeout, 30_000),
+      })
+      const read = readOutcome(body.decision)
+      if (read.outcome !== 'permit') {
+        throw new NotPermitted(read.outcome === 'deny' ? read : asDeny(read), undefined)
+      }
+      if (body.credential === undefined || typeof body.secret?.env !== 'object') {
+        throw new WritClientError('ERR_PROTOCOL', 'the answer permits without a credential')
+      }
+      return { credential: body.credential, secret: body.secret }
+    },
+    list: (query: PageQuery & { open?: boolean | undefined } = {}): Promise<Page<Credential>> =>
+      get<Page<Credential>>('/v1/credentials', query),
+  }
+
+  const requests = {
+    get: (id: string): Promise<AccessRequest> => get<AccessRequest>(`/v1/requests/${segment(id)}`),
+    list: (query: PageQuery & { pending?: boolean | undefined } = {}): Promise<Page<AccessRequest>> =>
+      get<Page<AccessRequest>>('/v1/requests', query),
+    /** The state of a request that may have been made elsewhere, once it has settled. */
+    wait: async (id: string, wait: WaitOptions = {}): Promise<AccessState> =>
+      waitForAccess(transport, await getAccess(transport, id, wait.signal), { ...wait, now }),
+    cancel: async (id: string, reason?: string): Promise<AccessTask> =>
+      (await cancelAccess(transport, id, reason)).task,
+    /** `statement` is the digest of what the approver was shown. */
+    approve: (
+      id: string,
+      statement: string,
+      how: { pool?: string; comment?: string } = {},
+    ): Promise<AccessRequest> =>
+      post<AccessRequest>(`/v1/requests/${segment(id)}/approve`, { statement, ...how }),
+    deny: (id: string, statement: string, reason?: string): Promise<AccessRequest> =>
+      post<AccessRequest>(`/v1/requests/${segment(id)}/deny`, {
+        statement,
+        ...(reason === undefined ? {} : { reason }),
+      }),
+  }
+
+  /**
+   * Authority for one piece of work: declares its task, gets the grant, waiting for approval if asked to, and keeps
+   * it alive. `await using lease = await writ.acquire(…)` gives it back on leaving scope.
+   *
+   * @throws {NotPermitted} when there is no grant to be had; then the task it declared is cancelled, unless an access
+   * request is still waiting under it.
+   */
+  const acquire = async (input: AcquireOptions): Promise<Lease> => {
+    const { onProgress, signal } = input
+    const subject = input.subject === undefined ? await whoami() : toRef(input.subject)
+    const { subject: _subject, ...rest } = toAttempt(input, subject)
+    const ownsTask = typeof input.task !== 'string'
+    const task =
+      typeof input.task === 'string'
+        ? (await tasks.get(input.task)).task
+        : await tasks.declare(declaration(input, subject, rest), { signal })
+    onProgress?.({ step: 'declared', task })
+    const attempt: Attempt = { ...rest, subject, context: { ...rest.context, task: task.id } }
+    let requested = false
+    try {
+      const { decision, grant } = await activate(attempt, { signal })
+      if (decision.outcome !== 'challenge') return lease(decision, grant, task, ownsTask, onProgress)
+      onProgress?.({ step: 'challenged', challenge: decision })
+      const { wait } = input
+      if (wait === undefined || wait === false) throw new NotPermitted(decision, task)
+      const body = submission(decision, attempt, { reason: input.reason, ttl: input.ttl }, 0, now)
+      const state = await submitAccess(transport, body, { idempotencyKey: crypto.randomUUID(), signal })
+      requested = true
+      onProgress?.({ step: 'requested', state })
+      return await claim(attempt, state, task, ownsTask, { wait, signal, onProgress })
+    } catch (error) {
+      const waiting =
+        (error instanceof NotPermitted && error.code === 'ERR_NOT_APPROVED') ||
+        (requested && isWritClientError(error, 'ERR_ABORTED'))
+      if (ownsTask && !waiting) await cancelQuietly(task.id)
+      throw error
+    }
+  }
+
+  /**
+   * Comes back to an access request that was made before, perhaps elsewhere: waits if it is pending and takes the
+   * grant. The task it was made under, if any, ends with the lease.
+   *
+   * @throws {NotPermitted} when it was not approved (in time), or the grant is denied now.
+   */
+  const resume = async (
+    id: string,
+    how: Pick<AcquireOptions, 'wait' | 'signal' | 'onProgress'> = {},
+  ): Promise<Lease> => {
+    const made = await requests.get(id)
+    const task = made.task === undefined ? undefined : (await tasks.get(made.task)).task
+    const state = await getAccess(transport, id, how.signal)
+    how.onProgress?.({ step: 'requested', state })
+    return claim(attemptOf(made), state, task, task !== undefined, how)
+  }
+
+  /** Waits for the request and turns its approval into a grant. */
+  const claim = async (
+    attempt: Attempt,
+    first: AccessState,
+    task: Task | undefined,
+    ownsTask: boolean,
+    how: Pick<AcquireOptions, 'wait' | 'signal' | 'onProgress'>,
+  ): Promise<Lease> => {
+    const { wait = false, signal, onProgress } = how
+    const state = await waitForAccess(transport, first, {
+      timeout: wait === true ? undefined : wait === false ? 1 : wait,
+      signal,
+      now,
+      onState: (seen) =>
+        onProgress?.(
+          seen instanceof WritClientError
+            ? { step: 'unreachable', error: seen }
+            : { step: 'waiting', state: seen },
+        ),
+    })
+    if (state.approval === undefined) throw new NotPermitted(notApproved(state), task)
+    const { decision, grant } = await activate(withApproval(attempt, state.approval), { signal })
+    return lease(decision, grant, task, ownsTask, onProgress)
+  }
+
+  const lease = (
+    decision: Decision,
+    grant: Grant | undefined,
+    task: Task | undefined,
+    ownsTask: boolean,
+    onProgress: AcquireOptions['onProgress'],
+  ): Lease => {
+    if (decision.outcome !== 'permit') throw new NotPermitted(decision, task)
+    if (grant === undefined) throw new NotPermitted(asDeny(decision), task)
+    onProgress?.({ step: 'granted', grant })
+    return new Lease({ decision, grant, task, ownsTask, tasks, grants, issue: credentials.issue, now })
+  }
+
+  /** The task has no authority yet and lapses by itself; ending it now is only tidy. */
+  const cancelQuietly = async (id: string): Promise<void> => {
+    try {
+      await tasks.end(id, 'cancelled', 'no grant was had')
+    } catch (error) {
+      if (!(error instanceof WritClientError)) throw error
+    }
+  }
+
+  return {
+    url: transport.url,
+    me,
+    evaluate,
+    evaluations,
+    ask,
+    acquire,
+    resume,
+    /** Runs `work` under a lease; a throw ends its task as failed. */
+    with: async <T>(input: AcquireOptions, work: (lease: Lease) => T | Promise<T>): Promise<T> => {
+      const lease = await acquire(input)
+      try {
+        const result = await work(lease)
+        await lease.end('completed')
+        return result
+      } catch (error) {
+        await lease.fail(error instanceof Error ? error.name : 'the work failed')
+        throw error
+      }
+    },
+    tasks,
+    grants,
+    credentials,
+    requests,
+    subjects: {
+      /** Locks the subject and ends everything under it. */
+      revoke: (subject: string | Ref, reason: string, until?: string): Promise<Narrowing> => {
+        const { type, id } = toRef(subject)
+        return post<Narrowing>(`/v1/subjects/${segment(type)}/${segment(id)}/revoke`, {
+          reason,
+          ...(until === undefined ? {} : { until }),
+        })
+      },
+    },
+    inventory: {
+      list: (query: PageQuery & { type?: string | undefined } = {}): Promise<Page<Entity>> =>
+        get<Page<Entity>>('/v1/inventory', query),
+      put: async (entities: readonly EntityInput[]): Promise<readonly Entity[]> =>
+        (
+          await send<{ items: readonly Entity[] }>({
+            method: 'PUT',
+            path: '/v1/inventory',
+            body: { entities },
+          })
+        ).items,
+      delete: async (ref: string | Ref): Promise<void> => {
+        const { type, id } = toRef(ref)
+        await send({ method: 'DELETE', path: `/v1/inventory/${segment(type)}/${segment(id)}` })
+      },
+    },
+    decisions: {
+      list: (
+        query: { ref?: string | undefined; before?: number | undefined; limit?: number | undefined } = {},
+      ): Promise<Page<Json>> => get<Page<Json>>('/v1/decisions', query),
+      get: (id: string): Promise<Json> => get<Json>(`/v1/decisions/${segment(id)}`),
+      explain: (id: string): Promise<Json> => get<Json>(`/v1/decisions/${segment(id)}/explanation`),
+    },
+    log: {
+      head: (): Promise<LogHead> => get<LogHead>('/v1/log/head'),
+      entries: (from: number, to: number): Promise<Readonly<{ items: readonly LogEntry[]; next?: number }>> =>
+        get('/v1/log/entries', { from, to }),
+    },
+    events: (how: EventOptions = {}): AsyncGenerator<WritEvent, void, undefined> =>
+      followEvents(transport, how),
+    policies: {
+      publish: (source: PolicySource): Promise<PolicyVersion> => post<PolicyVersion>('/v1/policies', source),
+      current: (): Promise<PolicyVersion> => get<PolicyVersion>('/v1/policies/current'),
+      get: (version: string): Promise<PolicyVersion> =>
+        get<PolicyVersion>(`/v1/policies/${segment(version)}`),
+      agree: (version: string): Promise<PolicyVersion> =>
+        post<PolicyVersion>(`/v1/policies/${segment(version)}/agree`, {}),
+    },
+    keys: {
+      create: (input: KeyInput): Promise<Readonly<{ id: string; secret: string }>> => post('/v1/keys', input),
+      revoke: async (id: string): Promise<void> => {
+        await send({ method: 'DELETE', path: `/v1/keys/${segment(id)}` })
+      },
+    },
+    people: {
+      invite: (input: { id: string; name?: string; groups?: readonly string[] }): Promise<Invitation> =>
+        post<Invitation>('/v1/people/invitations', input),
+    },
+    sessions: {
+      /** A one-time code becomes a session; needs no token. */
+      redeem: (code: string): Promise<Session> =>
+        send<Session>({
+          method: 'POST',
+          path: '/v1/sessions',
+          body: { code },
+          retry: 'unsent',
+          authenticate: false,
+        }),
+      end: async (): Promise<void> => {
+        await send({ method: 'DELETE', path: '/v1/sessions/current' })
+      },
+    },
+    targets: {
+      add: (
+        input: TargetInput,
+      ): Promise<Readonly<{ id: string; notices: readonly string[]; findings: readonly Finding[] }>> =>
+        post('/v1/targets', input),
+      list: async (): Promise<readonly Target[]> =>
+        (await get<{ items: readonly Target[] }>('/v1/targets')).items,
+      check: async (id: string): Promise<readonly Finding[]> =>
+        (await get<{ items: readonly Finding[] }>(`/v1/targets/${segment(id)}/check`)).items,
+    },
+    /** Liveness, and what is wrong if something is; needs no token. */
+    ready: async (): Promise<Health> => {
+      const answer: Answer = await transport.call({ method: 'GET', path: '/readyz', authenticate: false })
+      return answer.body as Health
+    },
+  }
+}
+
+// what goes into a submission
+
+function submission(
+  challenge: Omit<Challenge, 'request'>,
+  attempt: Attempt,
+  how: RequestOptions,
+  elapsed: number,
+  now: () => number,
+): unknown {
+  const { approval: _approval, ...context } = attempt.context ?? {}
+  const { evaluated_at: evaluatedAt } = challenge.context
+  // the server's own clock, moved on by how long ago it answered: nobody's clock has to be right
+  const evaluated = typeof evaluatedAt === 'string' ? Date.parse(evaluatedAt) : Number.NaN
+  const from = Number.isFinite(evaluated) ? evaluated + elapsed : now()
+  return {
+    ...attempt,
+    context: { ...context, ...(how.reason === undefined ? {} : { justification: how.reason }) },
+    denial: {
+      expires_at: challenge.expiresAt,
+      ...(challenge.id === undefined ? {} : { evaluation_id: challenge.id }),
+      ...(typeof evaluatedAt === 'string' ? { evaluated_at: evaluatedAt } : {}),
+      ...(challenge.reason === '' ? {} : { reason: challenge.reason }),
+    },
+    ...(how.ttl === undefined
+      ? {}
+      : { requested_access: { requested_until: new Date(from + toMillis(how.ttl)).toISOString() } }),
+    client: { name: 'writ-client' },
+  }
+}
+
+function withApproval(attempt: Attempt, approval: ApprovalReference): Attempt {
+  return { ...attempt, context: { ...attempt.context, approval } }
+}
+
+/** A request that was not approved, as the denial that it is. */
+function notApproved(state: AccessState): Deny {
+  const pending = state.status === 'pending'
+  return {
+    outcome: 'deny',
+    id: undefined,
+    reason: pending
+      ? 'grant_pending'
+      : state.status === 'approved'
+        ? 'approval_unverifiable'
+        : `request_${state.status}`,
+    nextAction: pending ? 'retry' : 'none',
+    context: {},
+    request: state.task,
+  }
+}
+
+/** For where no permit counts although the decision was one, or a challenge that nobody can request. */
+function asDeny(read: ReadDecision | Permit): Deny {
+  return { outcome: 'deny', id: read.id, reason: read.reason, nextAction: 'none', context: read.context }
+}
+
+/** The attempt that a request was made for, so that it can be made again exactly. */
+function attemptOf(made: AccessRequest): Attempt {
+  const task = made.task === undefined ? {} : { task: made.task }
+  const { statement } = made
+  if (
+    typeof statement === 'object' &&
+    statement !== null &&
+    'kind' in statement &&
+    statement.kind === 'attempt'
+  ) {
+    const { subject, action, resource, context } = statement as unknown as Attempt
+    return { subject, action, resource, context: { ...context, ...task } }
+  }
+  return {
+    subject: toRef(made.subject),
+    action: { name: made.action },
+    resource: toRef(made.resource),
+    context: task,
+  }
+}
+
+function declaration(
+  input: AcquireOptions,
+  subject: Ref,
+  attempt: Omit<Attempt, 'subject'>,
+): TaskDeclaration {
+  const given = typeof input.task === 'object' ? input.task : undefined
+  const { action, resource } = attempt
+  return {
+    subject: `${subject.type}/${subject.id}`,
+    ...(input.reason === undefined ? {} : { reason: input.reason }),
+    ...(input.ttl === undefined ? {} : { ttl: toWire(input.ttl) }),
+    scope: { actions: [action.name], resources: [{ type: resource.type, id: resource.id }] },
+    purpose: `${action.name} on ${resource.type}/${resource.id}`,
+    ...given,
+  }
+}
