@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
-import { fakeServer } from '../test/fake.ts'
-import type { Fake, Reply, Seen } from '../test/fake.ts'
+import { fakeServer } from '../../test/support/fake-server.ts'
+import type { Fake, Reply, Seen } from '../../test/support/fake-server.ts'
 import type { Decision } from './decision.ts'
 import { toMillis, toWire } from './duration.ts'
 import { isWritClientError } from './error.ts'
@@ -51,6 +51,9 @@ const challenge = {
 const task = (status: string) => ({ id: 'req_1', status, status_endpoint: 'https://elsewhere.example/x' })
 const approval = { id: 'apr_1', approved_until: '2026-11-22T14:30:00.000Z', vendor: { kept: true } }
 const approved = { task: task('approved'), result: { mode: 'reevaluate', approval } }
+
+const contextOf = (seen: Seen | undefined): unknown =>
+  (seen?.body as { context?: unknown } | undefined)?.context
 
 async function rejectsWith(code: string, work: Promise<unknown>) {
   try {
@@ -133,7 +136,10 @@ suite('evaluate', () => {
       fake.seen.map((s) => s.path),
       ['/v1/me', '/access/v1/evaluation', '/access/v1/evaluation'],
     )
-    assert.deepEqual((fake.seen[1]?.body as { subject: unknown }).subject, { type: 'Agent', id: 'a/b' })
+    assert.deepEqual((fake.seen[1]?.body as { subject?: unknown } | undefined)?.subject, {
+      type: 'Agent',
+      id: 'a/b',
+    })
   })
 })
 
@@ -170,7 +176,7 @@ suite('requests', () => {
       client: { name: 'writ-client' },
     })
     assert.deepEqual(waits, [2_100, 4_200, 4_200])
-    assert.deepEqual((rest.at(-1)?.body as { context: unknown }).context, {
+    assert.deepEqual(contextOf(rest.at(-1)), {
       task: 'task_1',
       amount: 3,
       approval,
@@ -352,7 +358,7 @@ suite('lease', () => {
       scope: { actions: ['db:migrate'], resources: [{ type: 'Database', id: 'orders' }] },
       purpose: 'db:migrate on Database/orders',
     })
-    assert.deepEqual((activation?.body as { context: unknown }).context, { task: 'task_1' })
+    assert.deepEqual(contextOf(activation), { task: 'task_1' })
     assert.deepEqual([end?.path, end?.body], ['/v1/tasks/task_1/end', { status: 'completed' }])
   })
 
@@ -378,7 +384,7 @@ suite('lease', () => {
     assert.equal(lease.grant.id, 'grant_1')
     assert.deepEqual(steps, ['declared', 'challenged', 'requested', 'waiting', 'waiting', 'granted'])
     const [, second] = fake.seen.filter((s) => s.path === '/v1/grants')
-    assert.deepEqual((second?.body as { context: unknown }).context, { task: 'task_1', approval })
+    assert.deepEqual(contextOf(second), { task: 'task_1', approval })
   })
 
   test('without approval: in time the request goes on, denied the task is cancelled', async () => {
@@ -461,7 +467,8 @@ suite('events', () => {
       const chunks = (async function* () {
         for (let at = 0; at < bytes.length; at += size) yield bytes.subarray(at, at + size)
       })()
-      const events = await Array.fromAsync(parseEvents(chunks))
+      const events: unknown[] = []
+      for await (const event of parseEvents(chunks)) events.push(event)
       assert.deepEqual(events, [
         undefined,
         { id: '3', event: 'entry', data: '{"a":\n1}' },
