@@ -171,17 +171,15 @@ export class Lease {
 function pause(millis: number, signal: AbortSignal): Promise<boolean> {
   return new Promise((resolve) => {
     // longer than 24 days would overflow into no time at all
-    const timer = setTimeout(done, Math.min(millis, 2 ** 31 - 1), true) as
-      | ReturnType<typeof setTimeout>
-      | number
+    const timer: unknown = setTimeout(done, Math.min(millis, 2 ** 31 - 1), true)
     const aborted = (): void => done(false)
     function done(whole: boolean): void {
-      clearTimeout(timer)
+      clearTimeout(timer as number)
       signal.removeEventListener('abort', aborted)
       resolve(whole)
     }
-    // a number in browsers
-    if (typeof timer === 'object') timer.unref()
+    // browsers have numbers, which keep nothing alive
+    ;(timer as { unref?: () => void }).unref?.()
     if (signal.aborted) done(false)
     else signal.addEventListener('abort', aborted, { once: true })
   })

@@ -124,7 +124,7 @@ export type Writ = ReturnType<typeof createWrit>
 
 /** A client of the server at `options.url`. */
 export function createWrit(options: WritOptions = {}) {
-  const env: Readonly<Record<string, string | undefined>> = typeof process === 'undefined' ? {} : process.env
+  const env = environment()
   const { token } = options
   const now = options.now ?? Date.now
   const transport = new Transport({
@@ -542,6 +542,12 @@ export function createWrit(options: WritOptions = {}) {
       return answer.body as Health
     },
   }
+}
+
+/** The variables of the process, where there is one. */
+function environment(): Readonly<Record<string, string | undefined>> {
+  const { process } = globalThis as { process?: { env?: Record<string, string | undefined> } }
+  return process?.env ?? {}
 }
 
 // what goes into a submission
