@@ -75,7 +75,7 @@ function tryOut(mutant: Mutant): string | undefined {
     const patch = spawnSync('git', ['apply', '-C2', mutant.patch], {
       cwd: copy,
       encoding: 'utf8',
-      env: withoutGit(),
+      env: withoutContext(),
     })
     if (patch.status !== 0) return `the patch no longer applies\n${patch.stderr}${patch.error?.message ?? ''}`
 
@@ -93,7 +93,7 @@ function runTest(folder: string, { test, grep }: Mutant): Run {
   const { status, stdout, stderr, error } = spawnSync(
     process.execPath,
     [join(folder, 'test/run.ts'), test, ...filter],
-    { cwd: folder, encoding: 'utf8', timeout: TEST_TIMEOUT_MS, maxBuffer: 64 << 20 },
+    { cwd: folder, env: withoutContext(), encoding: 'utf8', timeout: TEST_TIMEOUT_MS, maxBuffer: 64 << 20 },
   )
   const output = `${stdout}${stderr}${error?.message ?? ''}`
   if (status === 0) return { status: 'passed', output }
@@ -118,7 +118,9 @@ function read(file: string): Mutant {
   return mutant
 }
 
-/** Settings of a hook we may be called from would make git look for another repository. */
-function withoutGit(): NodeJS.ProcessEnv {
-  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('GIT_')))
+/** Neither a hook nor a test that we are called from may tell git or the test runner where they are. */
+function withoutContext(): NodeJS.ProcessEnv {
+  return Object.fromEntries(
+    Object.entries(process.env).filter(([name]) => !name.startsWith('GIT_') && name !== 'NODE_TEST_CONTEXT'),
+  )
 }

@@ -52,7 +52,9 @@ test('a cluster whose caller is killed stops and leaves nothing', async () => {
     ],
     { stdio: ['ignore', 'pipe', 'inherit'], cwd: import.meta.dirname },
   )
-  const [folder] = (await once(caller.stdout, 'data')) as [Buffer]
+  const exited = once(caller, 'exit').then(([status]) => assert.fail(`the caller ended with ${status}`))
+  const [folder] = (await Promise.race([once(caller.stdout, 'data'), exited])) as [Buffer]
+  exited.catch(() => undefined)
   const data = folder.toString().trim()
   assert.ok(existsSync(data))
   caller.kill('SIGKILL')
