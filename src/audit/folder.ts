@@ -44,10 +44,10 @@ export function openLogFolder(folder: string): LogFolder {
       inside: {
         heads: rows(db, 'SELECT size, root FROM head ORDER BY size', asHead),
         refs: rows(db, 'SELECT ref, seq FROM ref ORDER BY seq', (row) => ({
-          ref: row['ref'] as string,
-          seq: row['seq'] as number,
+          ref: String(row['ref']),
+          seq: asNumber(row['seq']),
         })),
-        state: { size: Number(state?.['size']), frontierRoots: asRoots(state?.['frontier']) },
+        state: { size: asNumber(state?.['size']), frontierRoots: asRoots(state?.['frontier']) },
       },
       close: () => db.close(),
     }
@@ -79,15 +79,20 @@ function reading<T>(read: () => T): T {
   }
 }
 
-const asHead = (row: Row): Head => ({ size: row['size'] as number, root: hex(row['root'] as Uint8Array) })
+/** Columns of a damaged row may hold anything: what is no hash then matches none, at its own index. */
+const asBytes = (value: SQLOutputValue | undefined): Uint8Array =>
+  value instanceof Uint8Array ? value : new Uint8Array()
+const asNumber = (value: SQLOutputValue | undefined): number =>
+  typeof value === 'number' ? value : Number.NaN
+
+const asHead = (row: Row): Head => ({ size: asNumber(row['size']), root: hex(asBytes(row['root'])) })
 
 const asEntry = (row: Row): SourceEntry => ({
-  seq: row['seq'] as number,
-  at: row['at'] as number,
-  bytes: row['body'] as Uint8Array,
-  leaf: row['leaf'] as Uint8Array,
+  seq: asNumber(row['seq']),
+  at: asNumber(row['at']),
+  bytes: asBytes(row['body']),
+  leaf: asBytes(row['leaf']),
 })
 
-function asRoots(frontier: SQLOutputValue | undefined): string[] {
-  return frontier instanceof Uint8Array ? (hex(frontier).match(/.{1,64}/g) ?? []) : []
-}
+const asRoots = (frontier: SQLOutputValue | undefined): string[] =>
+  hex(asBytes(frontier)).match(/.{1,64}/g) ?? []

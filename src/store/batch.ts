@@ -162,6 +162,7 @@ class ItemTransaction implements Transaction {
   put<K extends Kind>(kind: K, id: string, value: Records[K]): void {
     this.#live()
     requireText(id, 'id')
+    if (id === '') throw new WritError('ERR_INPUT_INVALID', 'id is empty')
     const body = JSON.stringify(value) as string | undefined
     if (body === undefined) throw new TypeError(`a ${kind} has no JSON form`)
     const before = this.#current(kind, id)

@@ -15,7 +15,7 @@ import { appendLeaves, decodeFrontier, encodeFrontier, frontierRoot } from '../f
 import { hex, leafHash } from '../hash.ts'
 import type { LogEntry } from '../port.ts'
 import { SCAN_LIMIT } from '../port.ts'
-import { pragma } from './schema.ts'
+import { pragma, stateSum } from './schema.ts'
 
 /** Called before and after every write and commit, so that a test can end the process at each. */
 export type StoreHooks = Readonly<{ step(name: string): void }>
@@ -25,6 +25,12 @@ export type State = Readonly<{ frontier: Frontier; at: Instant; version: number 
 
 /** Entries at the end of the log whose hashes are computed again at every start. */
 const TAIL = 256
+/** Bytes of a database whose every page is looked at when it is opened: about two seconds of it. */
+const MOST_CHECKED = 1 << 30
+/** Bytes of a database whose every record is read then: about as long. */
+const MOST_READ = 32 << 20
+
+type StateRow = Readonly<{ size: number; frontier: Uint8Array; at: Instant; version: number; sum: number }>
 
 export class Rows {
   readonly #db: DatabaseSync
@@ -140,13 +146,17 @@ export class Rows {
       if (leaves.length > 0) {
         this.#run('head', 'INSERT INTO head VALUES (?, ?)', frontier.size, frontierRoot(frontier))
       }
+      const { size } = frontier
+      const edge = encodeFrontier(frontier)
+      const sum = stateSum(size, edge, at, version)
       this.#run(
         'state',
-        'UPDATE state SET size = ?, frontier = ?, at = ?, version = ?',
-        frontier.size,
-        encodeFrontier(frontier),
+        'UPDATE state SET size = ?, frontier = ?, at = ?, version = ?, sum = ?',
+        size,
+        edge,
         at,
         version,
+        sum,
       )
       this.#run('commit', 'COMMIT')
     } catch (error) {
@@ -163,12 +173,17 @@ export class Rows {
    * @throws {Damage}
    */
   load(): State {
-    const pages = this.#db.prepare('PRAGMA quick_check(1)').get()?.['quick_check']
-    if (pages !== 'ok') throw new Damage(`pages: ${String(pages)}`)
-    const row = this.#db.prepare('SELECT size, frontier, at, version FROM state').get()
+    const { used, bytes } = this.pages()
+    if (used * bytes <= MOST_CHECKED) {
+      const pages = this.#db.prepare('PRAGMA integrity_check(1)').get()?.['integrity_check']
+      if (pages !== 'ok') throw new Damage(`pages: ${String(pages)}`)
+    }
+    if (used * bytes <= MOST_READ) this.#checkRecords()
+    const row = this.#db.prepare('SELECT size, frontier, at, version, sum FROM state').get()
     if (row === undefined) throw new Damage('state: missing')
-    const size = row['size'] as number
-    const frontier = decodeFrontier(size, row['frontier'] as Uint8Array)
+    const { size, frontier: edge, at, version, sum } = row as unknown as StateRow
+    if (stateSum(size, edge, at, version) !== sum) throw new Damage('state: does not match its checksum')
+    const frontier = decodeFrontier(size, edge)
     if (frontier === undefined) throw new Damage('state: its frontier does not fit its size')
     const last = this.#db.prepare('SELECT max(seq) AS seq FROM entry').get()?.['seq'] as number | null
     if ((last ?? -1) + 1 !== size) throw new Damage(`log: ends at ${last ?? -1}, should end at ${size - 1}`)
@@ -180,7 +195,27 @@ export class Rows {
         throw new Damage('log: head and frontier differ')
     }
     this.#checkTail(frontier)
-    return { frontier, at: row['at'] as Instant, version: row['version'] as number }
+    return { frontier, at, version }
+  }
+
+  /** Whether every record is as written and listed where it belongs, and nothing else is listed. */
+  #checkRecords(): void {
+    const isListed = this.#db.prepare(
+      'SELECT count(*) AS n FROM listed WHERE name = ? AND value = ? AND id = ?',
+    )
+    let expected = 0
+    for (const row of this.#db.prepare('SELECT kind, id, version, sum, body FROM record').iterate()) {
+      const { id, kind, value } = decodeRecord(row['kind'] as Kind, row)
+      for (const { name, values } of indexesOf(kind)) {
+        for (const under of new Set(values(value))) {
+          expected += 1
+          if (isListed.get(name, under, id)?.['n'] !== 1)
+            throw new Damage(`index \`${name}\` lacks \`${id}\``)
+        }
+      }
+    }
+    const listed = this.#db.prepare('SELECT count(*) AS n FROM listed').get()?.['n']
+    if (listed !== expected) throw new Damage('an index lists what does not belong there')
   }
 
   /** Builds the smallest subtrees of the frontier again from the entries they cover. */
@@ -262,8 +297,10 @@ export function requireListed(
 
 function decodeRecord(kind: Kind, row: Record<string, unknown>): AnyStored {
   const { id, version, sum, body } = row as { id: string; version: number; sum: number; body: string }
-  if (checksum(kind, id, version, body) !== sum)
+  // a damaged row may hold anything
+  if (typeof id !== 'string' || typeof body !== 'string' || checksum(kind, id, version, body) !== sum) {
     throw new Damage(`record \`${kind}/${id}\` does not match its checksum`)
+  }
   return { kind, id, version, value: JSON.parse(body) as Records[Kind] }
 }
 

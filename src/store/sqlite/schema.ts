@@ -4,6 +4,7 @@
  * @module
  */
 import type { DatabaseSync } from 'node:sqlite'
+import { crc32 } from 'node:zlib'
 import { WritError } from '../../model/errors.ts'
 import { indexes } from '../../model/records.ts'
 import type { Kind, Records } from '../../model/records.ts'
@@ -12,6 +13,11 @@ import { hex, sha256 } from '../hash.ts'
 
 /** `Writ` in ASCII: tells our file from somebody else's database. */
 const APPLICATION_ID = 0x57726974
+
+/** Finds what a disk does to the row, not what an attacker does. */
+export function stateSum(size: number, frontier: Uint8Array, at: number, version: number): number {
+  return crc32(frontier, crc32(`${size}/${at}/${version}/`))
+}
 
 /**
  * Numbered from 1; only ever appended to. Ids compare by their UTF-8 bytes (`BINARY`). `head` has a row for each batch
@@ -40,9 +46,9 @@ const migrations: readonly string[] = [
   CREATE TABLE state (
     one INTEGER PRIMARY KEY CHECK (one = 1),
     size INTEGER NOT NULL, frontier BLOB NOT NULL, at INTEGER NOT NULL, version INTEGER NOT NULL,
-    indexed TEXT NOT NULL
+    sum INTEGER NOT NULL, indexed TEXT NOT NULL
   ) STRICT;
-  INSERT INTO state VALUES (1, 0, x'', 0, 0, '');
+  INSERT INTO state VALUES (1, 0, x'', 0, 0, ${stateSum(0, new Uint8Array(), 0, 0)}, '');
   `,
 ]
 

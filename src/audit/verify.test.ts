@@ -1,0 +1,268 @@
+import assert from 'node:assert/strict'
+import { cpSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import test, { after } from 'node:test'
+import type { TestStore } from '../../test/support/store.ts'
+import { openTestStore } from '../../test/support/store.ts'
+import { isWritError } from '../model/errors.ts'
+import { leafHash } from '../store/hash.ts'
+import { openLogFolder } from './folder.ts'
+import { TreeBuilder } from './tree.ts'
+import type { Head, SourceEntry, Verdict } from './verify.ts'
+import { verifyLog } from './verify.ts'
+
+const scratch = mkdtempSync(join(tmpdir(), 'writ-verify-'))
+after(() => rmSync(scratch, { recursive: true, force: true }))
+
+/** Entries 0 to 6 in batches of 1, 3, 1 and 2. */
+const BATCHES = [1, 3, 1, 2]
+const SIZE = 7
+
+async function fill(store: TestStore): Promise<void> {
+  for (const [i, count] of BATCHES.entries()) {
+    store.clock.advance(10)
+    const append = () =>
+      store.commit({ reads: [], run: (tx) => tx.append({ kind: 'test', refs: ['r', `b${i}`], why: 'é' }) })
+    await Promise.all(Array.from({ length: count }, append))
+  }
+}
+
+/** Verifies a copy of the log after `tamper` had its way with the file. */
+async function afterTampering(
+  tamper: (db: DatabaseSync) => void,
+  saved: Head | readonly Head[] = [],
+): Promise<Verdict> {
+  const folder = mkdtempSync(join(scratch, 'copy-'))
+  cpSync(await filled, folder, { recursive: true })
+  const db = new DatabaseSync(join(folder, 'writ.db'))
+  tamper(db)
+  db.close()
+  return verifyFolder(folder, saved)
+}
+
+async function verifyFolder(folder: string, saved: Head | readonly Head[] = []): Promise<Verdict> {
+  const source = openLogFolder(folder)
+  try {
+    return await verifyLog(source, saved)
+  } finally {
+    source.close()
+  }
+}
+
+let head: Head
+const filled = (async () => {
+  const store = await openTestStore({ folder: join(scratch, 'filled'), reserveBytes: 4096 })
+  await fill(store)
+  head = await store.log.head()
+  await store.close()
+  return store.folder
+})()
+
+const bodyOf = (db: DatabaseSync, seq: number) =>
+  db.prepare('SELECT body FROM entry WHERE seq = ?').get(seq)?.['body'] as Uint8Array
+const altered = (bytes: Uint8Array) => Buffer.from(Buffer.from(bytes).toString().replace('"test"', '"tess"'))
+
+test('an untouched log verifies, read from its folder and through the store', async () => {
+  const folder = await filled
+  assert.deepEqual(await verifyFolder(folder, head), { ok: true, ...head })
+  const store = await openTestStore({ folder })
+  assert.deepEqual(await verifyLog(store.log, head), { ok: true, ...head })
+  await store.close()
+})
+
+test('a log verifies while a server writes to it', async () => {
+  await using store = await openTestStore()
+  await fill(store)
+  const source = openLogFolder(store.folder)
+  await fill(store)
+  assert.deepEqual((await verifyLog(source)).size, SIZE)
+  source.close()
+  assert.deepEqual(await verifyFolder(store.folder, await store.log.head()), {
+    ok: true,
+    ...(await store.log.head()),
+  })
+})
+
+test('an empty log verifies; a folder without one is named', async () => {
+  await using store = await openTestStore()
+  assert.equal((await verifyFolder(store.folder)).ok, true)
+  assert.throws(
+    () => openLogFolder(join(scratch, 'nowhere')),
+    (error) => isWritError(error, 'ERR_NOT_FOUND'),
+  )
+})
+
+test('B66 every single-bit change of an entry is found at its index', async () => {
+  const folder = mkdtempSync(join(scratch, 'bits-'))
+  cpSync(await filled, folder, { recursive: true })
+  const db = new DatabaseSync(join(folder, 'writ.db'))
+  const write = db.prepare('UPDATE entry SET body = ? WHERE seq = ?')
+  for (const seq of [0, 2, 6]) {
+    const body = bodyOf(db, seq)
+    for (let bit = 0; bit < body.length * 8; bit++) {
+      const changed = Buffer.from(body)
+      changed[bit >> 3]! ^= 1 << (bit & 7)
+      write.run(changed, seq)
+      const verdict = await verifyFolder(folder)
+      assert.deepEqual([verdict.ok, verdict.firstBad?.index], [false, seq], `bit ${bit} of entry ${seq}`)
+    }
+    write.run(body, seq)
+  }
+  db.close()
+  assert.ok((await verifyFolder(folder)).ok)
+})
+
+test('B66 every single-bit change of what is recorded beside the entries is found', async () => {
+  const folder = mkdtempSync(join(scratch, 'beside-'))
+  cpSync(await filled, folder, { recursive: true })
+  const db = new DatabaseSync(join(folder, 'writ.db'))
+  const cells = [
+    ['entry', 'leaf', 'seq = 3', 3, 3],
+    ['head', 'root', 'size = 4', 1, 3],
+    ['head', 'root', 'size = 7', 5, 6],
+    ['state', 'frontier', 'one = 1', 7, 7],
+  ] as const
+  for (const [table, column, where, from, to] of cells) {
+    const cell = db.prepare(`SELECT ${column} AS it FROM ${table} WHERE ${where}`).get()?.['it'] as Uint8Array
+    const write = db.prepare(`UPDATE ${table} SET ${column} = ? WHERE ${where}`)
+    for (let bit = 0; bit < cell.length * 8; bit++) {
+      const changed = Buffer.from(cell)
+      changed[bit >> 3]! ^= 1 << (bit & 7)
+      write.run(changed)
+      const { firstBad } = await verifyFolder(folder)
+      assert.ok(
+        firstBad !== undefined && firstBad.index >= from && firstBad.index <= to,
+        `bit ${bit} of ${table}`,
+      )
+    }
+    write.run(cell)
+  }
+  db.close()
+  assert.ok((await verifyFolder(folder)).ok)
+})
+
+const tamperings: readonly [string, number, (db: DatabaseSync) => void][] = [
+  ['an entry deleted', 2, (db) => db.exec('DELETE FROM entry WHERE seq = 2')],
+  ['the first entry deleted', 0, (db) => db.exec('DELETE FROM entry WHERE seq = 0')],
+  ['the last entry deleted', 6, (db) => db.exec('DELETE FROM entry WHERE seq = 6')],
+  [
+    'an entry deleted and the rest moved up',
+    2,
+    (db) => db.exec('DELETE FROM entry WHERE seq = 2; UPDATE entry SET seq = seq - 1 WHERE seq > 2'),
+  ],
+  [
+    'two entries swapped with their hashes',
+    3,
+    (db) =>
+      db.exec(
+        'UPDATE entry SET seq = 99 WHERE seq = 3; UPDATE entry SET seq = 3 WHERE seq = 5; UPDATE entry SET seq = 5 WHERE seq = 99',
+      ),
+  ],
+  [
+    'an entry added',
+    SIZE,
+    (db) => db.prepare('INSERT INTO entry VALUES (7, 9, ?, ?)').run(leafHash(bodyOf(db, 6)), bodyOf(db, 6)),
+  ],
+  ['its time changed beside it', 4, (db) => db.exec('UPDATE entry SET at = at + 1 WHERE seq = 4')],
+  ['a reference removed', 4, (db) => db.exec("DELETE FROM ref WHERE seq = 4 AND ref = 'r'")],
+  ['a reference added', 5, (db) => db.exec("INSERT INTO ref VALUES ('other', 5)")],
+  ['a reference to nothing', SIZE, (db) => db.exec("INSERT INTO ref VALUES ('r', 7)")],
+  ['a head removed at the end', 5, (db) => db.exec('DELETE FROM head WHERE size = 7')],
+  ['the state moved back', SIZE, (db) => db.exec('UPDATE state SET size = 6')],
+]
+for (const [what, index, tamper] of tamperings) {
+  test(`B66 ${what}: found at entry ${index}`, async () => {
+    const verdict = await afterTampering(tamper)
+    assert.deepEqual([verdict.ok, verdict.firstBad?.index], [false, index], verdict.firstBad?.why)
+  })
+}
+
+test('B66 an entry replaced together with its hash is found by the head of its batch', async () => {
+  for (const [seq, expected] of [
+    [0, 0],
+    [2, 1],
+    [4, 4],
+    [6, 5],
+  ] as const) {
+    const { firstBad } = await afterTampering((db) => {
+      const body = altered(bodyOf(db, seq))
+      db.prepare('UPDATE entry SET body = ?, leaf = ? WHERE seq = ?').run(body, leafHash(body), seq)
+    })
+    assert.equal(firstBad?.index, expected)
+    assert.match(firstBad?.why ?? '', /replaced together with its hash/)
+  }
+})
+
+/** Somebody who knows everything: entries, hashes, heads and state all fit together. */
+function rewriteAll(db: DatabaseSync, bodies: readonly Uint8Array[]): void {
+  db.exec('DELETE FROM entry; DELETE FROM head; DELETE FROM ref')
+  const tree = new TreeBuilder()
+  for (const [seq, body] of bodies.entries()) {
+    tree.add(leafHash(body))
+    const entry = JSON.parse(Buffer.from(body).toString()) as { at: number; refs: string[] }
+    db.prepare('INSERT INTO entry VALUES (?, ?, ?, ?)').run(seq, entry.at, leafHash(body), body)
+    db.prepare('INSERT INTO head VALUES (?, ?)').run(seq + 1, Buffer.from(tree.root(), 'hex'))
+    for (const ref of entry.refs) db.prepare('INSERT INTO ref VALUES (?, ?)').run(ref, seq)
+  }
+  db.prepare('UPDATE state SET size = ?, frontier = ?').run(
+    bodies.length,
+    Buffer.from(tree.peaks().join(''), 'hex'),
+  )
+}
+
+const bodies = (db: DatabaseSync) => Array.from({ length: SIZE }, (_, seq) => bodyOf(db, seq))
+
+test('law 11: a log rewritten or cut short throughout contradicts a saved head, and only that', async () => {
+  const rewrite = (db: DatabaseSync) => rewriteAll(db, bodies(db).with(2, altered(bodyOf(db, 2))))
+  const cut = (db: DatabaseSync) => rewriteAll(db, bodies(db).slice(0, 5))
+  assert.equal((await afterTampering(rewrite)).ok, true)
+  assert.equal((await afterTampering(cut)).ok, true)
+
+  await filled
+  assert.equal((await afterTampering(rewrite, head)).firstBad?.index, 0)
+  assert.equal((await afterTampering(cut, head)).firstBad?.index, 5)
+  const source = openLogFolder(await filled)
+  const early = [...source.inside.heads]
+  source.close()
+  assert.equal((await afterTampering(() => {}, early)).ok, true)
+  assert.equal((await afterTampering(rewrite, early)).firstBad?.index, 1)
+})
+
+test('B69 entries that are not canonical, or not entries, are found although everything fits together', async () => {
+  const replace = (text: string) => (db: DatabaseSync) =>
+    rewriteAll(db, bodies(db).with(3, Buffer.from(text)))
+  const cases: readonly [string, RegExp][] = [
+    ['{"at":1795348800020,"kind":"test","refs":[],"seq":3,"v":1} ', /canonical/],
+    ['{"at":1795348800020,"kind":"test","refs":[],"seq":3,"v":1,"a":2}', /canonical/],
+    ['{"at":1795348800020,"at":1795348800020,"kind":"test","refs":[],"seq":3,"v":1}', /canonical/],
+    ['{"at":1795348800020,"kind":"\\u0074est","refs":[],"seq":3,"v":1}', /canonical/],
+    ['{"at":1795348800020,"kind":"test","refs":[],"seq":3.0,"v":1}', /canonical/],
+    ['{"at":1795348800020,"kind":"test","refs":[],"seq":3,"v":2}', /unknown form/],
+    ['{"at":1795348800020,"kind":"test","refs":[],"seq":4,"v":1}', /says it is entry 4/],
+    ['{"at":1795348800001,"kind":"test","refs":[],"seq":3,"v":1}', /dated before/],
+    ['{"at":1795348800020,"kind":"","refs":[],"seq":3,"v":1}', /no kind/],
+    [`{"at":1795348800020,"kind":"test","pad":"${'x'.repeat(65_536)}","refs":[],"seq":3,"v":1}`, /longer/],
+  ]
+  for (const [text, why] of cases) {
+    const { firstBad } = await afterTampering(replace(text))
+    assert.equal(firstBad?.index, 3, text.slice(0, 80))
+    assert.match(firstBad?.why ?? '', why)
+  }
+})
+
+test('entries fetched from a server that lies are caught', async () => {
+  const store = await openTestStore({ folder: await filled })
+  const lying = (lie: (entries: readonly SourceEntry[]) => readonly SourceEntry[]) => ({
+    head: () => store.log.head(),
+    entries: async (from: number, to: number) => lie(await store.log.entries(from, to)),
+  })
+  assert.equal((await verifyLog(lying((it) => it.filter(({ seq }) => seq < 4)))).firstBad?.index, 4)
+  assert.equal((await verifyLog(lying((it) => it.filter(({ seq }) => seq !== 2)))).firstBad?.index, 2)
+  const forged = lying((it) =>
+    it.map((entry) => (entry.seq === 5 ? { ...entry, bytes: altered(entry.bytes) } : entry)),
+  )
+  assert.equal((await verifyLog(forged)).ok, false)
+  await store.close()
+})
