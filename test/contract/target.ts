@@ -159,7 +159,7 @@ export function targetContract(name: string, start: () => Promise<TargetHarness>
     test('B43 what is issued does not print', async () => {
       const { planned, secret } = await issue()
       const printed = [
-        `${String(secret)}`,
+        String(secret),
         JSON.stringify({ secret, planned }),
         inspect({ secret, target: harness.target }, { depth: 20, showHidden: true }),
       ].join('\n')

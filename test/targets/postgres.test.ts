@@ -6,6 +6,7 @@ import fc from 'fast-check'
 import type pg from 'pg'
 
 import { isWritError } from '../../src/model/errors.ts'
+import { issueLock } from '../../src/targets/postgres/names.ts'
 import type { IssuedSecret, PlannedCredential, Target } from '../../src/targets/port.ts'
 import { flakyProxy } from './flaky-proxy.ts'
 import { installation, startWorld } from './world.ts'
@@ -189,6 +190,8 @@ describe('ephemeral', () => {
     await client.query('create table public.t (id int)')
     assert.equal((await target.revoke(planned)).absent, true)
     assert.equal(await leftovers(), 0)
+    await target.close()
+    await world.sql('drop database closed with (force)')
   })
 })
 
@@ -330,6 +333,7 @@ describe('what is left behind', () => {
     assert.deepEqual(leftBehind.securityDefiner, [
       { database: 'crm', type: 'function', name: 'public.quiet()', owner: 'orders_owner' },
     ])
+    await world.sql('drop database crm with (force)')
   })
 
   test('privileges that name the role do not keep it', async () => {
@@ -348,6 +352,7 @@ describe('what is left behind', () => {
       (await world.sql(`select from pg_tables where tablename = 'given'`, undefined, 'elsewhere')).length,
       1,
     )
+    await world.sql('drop database elsewhere with (force)')
   })
 
   test('objects of the role itself are neither dropped nor given away: it stays, powerless and named', async () => {
@@ -521,12 +526,12 @@ describe('lift', () => {
     const target = world.target(lift)
     const { planned, secret } = await issue(target)
     const hidden = await hide(secret, '-c role=orders_owner')
-    let busy = true
+    const done = new AbortController()
     const service = (async () => {
-      while (busy) await connect().catch(() => {})
+      while (!done.signal.aborted) await connect().catch(() => {})
     })()
     const report = await target.revoke(planned)
-    busy = false
+    done.abort()
     await service
     assert.equal(report.absent, true)
     assert.ok(report.sessionsCut >= 1)
@@ -667,6 +672,20 @@ describe('failures', () => {
         if (done) assert.ok(denied)
       }
     }
+  })
+
+  test('B35 an issue that is still on its way when its sender is gone comes to nothing', async () => {
+    const target = world.target()
+    const planned = target.plan('cred_on_its_way', { role: 'migrate' })
+    const sender = await world.client({
+      user: 'writ_admin',
+      password: world.adminPassword,
+      database: 'orders',
+    })
+    await sender.query('select pg_advisory_lock($1)', [issueLock(planned.name)])
+    assert.equal((await target.revoke(planned)).absent, true)
+    await assert.rejects(sender.query(`create role "${planned.name}" login`))
+    assert.deepEqual(await target.list(), [])
   })
 
   test('B36 issue and revoke in great number leave no role and no setting', async () => {

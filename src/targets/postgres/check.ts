@@ -133,7 +133,7 @@ async function ofOwner(
     config.shape === 'ephemeral'
       ? { shape: 'ephemeral', owner, label: '', setRole: config.setRole }
       : { shape: 'lift', owner, label: '', account: config.account, inherit: config.inherit }
-  const problem = hazardOf(await surroundings(session, shape), shape)
+  const problem = hazardOf(await surroundings(session, shape, null), shape)
   const findings: Finding[] = problem === undefined ? [] : [{ level: 'error', ...problem }]
   const modern = server.version >= 160_000
   const rows = await session.query<{ gives: boolean; uses: boolean }>(

@@ -181,12 +181,9 @@ export function parsePostgresConfig(input: unknown, password?: Secret<string>): 
   if (input['inherit'] !== undefined && typeof input['inherit'] !== 'boolean') {
     throw invalid(id, '`inherit` must be true or false')
   }
-  return {
-    ...common,
-    shape: 'lift',
-    account: name(input['account'], 'account'),
-    inherit: input['inherit'] ?? false,
-  }
+  const account = name(input['account'], 'account')
+  if (account === user) throw invalid(id, '`account` must not be the administrator')
+  return { ...common, shape: 'lift', account, inherit: input['inherit'] ?? false }
 }
 
 function parseUrl(

@@ -5,7 +5,7 @@
  * @module
  */
 import { readFile } from 'node:fs/promises'
-import type { Client, ClientBase, ClientConfig, Pool } from 'pg'
+import type { Client, ClientBase, ClientConfig, Pool, QueryResult } from 'pg'
 import { WritError } from '../../model/errors.ts'
 import type { PostgresConfig } from './config.ts'
 
@@ -17,7 +17,10 @@ const ANSWER_MS = 12_000
 /** How long a statement may wait for a lock: what it waits for may be a session that is to be cut. */
 const LOCK_MS = 250
 
-/** One connection for a while. `query` without values may hold several statements, which are then one transaction. */
+/**
+ * One connection for a while. `query` without values may hold several statements, which are then one transaction and
+ * answer with the rows of the last; with values it is one statement, planned once per connection.
+ */
 export type Session = Readonly<{
   query<Row extends object>(sql: string, values?: readonly unknown[]): Promise<Row[]>
   identifier(name: string): string
@@ -172,13 +175,24 @@ export function openConnections(config: PostgresConfig): Connections {
 function session(client: ClientBase): Session {
   return {
     query: async <Row extends object>(sql: string, values?: readonly unknown[]) => {
-      const result =
-        values === undefined ? await client.query<Row>(sql) : await client.query<Row>(sql, [...values])
-      return result.rows
+      if (values !== undefined) {
+        return (await client.query<Row>({ name: statementName(sql), text: sql, values: [...values] })).rows
+      }
+      const result: QueryResult<Row> | readonly QueryResult<Row>[] = await client.query<Row>(sql)
+      return (Array.isArray(result) ? (result.at(-1) as QueryResult<Row> | undefined) : result)?.rows ?? []
     },
     identifier: (name) => client.escapeIdentifier(name),
     literal: (text) => client.escapeLiteral(text),
   }
+}
+
+const statementNames = new Map<string, string>()
+
+/** There is a fixed number of statements with values in this driver; each keeps its number. */
+function statementName(sql: string): string {
+  let name = statementNames.get(sql)
+  if (name === undefined) statementNames.set(sql, (name = `writ_${statementNames.size}`))
+  return name
 }
 
 /** At most `most` at once, the rest in order: waiting for a turn must not count as waiting for the host. */

@@ -48,20 +48,14 @@ export function postgresTarget(config: PostgresConfig, dependencies: PostgresDep
       oneAtATime(planned.name, () =>
         connections.use(async (session) => {
           const shape = parseShape(planned)
-          const secret = await issue(
+          const { secret, oid } = await issue(
             session,
             { config, installation, now: clock(), randomBytes },
             planned,
             shape,
             endsAt,
           )
-          if (shape.shape === 'ephemeral') {
-            const [role] = await session.query<{ oid: number }>(
-              'select oid from pg_roles where rolname = $1',
-              [planned.name],
-            )
-            if (role) oids.set(planned.name, role.oid)
-          }
+          if (oid !== undefined && shape.shape === 'ephemeral') oids.set(planned.name, oid)
           return secret
         }),
       ),

@@ -28,93 +28,104 @@ export type Prepared = Readonly<{ gid: string; database: string; owner: string; 
 const since = (row: string, parameter: string): string =>
   `age(${row}.xmin) between 0 and age(${parameter}::text::xid)`
 
-/** Databases, other than the connected one, in which `roles` own anything or are mentioned in privileges. */
-export async function otherDatabases(session: Session, roles: readonly number[]): Promise<string[]> {
-  const rows = await session.query<{ datname: string }>(
-    `select datname::text from pg_database
-     where datname <> current_database() and oid in (select dbid from pg_shdepend
-       where refclassid = 'pg_authid'::regclass and refobjid = any($1::oid[]))
-     order by datname`,
-    [roles],
-  )
-  return rows.map((row) => row.datname)
-}
-
 /** What `trace` leaves in the connected database; with `shared`, also what belongs to the whole server. */
 export async function inspect(session: Session, trace: Trace, which: 'shared' | 'local'): Promise<Seen> {
   const shared = which === 'shared'
-  const parameters = [trace.roles, trace.since, MOST + 1]
-  const objects = await session.query<LeftObject>(
-    `select current_database()::text as database, o.type, o.identity as name, r.rolname::text as owner
-     from pg_shdepend d join pg_roles r on r.oid = d.refobjid,
-       lateral pg_identify_object(d.classid, d.objid, 0) o
-     where d.refclassid = 'pg_authid'::regclass and d.deptype = 'o' and d.refobjid = any($1::oid[])
-       and (d.dbid = (select oid from pg_database where datname = current_database()) or d.dbid = 0 and ${shared})
-       and ${since('d', '$2')} and o.identity is not null
-     order by o.type, o.identity limit $3`,
-    parameters,
-  )
-  const securityDefiner = await session.query<LeftObject>(
-    `select current_database()::text as database, o.type, o.identity as name, r.rolname::text as owner
-     from pg_proc p join pg_roles r on r.oid = p.proowner,
-       lateral pg_identify_object('pg_proc'::regclass, p.oid, 0) o
-     where p.prosecdef and p.proowner = any($1::oid[]) and ${since('p', '$2')}
-     order by o.identity limit $3`,
-    parameters,
-  )
-  const aclChanges = await session.query<AclChange>(
-    `with changed (object, owner, acl) as (
-       select 'relation ' || c.oid::regclass, c.relowner, c.relacl from pg_class c where ${since('c', '$2')}
-       union all select format('column %s.%I', c.oid::regclass, a.attname), c.relowner, a.attacl
-         from pg_attribute a join pg_class c on c.oid = a.attrelid where a.attacl is not null and ${since('a', '$2')}
-       union all select 'routine ' || p.oid::regprocedure, p.proowner, p.proacl from pg_proc p where ${since('p', '$2')}
-       union all select format('schema %I', n.nspname), n.nspowner, n.nspacl from pg_namespace n where ${since('n', '$2')}
-       union all select 'type ' || t.oid::regtype, t.typowner, t.typacl from pg_type t where ${since('t', '$2')}
-       union all select format('database %I', d.datname), d.datdba, d.datacl from pg_database d
-         where ${shared} and ${since('d', '$2')}
+  const [row] = await session.query<Omit<Seen, 'unseen'>>(
+    // Everything an owner role has is found by the index of ownership; only large catalogs notice the difference.
+    `with mine (classid, objid, owner, name, made) as materialized (
+       select s.classid, s.objid, r.oid, r.rolname::text, ${since('s', '$2')}
+       from pg_shdepend s join pg_roles r on r.oid = s.refobjid
+       where s.refclassid = 'pg_authid'::regclass and s.deptype = 'o' and s.refobjid = any($1::oid[])
+         and (s.dbid = (select oid from pg_database where datname = current_database()) or s.dbid = 0 and ${shared})
+     ),
+     changed (object, owner, acl) as (
+       select 'relation ' || c.oid::regclass, c.relowner, c.relacl from mine m join pg_class c on c.oid = m.objid
+         where m.classid = 'pg_class'::regclass and c.relacl is not null and ${since('c', '$2')}
+       union all select format('column %s.%I', a.attrelid::regclass, a.attname), m.owner, a.attacl
+         from mine m join pg_attribute a on a.attrelid = m.objid
+         where m.classid = 'pg_class'::regclass and a.attacl is not null and ${since('a', '$2')}
+       union all select 'routine ' || p.oid::regprocedure, p.proowner, p.proacl
+         from mine m join pg_proc p on p.oid = m.objid
+         where m.classid = 'pg_proc'::regclass and p.proacl is not null and ${since('p', '$2')}
+       union all select format('schema %I', n.nspname), n.nspowner, n.nspacl
+         from mine m join pg_namespace n on n.oid = m.objid
+         where m.classid = 'pg_namespace'::regclass and n.nspacl is not null and ${since('n', '$2')}
+       union all select 'type ' || t.oid::regtype, t.typowner, t.typacl from mine m join pg_type t on t.oid = m.objid
+         where m.classid = 'pg_type'::regclass and t.typacl is not null and ${since('t', '$2')}
+       union all select format('database %I', d.datname), d.datdba, d.datacl
+         from mine m join pg_database d on d.oid = m.objid
+         where m.classid = 'pg_database'::regclass and d.datacl is not null and ${since('d', '$2')}
        union all select format('foreign server %I', s.srvname), s.srvowner, s.srvacl
-         from pg_foreign_server s where ${since('s', '$2')}
+         from mine m join pg_foreign_server s on s.oid = m.objid
+         where m.classid = 'pg_foreign_server'::regclass and s.srvacl is not null and ${since('s', '$2')}
        union all select format('large object %s', l.oid), l.lomowner, l.lomacl
-         from pg_largeobject_metadata l where ${since('l', '$2')}
+         from mine m join pg_largeobject_metadata l on l.oid = m.objid
+         where m.classid = 'pg_largeobject'::regclass and l.lomacl is not null and ${since('l', '$2')}
        union all select format('default privileges of %I on %s', r.rolname, case a.defaclobjtype
              when 'r' then 'tables' when 'S' then 'sequences' when 'f' then 'routines' when 'T' then 'types'
              when 'n' then 'schemas' else 'objects' end), a.defaclrole, a.defaclacl
-         from pg_default_acl a join pg_roles r on r.oid = a.defaclrole where ${since('a', '$2')}
+         from pg_default_acl a join pg_roles r on r.oid = a.defaclrole
+         where a.defaclrole = any($1::oid[]) and ${since('a', '$2')}
      ),
      given (object, grantee, privilege) as (
        select c.object, case when e.grantee = 0 then 'public' else coalesce(r.rolname::text, e.grantee::text) end,
          e.privilege_type
        from changed c, lateral aclexplode(c.acl) e left join pg_roles r on r.oid = e.grantee
-       where c.owner = any($1::oid[]) and e.grantee <> c.owner
+       where e.grantee <> c.owner
        union select format('role %I', granted.rolname), member.rolname::text, 'MEMBER'
-       from pg_auth_members m join pg_roles granted on granted.oid = m.roleid join pg_roles member on member.oid = m.member
+       from pg_auth_members m join pg_roles granted on granted.oid = m.roleid
+         join pg_roles member on member.oid = m.member
        where ${shared} and m.grantor = any($1::oid[]) and ${since('m', '$2')}
      )
-     select current_database()::text as database, object, grantee, json_agg(distinct privilege) as privileges
-     from given group by object, grantee order by object, grantee limit $3`,
-    parameters,
+     select
+       (select coalesce(json_agg(one), '[]') from (
+         select current_database()::text as database, o.type, o.identity as name, m.name as owner
+         from mine m, lateral pg_identify_object(m.classid, m.objid, 0) o
+         where m.made and o.identity is not null order by o.type, o.identity limit $3) one) as objects,
+       (select coalesce(json_agg(one), '[]') from (
+         select current_database()::text as database, o.type, o.identity as name, m.name as owner
+         from mine m join pg_proc p on p.oid = m.objid, lateral pg_identify_object(m.classid, m.objid, 0) o
+         where m.classid = 'pg_proc'::regclass and p.prosecdef and ${since('p', '$2')}
+         order by o.identity limit $3) one) as "securityDefiner",
+       (select coalesce(json_agg(one), '[]') from (
+         select current_database()::text as database, object, grantee, json_agg(distinct privilege) as privileges
+         from given group by object, grantee order by object, grantee limit $3) one) as "aclChanges"`,
+    [trace.roles, trace.since, MOST + 1],
   )
+  if (row === undefined) throw new TypeError('the server returned no row')
   const unseen: string[] = []
   const cut = <T>(kind: string, list: readonly T[]): readonly T[] => {
     if (list.length > MOST) unseen.push(`more than ${MOST} ${kind} changed; the first ${MOST} are listed`)
     return list.slice(0, MOST)
   }
   return {
-    objects: cut('objects', objects),
-    securityDefiner: cut('functions', securityDefiner),
-    aclChanges: cut('privileges', aclChanges),
+    objects: cut('objects', row.objects),
+    securityDefiner: cut('functions', row.securityDefiner),
+    aclChanges: cut('privileges', row.aclChanges),
     unseen,
   }
 }
 
-/** Transactions prepared since then, in any database, by one of `trace.roles`. */
-export async function preparedTransactions(session: Session, trace: Trace): Promise<Prepared[]> {
-  return await session.query<Prepared>(
-    `select p.gid, p.database::text, r.rolname::text as owner, r.oid as owner_oid
-     from pg_prepared_xacts p join pg_roles r on r.rolname = p.owner
-     where r.oid = any($1::oid[]) and age(p.transaction) between 0 and age($2::text::xid) order by p.gid`,
+/** Where else to look: transactions prepared by one of `roles`, and other databases in which they have anything. */
+export async function survey(
+  session: Session,
+  trace: Trace,
+): Promise<Readonly<{ prepared: readonly Prepared[]; databases: readonly string[] }>> {
+  const [row] = await session.query<{ prepared: Prepared[]; databases: string[] }>(
+    `select
+       (select coalesce(json_agg(one), '[]') from (
+         select p.gid, d.datname::text as database, r.rolname::text as owner, r.oid::int8 as owner_oid
+         from pg_prepared_xact() p join pg_roles r on r.oid = p.ownerid join pg_database d on d.oid = p.dbid
+         where r.oid = any($1::oid[]) and age(p.transaction) between 0 and age($2::text::xid) order by p.gid) one)
+         as prepared,
+       (select coalesce(json_agg(datname::text order by datname), '[]') from pg_database
+         where datname <> current_database() and oid in (select dbid from pg_shdepend
+           where refclassid = 'pg_authid'::regclass and refobjid = any($1::oid[]))) as databases`,
     [trace.roles, trace.since],
   )
+  if (row === undefined) throw new TypeError('the server returned no row')
+  return row
 }
 
 /**

@@ -2,6 +2,10 @@
  * Creating what was planned: one message to the server, which is one transaction, so that a role never exists without
  * its end, its limits and its mark.
  *
+ * The message may still be on its way when its sender is long dead. Therefore the connection takes a lock first, which
+ * the server lets go when the message is done or the connection is; a revocation that finds no role takes that lock
+ * before it believes it (law 8).
+ *
  * @module
  */
 import { WritError } from '../../model/errors.ts'
@@ -12,7 +16,7 @@ import type { IssuedSecret, PlannedCredential, PostgresSecret } from '../port.ts
 import type { PostgresConfig } from './config.ts'
 import type { Session } from './connection.ts'
 import { sqlState } from './connection.ts'
-import { applicationName, encodeMark } from './names.ts'
+import { applicationName, encodeMark, issueLock } from './names.ts'
 import { scramVerifier } from './scram.ts'
 
 /** Settings are 32-bit milliseconds at the server, some 24 days. */
@@ -45,11 +49,30 @@ export async function issue(
   planned: PlannedCredential,
   shape: Shape,
   endsAt: Instant,
-): Promise<IssuedSecret> {
+): Promise<Readonly<{ secret: IssuedSecret; oid: number | undefined }>> {
   const { config, now } = context
   if (!Number.isFinite(endsAt) || endsAt <= now)
     throw refused(config, 'the credential would already have ended')
-  const found = await surroundings(session, shape)
+  const lock = issueLock(planned.name)
+  const found = await surroundings(session, shape, lock)
+  try {
+    return await create(session, context, planned, shape, endsAt, found)
+  } catch (error) {
+    // If this fails too the connection is broken, and the lock gone with it.
+    await session.query(`SELECT pg_advisory_unlock_all()`).catch(() => {})
+    throw error
+  }
+}
+
+async function create(
+  session: Session,
+  context: IssueContext,
+  planned: PlannedCredential,
+  shape: Shape,
+  endsAt: Instant,
+  found: Surroundings,
+): Promise<Readonly<{ secret: IssuedSecret; oid: number | undefined }>> {
+  const { config } = context
   const problem = hazardOf(found, shape)
   if (problem !== undefined) throw refused(config, problem.message, problem.hint)
 
@@ -66,8 +89,13 @@ export async function issue(
           await scramVerifier(password, context.randomBytes(16)),
         )
       : liftSql(session, context, planned, shape, endsAt, found)
+  const lock = issueLock(planned.name)
+  // The connection's lock is exchanged for the transaction's, which lasts until what was made can be seen.
+  const hold = `SELECT pg_advisory_xact_lock(${lock})`
+  const made = `SELECT oid, pg_advisory_unlock(${lock}) FROM pg_roles WHERE rolname = ${session.literal(planned.name)}`
+  let role: { oid: number } | undefined
   try {
-    await session.query(statements.join(';\n'))
+    ;[role] = await session.query<{ oid: number }>([hold, ...statements, made].join(';\n'))
   } catch (error) {
     if (sqlState(error) === '42710') {
       throw new WritError(
@@ -81,7 +109,7 @@ export async function issue(
     }
     throw error
   }
-  return secretFor(config, shape, planned.name, password)
+  return { secret: secretFor(config, shape, planned.name, password), oid: role?.oid }
 }
 
 type Surroundings = Readonly<{
@@ -98,10 +126,16 @@ type Surroundings = Readonly<{
  * What surrounds the credential to be. A hazard is a way to authority that would outlive it: becoming a login role
  * means setting that role's password, CREATEROLE makes new logins, and a superuser or a role that reads, writes or
  * runs as the server's system user can do anything. Membership without use counts, since its holder can give it.
+ *
+ * With `lock` the connection holds that advisory lock afterwards.
  */
-export async function surroundings(session: Session, shape: Shape): Promise<Surroundings> {
+export async function surroundings(
+  session: Session,
+  shape: Shape,
+  lock: string | null,
+): Promise<Surroundings> {
   const [row] = await session.query<Surroundings>(
-    `select current_setting('server_version_num')::int as version, pg_is_in_recovery() as recovering,
+    `select current_setting('server_version_num')::int as version, pg_is_in_recovery() as recovering, pg_advisory_lock($3::int8)::text as locked,
        has_database_privilege('public', current_database(), 'CONNECT') as public_connect,
        owner.oid is not null as owner,
        (select format('%I %s', r.rolname, case when r.rolsuper then 'is a superuser'
@@ -116,7 +150,7 @@ export async function surroundings(session: Session, shape: Shape): Promise<Surr
        case when account.rolsuper then 'is a superuser' when account.rolcreaterole then 'may create roles' end
          as account_hazard
      from (select) one left join pg_roles owner on owner.rolname = $1 left join pg_roles account on account.rolname = $2`,
-    [shape.owner, shape.shape === 'lift' ? shape.account : null],
+    [shape.owner, shape.shape === 'lift' ? shape.account : null, lock],
   )
   if (row === undefined) throw new TypeError('the server returned no row')
   return row

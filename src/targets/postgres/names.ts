@@ -26,6 +26,11 @@ export function roleName(installation: string, credentialId: string): string {
   return `${rolePrefix(installation)}${readable}_${digest(`${installation}\n${credentialId}`, 20)}`
 }
 
+/** The advisory lock that an issue of `name` holds: 64 bits, as the decimal text of a signed integer. */
+export function issueLock(name: string): string {
+  return createHash('sha256').update(`writ issue\n${name}`).digest().readBigInt64BE().toString()
+}
+
 /** `application_name` of its sessions, e.g. `writ grant_01k2m`: what PostgreSQL would keep of it. */
 export function applicationName(label: string): string {
   return `writ ${label}`.replaceAll(/[^ -~]/g, '?').slice(0, 63)

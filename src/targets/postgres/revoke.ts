@@ -26,10 +26,10 @@ import type { LeftBehind, LeftObject, LeftPrepared, RevokeReport } from '../port
 import type { PostgresConfig } from './config.ts'
 import type { Connections, Session } from './connection.ts'
 import { sqlState } from './connection.ts'
-import type { Seen, Trace } from './inspect.ts'
-import { inspect, isSoleUser, otherDatabases, preparedTransactions } from './inspect.ts'
+import type { Prepared, Seen, Trace } from './inspect.ts'
+import { inspect, isSoleUser, survey } from './inspect.ts'
 import type { Mark } from './names.ts'
-import { parseMark } from './names.ts'
+import { issueLock, parseMark } from './names.ts'
 
 /** How long sessions may take to end; an aborting transaction can be busy for a while. */
 const CUT_MS = 5_000
@@ -51,7 +51,12 @@ export type RevokeContext = Readonly<{
   }>
 }>
 
-type Role = Readonly<{ oid: number; mark: Mark | undefined; since: string | undefined }>
+type Role = Readonly<{
+  oid: number
+  mark: Mark | undefined
+  since: string | undefined
+  knownOwner: number | null
+}>
 
 /** Revokes; see the port. */
 export async function revoke(session: Session, context: RevokeContext): Promise<RevokeReport> {
@@ -110,7 +115,11 @@ async function attempt(session: Session, context: RevokeContext, progress: Progr
     }
   }
 
-  const role = await lookUp(session, name)
+  let role = await lookUp(session, name, known.owner)
+  if (role === undefined) {
+    await endIssue(session, context)
+    role = await lookUp(session, name, known.owner)
+  }
   if (role === undefined) {
     // Gone, or never there. A role that somebody dropped by hand may have left sessions.
     progress.cut(await cutGhosts(session, known))
@@ -118,7 +127,12 @@ async function attempt(session: Session, context: RevokeContext, progress: Progr
   }
   const shape = role.mark?.shape ?? known.shape ?? context.config.shape
   const ownerName = role.mark?.owner ?? known.owner
-  const owner = ownerName === undefined ? undefined : await oidOf(session, ownerName)
+  const owner =
+    ownerName === undefined
+      ? undefined
+      : ownerName === known.owner
+        ? (role.knownOwner ?? undefined)
+        : await oidOf(session, ownerName)
 
   let subject: number
   let prepared: readonly LeftPrepared[] = []
@@ -144,10 +158,10 @@ async function attempt(session: Session, context: RevokeContext, progress: Progr
     subject = role.oid
     await denyLogin(session, context, role, async () => {
       progress.cut(await cutVisible(session, context, role.oid))
-      prepared = [
-        ...prepared,
-        ...(await endPrepared(session, context, trace([role.oid, owner]), role.oid, shape)),
-      ]
+      const early = trace([role.oid, owner])
+      if (early === undefined) return
+      const found = await survey(session, early)
+      prepared = [...prepared, ...(await endPrepared(session, context, found.prepared, role.oid, shape))]
     })
     progress.deniedAt ??= clock()
     progress.cut(await cutAll(session, context, { name, oid: role.oid }, 'until none is left'))
@@ -155,8 +169,16 @@ async function attempt(session: Session, context: RevokeContext, progress: Progr
   progress.cutAt ??= clock()
 
   const traced = trace([subject, owner])
-  prepared = [...prepared, ...(await endPrepared(session, context, traced, subject, shape))]
-  const leftBehind = { ...(await leftBy(session, context, traced)), preparedTransactions: prepared }
+  let seen: Seen = {
+    ...nothingLeft,
+    unseen: ['the mark of the role was removed, so that it is not known since when to look'],
+  }
+  if (traced !== undefined) {
+    const found = await survey(session, traced)
+    prepared = [...prepared, ...(await endPrepared(session, context, found.prepared, subject, shape))]
+    seen = await leftBy(session, context, traced, found.databases)
+  }
+  const leftBehind: LeftBehind = { ...seen, preparedTransactions: prepared }
 
   const blocking = await remove(
     session,
@@ -177,9 +199,11 @@ async function attempt(session: Session, context: RevokeContext, progress: Progr
       },
     )
   }
-  // Nothing of the name, and no session that outlived its role.
-  if ((await lookUp(session, name)) !== undefined) throw stillThere(context, 'its role')
-  if (shape !== 'lift') progress.cut(await cutVisible(session, context, role.oid))
+  if (!(await isAbsent(session, context, role.oid))) {
+    // A session that outlived its role.
+    progress.cut(await cutVisible(session, context, role.oid))
+    if (!(await isAbsent(session, context, role.oid))) throw stillThere(context, 'its role')
+  }
   return report(true, leftBehind)
 }
 
@@ -197,15 +221,60 @@ const stillThere = ({ config, name }: RevokeContext, what: string): WritError =>
     hint: 'access is denied; the removal is retried',
   })
 
-async function lookUp(session: Session, name: string): Promise<Role | undefined> {
-  const [row] = await session.query<{ oid: number; since: string | null; comment: string | null }>(
+async function lookUp(session: Session, name: string, owner: string | undefined): Promise<Role | undefined> {
+  const [row] = await session.query<{
+    oid: number
+    since: string | null
+    comment: string | null
+    owner: number | null
+  }>(
     // The comment was written in the transaction that made the role: its row tells which that was.
-    `select r.oid, d.xmin::text as since, d.description as comment from pg_roles r
-     left join pg_shdescription d on d.objoid = r.oid and d.classoid = 'pg_authid'::regclass where r.rolname = $1`,
-    [name],
+    `select r.oid, d.xmin::text as since, d.description as comment,
+       (select o.oid from pg_roles o where o.rolname = $2) as owner
+     from pg_roles r left join pg_shdescription d on d.objoid = r.oid and d.classoid = 'pg_authid'::regclass
+     where r.rolname = $1`,
+    [name, owner ?? null],
   )
   if (row === undefined) return undefined
-  return { oid: row.oid, mark: parseMark(row.comment), since: row.since ?? undefined }
+  return {
+    oid: row.oid,
+    mark: parseMark(row.comment),
+    since: row.since ?? undefined,
+    knownOwner: row.owner,
+  }
+}
+
+/**
+ * Ends an issue of this name that is under way on a connection whose sender was lost: what it made can be seen then,
+ * or never comes to be.
+ */
+async function endIssue(session: Session, context: RevokeContext): Promise<void> {
+  const lock = issueLock(context.name)
+  const deadline = performance.now() + CUT_MS
+  for (let wait = 1; ; wait = Math.min(wait * 2, 50)) {
+    const [row] = await session.query<{ free: boolean }>(
+      'select pg_try_advisory_xact_lock($1::int8) as free',
+      [lock],
+    )
+    if (row?.free === true) return
+    if (performance.now() > deadline) throw stillThere(context, 'its issue')
+    await session.query(
+      `select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and granted and objsubid = 1
+         and (classid::int8 << 32 | objid::int8) = $1::int8 and pid <> pg_backend_pid()`,
+      [lock],
+    )
+    await sleep(wait)
+  }
+}
+
+/** Neither the name nor a session of what it was. */
+async function isAbsent(session: Session, { name }: RevokeContext, oid: number): Promise<boolean> {
+  const [row] = await session.query<{ absent: boolean }>(
+    `select not exists (select from pg_roles where rolname = $1)
+       and not exists (select from pg_stat_get_activity(null) where usesysid = $2::oid) as absent`,
+    [name, oid],
+  )
+  return row?.absent === true
 }
 
 async function oidOf(session: Session, name: string): Promise<number | undefined> {
@@ -296,7 +365,7 @@ async function cutAll(
     cut += await cutVisible(session, context, who.oid)
   } else {
     const open = await session.query<{ pid: number }>(
-      'select pid from pg_stat_activity where usesysid = $1::oid and pid <> pg_backend_pid()',
+      'select pid from pg_stat_get_activity(null) where usesysid = $1::oid and pid <> pg_backend_pid()',
       [who.oid],
     )
     cut += await cutVisible(
@@ -325,7 +394,7 @@ async function cutVisible(
   const deadline = performance.now() + CUT_MS
   for (let wait = 1; ; wait = Math.min(wait * 2, 50)) {
     const open = await session.query<{ pid: number }>(
-      `select pid, pg_terminate_backend(pid) from pg_stat_activity
+      `select pid, pg_terminate_backend(pid) from pg_stat_get_activity(null)
        where usesysid = $1::oid and pid <> pg_backend_pid() and ($2::int[] is null or pid = any($2))`,
       [oid, only],
     )
@@ -344,7 +413,9 @@ async function cutVisible(
 async function startingPids(session: Session): Promise<number[]> {
   const rows = await session.query<{ pid: number }>(
     `select pid from pg_locks where locktype = 'virtualxid' and mode = 'ExclusiveLock' and pid is not null
-     and pid not in (select pid from pg_stat_activity where usesysid is not null or backend_type <> 'client backend')`,
+     and pid not in (select pid from pg_stat_get_activity(null)
+       where usesysid is not null or backend_type <> 'client backend')`,
+    [],
   )
   return rows.map((row) => row.pid)
 }
@@ -398,13 +469,12 @@ async function cutGhosts(session: Session, known: RevokeContext['known']): Promi
 async function endPrepared(
   session: Session,
   context: RevokeContext,
-  trace: Trace | undefined,
+  prepared: readonly Prepared[],
   subject: number,
   shape: string,
 ): Promise<LeftPrepared[]> {
-  if (trace === undefined) return []
   const left: LeftPrepared[] = []
-  for (const { gid, database, owner, owner_oid: oid } of await preparedTransactions(session, trace)) {
+  for (const { gid, database, owner, owner_oid: oid } of prepared) {
     // A lifted account's own transactions are its own work; those as the owner role came from whoever can be it.
     const rolledBack = oid === subject ? shape !== 'lift' : await isSoleUser(session, oid, subject)
     if (rolledBack) {
@@ -420,16 +490,11 @@ async function endPrepared(
 async function leftBy(
   session: Session,
   { connections }: RevokeContext,
-  trace: Trace | undefined,
+  trace: Trace,
+  databases: readonly string[],
 ): Promise<Seen> {
-  if (trace === undefined) {
-    return {
-      ...nothingLeft,
-      unseen: ['the mark of the role was removed, so that it is not known since when to look'],
-    }
-  }
   const seen = [await inspect(session, trace, 'shared')]
-  for (const database of await otherDatabases(session, trace.roles)) {
+  for (const database of databases) {
     try {
       seen.push(await connections.useFresh(database, (other) => inspect(other, trace, 'local')))
     } catch (error) {
@@ -461,6 +526,16 @@ async function remove(
   owner: Named | undefined,
 ): Promise<readonly Dependent[]> {
   const { name, config, connections } = context
+  const drops = async (): Promise<boolean> => {
+    try {
+      await session.query(`DROP ROLE ${session.identifier(name)}`)
+      return true
+    } catch (error) {
+      if (sqlState(error) !== '2BP01') throw error // 2BP01: something depends on it
+      return false
+    }
+  }
+  if (await drops()) return []
   const depending = await session.query<{ database: string | null; owned: boolean }>(
     `select distinct d.datname::text as database, s.deptype = 'o' as owned
      from pg_shdepend s left join pg_database d on d.oid = s.dbid
@@ -468,17 +543,10 @@ async function remove(
     [role.oid],
   )
   const databases = [...new Set(depending.map((one) => one.database ?? config.database))]
-  let blocked = depending.some((one) => one.owned)
-  if (!blocked) {
+  if (!depending.some((one) => one.owned)) {
     for (const database of databases) await unname(context, database, { name, oid: role.oid }, owner)
-    try {
-      await session.query(`DROP ROLE ${session.identifier(name)}`)
-    } catch (error) {
-      if (sqlState(error) !== '2BP01') throw error // 2BP01: something still depends on it
-      blocked = true
-    }
+    if (await drops()) return []
   }
-  if (!blocked) return []
   await leaveGroups(session, name, role.oid)
   await session.query(`ALTER ROLE ${session.identifier(name)} NOLOGIN PASSWORD NULL`)
   const lists: Dependent[][] = []
