@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { PepTrust, PolicyVersion } from '../model/access.ts'
+import type { Caller, PepTrust, PolicyVersion } from '../model/access.ts'
 import type { Json } from '../model/canonical.ts'
 import type { Credential } from '../model/credential.ts'
 import type { Action, Entity, EntityRef, Properties, Resource, Sensitivity, Subject, SubjectKind } from '../model/entity.ts'
@@ -15,19 +15,7 @@ import type { Limits, Scope, Task } from '../model/task.ts'
 import type { Instant, Millis } from '../model/time.ts'
 import type { LogEntry, LogHead, Page } from '../store/port.ts'
 
-/** Who is calling, verified at the door. */
-export type Caller = Readonly<{
-  /** e.g. `key:key_…`, `issuer:ci`, `session:…`: keeps idempotency keys and rates apart. */
-  id: string
-  kind: 'key' | 'issuer' | 'session'
-  subject: EntityRef
-  /** Generation of the subject when the credential was made; another generation is refused. */
-  generation: number
-  /** What it may assert about others. */
-  pep?: PepTrust
-  /** True in `writ dev`'s local person's session. */
-  dev?: boolean
-}>
+export type { Caller } from '../model/access.ts'
 
 /** An attempt as it arrives; `context.task`, `.grant`, `.approval` are taken out by `evaluate` itself. */
 export type AttemptInput = Readonly<{
@@ -91,6 +79,8 @@ export type EntityInput = Readonly<{
   sensitivity?: Sensitivity
   parents?: readonly EntityRef[]
   attrs?: Properties
+  /** After this instant the subject has no authority (law 3: its subject's end). */
+  endsAt?: Instant
 }>
 
 /** A live event for consoles and clients; `id` is the log index, so that a stream can be resumed. */

@@ -31,6 +31,20 @@ export type ApiKey = Readonly<{
   revokedAt?: Instant
 }>
 
+/** Who is calling, verified at the door. */
+export type Caller = Readonly<{
+  /** `key:<record id>`, `session:<record id>`, `issuer:<id>:<sub>` or `writ`: keeps idempotency keys and rates apart. */
+  id: string
+  kind: 'key' | 'issuer' | 'session'
+  subject: EntityRef
+  /** Generation of the subject when the credential was made; another generation is refused. */
+  generation: number
+  /** What it may assert about others. */
+  pep?: PepTrust
+  /** True in `writ dev`'s local person's session. */
+  dev?: boolean
+}>
+
 /** A one-time code that enrols a person; kept under the digest of the code. */
 export type Invite = Readonly<{
   id: string

@@ -40,6 +40,8 @@ export type Entity = Readonly<{
   parents: readonly EntityRef[]
   attrs: Properties
   generation: number
+  /** After this instant the subject has no authority. */
+  endsAt?: Instant
   locked?: Readonly<{ reason: string; at: Instant; until?: Instant }>
   /** Deleted entities keep their line, so that a generation is never used twice. */
   deletedAt?: Instant

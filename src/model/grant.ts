@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { Caller } from './access.ts'
 import type { EntityRef } from './entity.ts'
 import type { Instant, Millis } from './time.ts'
 import type { Json } from './canonical.ts'
@@ -51,6 +52,8 @@ export type Grant = Readonly<{
   decision: string
   policy: string
   caller: string
+  /** Who asked and what it was trusted for, so that the attempt can be analysed again as it was asked. */
+  asked: Caller
   endedAt?: Instant
   end?: GrantEnd
   reason?: string

@@ -56,6 +56,7 @@ export type AccessRequest = Readonly<{
   unresolved: boolean
   justification?: string
   ttl: Millis
+  uses?: number
   task?: string
   requestedAt: Instant
   expiresAt: Instant

@@ -1,0 +1,343 @@
+/**
+ * The composition root: the only file that knows everyone.
+ *
+ * @module
+ */
+import { createCipheriv, createDecipheriv, randomBytes as systemRandom } from 'node:crypto'
+import { readFileSync, writeFileSync } from 'node:fs'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import type { ServerConfig } from './config/index.ts'
+import { openKeyFile } from './config/index.ts'
+import type { DecisionDeps } from './decision/analyse.ts'
+import { Barrier } from './decision/barrier.ts'
+import { Givers } from './decision/givers.ts'
+import { Policies } from './decision/policies.ts'
+import { Rates } from './doors/http/rates.ts'
+import { createHttp } from './doors/http/server.ts'
+import type { FlowDeps, Log, Targets } from './flows/deps.ts'
+import { scheduled } from './flows/deps.ts'
+import type { Flowing } from './flows/index.ts'
+import { createFlows } from './flows/index.ts'
+import { Schedule } from './flows/schedule.ts'
+import { createCallers } from './identity/callers.ts'
+import type { TargetRecord } from './model/access.ts'
+import type { Json } from './model/canonical.ts'
+import { WritError } from './model/errors.ts'
+import { Secret } from './model/secret.ts'
+import { canonical } from './model/canonical.ts'
+import type { Clock } from './store/clock.ts'
+import { systemClock } from './store/clock.ts'
+import { hex, sha256 } from './store/hash.ts'
+import type { Store } from './store/port.ts'
+import type { StoreHooks } from './store/sqlite/rows.ts'
+import { openSqliteStore } from './store/sqlite/store.ts'
+import { parsePostgresConfig } from './targets/postgres/config.ts'
+import { postgresTarget } from './targets/postgres/driver.ts'
+import type { Target } from './targets/port.ts'
+import { version } from './version.ts'
+
+export type AppOptions = Readonly<{
+  /** `dev` marks every entry, and a server refuses its folder. */
+  mode: 'dev' | 'server'
+  /** Who the bootstrap code enrols, e.g. `admin`. */
+  bootstrapPerson?: string
+  clock?: Clock
+  randomBytes?: (size: number) => Uint8Array
+  log?: Log
+  hooks?: StoreHooks
+  maxBytes?: number
+  /** Wraps each target that is opened; tests put faults between. */
+  wrapTarget?: (target: Target) => Target
+}>
+
+export type App = Readonly<{
+  /** Where it listens, e.g. `http://127.0.0.1:9748`. */
+  url: string
+  flows: Flowing
+  store: Store
+  installation: string
+  /** A file (mode 0600) with the one-time code for the first administrator, when there has never been one. */
+  bootstrapFile?: string
+  stop(): Promise<void>
+}>
+
+/** Challenge searches per caller: a deny without remedies beyond that. */
+const CHALLENGES = { perSecond: 50, burst: 1_000 }
+
+/**
+ * Opens the store, recovers what was under way, and listens.
+ *
+ * @throws {WritError} `ERR_STORE_BUSY`, `ERR_CONFIG_INVALID` (a dev folder for a server, a port that is taken), …
+ */
+export async function createApp(config: ServerConfig, options: AppOptions): Promise<App> {
+  const clock = options.clock ?? systemClock
+  const randomBytes = options.randomBytes ?? systemRandom
+  const log = options.log ?? logToStderr
+  const base = await openSqliteStore({
+    folder: config.data,
+    clock,
+    ...(options.hooks === undefined ? {} : { hooks: options.hooks }),
+    ...(options.maxBytes === undefined ? {} : { maxBytes: options.maxBytes }),
+  })
+  try {
+    return await compose(base)
+  } catch (error) {
+    await base.close()
+    throw error
+  }
+
+  async function compose(base: Store): Promise<App> {
+    const newId = (prefix: string): string => `${prefix}_${base32(randomBytes(16))}`
+    const installation = await settle(base, config, options.mode, newId)
+    const { key, made } = openKeyFile(config.keyFile, randomBytes)
+    if (made) log('info', 'made a key for secrets at rest; back it up, without it sealed secrets are lost', { file: config.keyFile })
+    const schedule = new Schedule()
+    const givers = new Givers(base)
+    const store = scheduled(base, schedule, () => givers.changed())
+    const challenges = new Rates(CHALLENGES, () => Math.round(clock.monotonic()))
+    const decision: DecisionDeps = {
+      store,
+      policies: new Policies(),
+      barrier: new Barrier(),
+      givers,
+      installation,
+      monotonic: () => clock.monotonic(),
+      newId,
+      mayChallenge(caller) {
+        try {
+          challenges.take(caller)
+          return true
+        } catch {
+          return false // out of tokens, the one thing `take` throws for
+        }
+      },
+    }
+    const seal = sealing(key, installation, randomBytes)
+    const targets = targetsOf((record) => {
+      const target = openTarget(record, seal.open(`target/${record.id}`, record.sealed), installation, clock, randomBytes)
+      return options.wrapTarget?.(target) ?? target
+    })
+    const deps: FlowDeps = {
+      store,
+      decision,
+      schedule,
+      targets,
+      log,
+      defaults: config.defaults,
+      randomBytes,
+      jitter: () => (randomBytes(1)[0] as number) / 256,
+      seal: seal.seal,
+      open: seal.open,
+      dev: options.mode === 'dev',
+    }
+    const flows = createFlows(deps)
+    const configured = await store.read([{ index: 'target.all', value: 'all' }])
+    for (const { value } of configured.scan('target.all', 'all')) targets.set(targets.open(value))
+    await flows.recover()
+    const bootstrapFile = options.mode === 'server' ? await bootstrap(flows) : undefined
+
+    const http = createHttp({
+      flows,
+      callers: createCallers({ store, issuers: config.issuers, dev: options.mode === 'dev' }),
+      config: {
+        host: config.host,
+        ...(config.publicUrl === undefined ? {} : { publicUrl: config.publicUrl }),
+        ...(config.tls === undefined
+          ? {}
+          : { tls: { cert: readFileSync(config.tls.cert, 'utf8'), key: readFileSync(config.tls.key, 'utf8') } }),
+        limits: config.limits,
+      },
+      clock: { now: () => clock.wall() },
+      random: randomBytes,
+      log: ({ level, message, ...fields }) => log(level, message, fields),
+      version,
+    })
+    try {
+      await http.listen({ host: config.host, port: config.port })
+    } catch (error) {
+      throw listenError(error, config)
+    }
+    flows.sweeper.start()
+    const { port } = http.server.address() as AddressInfo
+    const host = config.host.includes(':') ? `[${config.host}]` : config.host
+    return {
+      url: `${config.tls === undefined ? 'http' : 'https'}://${host}:${port}`,
+      flows,
+      store,
+      installation,
+      ...(bootstrapFile === undefined ? {} : { bootstrapFile }),
+      async stop() {
+        await http.close()
+        await flows.sweeper.stop()
+        await Promise.all(targets.all().map((target) => target.close()))
+        await store.close()
+      },
+    }
+  }
+
+  async function bootstrap(flows: Flowing): Promise<string | undefined> {
+    const code = await flows.bootstrapCode(options.bootstrapPerson ?? 'admin', 'bootstrap')
+    if (code === undefined) return undefined
+    const file = join(config.data, 'bootstrap-code')
+    writeFileSync(file, `${code.expose()}\n`, { mode: 0o600 })
+    return file
+  }
+}
+
+/** The installation's id, made once, and what was configured at this start, on the record when it has changed. */
+async function settle(
+  store: Store,
+  config: ServerConfig,
+  mode: 'dev' | 'server',
+  newId: (prefix: string) => string,
+): Promise<string> {
+  const authority: Json = {
+    issuers: config.issuers as unknown as Json,
+    administrators: [...config.administrators],
+    defaults: config.defaults,
+  }
+  const digest = `sha256:${hex(sha256(canonical(authority)))}`
+  return store.commit({
+    reads: [
+      { kind: 'meta', id: 'installation' },
+      { kind: 'meta', id: 'config' },
+    ],
+    run: (tx) => {
+      const known = tx.get('meta', 'installation')?.value
+      const dev = mode === 'dev'
+      if (known !== undefined && known['dev'] !== dev) {
+        throw new WritError(
+          'ERR_CONFIG_INVALID',
+          dev ? 'this data folder belongs to a server, not to `writ dev`' : 'this data folder was made by `writ dev`',
+          { hint: 'give another folder with `--data`' },
+        )
+      }
+      const id = (known?.['id'] as string | undefined) ?? newId('inst')
+      if (known === undefined) {
+        tx.put('meta', 'installation', { id, dev })
+        tx.append({ kind: 'installation.made', refs: [id], installation: id, dev })
+      }
+      const before = tx.get('meta', 'config')?.value['digest']
+      tx.put('meta', 'config', { digest })
+      tx.append({
+        kind: before === undefined || before === digest ? 'server.started' : 'config.changed',
+        refs: [id],
+        config: digest,
+        ...(before === undefined || before === digest ? {} : { before }),
+        authority,
+        dev,
+      })
+      return id
+    },
+  })
+}
+
+function openTarget(
+  record: TargetRecord,
+  password: string,
+  installation: string,
+  clock: Clock,
+  randomBytes: (size: number) => Uint8Array,
+): Target {
+  const { access: _access, user, ...config } = record.config as Record<string, Json>
+  if (record.kind !== 'postgres') {
+    throw new WritError('ERR_CONFIG_INVALID', `\`${record.kind}\` is not a kind of target`, { hint: 'known are: postgres' })
+  }
+  const admin = { user: user as string }
+  const parsed = parsePostgresConfig({ ...config, id: record.id, kind: 'postgres', admin }, new Secret(password))
+  return postgresTarget(parsed, { installation, clock: () => clock.wall(), randomBytes })
+}
+
+function targetsOf(open: (record: TargetRecord) => Target): Targets {
+  const opened = new Map<string, Target>()
+  return {
+    get: (id) => opened.get(id),
+    all: () => [...opened.values()],
+    open,
+    set(target) {
+      void opened.get(target.id)?.close()
+      opened.set(target.id, target)
+    },
+  }
+}
+
+/** AES-256-GCM, bound to the installation and to what the secret is for, so that a sealed value cannot be moved. */
+function sealing(
+  key: Secret<Uint8Array>,
+  installation: string,
+  randomBytes: (size: number) => Uint8Array,
+): Readonly<{ seal(label: string, secret: string): string; open(label: string, sealed: string): string }> {
+  const bound = (label: string): Buffer => Buffer.from(`writ/1\n${installation}\n${label}`)
+  return {
+    seal(label, secret) {
+      const nonce = randomBytes(12)
+      const cipher = createCipheriv('aes-256-gcm', key.expose(), nonce).setAAD(bound(label))
+      const body = Buffer.concat([cipher.update(secret, 'utf8'), cipher.final()])
+      return Buffer.concat([nonce, cipher.getAuthTag(), body]).toString('base64')
+    },
+    open(label, sealed) {
+      const bytes = Buffer.from(sealed, 'base64')
+      try {
+        const decipher = createDecipheriv('aes-256-gcm', key.expose(), bytes.subarray(0, 12)).setAAD(bound(label))
+        decipher.setAuthTag(bytes.subarray(12, 28))
+        return Buffer.concat([decipher.update(bytes.subarray(28)), decipher.final()]).toString('utf8')
+      } catch (cause) {
+        throw new WritError('ERR_CONFIG_INVALID', `the secret of \`${label}\` does not open with this key file`, {
+          hint: 'restore the key file that it was sealed with, or add the target again',
+          cause,
+        })
+      }
+    },
+  }
+}
+
+function listenError(error: unknown, config: ServerConfig): unknown {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined
+  if (code === 'EADDRINUSE') {
+    return new WritError('ERR_CONFIG_INVALID', `port ${config.port} on ${config.host} is taken`, {
+      hint: 'stop what uses it, or give another with `--port` (0 takes a free one)',
+      cause: error,
+    })
+  }
+  if (code === 'EACCES' || code === 'EADDRNOTAVAIL') {
+    return new WritError('ERR_CONFIG_INVALID', `cannot listen on ${config.host}:${config.port}`, {
+      hint: 'choose an address of this machine and a port above 1023',
+      cause: error,
+    })
+  }
+  return error
+}
+
+const alphabet = '0123456789abcdefghjkmnpqrstvwxyz'
+
+/** Crockford's base32 in lower case: nothing that is mistaken for something else. */
+function base32(bytes: Uint8Array): string {
+  let text = ''
+  let bits = 0
+  let value = 0
+  for (const byte of bytes) {
+    value = ((value << 8) | byte) & 0xfff
+    bits += 8
+    while (bits >= 5) {
+      bits -= 5
+      text += alphabet[(value >> bits) & 31]
+    }
+  }
+  return bits > 0 ? text + alphabet[(value << (5 - bits)) & 31] : text
+}
+
+/** One JSON object per line; errors with their message and code, never with what they hold. */
+function logToStderr(level: string, message: string, fields: Readonly<Record<string, unknown>> = {}): void {
+  const shown = Object.fromEntries(
+    Object.entries(fields).map(([name, value]) => [
+      name,
+      value instanceof WritError
+        ? { code: value.code, message: value.message, ...(value.detail === undefined ? {} : { detail: value.detail }) }
+        : value instanceof Error
+          ? { message: value.message, stack: value.stack }
+          : value,
+    ]),
+  )
+  process.stderr.write(`${JSON.stringify({ at: new Date().toISOString(), level, message, ...shown })}\n`)
+}

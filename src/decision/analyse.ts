@@ -1,0 +1,533 @@
+/**
+ * analyse(attempt): steps 1–6 of the decision. Free of effect and never a permit by itself; questions, the challenge
+ * search and continuous evaluation use it as it is, `decide` adds the commit.
+ *
+ * @module
+ */
+import type { Caller } from '../model/access.ts'
+import type { Attempt } from '../model/attempt.ts'
+import { attemptStatement } from '../model/attempt.ts'
+import type { Json } from '../model/canonical.ts'
+import type { Entity, EntityRef, Properties } from '../model/entity.ts'
+import { refKey, sameRef } from '../model/entity.ts'
+import type { Grant, GrantEvidence, Obligations } from '../model/grant.ts'
+import { GRANT_TTL, hasUses, isLiveGrant } from '../model/grant.ts'
+import type { NextAction, Reason } from '../model/outcome.ts'
+import type { AccessRequest, RequirementSet } from '../model/request.ts'
+import { countByPool, isSpendable } from '../model/request.ts'
+import type { Task } from '../model/task.ts'
+import { inScope, isEnded, isLive } from '../model/task.ts'
+import type { Instant, Millis } from '../model/time.ts'
+import type { Facts } from '../context/facts.ts'
+import { ownFacts } from '../context/facts.ts'
+import { cedarEntities, humanRoots, loadClosure, registered } from '../identity/inventory.ts'
+import type { EntityData, Evaluation, PolicySet } from '../policy/index.ts'
+import type { Store } from '../store/port.ts'
+import { Picture } from '../store/picture.ts'
+import type { Barrier } from './barrier.ts'
+import { searchChallenge } from './challenge.ts'
+import type { Policies } from './policies.ts'
+import { NO_POLICY } from './policies.ts'
+import type { Givers } from './givers.ts'
+import { digestOf, statementFor } from './statement.ts'
+
+/** What a decision needs; made once in `app.ts`. */
+export type DecisionDeps = Readonly<{
+  store: Store
+  policies: Policies
+  barrier: Barrier
+  givers: Givers
+  installation: string
+  /** Milliseconds that never jump; bounds the challenge search. */
+  monotonic(): number
+  newId(prefix: string): string
+  /** Whether `caller` may have a challenge searched now; a deny without remedies otherwise. */
+  mayChallenge(caller: string): boolean
+}>
+
+/** A denial is fresh enough to be asked about for this long. */
+export const DENIAL_TTL: Millis = 600_000
+
+/** Which evidence may count: the attempt's own, or (continuous evaluation, retries) that of a grant whatever is left. */
+export type Mode = 'attempt' | 'question' | Readonly<{ again: Grant | undefined }>
+
+/** What step 1–6 found. */
+export type Analysis = Readonly<{
+  outcome: 'permit' | 'deny' | 'challenge'
+  reason: Reason
+  attempt: Attempt
+  attemptDigest: string
+  caller: Caller
+  picture: Picture
+  policy: PolicySet | undefined
+  policyVersion: string
+  /** The named task, then its ancestors up to the root. */
+  tasks: readonly Task[]
+  subject: Entity | undefined
+  determining: readonly string[]
+  obligations: Obligations
+  alternatives: readonly RequirementSet[]
+  truncated: boolean
+  nextAction: NextAction
+  retryAfter?: number
+  facts: Facts
+  proof: Json
+  /** The grant whose evidence carried the permit. */
+  grant?: Grant
+  /** The approved request whose approval will be spent into a new grant. */
+  request?: AccessRequest
+  evidence?: GrantEvidence
+  binding: 'attempt' | 'task'
+  roots: readonly string[]
+  unresolved: boolean
+  readsHistory: boolean
+  errors: readonly Readonly<{ policy: string; message: string }>[]
+  dropped: readonly string[]
+  unknown: readonly string[]
+  forbidden: boolean
+}>
+
+const NO_OBLIGATIONS: Obligations = { binding: 'attempt', notify: [] }
+
+/** The Cedar action of an AuthZEN action name; `Writ::publish` is Writ's own. */
+export function actionUid(name: string): EntityRef {
+  return name.startsWith('Writ::') ? { type: 'Writ::Action', id: name.slice(6) } : { type: 'Action', id: name }
+}
+
+/** Analyses `attempt` by `caller`; throws only for what is not a decision (broken store, input Cedar cannot read). */
+export async function analyse(
+  deps: DecisionDeps,
+  caller: Caller,
+  attempt: Attempt,
+  mode: Mode = 'attempt',
+): Promise<Analysis> {
+  const picture = new Picture(deps.store)
+  const again = typeof mode === 'object' ? mode : undefined
+  await picture.load([
+    { kind: 'meta', id: 'policy' },
+    ...callerRecord(caller),
+    ...(attempt.grant === undefined ? [] : [{ kind: 'grant' as const, id: attempt.grant }]),
+    ...(attempt.approval === undefined ? [] : [{ index: 'request.approval' as const, value: attempt.approval }]),
+  ])
+  await loadClosure(picture, [...attempt.chain, attempt.resource, caller.subject])
+  await loadClosure(
+    picture,
+    [attempt.resource, ...attempt.chain].flatMap((ref) => {
+      const entity = registered(picture, ref)
+      return [entity?.owner, entity?.team].filter((owner) => owner !== undefined)
+    }),
+  )
+  const tasks = await loadTasks(picture, attempt.task)
+  const now = picture.now
+
+  const policyVersion = (picture.get('meta', 'policy')?.value['version'] as string | undefined) ?? NO_POLICY
+  const policy = deps.policies.get(policyVersion)
+  const subject = registered(picture, attempt.subject)
+  const facts = ownFacts(now, caller.id, attempt.chain, tasks[0])
+  const base = {
+    attempt,
+    attemptDigest: digestOf(attemptStatement(deps.installation, attempt)),
+    caller,
+    picture,
+    policy,
+    policyVersion,
+    tasks,
+    subject,
+    facts,
+    determining: [],
+    obligations: NO_OBLIGATIONS,
+    alternatives: [],
+    truncated: false,
+    nextAction: 'none' as const,
+    proof: {},
+    binding: 'attempt' as const,
+    roots: [],
+    unresolved: false,
+    readsHistory: false,
+    errors: [],
+    dropped: [],
+    unknown: [],
+    forbidden: false,
+  }
+  const deny = (reason: Reason, more: Partial<Analysis> = {}): Analysis => ({
+    ...base,
+    outcome: 'deny',
+    reason,
+    ...more,
+  })
+
+  // 1. who
+  const who = refuseCaller(deps, caller, attempt, picture, now)
+  if (who !== undefined) return deny(who)
+
+  // 2. bounds
+  const bounds = refuseBounds(attempt, tasks, now, again !== undefined)
+  if (bounds !== undefined) return deny(bounds)
+  if (policy === undefined) {
+    return isFounding(caller, attempt, subject)
+      ? { ...base, outcome: 'permit', reason: 'standing', determining: [FOUNDING] }
+      : deny('policy_denied')
+  }
+
+  // 3. facts and the properties that this caller is trusted for
+  const asserted = assertProperties(caller, attempt, picture)
+  const entities = asserted.entities
+  const action = actionUid(attempt.action.name)
+  const heads = attempt.chain.map((principal) => ({ principal, action, resource: refOnly(attempt.resource) }))
+  const reads = heads.map((head) => policy.readsFor(head, entities))
+  const readsHistory = reads.some((r) => r.facts.has('history'))
+  const context: Properties = {
+    ...attempt.context,
+    ...(attempt.action.properties === undefined ? {} : { action_properties: attempt.action.properties }),
+  }
+
+  // 4. evaluate, with each party of the chain as principal
+  const justified = (tasks[0]?.reason ?? '') !== ''
+  const evaluate = (approvals: Readonly<Record<string, number>>, justification: boolean): Evaluation =>
+    combine(
+      heads.map((head) =>
+        policy.evaluate({
+          ...head,
+          context,
+          live: facts.live,
+          unknown: facts.unknown,
+          proof: { approvals, justification },
+          entities,
+        }),
+      ),
+    )
+  const bindingOf = (evaluation: Evaluation): 'attempt' | 'task' => {
+    const { binding, bindingDeclared } = evaluation.obligations
+    if (tasks.length === 0 || (bindingDeclared && binding === 'attempt')) return 'attempt'
+    if (bindingDeclared) return 'task'
+    // sensitive actions bind to the attempt; what nobody registered counts as sensitive
+    return (registered(picture, attempt.resource)?.sensitivity ?? 4) >= 3 ? 'attempt' : 'task'
+  }
+  const found = (evaluation: Evaluation): Partial<Analysis> => ({
+    determining: evaluation.determining,
+    obligations: { ...evaluation.obligations, binding: bindingOf(evaluation) },
+    binding: bindingOf(evaluation),
+    readsHistory,
+    errors: evaluation.errors.map((e) => ({ policy: e.policy, message: e.message })),
+    dropped: [...asserted.dropped, ...evaluation.dropped],
+    unknown: [...facts.unknown, ...evaluation.unknownInputs],
+    forbidden: evaluation.forbidden,
+  })
+  const standing = evaluate({}, justified)
+  const standingProof = { approvals: {}, justification: justified }
+  if (standing.decision === 'permit') {
+    return { ...base, ...found(standing), outcome: 'permit', reason: 'standing', proof: standingProof }
+  }
+
+  // evidence: that of the grant being analysed again, the named grant or approval, or a live grant of the task
+  const tried = await tryEvidence()
+  if (tried !== undefined && 'outcome' in tried) return tried
+  const refusal = tried?.refusal
+
+  const plain = found(standing)
+  const hidden = standing.forbidden && !standing.explainable
+  if (refusal === 'grant_unknown' || refusal === 'grant_ended' || refusal === 'grant_spent') {
+    return deny(refusal, { ...plain, proof: standingProof })
+  }
+  if (again !== undefined || hidden || !deps.mayChallenge(caller.id)) {
+    return deny(refusal ?? 'policy_denied', { ...plain, proof: standingProof, truncated: !hidden })
+  }
+
+  // 5. challenge
+  const { roots, unresolved } = await rootsOf()
+  const wanted = new Map<string, number[]>()
+  for (const r of reads) for (const [pool, n] of r.approvals) wanted.set(pool, [...(wanted.get(pool) ?? []), ...n])
+  const search = await searchChallenge({
+    approvals: unresolved ? new Map() : wanted,
+    justification: reads.some((r) => r.justification),
+    present: standingProof,
+    givers: (pool) => deps.givers.who(policy, pool, attempt.resource, attempt.action.name, roots),
+    evaluate: (proof) => evaluate(proof.approvals, proof.justification),
+    bindingOf,
+    monotonic: deps.monotonic,
+  })
+  const more = { ...plain, proof: standingProof, truncated: search.truncated, roots, unresolved }
+  if (search.sets.length === 0) return deny(refusal ?? 'policy_denied', more)
+  return {
+    ...base,
+    ...more,
+    outcome: 'challenge',
+    reason: refusal ?? 'evidence_required',
+    alternatives: search.sets,
+    nextAction: 'request',
+  }
+
+  async function rootsOf(): ReturnType<typeof humanRoots> {
+    const carried = !sameRef(caller.subject, attempt.subject) && caller.kind !== 'session'
+    const declarers = tasks[0] === undefined ? [] : [tasks[0].declaredBy]
+    const known = await humanRoots(picture, [
+      ...attempt.chain,
+      ...declarers.filter((d) => !(carried && sameRef(d, caller.subject))),
+      ...(carried ? [] : [caller.subject]),
+    ])
+    return { roots: [...new Set([...known.roots, ...(tasks[0]?.instigators ?? [])])], unresolved: known.unresolved }
+  }
+
+  /** A permit with evidence, a reason why the evidence that was named does not count, or nothing to try. */
+  async function tryEvidence(): Promise<Analysis | { refusal: Reason } | undefined> {
+    if (again?.again !== undefined) return withGrant(again.again)
+    if (attempt.grant !== undefined) {
+      const grant = picture.get('grant', attempt.grant)?.value
+      if (grant === undefined || !sameRef(grant.subject, attempt.subject)) return { refusal: 'grant_unknown' }
+      if (!isLiveGrant(grant, now)) return { refusal: 'grant_ended' }
+      if (!hasUses(grant)) return { refusal: 'grant_spent' }
+      return withGrant(grant)
+    }
+    if (attempt.approval !== undefined) return withApproval(attempt.approval)
+    if (attempt.task === undefined) return undefined
+    await picture.load([{ index: 'grant.task', value: attempt.task }])
+    for (const { value: grant } of picture.scan('grant.task', attempt.task)) {
+      if (!isLiveGrant(grant, now) || !hasUses(grant) || !sameRef(grant.subject, attempt.subject)) continue
+      await picture.load([{ kind: 'grant', id: grant.id }])
+      const answer = withGrant(grant)
+      if ('outcome' in answer) return answer
+    }
+    return undefined
+  }
+
+  function withGrant(grant: Grant): Analysis | { refusal: Reason } {
+    if (grant.binding === 'attempt' ? grant.attempt !== base.attemptDigest : grant.task !== attempt.task) {
+      return { refusal: 'out_of_scope' }
+    }
+    const stale = attempt.chain.some(
+      (ref) => (registered(picture, ref)?.generation ?? 0) !== grant.generations[refKey(ref)],
+    )
+    if (stale || attempt.chain.length !== grant.chain.length) return { refusal: 'grant_ended' }
+    const approvals = countByPool(grant.evidence.approvals)
+    const justification = justified || grant.evidence.justification
+    const evaluation = evaluate(approvals, justification)
+    if (evaluation.decision !== 'permit') return { refusal: 'policy_denied' }
+    if (bindingOf(evaluation) === 'attempt' && grant.binding !== 'attempt') return { refusal: 'out_of_scope' }
+    return {
+      ...base,
+      ...found(evaluation),
+      outcome: 'permit',
+      reason: 'evidence',
+      proof: { approvals, justification },
+      grant,
+      evidence: grant.evidence,
+      binding: grant.binding,
+    }
+  }
+
+  async function withApproval(id: string): Promise<Analysis | { refusal: Reason }> {
+    const listed = picture.scan('request.approval', id)[0]?.value
+    if (listed === undefined || !mayUse(caller, listed, attempt)) return { refusal: 'approval_unverifiable' }
+    await picture.load([{ kind: 'request', id: listed.id }])
+    const request = picture.get('request', listed.id)?.value
+    if (request === undefined || !isSpendable(request, now)) return { refusal: 'approval_expired' }
+    const statement = statementFor(deps.installation, request.binding, attempt, tasks[0], {
+      ttl: request.ttl,
+      ...(request.uses === undefined ? {} : { uses: request.uses }),
+      ...(request.justification === undefined ? {} : { justification: request.justification }),
+    })
+    if (digestOf(statement) !== request.digest) return { refusal: 'out_of_scope' }
+    // eligibility is tested again at activation: generation, lock, pool membership, separation
+    const { roots, unresolved } = await rootsOf()
+    const barred = new Set([...roots, ...request.roots])
+    const counting: { pool: string; root: string; generation: number }[] = []
+    for (const approval of unresolved ? [] : request.approvals) {
+      if (barred.has(approval.root)) continue
+      const still = await deps.givers.still(picture, policy as PolicySet, approval, attempt.resource, attempt.action.name)
+      if (still) counting.push({ pool: approval.pool, root: approval.root, generation: approval.generation })
+    }
+    const approvals = countByPool(counting)
+    const justification = justified || request.justification !== undefined
+    const evaluation = evaluate(approvals, justification)
+    if (evaluation.decision !== 'permit') {
+      return { refusal: counting.length < request.approvals.length ? 'approval_expired' : 'policy_denied' }
+    }
+    if (bindingOf(evaluation) === 'attempt' && request.binding !== 'attempt') return { refusal: 'out_of_scope' }
+    return {
+      ...base,
+      ...found(evaluation),
+      outcome: 'permit',
+      reason: 'evidence',
+      proof: { approvals, justification },
+      request,
+      evidence: {
+        approval: id,
+        request: request.id,
+        approvals: counting,
+        justification: request.justification !== undefined,
+      },
+      binding: request.binding,
+      roots: [...barred],
+    }
+  }
+}
+
+/** The longest a grant from this analysis may live: policy, the request and the default, whichever is least. */
+export function grantTtl(analysis: Analysis): Millis {
+  return Math.min(GRANT_TTL, analysis.obligations.ttl ?? Infinity, analysis.request?.ttl ?? Infinity)
+}
+
+/** What decides for Writ's own administration until a first policy set is published. */
+const FOUNDING = 'writ:founding'
+
+/** The group whose people may administer Writ before there is policy, and by the starter policy afterwards. */
+export const ADMINISTRATORS: EntityRef = { type: 'Group', id: 'administrators' }
+
+/** Before the first publish nothing but this can permit: an administrator, in person, setting Writ up. */
+function isFounding(caller: Caller, attempt: Attempt, subject: Entity | undefined): boolean {
+  return (
+    caller.kind === 'session' &&
+    sameRef(caller.subject, attempt.subject) &&
+    ['Writ::publish', 'Writ::administer', 'Writ::read'].includes(attempt.action.name) &&
+    (subject?.parents.some((parent) => sameRef(parent, ADMINISTRATORS)) ?? false)
+  )
+}
+
+const refOnly = (ref: EntityRef): EntityRef => ({ type: ref.type, id: ref.id })
+
+/** The record behind the caller's own credential, so that its revocation is part of the read set. */
+function callerRecord(caller: Caller): { kind: 'key' | 'session'; id: string }[] {
+  const [kind, id] = [caller.id.slice(0, caller.id.indexOf(':')), caller.id.slice(caller.id.indexOf(':') + 1)]
+  return kind === 'key' || kind === 'session' ? [{ kind, id }] : []
+}
+
+async function loadTasks(picture: Picture, id: string | undefined): Promise<readonly Task[]> {
+  const tasks: Task[] = []
+  for (let next = id; next !== undefined && tasks.length < 32; ) {
+    await picture.load([{ kind: 'task', id: next }])
+    const task = picture.get('task', next)?.value
+    if (task === undefined) break
+    tasks.push(task)
+    next = task.parent
+  }
+  return tasks
+}
+
+function refuseCaller(
+  deps: DecisionDeps,
+  caller: Caller,
+  attempt: Attempt,
+  picture: Picture,
+  now: Instant,
+): Reason | undefined {
+  const own = sameRef(caller.subject, attempt.subject)
+  const trusted = caller.pep?.subjects.some((type) => type === '*' || type === attempt.subject.type) ?? false
+  if (!own && !trusted) return 'forbidden_assertion'
+  // a chain must be verified, never taken on trust: until one can be, a claimed one denies
+  if (attempt.subject.properties?.['act'] !== undefined) return 'delegation'
+  for (const { kind, id } of callerRecord(caller)) {
+    const record = picture.get(kind, id)?.value
+    if (record === undefined) return 'subject_locked'
+    if ('hash' in record && (record.revokedAt !== undefined || now >= (record.endsAt ?? Infinity))) return 'subject_locked'
+    if ('idleUntil' in record && (record.endedAt !== undefined || now >= record.endsAt)) return 'subject_locked'
+  }
+  const identity = registered(picture, caller.subject)
+  if ((identity?.generation ?? 0) !== caller.generation) return 'subject_locked'
+  for (const ref of [...attempt.chain, caller.subject]) {
+    const entity = registered(picture, ref)
+    if (entity?.locked !== undefined && now < (entity.locked.until ?? Infinity)) return 'subject_locked'
+    if (entity?.endsAt !== undefined && now >= entity.endsAt) return 'subject_locked'
+  }
+  return deps.barrier.denies({
+    chain: attempt.chain,
+    tasks: attempt.task === undefined ? [] : [attempt.task],
+    grant: attempt.grant,
+    caller: caller.id,
+  })
+}
+
+function refuseBounds(
+  attempt: Attempt,
+  tasks: readonly Task[],
+  now: Instant,
+  spent: boolean,
+): Reason | undefined {
+  if (attempt.task === undefined) return undefined
+  const [task] = tasks
+  if (task === undefined || !sameRef(task.subject, attempt.subject)) return 'task_unknown'
+  if (tasks.some((t) => isEnded(t) || !isLive(t, now))) return 'task_ended'
+  for (const t of tasks) {
+    if (!inScope(t.scope, attempt.action.name, attempt.resource)) return 'task_scope'
+    if (t.window !== undefined && (now < t.window.startsAt || now >= t.window.endsAt)) return 'task_scope'
+    if (!spent && t.limits.calls !== undefined && t.calls >= t.limits.calls) return 'task_limit'
+  }
+  return undefined
+}
+
+const neverAsserted: ReadonlySet<string> = new Set(['sensitivity', 'owner', 'team', 'parents'])
+
+/** Properties replace the inventory's attributes only where the caller is trusted for them; the rest is noted. */
+function assertProperties(
+  caller: Caller,
+  attempt: Attempt,
+  picture: Picture,
+): { entities: readonly EntityData[]; dropped: readonly string[] } {
+  const owners = [attempt.resource, ...attempt.chain].flatMap((ref) => {
+    const entity = registered(picture, ref)
+    return [entity?.owner, entity?.team].filter((owner) => owner !== undefined)
+  })
+  const entities = new Map(
+    cedarEntities(picture, [...attempt.chain, attempt.resource, ...owners]).map((e) => [refKey(e.uid), e as EntityData]),
+  )
+  const dropped: string[] = []
+  const sides = [
+    { side: 'subject', ref: attempt.subject },
+    { side: 'resource', ref: attempt.resource },
+  ] as const
+  for (const { side, ref } of sides) {
+    const trusted = new Set(caller.pep?.attributes[ref.type] ?? [])
+    const values: Record<string, Json> = {}
+    for (const [name, value] of Object.entries(ref.properties ?? {})) {
+      if (value !== undefined && trusted.has(name) && !neverAsserted.has(name)) values[name] = value
+      else dropped.push(`${side}.properties.${name}`)
+    }
+    if (Object.keys(values).length === 0) continue
+    const known = entities.get(refKey(ref))
+    entities.set(refKey(ref), {
+      uid: refOnly(ref),
+      attrs: { sensitivity: 4, ...known?.attrs, ...values },
+      parents: known?.parents ?? [],
+    })
+  }
+  return { entities: [...entities.values()], dropped }
+}
+
+/** Who may come back with an approval: the caller it was given to, or its subject's own later caller. */
+function mayUse(caller: Caller, request: AccessRequest, attempt: Attempt): boolean {
+  return (
+    sameRef(request.requester, attempt.subject) &&
+    (request.caller === caller.id || sameRef(caller.subject, request.requester))
+  )
+}
+
+/** The chain's evaluations as one: permit only if all permit, any forbid counts, the strictest obligations win. */
+function combine(evaluations: readonly Evaluation[]): Evaluation {
+  const [first, ...rest] = evaluations
+  if (first === undefined) throw new TypeError('a chain is never empty')
+  if (rest.length === 0) return first
+  const least = (a: number | undefined, b: number | undefined): number | undefined =>
+    a === undefined ? b : b === undefined ? a : Math.min(a, b)
+  return rest.reduce((a, b) => {
+    const ttl = least(a.obligations.ttl, b.obligations.ttl)
+    const uses = least(a.obligations.uses, b.obligations.uses)
+    const review = least(a.obligations.review, b.obligations.review)
+    const attemptBound = [a, b].some((e) => e.obligations.bindingDeclared && e.obligations.binding === 'attempt')
+    return {
+      decision: a.decision === 'permit' && b.decision === 'permit' ? 'permit' : 'deny',
+      determining: [...new Set([...a.determining, ...b.determining])],
+      errors: [...a.errors, ...b.errors],
+      obligations: {
+        ...(ttl === undefined ? {} : { ttl }),
+        ...(uses === undefined ? {} : { uses }),
+        ...(review === undefined ? {} : { review }),
+        binding: attemptBound ? 'attempt' : 'task',
+        bindingDeclared: a.obligations.bindingDeclared || b.obligations.bindingDeclared,
+        notify: [...new Set([...a.obligations.notify, ...b.obligations.notify])],
+      },
+      dropped: [...new Set([...a.dropped, ...b.dropped])],
+      unknownInputs: [...new Set([...a.unknownInputs, ...b.unknownInputs])],
+      forbidden: a.forbidden || b.forbidden,
+      explainable: a.explainable && b.explainable,
+    }
+  }, first)
+}

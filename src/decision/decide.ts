@@ -1,0 +1,441 @@
+/**
+ * decide(attempt): analyse plus commit. The commit is the decision: in log order it validates the read set, tests
+ * clocks and counters again, spends what must be spent and appends the entry; only then does the answer leave.
+ *
+ * @module
+ */
+import type { Caller, Replay } from '../model/access.ts'
+import type { Attempt } from '../model/attempt.ts'
+import type { Json } from '../model/canonical.ts'
+import { refKey } from '../model/entity.ts'
+import { WritError } from '../model/errors.ts'
+import type { Grant, GrantEvidence } from '../model/grant.ts'
+import { grantEnd, hasUses, isLiveGrant, spendUse } from '../model/grant.ts'
+import type { Decision, Reason } from '../model/outcome.ts'
+import { isSpendable, spend } from '../model/request.ts'
+import type { Task } from '../model/task.ts'
+import { isEnded, isLive, openTask } from '../model/task.ts'
+import type { Instant } from '../model/time.ts'
+import { MINUTE } from '../model/time.ts'
+import type { Read, Transaction } from '../store/port.ts'
+import type { Analysis, DecisionDeps } from './analyse.ts'
+import { analyse, DENIAL_TTL, grantTtl } from './analyse.ts'
+
+/** An answer is given again to the same key for this long. */
+export const REPLAY_FOR = MINUTE
+
+/** How far behind the record the wall clock may be before nothing widens any more. */
+export const CLOCK_TOLERANCE = 2_000
+
+/** Decided again this often when stale; then `contended`. */
+const TRIES = 3
+
+/** Distinct resources remembered per task. */
+const MAX_RESOURCES = 64
+
+export type DecideOptions = Readonly<{
+  idempotencyKey?: string
+  /** What a permit does with evidence: `use` spends one use; `activate` only turns an approval into a grant. */
+  spend?: 'use' | 'activate'
+  /** A grant that must be live and is spent whether or not policy needs its evidence: a credential is issued under it. */
+  under?: string
+  /** More writes of the same transaction, only on permit, e.g. the row of a credential. A returned reason denies. */
+  also?: Readonly<{ reads: readonly Read[]; run(tx: Transaction, permit: Decision): Reason | undefined }>
+}>
+
+type Settled = Readonly<{ decision: Decision }> | Readonly<{ stale: string }> | Readonly<{ replayed: true }>
+
+/**
+ * Decides one attempt and records it. A retry with the same key and digest within 60 s gets its permit again after the
+ * full validation, its own consumption present; if anything changed it is denied `changed`.
+ *
+ * @throws {WritError} `ERR_CONFLICT` for the same key with another digest; `ERR_STORE_FULL` when nothing can be recorded.
+ */
+export async function decide(
+  deps: DecisionDeps,
+  caller: Caller,
+  attempt: Attempt,
+  options: DecideOptions = {},
+): Promise<Decision> {
+  const replayId = options.idempotencyKey === undefined ? undefined : `${caller.id}\n${options.idempotencyKey}`
+  const turns = turnsOf(deps)
+  let done: (() => void) | undefined
+  try {
+    for (let tries = 0; tries < TRIES; tries += 1) {
+      if (done === undefined && turns.busy(attempt.task)) done = await turns.take(attempt.task)
+      const replay = replayId === undefined ? undefined : await loadReplay(deps, replayId)
+      const analysis = await analyse(deps, caller, attempt, replay === undefined ? 'attempt' : await again(deps, replay))
+      if (replay !== undefined && replay.digest !== analysis.attemptDigest) {
+        throw new WritError('ERR_CONFLICT', 'the idempotency key was used for another attempt', {
+          hint: 'use a new key for each attempt',
+          problem: 'duplicate_request',
+        })
+      }
+      if (done === undefined && analysis.readsHistory) {
+        done = await turns.take(attempt.task)
+        tries -= 1
+        continue
+      }
+      const settled = await commit(deps, caller, analysis, replayId, replay, options)
+      if ('decision' in settled) return settled.decision
+    }
+    return await commitDeny(deps, await analyse(deps, caller, attempt), 'contended')
+  } finally {
+    done?.()
+  }
+}
+
+/** Attempts whose policies read history run one after another per task; while they do, others on it wait too. */
+class Turns {
+  readonly #last = new Map<string, Promise<void>>()
+
+  busy(task: string | undefined): boolean {
+    return task !== undefined && this.#last.has(task)
+  }
+
+  /** Resolves when it is this attempt's turn, with the function that ends the turn. */
+  async take(task: string | undefined): Promise<() => void> {
+    if (task === undefined) return () => undefined
+    const before = this.#last.get(task)
+    const { promise: mine, resolve: end } = Promise.withResolvers<void>()
+    this.#last.set(task, mine)
+    await before
+    return () => {
+      if (this.#last.get(task) === mine) this.#last.delete(task)
+      end()
+    }
+  }
+}
+
+const turnsByDeps = new WeakMap<DecisionDeps, Turns>()
+
+function turnsOf(deps: DecisionDeps): Turns {
+  const turns = turnsByDeps.get(deps) ?? new Turns()
+  turnsByDeps.set(deps, turns)
+  return turns
+}
+
+/** The same attempt analysed with the grant of its first answer present, whatever is left of it. */
+async function again(deps: DecisionDeps, replay: Replay): Promise<{ again: Grant | undefined }> {
+  if (replay.grant === undefined) return { again: undefined }
+  const view = await deps.store.read([{ kind: 'grant', id: replay.grant }])
+  const grant = view.get('grant', replay.grant)?.value
+  return { again: grant }
+}
+
+async function loadReplay(deps: DecisionDeps, id: string): Promise<Replay | undefined> {
+  const view = await deps.store.read([{ kind: 'replay', id }])
+  const replay = view.get('replay', id)?.value
+  return replay !== undefined && view.now - replay.at < REPLAY_FOR && replay.outcome === 'permit' ? replay : undefined
+}
+
+async function commit(
+  deps: DecisionDeps,
+  caller: Caller,
+  analysis: Analysis,
+  replayId: string | undefined,
+  replay: Replay | undefined,
+  options: DecideOptions,
+): Promise<Settled> {
+  const reads: Read[] = [
+    ...analysis.picture.readSet.map(({ kind, id }) => ({ kind, id })),
+    ...(replayId === undefined ? [] : [{ kind: 'replay' as const, id: replayId }]),
+    ...(options.also?.reads ?? []),
+  ]
+  return deps.store.commit({
+    reads: [...new Map(reads.map((read) => [JSON.stringify(read), read])).values()],
+    run(tx): Settled {
+      const already = replayId === undefined ? undefined : tx.get('replay', replayId)?.value
+      const fresh = already !== undefined && tx.now - already.at < REPLAY_FOR && already.outcome === 'permit'
+      if (replay === undefined && fresh) return { replayed: true }
+      const id = deps.newId('dec')
+      if (replay !== undefined) {
+        const refused = refusal(deps, analysis, tx, false, undefined)
+        const grantGone =
+          replay.grant !== undefined && !liveAgain(tx.get('grant', replay.grant)?.value, tx.now)
+        if (analysis.outcome === 'permit' && refused === undefined && !grantGone && fresh) {
+          tx.append({ kind: 'decision.replayed', refs: refsOf(replay.decision, analysis), decision: replay.decision })
+          return { decision: replay.answer as unknown as Decision }
+        }
+        return { decision: record(tx, id, analysis, 'changed', undefined) }
+      }
+      if (analysis.outcome !== 'permit') return { decision: record(tx, id, analysis, undefined, undefined) }
+      const refused = refusal(deps, analysis, tx, true, options.under)
+      if (refused === 'contended') return { stale: analysis.picture.staleIn(tx) ?? 'history' }
+      if (refused !== undefined) return { decision: record(tx, id, analysis, refused, undefined) }
+      const grant = consume(deps, id, analysis, tx, options)
+      const decision = record(tx, id, analysis, undefined, grant)
+      if (grant !== undefined && grant.decision === id) activated(tx, grant)
+      const vetoed = options.also?.run(tx, decision)
+      if (vetoed !== undefined) throw new Vetoed(vetoed)
+      if (replayId !== undefined) {
+        tx.put('replay', replayId, {
+          caller: caller.id,
+          digest: analysis.attemptDigest,
+          at: tx.now,
+          decision: id,
+          outcome: 'permit',
+          answer: decision as unknown as Json,
+          ...(grant === undefined ? {} : { grant: grant.id }),
+          ...(analysis.attempt.task === undefined ? {} : { task: analysis.attempt.task }),
+        })
+      }
+      return { decision }
+    },
+  }).catch(async (error: unknown) => {
+    if (error instanceof Vetoed) return { decision: await commitDeny(deps, analysis, error.reason) }
+    throw error
+  })
+}
+
+/** Undoes one item of a batch whose extra writes found a reason to deny. */
+class Vetoed extends Error {
+  readonly reason: Reason
+
+  constructor(reason: Reason) {
+    super(reason)
+    this.reason = reason
+  }
+}
+
+async function commitDeny(deps: DecisionDeps, analysis: Analysis, reason: Reason): Promise<Decision> {
+  const task = analysis.attempt.task
+  return deps.store.commit({
+    reads: task === undefined ? [] : [{ kind: 'task', id: task }],
+    run: (tx) => record(tx, deps.newId('dec'), analysis, reason, undefined),
+  })
+}
+
+const liveAgain = (grant: Grant | undefined, now: Instant): boolean => grant !== undefined && isLiveGrant(grant, now)
+
+/** Step 7's tests, in log order against what earlier items left. `contended` means stale: decide again. */
+function refusal(
+  deps: DecisionDeps,
+  analysis: Analysis,
+  tx: Transaction,
+  counting: boolean,
+  under: string | undefined,
+): Reason | undefined {
+  const { attempt, picture } = analysis
+  if (deps.store.clockBehind() > CLOCK_TOLERANCE) return 'clock_behind'
+  const barred = deps.barrier.denies({
+    chain: [...attempt.chain, analysis.caller.subject],
+    tasks: analysis.tasks.map((task) => task.id),
+    grant: analysis.grant?.id ?? attempt.grant,
+    caller: analysis.caller.id,
+  })
+  if (barred !== undefined) return barred
+  for (const { id } of analysis.tasks) {
+    const task = tx.get('task', id)?.value
+    if (task === undefined) return 'task_unknown'
+    if (isEnded(task) || !isLive(task, tx.now)) return 'task_ended'
+    if (counting && task.limits.calls !== undefined && task.calls >= task.limits.calls) return 'task_limit'
+  }
+  if (picture.staleIn(tx) !== undefined) return 'contended'
+  if (analysis.readsHistory) {
+    const [seen] = analysis.tasks
+    const task = seen === undefined ? undefined : tx.get('task', seen.id)?.value
+    if (seen !== undefined && (task?.calls !== seen.calls || task.denials !== seen.denials)) return 'contended'
+  }
+  const carrier = under ?? analysis.grant?.id
+  if (carrier !== undefined) {
+    const grant = tx.get('grant', carrier)?.value
+    if (grant === undefined || !isLiveGrant(grant, tx.now)) return 'grant_ended'
+    if (counting && !hasUses(grant)) return 'grant_spent'
+  }
+  if (analysis.request !== undefined) {
+    const request = tx.get('request', analysis.request.id)?.value
+    if (request === undefined || !isSpendable(request, tx.now)) return 'approval_expired'
+  }
+  return undefined
+}
+
+/** Spends: opens declared tasks from the root down, counts the call above, spends the use or the approval. */
+function consume(
+  deps: DecisionDeps,
+  decision: string,
+  analysis: Analysis,
+  tx: Transaction,
+  { spend: how = 'use', under }: DecideOptions,
+): Grant | undefined {
+  const { attempt } = analysis
+  let latestEnd = Infinity
+  for (const { id } of analysis.tasks.toReversed()) {
+    const task = openTask(tx.get('task', id)?.value as Task, tx.now, latestEnd)
+    latestEnd = task.endsAt ?? latestEnd
+    const resource = refKey(attempt.resource)
+    const resources =
+      task.resources.includes(resource) || task.resources.length >= MAX_RESOURCES
+        ? task.resources
+        : [...task.resources, resource]
+    tx.put('task', id, { ...task, calls: task.calls + 1, resources })
+  }
+  const carrier = under ?? analysis.grant?.id
+  if (carrier !== undefined) {
+    const grant = tx.get('grant', carrier)?.value as Grant
+    if (how === 'activate') return grant
+    const spent = spendUse(grant)
+    tx.put('grant', grant.id, spent)
+    return spent
+  }
+  const { request } = analysis
+  if (request === undefined && how === 'use') return undefined
+  const evidence: GrantEvidence = analysis.evidence ?? { approvals: [], justification: false }
+  const uses = analysis.binding === 'attempt' ? 1 : least(analysis.obligations.uses, request?.uses)
+  const grant: Grant = {
+    id: deps.newId('grant'),
+    state: 'active',
+    ...(attempt.task === undefined ? {} : { task: attempt.task }),
+    subject: { type: attempt.subject.type, id: attempt.subject.id },
+    chain: attempt.chain,
+    generations: Object.fromEntries(
+      attempt.chain.map((ref) => [refKey(ref), tx.get('entity', refKey(ref))?.value.generation ?? 0]),
+    ),
+    action: attempt.action.name,
+    resource: { type: attempt.resource.type, id: attempt.resource.id },
+    binding: analysis.binding,
+    statement: request?.digest ?? analysis.attemptDigest,
+    attempt: analysis.attemptDigest,
+    analysed: attempt as unknown as Json,
+    evidence,
+    ...(uses === undefined ? {} : { uses }),
+    used: how === 'use' ? 1 : 0,
+    startedAt: tx.now,
+    endsAt: grantEnd(tx.now, {
+      ttl: grantTtl(analysis),
+      task: analysis.tasks.length === 0 ? undefined : latestEnd,
+      window: analysis.tasks[0]?.window?.endsAt,
+      subject: analysis.subject?.endsAt,
+    }),
+    obligations: analysis.obligations,
+    decision,
+    policy: analysis.policyVersion,
+    caller: analysis.caller.id,
+    asked: analysis.caller,
+  }
+  if (request !== undefined) tx.put('request', request.id, spend(request, grant.id, tx.now))
+  tx.put('grant', grant.id, grant)
+  return grant
+}
+
+function activated(tx: Transaction, grant: Grant): void {
+  const { evidence } = grant
+  tx.append({
+    kind: 'grant.activated',
+    refs: [grant.id, grant.decision, refKey(grant.subject), ...[evidence.request, grant.task].filter((ref) => ref !== undefined)],
+    grant: grant.id,
+    decision: grant.decision,
+    ...(evidence.request === undefined ? {} : { request: evidence.request }),
+    binding: grant.binding,
+    statement: grant.statement,
+    ends_at: grant.endsAt,
+    ...(grant.uses === undefined ? {} : { uses: grant.uses }),
+    approvals: evidence.approvals.map(({ pool, root }) => ({ pool, root })),
+  })
+}
+
+const least = (a: number | undefined, b: number | undefined): number | undefined =>
+  a === undefined ? b : b === undefined ? a : Math.min(a, b)
+
+function refsOf(id: string, analysis: Analysis): string[] {
+  const { attempt } = analysis
+  return [
+    ...new Set(
+      [
+        id,
+        refKey(attempt.subject),
+        refKey(attempt.resource),
+        attempt.task,
+        analysis.grant?.id ?? attempt.grant,
+        analysis.request?.id,
+      ].filter((ref) => ref !== undefined),
+    ),
+  ]
+}
+
+/** Appends the decision's entry, counts a denial on its task, and returns what the caller is told. */
+function record(
+  tx: Transaction,
+  id: string,
+  analysis: Analysis,
+  denied: Reason | undefined,
+  grant: Grant | undefined,
+): Decision {
+  const decision = describe(id, analysis, tx.now, tx.nextSeq, denied, grant)
+  const { attempt } = analysis
+  const taskId = analysis.tasks[0]?.id
+  if (decision.outcome !== 'permit' && taskId !== undefined) {
+    const task = tx.get('task', taskId)?.value
+    if (task !== undefined && !isEnded(task)) tx.put('task', taskId, { ...task, denials: task.denials + 1 })
+  }
+  tx.append({
+    kind: 'decision',
+    refs: [...refsOf(id, analysis), ...(grant === undefined ? [] : [grant.id])],
+    id,
+    outcome: decision.outcome,
+    reason: decision.reason,
+    caller: analysis.caller.id,
+    ...(analysis.caller.dev === true ? { dev: true } : {}),
+    attempt: attempt as unknown as Json,
+    attempt_digest: analysis.attemptDigest,
+    policy: analysis.policyVersion,
+    determining: decision.determining,
+    facts: analysis.facts.live,
+    facts_at: analysis.facts.observedAt,
+    proof: analysis.proof,
+    obligations: analysis.obligations as unknown as Json,
+    ...(analysis.evidence === undefined ? {} : { evidence: analysis.evidence as unknown as Json }),
+    ...(decision.alternatives.length === 0 ? {} : { alternatives: decision.alternatives as unknown as Json }),
+    ...(decision.truncated ? { truncated: true } : {}),
+    ...(decision.requestableUntil === undefined ? {} : { requestable_until: decision.requestableUntil }),
+    roots: [...analysis.roots],
+    ...(analysis.unresolved ? { unresolved: true } : {}),
+    read_set: analysis.picture.readSet.map((r) => `${r.kind}/${r.id}@${r.version ?? 'absent'}`),
+    ...(analysis.errors.length === 0 ? {} : { errors: analysis.errors as unknown as Json }),
+    ...(analysis.dropped.length === 0 ? {} : { dropped: [...analysis.dropped] }),
+    ...(analysis.unknown.length === 0 ? {} : { unknown: [...analysis.unknown] }),
+    ...(grant === undefined ? {} : { grant: grant.id }),
+  })
+  return decision
+}
+
+/** The answer of an analysis: `denied` overrides what was found, `grant` carries a permit. */
+export function describe(
+  id: string,
+  analysis: Analysis,
+  at: Instant,
+  seq: number | undefined,
+  denied: Reason | undefined,
+  grant: Grant | undefined,
+): Decision {
+  const outcome = denied === undefined ? analysis.outcome : 'deny'
+  const left = grant?.uses === undefined ? undefined : grant.uses - grant.used
+  return {
+    id,
+    outcome,
+    reason: denied ?? analysis.reason,
+    at,
+    attempt: analysis.attempt,
+    attemptDigest: analysis.attemptDigest,
+    policy: analysis.policyVersion,
+    determining: analysis.determining,
+    obligations: analysis.obligations,
+    alternatives: outcome === 'challenge' ? analysis.alternatives : [],
+    truncated: analysis.truncated,
+    ...(outcome === 'challenge' ? { requestableUntil: at + DENIAL_TTL } : {}),
+    nextAction: denied === 'contended' || denied === 'clock_behind' ? 'retry' : analysis.nextAction,
+    ...(denied === 'contended' ? { retryAfter: 1 } : denied === 'clock_behind' ? { retryAfter: 5 } : {}),
+    ...(outcome !== 'permit' || grant === undefined
+      ? {}
+      : { grant: { id: grant.id, endsAt: grant.endsAt, ...(left === undefined ? {} : { usesLeft: left }) } }),
+    ...(analysis.attempt.task === undefined ? {} : { task: analysis.attempt.task }),
+    ...(seq === undefined ? {} : { seq }),
+    operator: {
+      errors: analysis.errors,
+      dropped: analysis.dropped,
+      unknown: analysis.unknown,
+      forbidden: analysis.forbidden,
+      facts: analysis.facts.live as Json,
+    },
+  }
+}

@@ -1,0 +1,571 @@
+/**
+ * Administration of Writ itself: inventory, keys, people, targets. Each is an attempt in the `Writ` namespace.
+ *
+ * @module
+ */
+import type { Caller, Invite, PepTrust, TargetRecord } from '../model/access.ts'
+import type { Json } from '../model/canonical.ts'
+import type { Entity, EntityRef, Sensitivity, SubjectKind } from '../model/entity.ts'
+import { refKey } from '../model/entity.ts'
+import { WritError } from '../model/errors.ts'
+import { isIdentity } from '../model/name.ts'
+import { Secret } from '../model/secret.ts'
+import type { Instant, Millis } from '../model/time.ts'
+import { MINUTE } from '../model/time.ts'
+import { ADMINISTRATORS } from '../decision/analyse.ts'
+import { cedarEntity, MAX_ANCESTORS, MAX_DEPTH } from '../identity/inventory.ts'
+import { KEY_PREFIX, newSecret, secretDigest, SESSION_PREFIX } from '../identity/secrets.ts'
+import { SESSION_IDLE, SESSION_LIFE } from '../identity/callers.ts'
+import type { EntityData } from '../policy/index.ts'
+import type { Page, Read, Transaction } from '../store/port.ts'
+import type { Attempts } from './attempts.ts'
+import type { FlowDeps } from './deps.ts'
+import type { Access, Grants } from './grants.ts'
+import type { Narrower } from './narrow.ts'
+import { endTasks } from '../lives/ending.ts'
+import type { EntityInput } from './port.ts'
+
+/** Entities that one call may write. */
+export const MAX_ENTITIES = 1_000
+
+/** How long a one-time code lives. */
+export const CODE_LIFE: Millis = 10 * MINUTE
+
+/** Types that are people without being told. */
+const PERSON = 'Person'
+const GROUPS: ReadonlySet<string> = new Set(['Group', 'Role'])
+
+export class Administration {
+  readonly #deps: FlowDeps
+  readonly #attempts: Attempts
+  readonly #narrower: Narrower
+  readonly #grants: Grants
+  /** Called with the inventory as it will be, before it is written: a derived schema must still validate. */
+  readonly #fits: (prospective: readonly EntityData[]) => Promise<() => void>
+
+  constructor(
+    deps: FlowDeps,
+    parts: Readonly<{ attempts: Attempts; narrower: Narrower; grants: Grants }>,
+    fits: (prospective: readonly EntityData[]) => Promise<() => void>,
+  ) {
+    this.#deps = deps
+    this.#attempts = parts.attempts
+    this.#narrower = parts.narrower
+    this.#grants = parts.grants
+    this.#fits = fits
+  }
+
+  async inventory(
+    caller: Caller,
+    query: { type?: string; after?: string; limit?: number },
+  ): Promise<Page<Entity>> {
+    await this.#mayRead(caller)
+    const page = await this.#deps.store.list('entity', {
+      ...(query.type === undefined ? {} : { index: 'entity.type' as const, value: query.type }),
+      ...(query.after === undefined ? {} : { after: query.after }),
+      limit: query.limit ?? 100,
+    })
+    return { items: page.items.map(({ value }) => value).filter((e) => e.deletedAt === undefined), next: page.next }
+  }
+
+  /** Adds or replaces entities. A deleted one that comes back is a new generation and inherits nothing (B34). */
+  async putEntities(caller: Caller, inputs: readonly EntityInput[]): Promise<readonly Entity[]> {
+    if (inputs.length === 0) return []
+    if (inputs.length > MAX_ENTITIES) {
+      throw new WritError('ERR_TOO_LARGE', `one call writes at most ${MAX_ENTITIES} entities`)
+    }
+    const seen = new Set<string>()
+    for (const input of inputs) {
+      const key = refKey(input)
+      if (seen.has(key)) throw new WritError('ERR_INPUT_INVALID', `\`${key}\` is listed twice`)
+      seen.add(key)
+      this.#checkEntity(input)
+    }
+    const current = await this.#everything()
+    for (const input of inputs) current.set(refKey(input), toEntity(input, current.get(refKey(input))))
+    this.#checkParents(inputs, current)
+    const adopt = await this.#fits([...current.values()].filter((e) => e.deletedAt === undefined).map(cedarEntity))
+    const written: Entity[] = []
+    await this.#attempts.administer(caller, 'administer', {
+      also: {
+        reads: inputs.map((input): Read => ({ kind: 'entity', id: refKey(input) })),
+        run: (tx) => {
+          written.length = 0
+          for (const input of inputs) {
+            const key = refKey(input)
+            const entity = toEntity(input, tx.get('entity', key)?.value)
+            tx.put('entity', key, entity)
+            written.push(entity)
+          }
+          appendInBatches(tx, caller, written)
+          return undefined
+        },
+      },
+    })
+    adopt()
+    this.#deps.decision.givers.changed()
+    await this.#grants.react('the inventory changed')
+    return written
+  }
+
+  async deleteEntity(caller: Caller, ref: EntityRef): Promise<void> {
+    const key = refKey(ref)
+    if (!(await this.#attempts.may(caller, 'administer'))) {
+      throw new WritError('ERR_FORBIDDEN', `${refKey(caller.subject)} may not change the inventory`)
+    }
+    const { store } = this.#deps
+    const existing = (await store.read([{ kind: 'entity', id: key }])).get('entity', key)?.value
+    if (existing === undefined || existing.deletedAt !== undefined) {
+      throw new WritError('ERR_NOT_FOUND', `there is no \`${key}\` in the inventory`)
+    }
+    await this.#narrower.narrow({
+      barred: [{ kind: 'subject', id: key }],
+      find: async () => {
+        const view = await store.read([
+          { index: 'task.subject', value: key },
+          { index: 'grant.subject', value: key },
+        ])
+        return {
+          tasks: view.scan('task.subject', key).map(({ id }) => id),
+          grants: view.scan('grant.subject', key).map(({ id }) => id),
+        }
+      },
+      reads: [{ kind: 'entity', id: key }],
+      apply: (tx, below) => {
+        const entity = tx.get('entity', key)?.value
+        if (entity !== undefined && entity.deletedAt === undefined) {
+          tx.put('entity', key, { ...entity, deletedAt: tx.now, generation: entity.generation + 1 })
+          tx.append({ kind: 'inventory.deleted', refs: [key], entity: key, by: caller.id })
+        }
+        return endTasks(tx, below, below.tasks, 'cancelled', { reason: 'its subject was deleted', by: caller.id })
+      },
+    })
+    this.#deps.decision.givers.changed()
+    await this.#grants.react('the inventory changed')
+  }
+
+  async createKey(
+    caller: Caller,
+    input: { name: string; subject: EntityRef; pep?: PepTrust; life?: Millis },
+  ): Promise<Readonly<{ id: string; secret: Secret<string> }>> {
+    const secret = newSecret(KEY_PREFIX, this.#deps.randomBytes)
+    const id = this.#deps.decision.newId('key')
+    const subject = { type: input.subject.type, id: input.subject.id }
+    if (!isIdentity(subject.id)) throw new WritError('ERR_INPUT_INVALID', '`subject` has characters no identity may have')
+    await this.#attempts.administer(caller, 'administer', {
+      also: {
+        reads: [{ kind: 'entity', id: refKey(subject) }],
+        run: (tx) => {
+          const entity = tx.get('entity', refKey(subject))?.value
+          if (entity === undefined || entity.deletedAt !== undefined) {
+            throw new WritError('ERR_NOT_FOUND', `there is no \`${refKey(subject)}\` in the inventory`, {
+              hint: 'register it first with `writ inventory apply`',
+            })
+          }
+          if (entity.kind === 'human') {
+            throw new WritError('ERR_FORBIDDEN', 'people do not get API keys', { hint: 'use `writ people invite`' })
+          }
+          tx.put('key', id, {
+            id,
+            hash: secretDigest(secret.expose()),
+            name: input.name,
+            subject,
+            generation: entity.generation,
+            ...(input.pep === undefined ? {} : { pep: input.pep }),
+            createdBy: caller.id,
+            createdAt: tx.now,
+            ...(input.life === undefined ? {} : { endsAt: tx.now + input.life }),
+          })
+          tx.append({
+            kind: 'key.created',
+            refs: [id, refKey(subject)],
+            key: id,
+            name: input.name,
+            subject: refKey(subject),
+            by: caller.id,
+            ...(input.pep === undefined ? {} : { pep: input.pep as unknown as Json }),
+          })
+          return undefined
+        },
+      },
+    })
+    return { id, secret }
+  }
+
+  /** Ends a key: what it asks from now on is refused. Grants it obtained are its subject's and go on. */
+  async revokeKey(caller: Caller, id: string): Promise<void> {
+    const allowed = (await this.#attempts.may(caller, 'administer')) || (await this.#attempts.may(caller, 'revoke'))
+    if (!allowed) throw new WritError('ERR_FORBIDDEN', `${refKey(caller.subject)} may not revoke keys`)
+    const lower = this.#deps.decision.barrier.raise([{ kind: 'caller', id: `key:${id}` }])
+    await this.#deps.store.commit({
+      reads: [{ kind: 'key', id }],
+      narrowing: true,
+      run: (tx) => {
+        const key = tx.get('key', id)?.value
+        if (key === undefined) throw new WritError('ERR_NOT_FOUND', `there is no key \`${id}\``)
+        if (key.revokedAt !== undefined) return
+        tx.put('key', id, { ...key, revokedAt: tx.now })
+        tx.append({ kind: 'key.revoked', refs: [id, refKey(key.subject)], key: id, by: caller.id })
+      },
+    })
+    lower()
+  }
+
+  async invite(
+    caller: Caller,
+    input: { id: string; name?: string; groups?: readonly EntityRef[] },
+  ): Promise<Readonly<{ code: Secret<string>; endsAt: Instant }>> {
+    if (!isIdentity(input.id)) throw new WritError('ERR_INPUT_INVALID', '`id` has characters no identity may have')
+    const code = newCode(this.#deps)
+    let endsAt = 0
+    await this.#attempts.administer(caller, 'administer', {
+      also: {
+        reads: [],
+        run: (tx) => {
+          endsAt = putInvite(tx, code, {
+            person: { type: PERSON, id: input.id },
+            ...(input.name === undefined ? {} : { name: input.name }),
+            purpose: 'invite',
+            groups: input.groups ?? [],
+            createdBy: caller.id,
+          })
+          return undefined
+        },
+      },
+    })
+    return { code, endsAt }
+  }
+
+  /**
+   * A one-time code for the first administrator, only if none ever existed (`undefined` otherwise), or for `writ dev`.
+   */
+  async bootstrapCode(person: string, purpose: 'bootstrap' | 'dev'): Promise<Secret<string> | undefined> {
+    const code = newCode(this.#deps)
+    return this.#deps.store.commit({
+      reads: [{ kind: 'meta', id: 'founded' }],
+      run: (tx) => {
+        if (purpose === 'bootstrap' && tx.get('meta', 'founded') !== undefined) return undefined
+        putInvite(tx, code, {
+          person: { type: PERSON, id: person },
+          purpose,
+          groups: [ADMINISTRATORS],
+          createdBy: 'writ',
+        })
+        return code
+      },
+    })
+  }
+
+  /** @throws {WritError} `ERR_UNAUTHENTICATED` for wrong, used and late codes alike. */
+  async redeem(
+    text: string,
+  ): Promise<Readonly<{ token: Secret<string>; person: EntityRef; endsAt: Instant }>> {
+    const { store } = this.#deps
+    const id = secretDigest(text.trim())
+    const refused = (): WritError =>
+      new WritError('ERR_UNAUTHENTICATED', 'this code is wrong, was used, or is too old', { hint: 'ask for a new one' })
+    const found = (await store.read([{ kind: 'invite', id }])).get('invite', id)?.value
+    if (found === undefined) throw refused()
+    const key = refKey(found.person)
+    const token = newSecret(SESSION_PREFIX, this.#deps.randomBytes)
+    const session = secretDigest(token.expose())
+    const prospective = await this.#everything()
+    prospective.set(key, enrolled(found, prospective.get(key)))
+    for (const group of found.groups) prospective.set(refKey(group), prospective.get(refKey(group)) ?? groupOf(group))
+    const adopt = await this.#fits([...prospective.values()].filter((e) => e.deletedAt === undefined).map(cedarEntity))
+    const answer = await store.commit({
+      reads: [
+        { kind: 'invite', id },
+        { kind: 'entity', id: key },
+        { kind: 'meta', id: 'founded' },
+        ...found.groups.map((group): Read => ({ kind: 'entity', id: refKey(group) })),
+      ],
+      run: (tx) => {
+        const invite = tx.get('invite', id)?.value
+        if (invite === undefined || invite.usedAt !== undefined || tx.now >= invite.endsAt) throw refused()
+        // a second bootstrap code must not make a second first administrator
+        if (invite.purpose === 'bootstrap' && tx.get('meta', 'founded') !== undefined) throw refused()
+        const existing = tx.get('entity', key)?.value
+        if (existing?.locked !== undefined && tx.now < (existing.locked.until ?? Infinity)) throw refused()
+        const person = enrolled(invite, existing)
+        tx.put('invite', id, { ...invite, usedAt: tx.now })
+        tx.put('entity', key, person)
+        for (const group of invite.groups) {
+          if (tx.get('entity', refKey(group)) === undefined) tx.put('entity', refKey(group), groupOf(group))
+        }
+        if (invite.purpose !== 'invite' && tx.get('meta', 'founded') === undefined) {
+          tx.put('meta', 'founded', { by: key, at: tx.now })
+        }
+        const endsAt = tx.now + SESSION_LIFE
+        tx.put('session', session, {
+          id: session,
+          person: invite.person,
+          generation: person.generation,
+          createdAt: tx.now,
+          idleUntil: tx.now + SESSION_IDLE,
+          endsAt,
+        })
+        tx.append({
+          kind: 'person.enrolled',
+          refs: [key],
+          person: key,
+          purpose: invite.purpose,
+          groups: person.parents.map(refKey),
+          invited_by: invite.createdBy,
+          session,
+        })
+        return { token, person: invite.person, endsAt }
+      },
+    })
+    adopt()
+    this.#deps.decision.givers.changed()
+    return answer
+  }
+
+  async signOut(caller: Caller): Promise<void> {
+    if (caller.kind !== 'session') throw new WritError('ERR_FORBIDDEN', 'only a session can sign out')
+    const id = caller.id.slice('session:'.length)
+    await this.#deps.store.commit({
+      reads: [{ kind: 'session', id }],
+      narrowing: true,
+      run: (tx) => {
+        const session = tx.get('session', id)?.value
+        if (session === undefined || session.endedAt !== undefined) return
+        tx.put('session', id, { ...session, endedAt: tx.now })
+        tx.append({ kind: 'session.ended', refs: [refKey(session.person)], session: id, person: refKey(session.person) })
+      },
+    })
+  }
+
+  async addTarget(
+    caller: Caller,
+    input: { id: string; kind: string; config: Json; admin: { user: string; password: string } },
+  ): Promise<Readonly<{ id: string; notices: readonly string[]; findings: readonly Json[] }>> {
+    const access = accessOf(input.id, input.config)
+    const config = { ...(input.config as Record<string, Json>), access: access as unknown as Json, user: input.admin.user }
+    const record: TargetRecord = {
+      id: input.id,
+      kind: input.kind,
+      config,
+      sealed: this.#deps.seal(`target/${input.id}`, input.admin.password),
+      createdBy: caller.id,
+      createdAt: 0,
+    }
+    if (!(await this.#attempts.may(caller, 'administer'))) {
+      throw new WritError('ERR_FORBIDDEN', `${refKey(caller.subject)} may not add targets`)
+    }
+    const target = this.#deps.targets.open(record)
+    const findings = await target.check()
+    const fatal = findings.find((finding) => finding.level === 'error')
+    if (fatal !== undefined) {
+      await target.close()
+      throw new WritError('ERR_TARGET_REFUSED', `target \`${input.id}\`: ${fatal.message}`, {
+        ...(fatal.hint === undefined ? {} : { hint: fatal.hint }),
+      })
+    }
+    await this.#attempts.administer(caller, 'administer', {
+      also: {
+        reads: [
+          { kind: 'target', id: input.id },
+          { index: 'credential.target', value: input.id },
+        ],
+        run: (tx) => {
+          const existing = tx.get('target', input.id)?.value
+          if (existing !== undefined && tx.scan('credential.target', input.id).length > 0) {
+            throw new WritError('ERR_CONFLICT', `target \`${input.id}\` has credentials and cannot be replaced now`, {
+              hint: 'revoke its grants first',
+            })
+          }
+          tx.put('target', input.id, { ...record, createdAt: tx.now })
+          tx.append({
+            kind: 'target.added',
+            refs: [input.id],
+            target: input.id,
+            target_kind: input.kind,
+            config,
+            by: caller.id,
+            notices: [...target.notices],
+            // the administrator's role is standing privilege: it is on the record as the exception that it is
+            exception: `${input.admin.user} at ${input.id}`,
+          })
+          return undefined
+        },
+      },
+    })
+    this.#deps.targets.set(target)
+    return { id: input.id, notices: target.notices, findings: findings as unknown as readonly Json[] }
+  }
+
+  async targets(
+    caller: Caller,
+  ): Promise<readonly Readonly<{ id: string; kind: string; config: Json; notices: readonly string[] }>[]> {
+    await this.#mayRead(caller)
+    const view = await this.#deps.store.read([{ index: 'target.all', value: 'all' }])
+    return view.scan('target.all', 'all').map(({ value }) => ({
+      id: value.id,
+      kind: value.kind,
+      config: value.config,
+      notices: this.#deps.targets.get(value.id)?.notices ?? [],
+    }))
+  }
+
+  async checkTarget(caller: Caller, id: string): Promise<readonly Json[]> {
+    await this.#mayRead(caller)
+    const target = this.#deps.targets.get(id)
+    if (target === undefined) throw new WritError('ERR_NOT_FOUND', `there is no target \`${id}\``)
+    return (await target.check()) as unknown as readonly Json[]
+  }
+
+  async #mayRead(caller: Caller): Promise<void> {
+    if (await this.#attempts.may(caller, 'read')) return
+    throw new WritError('ERR_FORBIDDEN', `${refKey(caller.subject)} may not read the inventory or targets`)
+  }
+
+  /** The whole inventory, deleted lines too. */
+  async #everything(): Promise<Map<string, Entity>> {
+    const all = new Map<string, Entity>()
+    let after: string | undefined
+    do {
+      const page = await this.#deps.store.list('entity', { limit: 1_000, ...(after === undefined ? {} : { after }) })
+      for (const { id, value } of page.items) all.set(id, value)
+      after = page.next
+    } while (after !== undefined)
+    return all
+  }
+
+  #checkEntity(input: EntityInput): void {
+    const key = refKey(input)
+    if (!isIdentity(input.id) || !/^[A-Za-z_]\w*(::[A-Za-z_]\w*)*$/.test(input.type)) {
+      throw new WritError('ERR_INPUT_INVALID', `\`${key}\` is no name for an entity`)
+    }
+    if (input.type === 'Writ' || input.type.startsWith('Writ::') || input.type === 'Action' || input.type.endsWith('::Action')) {
+      throw new WritError('ERR_INPUT_INVALID', `\`${input.type}\` is a type of Writ's own`)
+    }
+    if (input.type === PERSON && input.kind !== undefined && input.kind !== 'human') {
+      throw new WritError('ERR_INPUT_INVALID', `\`${key}\` is a person, so its kind is \`human\``)
+    }
+    if (input.type !== PERSON && input.kind === 'human') {
+      throw new WritError('ERR_INPUT_INVALID', `\`${key}\`: people have the type \`${PERSON}\``)
+    }
+  }
+
+  /** Parents form no cycle and stay within bounds, judged over the inventory as it will be. */
+  #checkParents(inputs: readonly EntityInput[], all: ReadonlyMap<string, Entity>): void {
+    for (const input of inputs) {
+      const above = new Set<string>()
+      let next = (all.get(refKey(input))?.parents ?? []).map(refKey)
+      for (let depth = 0; next.length > 0; depth += 1) {
+        if (depth >= MAX_DEPTH || above.size > MAX_ANCESTORS) {
+          throw new WritError('ERR_TOO_LARGE', `\`${refKey(input)}\` has more than ${MAX_DEPTH} levels or ${MAX_ANCESTORS} ancestors`)
+        }
+        if (next.includes(refKey(input))) {
+          throw new WritError('ERR_INPUT_INVALID', `\`${refKey(input)}\` would be its own ancestor`)
+        }
+        next.forEach((key) => above.add(key))
+        next = [...new Set(next.flatMap((key) => (all.get(key)?.parents ?? []).map(refKey)))].filter((key) => !above.has(key) || key === refKey(input))
+      }
+    }
+  }
+}
+
+function defaultKind(type: string): SubjectKind {
+  if (type === PERSON) return 'human'
+  if (GROUPS.has(type)) return 'group'
+  if (/agent/i.test(type)) return 'agent'
+  return /^(service|workload|pipeline|job)/i.test(type) ? 'workload' : 'resource'
+}
+
+function toEntity(input: EntityInput, existing: Entity | undefined): Entity {
+  const back = existing?.deletedAt !== undefined
+  return {
+    type: input.type,
+    id: input.id,
+    kind: input.kind ?? existing?.kind ?? defaultKind(input.type),
+    ...(input.name === undefined ? {} : { name: input.name }),
+    ...(input.owner === undefined ? {} : { owner: { type: input.owner.type, id: input.owner.id } }),
+    ...(input.team === undefined ? {} : { team: { type: input.team.type, id: input.team.id } }),
+    // what nobody has judged is critical
+    sensitivity: input.sensitivity ?? (4 as Sensitivity),
+    parents: (input.parents ?? []).map((p) => ({ type: p.type, id: p.id })),
+    attrs: input.attrs ?? {},
+    generation: existing?.generation ?? 0,
+    ...(input.endsAt === undefined ? {} : { endsAt: input.endsAt }),
+    ...(existing?.locked === undefined || back ? {} : { locked: existing.locked }),
+  }
+}
+
+function enrolled(invite: Invite, existing: Entity | undefined): Entity {
+  const kept = existing === undefined || existing.deletedAt !== undefined ? undefined : existing
+  const parents = new Map([...(kept?.parents ?? []), ...invite.groups].map((p) => [refKey(p), { type: p.type, id: p.id }]))
+  const name = invite.name ?? kept?.name
+  return {
+    ...(kept ?? { type: invite.person.type, id: invite.person.id, sensitivity: 4 as const, attrs: {} }),
+    kind: 'human',
+    ...(name === undefined ? {} : { name }),
+    parents: [...parents.values()],
+    generation: existing?.generation ?? 0,
+  }
+}
+
+function groupOf(ref: EntityRef): Entity {
+  return { type: ref.type, id: ref.id, kind: 'group', sensitivity: 4, parents: [], attrs: {}, generation: 0 }
+}
+
+/** 50 random bits would do behind the rate limit; 80 keep it safe without one. */
+function newCode(deps: FlowDeps): Secret<string> {
+  return new Secret(Buffer.from(deps.randomBytes(10)).toString('hex'))
+}
+
+function putInvite(
+  tx: Transaction,
+  code: Secret<string>,
+  invite: Omit<Invite, 'id' | 'createdAt' | 'endsAt'>,
+): Instant {
+  const id = secretDigest(code.expose())
+  const endsAt = tx.now + CODE_LIFE
+  tx.put('invite', id, { ...invite, id, createdAt: tx.now, endsAt })
+  tx.append({
+    kind: 'person.invited',
+    refs: [refKey(invite.person)],
+    person: refKey(invite.person),
+    purpose: invite.purpose,
+    groups: invite.groups.map(refKey),
+    by: invite.createdBy,
+    ends_at: endsAt,
+  })
+  return endsAt
+}
+
+/** One entry per few entities, so that each stays readable and within the bound of an entry. */
+function appendInBatches(tx: Transaction, caller: Caller, entities: readonly Entity[]): void {
+  for (let from = 0; from < entities.length; from += 20) {
+    const some = entities.slice(from, from + 20)
+    tx.append({
+      kind: 'inventory.put',
+      refs: some.map(refKey),
+      by: caller.id,
+      ...(caller.dev === true ? { dev: true } : {}),
+      entities: some as unknown as Json,
+    })
+  }
+}
+
+/**
+ * Which actions on which resources a target serves with which role.
+ *
+ * @throws {WritError} `ERR_CONFIG_INVALID` naming the line.
+ */
+function accessOf(target: string, config: Json): readonly Access[] {
+  const listed = typeof config === 'object' && config !== null && 'access' in config ? config.access : undefined
+  const invalid = (): WritError =>
+    new WritError('ERR_CONFIG_INVALID', `target \`${target}\`: \`access\` must list what it serves`, {
+      hint: 'e.g. [{"action":"db:migrate","resource":"Database/orders","role":"migrate"}]',
+    })
+  if (!Array.isArray(listed) || listed.length === 0) throw invalid()
+  return (listed as readonly Json[]).map((line) => {
+    if (typeof line !== 'object' || line === null || Array.isArray(line)) throw invalid()
+    const { action, resource, role } = line as Record<string, Json>
+    if (typeof action !== 'string' || typeof resource !== 'string' || typeof role !== 'string') throw invalid()
+    return { action, resource, role }
+  })
+}

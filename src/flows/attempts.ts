@@ -1,0 +1,242 @@
+/**
+ * Attempts and questions.
+ *
+ * @module
+ */
+import type { Caller } from '../model/access.ts'
+import type { Attempt } from '../model/attempt.ts'
+import type { Json } from '../model/canonical.ts'
+import type { EntityRef } from '../model/entity.ts'
+import { refKey, sameRef } from '../model/entity.ts'
+import { WritError } from '../model/errors.ts'
+import type { Grant } from '../model/grant.ts'
+import type { Decision } from '../model/outcome.ts'
+import type { Page } from '../store/port.ts'
+import { actionUid, analyse } from '../decision/analyse.ts'
+import type { DecideOptions } from '../decision/decide.ts'
+import { decide, describe } from '../decision/decide.ts'
+import { cedarEntities, loadClosure } from '../identity/inventory.ts'
+import { Picture } from '../store/picture.ts'
+import type { FlowDeps } from './deps.ts'
+import type { AttemptInput } from './port.ts'
+
+/** The resource of Writ's own administration. */
+export const SYSTEM: EntityRef = { type: 'Writ::System', id: 'writ' }
+
+export type WritVerb = 'publish' | 'administer' | 'revoke' | 'deny' | 'read' | 'approve'
+
+/**
+ * The attempt in what arrived: the members that are Writ's own leave the context.
+ *
+ * @throws {WritError} `ERR_INPUT_INVALID` when one of them is no reference.
+ */
+export function toAttempt(input: AttemptInput): Attempt {
+  const { task, grant, approval, ...context } = input.context ?? {}
+  return {
+    subject: input.subject,
+    action: input.action,
+    resource: input.resource,
+    context,
+    chain: [{ type: input.subject.type, id: input.subject.id }],
+    ...own('task', task),
+    ...own('grant', grant),
+    ...own('approval', approval),
+  }
+}
+
+function own<K extends 'task' | 'grant' | 'approval'>(member: K, value: Json | undefined): Partial<Record<K, string>> {
+  if (value === undefined) return {}
+  const id = typeof value === 'object' && value !== null && 'id' in value ? value.id : value
+  if (typeof id !== 'string' || id === '' || id.length > 128) {
+    throw new WritError('ERR_INPUT_INVALID', `\`context.${member}\` is neither an id nor an object with one`)
+  }
+  return { [member]: id } as Partial<Record<K, string>>
+}
+
+export class Attempts {
+  readonly #deps: FlowDeps
+
+  constructor(deps: FlowDeps) {
+    this.#deps = deps
+  }
+
+  async evaluate(caller: Caller, input: AttemptInput, options: { idempotencyKey?: string } = {}): Promise<Decision> {
+    return decide(this.#deps.decision, caller, toAttempt(input), options)
+  }
+
+  async ask(caller: Caller, input: AttemptInput): Promise<Decision> {
+    const analysis = await analyse(this.#deps.decision, caller, toAttempt(input), 'question')
+    const grant = analysis.grant
+    return describe(this.#deps.decision.newId('question'), analysis, analysis.picture.now, undefined, undefined, grant)
+  }
+
+  async activate(
+    caller: Caller,
+    input: AttemptInput,
+    options: { idempotencyKey?: string } = {},
+  ): Promise<Readonly<{ decision: Decision; grant?: Grant }>> {
+    const decision = await decide(this.#deps.decision, caller, toAttempt(input), { ...options, spend: 'activate' })
+    const id = decision.grant?.id
+    if (id === undefined) return { decision }
+    const grant = (await this.#deps.store.read([{ kind: 'grant', id }])).get('grant', id)?.value
+    return grant === undefined ? { decision } : { decision, grant }
+  }
+
+  /**
+   * Writ's own administration is an attempt like any other.
+   *
+   * @throws {WritError} `ERR_FORBIDDEN` unless policy permits it.
+   */
+  async administer(
+    caller: Caller,
+    verb: WritVerb,
+    options: DecideOptions & { resource?: EntityRef; context?: Readonly<Record<string, Json>> } = {},
+  ): Promise<Decision> {
+    const { resource, context, ...rest } = options
+    const decision = await decide(this.#deps.decision, caller, adminAttempt(caller, verb, resource, context), rest)
+    if (decision.outcome !== 'permit') throw forbidden(verb, decision)
+    return decision
+  }
+
+  /** For narrowing verbs and reads: analysed only, so that a full disk cannot stop them. */
+  async may(caller: Caller, verb: WritVerb, resource?: EntityRef): Promise<boolean> {
+    const analysis = await analyse(this.#deps.decision, caller, adminAttempt(caller, verb, resource), 'question')
+    return analysis.outcome === 'permit'
+  }
+
+  async decision(caller: Caller, id: string): Promise<Json> {
+    const entry = await this.#decisionEntry(id)
+    if (entry === undefined || !(await this.#maySee(caller, entry))) {
+      throw new WritError('ERR_NOT_FOUND', `there is no decision \`${id}\``)
+    }
+    return (await this.may(caller, 'read')) ? entry : forRequester(entry)
+  }
+
+  async decisions(
+    caller: Caller,
+    query: { ref?: string; before?: number; limit?: number },
+  ): Promise<Page<Json>> {
+    const limit = Math.min(Math.max(query.limit ?? 50, 1), 200)
+    const all = await this.may(caller, 'read')
+    const items: Json[] = []
+    const head = await this.#deps.store.log.head()
+    let before = Math.min(query.before ?? head.size, head.size)
+    if (query.ref !== undefined) {
+      const seqs = await this.#deps.store.log.find(query.ref, {
+        descending: true,
+        limit: 1_000,
+        ...(query.before === undefined ? {} : { after: query.before }),
+      })
+      for (const seq of seqs) {
+        const entry = await this.#entry(seq)
+        before = seq
+        if (isDecision(entry) && (all || isOwn(caller, entry))) items.push(all ? entry : forRequester(entry))
+        if (items.length >= limit) break
+      }
+      return { items, next: items.length >= limit ? String(before) : undefined }
+    }
+    for (let looked = 0; before > 0 && items.length < limit && looked < 5_000; ) {
+      const from = Math.max(0, before - 200)
+      const entries = (await this.#deps.store.log.entries(from, before)).toReversed()
+      for (const { seq, bytes } of entries) {
+        looked += 1
+        before = seq
+        const entry = parseEntry(bytes)
+        if (isDecision(entry) && (all || isOwn(caller, entry))) items.push(all ? entry : forRequester(entry))
+        if (items.length >= limit) break
+      }
+    }
+    return { items, next: before > 0 ? String(before) : undefined }
+  }
+
+  /** The rules behind a recorded decision, evaluated again from what it recorded, clause by clause. */
+  async explain(caller: Caller, id: string): Promise<Json> {
+    const entry = await this.#decisionEntry(id)
+    if (entry === undefined || !(await this.may(caller, 'read'))) {
+      throw new WritError('ERR_NOT_FOUND', `there is no decision \`${id}\``, {
+        hint: 'rules are shown to operators; a requester sees what is missing with `writ why`',
+      })
+    }
+    const attempt = entry['attempt'] as unknown as Attempt
+    const policy = this.#deps.decision.policies.get(entry['policy'] as string)
+    if (policy === undefined) return { decision: entry, explanation: null }
+    const picture = new Picture(this.#deps.store)
+    await loadClosure(picture, [...attempt.chain, attempt.resource])
+    const proof = entry['proof'] as { approvals?: Record<string, number>; justification?: boolean }
+    const explanation = policy.explain({
+      principal: { type: attempt.subject.type, id: attempt.subject.id },
+      action: actionUid(attempt.action.name),
+      resource: { type: attempt.resource.type, id: attempt.resource.id },
+      context: attempt.context as Readonly<Record<string, Json>>,
+      live: entry['facts'] as Readonly<Record<string, Json>>,
+      unknown: new Set((entry['unknown'] as readonly string[] | undefined) ?? []),
+      proof: { approvals: proof.approvals ?? {}, justification: proof.justification ?? false },
+      entities: cedarEntities(picture, [...attempt.chain, attempt.resource]),
+    })
+    return { decision: entry, explanation: explanation as unknown as Json }
+  }
+
+  /** The entry of a decision by its id. */
+  async #decisionEntry(id: string): Promise<Entry | undefined> {
+    for (const seq of await this.#deps.store.log.find(id, { limit: 20 })) {
+      const entry = await this.#entry(seq)
+      if (isDecision(entry) && entry['id'] === id) return entry
+    }
+    return undefined
+  }
+
+  /** What a submission binds to: the recorded denial, whoever asks. */
+  async recorded(id: string): Promise<Entry | undefined> {
+    return this.#decisionEntry(id)
+  }
+
+  async #entry(seq: number): Promise<Entry> {
+    const [entry] = await this.#deps.store.log.entries(seq, seq + 1)
+    return entry === undefined ? {} : parseEntry(entry.bytes)
+  }
+
+  async #maySee(caller: Caller, entry: Entry): Promise<boolean> {
+    return isOwn(caller, entry) || this.may(caller, 'read')
+  }
+}
+
+export type Entry = Readonly<Record<string, Json>>
+
+export function parseEntry(bytes: Uint8Array): Entry {
+  return JSON.parse(Buffer.from(bytes).toString('utf8')) as Entry
+}
+
+const isDecision = (entry: Entry): boolean => entry['kind'] === 'decision'
+
+function isOwn(caller: Caller, entry: Entry): boolean {
+  const attempt = entry['attempt'] as Partial<Attempt> | undefined
+  return entry['caller'] === caller.id || (attempt?.subject !== undefined && sameRef(attempt.subject, caller.subject))
+}
+
+/** What the subject of a decision may see: outcome and remedies, no rules, facts about others or risk. */
+function forRequester(entry: Entry): Json {
+  const shown = ['v', 'seq', 'at', 'kind', 'id', 'outcome', 'reason', 'attempt', 'attempt_digest', 'alternatives', 'truncated', 'grant']
+  return Object.fromEntries(shown.filter((member) => entry[member] !== undefined).map((member) => [member, entry[member]])) as Json
+}
+
+function adminAttempt(
+  caller: Caller,
+  verb: WritVerb,
+  resource: EntityRef = SYSTEM,
+  context: Readonly<Record<string, Json>> = {},
+): Attempt {
+  return {
+    subject: caller.subject,
+    action: { name: `Writ::${verb}` },
+    resource,
+    context,
+    chain: [{ type: caller.subject.type, id: caller.subject.id }],
+  }
+}
+
+function forbidden(verb: string, decision: Decision): WritError {
+  return new WritError('ERR_FORBIDDEN', `${refKey(decision.attempt.subject)} may not \`Writ::${verb}\` here`, {
+    hint: `see \`writ why ${decision.id}\``,
+    detail: decision.reason,
+  })
+}

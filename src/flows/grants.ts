@@ -1,0 +1,398 @@
+/**
+ * Grants and the credentials under them: the row before the thing, the record before the secret, and taking back.
+ *
+ * @module
+ */
+import type { Caller } from '../model/access.ts'
+import type { Attempt } from '../model/attempt.ts'
+import type { Json } from '../model/canonical.ts'
+import type { Credential } from '../model/credential.ts'
+import { credentialLive, credentialRevoking } from '../model/credential.ts'
+import type { EntityRef } from '../model/entity.ts'
+import { refKey, sameRef } from '../model/entity.ts'
+import { isWritError, WritError } from '../model/errors.ts'
+import type { Grant, GrantEnd } from '../model/grant.ts'
+import { isLiveGrant } from '../model/grant.ts'
+import type { Decision } from '../model/outcome.ts'
+import type { Instant } from '../model/time.ts'
+import { decide } from '../decision/decide.ts'
+import { analyse } from '../decision/analyse.ts'
+import { endGrants, endTasks } from '../lives/ending.ts'
+import type { Page, Read } from '../store/port.ts'
+import type { IssuedSecret, PlannedCredential, Target } from '../targets/port.ts'
+import type { Attempts } from './attempts.ts'
+import type { FlowDeps } from './deps.ts'
+import type { Narrower } from './narrow.ts'
+import type { Narrowing } from './port.ts'
+import type { TakeBack } from './takeback.ts'
+
+/** Which of a target's roles serves an action on a resource, e.g. `{ action: 'db:migrate', resource: 'Database/orders', role: 'migrate' }`. */
+export type Access = Readonly<{ action: string; resource: string; role: string }>
+
+type Issue =
+  | Readonly<{ decision: Decision; credential: Credential; secret: IssuedSecret }>
+  | Readonly<{ decision: Decision; credential?: undefined; secret?: undefined }>
+
+export class Grants {
+  readonly #deps: FlowDeps
+  readonly #attempts: Attempts
+  readonly #narrower: Narrower
+  readonly #takeBack: TakeBack
+
+  constructor(deps: FlowDeps, attempts: Attempts, narrower: Narrower, takeBack: TakeBack) {
+    this.#deps = deps
+    this.#attempts = attempts
+    this.#narrower = narrower
+    this.#takeBack = takeBack
+  }
+
+  async show(
+    caller: Caller,
+    id: string,
+  ): Promise<Readonly<{ grant: Grant; credentials: readonly Credential[] }>> {
+    const view = await this.#deps.store.read([
+      { kind: 'grant', id },
+      { index: 'credential.grant', value: id },
+    ])
+    const grant = view.get('grant', id)?.value
+    if (grant === undefined || !(mine(caller, grant) || (await this.#attempts.may(caller, 'read')))) throw notFound(id)
+    return { grant, credentials: view.scan('credential.grant', id).map((stored) => stored.value) }
+  }
+
+  async list(
+    caller: Caller,
+    query: { task?: string; live?: boolean; after?: string; limit?: number },
+  ): Promise<Page<Grant>> {
+    const all = await this.#attempts.may(caller, 'read')
+    const index =
+      query.task !== undefined
+        ? { index: 'grant.task' as const, value: query.task }
+        : query.live === true
+          ? { index: 'grant.state' as const, value: 'active' }
+          : {}
+    const page = await this.#deps.store.list('grant', {
+      ...index,
+      ...(query.after === undefined ? {} : { after: query.after }),
+      limit: query.limit ?? 100,
+    })
+    const items = page.items
+      .map(({ value }) => value)
+      .filter((grant) => (all || mine(caller, grant)) && (query.live !== true || grant.state === 'active'))
+    return { items, next: page.next }
+  }
+
+  async credentials(
+    caller: Caller,
+    query: { open?: boolean; after?: string; limit?: number },
+  ): Promise<Page<Credential>> {
+    const all = await this.#attempts.may(caller, 'read')
+    const page = await this.#deps.store.list('credential', {
+      ...(query.open === true ? { index: 'credential.open' as const, value: 'open' } : {}),
+      ...(query.after === undefined ? {} : { after: query.after }),
+      limit: query.limit ?? 100,
+    })
+    if (all) return { items: page.items.map(({ value }) => value), next: page.next }
+    const view = await this.#deps.store.read(
+      page.items.map(({ value }): Read => ({ kind: 'grant', id: value.grant })),
+    )
+    const items = page.items
+      .map(({ value }) => value)
+      .filter((credential) => {
+        const grant = view.get('grant', credential.grant)?.value
+        return grant !== undefined && mine(caller, grant)
+      })
+    return { items, next: page.next }
+  }
+
+  /**
+   * Decides the issue (one use of the grant), writes the row with the decision, creates the credential at its target,
+   * records that it lives, and only then hands out the secret. What goes wrong on the way is revoked, never repeated.
+   *
+   * @throws {WritError} `ERR_TARGET_UNREACHABLE` or `ERR_TARGET_REFUSED`: nothing was handed out.
+   */
+  async issue(caller: Caller, grantId: string, options: { target?: string } = {}): Promise<Issue> {
+    const { store, decision: decisions } = this.#deps
+    const grant = (await store.read([{ kind: 'grant', id: grantId }])).get('grant', grantId)?.value
+    if (grant === undefined || !mine(caller, grant)) throw notFound(grantId)
+    const { target, role } = this.#choose(grant, options.target, await this.#configured())
+    const id = decisions.newId('cred')
+    const planned = target.plan(id, { role, label: grantId })
+    const { approval: _approval, ...attempt } = grant.analysed as unknown as Attempt
+    const decision = await decide(
+      decisions,
+      caller,
+      { ...attempt, grant: grantId },
+      {
+        under: grantId,
+        also: {
+          reads: [{ kind: 'target', id: target.id }],
+          run: (tx) => {
+            const live = tx.get('grant', grantId)?.value as Grant
+            if (tx.get('target', target.id) === undefined) return 'grant_unknown'
+            tx.put('credential', id, {
+              id,
+              state: 'planned',
+              grant: grantId,
+              ...(live.task === undefined ? {} : { task: live.task }),
+              target: target.id,
+              planned: planned as unknown as Json,
+              plannedAt: tx.now,
+              endsAt: live.endsAt,
+              tries: 0,
+            })
+            tx.append({
+              kind: 'credential.planned',
+              refs: refsOf(id, grant),
+              credential: id,
+              target: target.id,
+              name: planned.name,
+              role,
+              ends_at: live.endsAt,
+            })
+            return undefined
+          },
+        },
+      },
+    )
+    if (decision.outcome !== 'permit') return { decision }
+    let secret: IssuedSecret
+    try {
+      secret = await target.issue(planned, grant.endsAt)
+    } catch (error) {
+      await this.#abandon(id, grant, isWritError(error) ? error.message : 'the target failed')
+      throw error
+    }
+    const credential = await store.commit({
+      reads: [
+        { kind: 'credential', id },
+        { kind: 'grant', id: grantId },
+      ],
+      run: (tx) => {
+        const row = tx.get('credential', id)?.value as Credential
+        const live = tx.get('grant', grantId)?.value
+        const barred = decisions.barrier.denies({
+          chain: grant.chain,
+          tasks: grant.task === undefined ? [] : [grant.task],
+          grant: grantId,
+          caller: caller.id,
+        })
+        if (row.state !== 'planned' || live === undefined || !isLiveGrant(live, tx.now) || barred !== undefined) {
+          return undefined
+        }
+        const lives = credentialLive(row, tx.now)
+        tx.put('credential', id, lives)
+        tx.append({ kind: 'credential.live', refs: refsOf(id, grant), credential: id, target: target.id })
+        return lives
+      },
+    }).catch(async (error: unknown) => {
+      await this.#abandon(id, grant, 'its issue could not be recorded')
+      throw error
+    })
+    if (credential === undefined) {
+      await this.#abandon(id, grant, 'its grant ended while it was issued')
+      return { decision: { ...decision, outcome: 'deny', reason: 'grant_ended', nextAction: 'none' } }
+    }
+    return { decision, credential, secret }
+  }
+
+  async revoke(caller: Caller, id: string, reason: string): Promise<Narrowing> {
+    const grant = (await this.#deps.store.read([{ kind: 'grant', id }])).get('grant', id)?.value
+    const allowed = grant !== undefined && (mine(caller, grant) || (await this.#attempts.may(caller, 'revoke')))
+    if (!allowed) throw notFound(id)
+    return this.end(id, 'revoked', { reason, by: caller.id })
+  }
+
+  /** Ends one grant and takes its credentials back. */
+  async end(id: string, how: GrantEnd, cause: { reason: string; by: string }): Promise<Narrowing> {
+    const { grants, credentials, recorded } = await this.#narrower.narrow({
+      barred: [{ kind: 'grant', id }],
+      grants: [id],
+      apply: (tx, below) => ({ tasks: [], ...endGrants(tx, below, how, cause) }),
+    })
+    return { denied: true, recorded, grants, credentials }
+  }
+
+  /** Locks a subject: everything under it ends, nothing new begins, until it is unlocked or `until` passes. */
+  async revokeSubject(
+    caller: Caller,
+    subject: EntityRef,
+    reason: string,
+    options: { until?: Instant } = {},
+  ): Promise<Narrowing> {
+    if (!(await this.#attempts.may(caller, 'revoke'))) {
+      throw new WritError('ERR_FORBIDDEN', `${refKey(caller.subject)} may not revoke subjects`)
+    }
+    const key = refKey(subject)
+    const cause = { reason, by: caller.id }
+    const { store } = this.#deps
+    const { grants, credentials, recorded } = await this.#narrower.narrow({
+      barred: [{ kind: 'subject', id: key }],
+      find: async () => {
+        const view = await store.read([
+          { index: 'task.subject', value: key },
+          { index: 'grant.subject', value: key },
+        ])
+        return {
+          tasks: view.scan('task.subject', key).map(({ id }) => id),
+          grants: view.scan('grant.subject', key).map(({ id }) => id),
+        }
+      },
+      reads: [
+        { kind: 'entity', id: key },
+        { index: 'task.subject', value: key },
+        { index: 'grant.subject', value: key },
+      ],
+      apply: (tx, below) => {
+        const known = tx.get('entity', key)?.value
+        const locked = { reason, at: tx.now, ...(options.until === undefined ? {} : { until: options.until }) }
+        tx.put('entity', key, {
+          ...(known ?? {
+            type: subject.type,
+            id: subject.id,
+            kind: 'workload' as const,
+            sensitivity: 4 as const,
+            parents: [],
+            attrs: {},
+            generation: 0,
+          }),
+          locked,
+        })
+        tx.append({
+          kind: 'subject.locked',
+          refs: [key],
+          subject: key,
+          reason,
+          by: caller.id,
+          ...(options.until === undefined ? {} : { until: options.until }),
+        })
+        return endTasks(tx, below, below.tasks, 'cancelled', cause)
+      },
+    })
+    return { denied: true, recorded, grants, credentials }
+  }
+
+  /** Continuous evaluation, as far as facts can change today: what would no longer be permitted ends. */
+  async react(why: string): Promise<void> {
+    let after: string | undefined
+    do {
+      const page = await this.#deps.store.list('grant', {
+        index: 'grant.state',
+        value: 'active',
+        limit: 200,
+        ...(after === undefined ? {} : { after }),
+      })
+      for (const { value: grant } of page.items) {
+        const attempt = { ...(grant.analysed as unknown as Attempt), grant: grant.id }
+        const analysis = await analyse(this.#deps.decision, grant.asked, attempt, { again: grant })
+        if (analysis.outcome !== 'permit') {
+          await this.end(grant.id, 'revoked', { reason: `${why}: ${analysis.reason}`, by: 'writ' })
+        }
+      }
+      after = page.next
+    } while (after !== undefined)
+  }
+
+  /** Marks a credential that may exist although nobody may have it, and takes it back. */
+  async #abandon(id: string, grant: Grant, why: string): Promise<void> {
+    await this.#deps.store.commit({
+      reads: [{ kind: 'credential', id }],
+      narrowing: true,
+      run: (tx) => {
+        const credential = tx.get('credential', id)?.value
+        if (credential === undefined) return
+        const revoking = credentialRevoking(credential, tx.now)
+        if (revoking === credential) return
+        tx.put('credential', id, revoking)
+        tx.append({ kind: 'credential.abandoned', refs: refsOf(id, grant), credential: id, why })
+      },
+    })
+    this.#takeBack.start(id)
+  }
+
+  async #configured(): Promise<readonly Readonly<{ id: string; access: readonly Access[] }>[]> {
+    const view = await this.#deps.store.read([{ index: 'target.all', value: 'all' }])
+    return view.scan('target.all', 'all').map(({ value }) => ({
+      id: value.id,
+      access: (value.config as { access?: readonly Access[] }).access ?? [],
+    }))
+  }
+
+  #choose(
+    grant: Grant,
+    wanted: string | undefined,
+    configured: readonly Readonly<{ id: string; access: readonly Access[] }>[],
+  ): { target: Target; role: string } {
+    const resource = refKey(grant.resource)
+    const serving = configured.flatMap(({ id, access }) =>
+      access.filter((a) => a.action === grant.action && a.resource === resource).map(({ role }) => ({ id, role })),
+    )
+    const matching = wanted === undefined ? serving : serving.filter(({ id }) => id === wanted)
+    const [only, ...more] = matching
+    if (only === undefined) {
+      throw new WritError(
+        'ERR_NOT_FOUND',
+        wanted === undefined
+          ? `no target serves \`${grant.action}\` on ${resource}`
+          : `target \`${wanted}\` does not serve \`${grant.action}\` on ${resource}`,
+        { hint: `add one with \`writ target add … --for ${grant.action} --on ${resource}\`` },
+      )
+    }
+    if (more.length > 0) {
+      throw new WritError('ERR_INPUT_INVALID', `several targets serve \`${grant.action}\` on ${resource}`, {
+        hint: `name one with \`target\`: ${matching.map(({ id }) => id).join(', ')}`,
+      })
+    }
+    const target = this.#deps.targets.get(only.id)
+    if (target === undefined) throw new WritError('ERR_TARGET_UNREACHABLE', `target \`${only.id}\` is not open`)
+    return { target, role: only.role }
+  }
+
+  /** Revokes what is at a target without a row: the reconciler's half of law 8. Returns the names it found. */
+  async reconcile(target: Target): Promise<readonly string[]> {
+    const names = await target.list()
+    if (names.length === 0) return []
+    const view = await this.#deps.store.read([{ index: 'credential.target', value: target.id }])
+    const known = new Set(
+      view.scan('credential.target', target.id).map(({ value }) => (value.planned as unknown as PlannedCredential).name),
+    )
+    const orphans = names.filter((name) => !known.has(name))
+    for (const name of orphans) {
+      await this.#deps.store.commit({
+        reads: [],
+        narrowing: true,
+        run: (tx) => {
+          tx.append({ kind: 'credential.orphan', refs: [target.id, name], target: target.id, name })
+        },
+      })
+      const report = await target.revoke({ name })
+      await this.#deps.store.commit({
+        reads: [],
+        narrowing: true,
+        run: (tx) => {
+          tx.append({
+            kind: 'credential.orphan-absent',
+            refs: [target.id, name],
+            target: target.id,
+            name,
+            report: report as unknown as Json,
+          })
+        },
+      })
+    }
+    return orphans
+  }
+}
+
+const refsOf = (credential: string, grant: Grant): string[] => [
+  credential,
+  grant.id,
+  refKey(grant.subject),
+  ...(grant.task === undefined ? [] : [grant.task]),
+]
+
+/** A grant is its subject's and its caller's. */
+function mine(caller: Caller, grant: Grant): boolean {
+  return caller.id === grant.caller || sameRef(caller.subject, grant.subject)
+}
+
+const notFound = (id: string): WritError => new WritError('ERR_NOT_FOUND', `there is no grant \`${id}\``)

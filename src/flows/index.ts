@@ -1,0 +1,166 @@
+/**
+ * The verbs, put together.
+ *
+ * @module
+ */
+import type { Caller } from '../model/access.ts'
+import { refKey } from '../model/entity.ts'
+import { WritError } from '../model/errors.ts'
+import { formatDuration } from '../model/time.ts'
+import type { EntityData } from '../policy/index.ts'
+import type { LogEntry } from '../store/port.ts'
+import { Administration } from './admin.ts'
+import { Attempts, parseEntry } from './attempts.ts'
+import type { FlowDeps } from './deps.ts'
+import { Grants } from './grants.ts'
+import { Narrower } from './narrow.ts'
+import type { Flows, LiveEvent } from './port.ts'
+import { Publishing } from './publish.ts'
+import { Requests } from './requests.ts'
+import { Sweeper } from './sweep.ts'
+import { TakeBack } from './takeback.ts'
+import { Tasks } from './tasks.ts'
+
+/** Entries one call reads at most. */
+const MAX_ENTRIES = 1_000
+
+export type Flowing = Flows &
+  Readonly<{
+    sweeper: Sweeper
+    /** A one-time code for the first administrator or for `writ dev`. */
+    bootstrapCode: Administration['bootstrapCode']
+    /** Loads the policy in force and everything that is due. */
+    recover(): Promise<void>
+    /** Resolves when no revocation is under way. */
+    settled(): Promise<void>
+  }>
+
+export function createFlows(deps: FlowDeps): Flowing {
+  const attempts = new Attempts(deps)
+  const takeBack = new TakeBack(deps)
+  const narrower = new Narrower(deps, takeBack)
+  const tasks = new Tasks(deps, attempts, narrower)
+  const requests = new Requests(deps, attempts)
+  const grants = new Grants(deps, attempts, narrower, takeBack)
+  const publishing = new Publishing(deps, attempts, grants)
+  const fits = (prospective: readonly EntityData[]): Promise<() => void> => publishing.fits(prospective)
+  const admin = new Administration(deps, { attempts, narrower, grants }, fits)
+  const sweeper = new Sweeper(deps, { tasks, requests, grants, narrower, takeBack })
+  const { store } = deps
+
+  return {
+    sweeper,
+    bootstrapCode: (person, purpose) => admin.bootstrapCode(person, purpose),
+    async recover() {
+      await publishing.recover()
+      await sweeper.recover()
+    },
+    settled: () => takeBack.idle(),
+
+    evaluate: (caller, input, options) => attempts.evaluate(caller, input, options),
+    ask: (caller, input) => attempts.ask(caller, input),
+    explain: (caller, id) => attempts.explain(caller, id),
+    decision: (caller, id) => attempts.decision(caller, id),
+    decisions: (caller, query) => attempts.decisions(caller, query),
+
+    declareTask: (caller, input, options) => tasks.declare(caller, input, options),
+    task: (caller, id) => tasks.state(caller, id),
+    tasks: (caller, query) => tasks.list(caller, query),
+    heartbeat: (caller, id) => tasks.heartbeat(caller, id),
+    endTask: (caller, id, how, reason) => tasks.end(caller, id, how, reason),
+    revokeTask: (caller, id, reason) => tasks.revoke(caller, id, reason),
+
+    submit: (caller, input) => requests.submit(caller, input),
+    request: (caller, id) => requests.show(caller, id),
+    requests: (caller, query) => requests.list(caller, query),
+    cancelRequest: (caller, id, reason) => requests.cancel(caller, id, reason),
+    approve: (caller, id, input) => requests.approve(caller, id, input),
+    denyRequest: (caller, id, input) => requests.deny(caller, id, input),
+
+    activate: (caller, input, options) => attempts.activate(caller, input, options),
+    grant: (caller, id) => grants.show(caller, id),
+    grants: (caller, query) => grants.list(caller, query),
+    credentials: (caller, query) => grants.credentials(caller, query),
+    issueCredential: (caller, id, options) => grants.issue(caller, id, options),
+    revokeGrant: (caller, id, reason) => grants.revoke(caller, id, reason),
+    revokeSubject: (caller, subject, reason, options) => grants.revokeSubject(caller, subject, reason, options),
+
+    inventory: (caller, query) => admin.inventory(caller, query),
+    putEntities: (caller, entities) => admin.putEntities(caller, entities),
+    deleteEntity: (caller, ref) => admin.deleteEntity(caller, ref),
+    createKey: (caller, input) => admin.createKey(caller, input),
+    revokeKey: (caller, id) => admin.revokeKey(caller, id),
+    invite: (caller, input) => admin.invite(caller, input),
+    redeem: (code) => admin.redeem(code),
+    signOut: (caller) => admin.signOut(caller),
+    addTarget: (caller, input) => admin.addTarget(caller, input),
+    targets: (caller) => admin.targets(caller),
+    checkTarget: (caller, id) => admin.checkTarget(caller, id),
+
+    publish: (caller, source) => publishing.publish(caller, source),
+    agree: (caller, version) => publishing.agree(caller, version),
+    policy: (caller, version) => publishing.policy(caller, version),
+
+    head: () => store.log.head(),
+    async entries(caller, from, to) {
+      if (!(await attempts.may(caller, 'read'))) {
+        throw new WritError('ERR_FORBIDDEN', `${refKey(caller.subject)} may not read the log`)
+      }
+      return store.log.entries(from, Math.min(to, from + MAX_ENTRIES))
+    },
+    events: (caller, after, listener) => events(deps, attempts, caller, after, listener),
+
+    async problems() {
+      const { now } = await store.read([])
+      const behind = store.clockBehind()
+      const view = await store.read([{ index: 'credential.state', value: 'unresolved' }])
+      return [
+        ...store.problems(),
+        ...(behind > 0 ? [`the clock is ${formatDuration(behind)} behind the record, nothing widens`] : []),
+        ...(narrower.unrecorded > 0
+          ? [`${narrower.unrecorded} revocations are in effect but not yet on the record`]
+          : []),
+        ...view
+          .scan('credential.state', 'unresolved')
+          .map(({ value }) => `credential \`${value.id}\` at \`${value.target}\` is unresolved: ${value.problem ?? 'unknown'}`),
+        ...(now < 0 ? ['the clock is before 1970'] : []),
+      ]
+    },
+  }
+}
+
+/** A stream of what happens; one who may read sees all, others what concerns their own subject. */
+async function events(
+  deps: FlowDeps,
+  attempts: Attempts,
+  caller: Caller,
+  after: number | undefined,
+  listener: (event: LiveEvent) => void,
+): Promise<() => void> {
+  const all = await attempts.may(caller, 'read')
+  const own = refKey(caller.subject)
+  const show = ({ seq, at, bytes }: LogEntry): void => {
+    const entry = parseEntry(bytes)
+    const refs = (entry['refs'] as readonly string[] | undefined) ?? []
+    if (!all && !refs.includes(own)) return
+    const shown = all ? entry : { kind: entry['kind'], refs, ...(entry['state'] === undefined ? {} : { state: entry['state'] }) }
+    listener({ id: seq, kind: String(entry['kind']), refs, at, entry: shown })
+  }
+  const waiting: LogEntry[] = []
+  let live = false
+  const stop = deps.store.log.subscribe((entries) => {
+    if (live) entries.forEach(show)
+    else waiting.push(...entries)
+  })
+  const head = await deps.store.log.head()
+  let next = after === undefined ? head.size : after + 1
+  while (next < head.size) {
+    const entries = await deps.store.log.entries(next, Math.min(next + MAX_ENTRIES, head.size))
+    if (entries.length === 0) break
+    entries.forEach(show)
+    next = (entries.at(-1) as LogEntry).seq + 1
+  }
+  for (const entry of waiting) if (entry.seq >= next) show(entry)
+  live = true
+  return stop
+}

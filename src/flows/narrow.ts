@@ -1,0 +1,101 @@
+/**
+ * Narrowing: denied in memory at once, recorded, then taken back at the targets. A full disk cannot stop it.
+ *
+ * @module
+ */
+import { isWritError } from '../model/errors.ts'
+import type { Barred } from '../decision/barrier.ts'
+import type { Below, Ended } from '../lives/ending.ts'
+import { findBelow, readsOf, unseen } from '../lives/ending.ts'
+import type { Read, Transaction } from '../store/port.ts'
+import type { FlowDeps } from './deps.ts'
+import type { TakeBack } from './takeback.ts'
+
+export type NarrowSpec = Readonly<{
+  /** What is denied from this call on. */
+  barred: readonly Barred[]
+  tasks?: readonly string[]
+  grants?: readonly string[]
+  /** More roots that must be found in the store, e.g. the grants of a subject. */
+  find?(): Promise<Readonly<{ tasks?: readonly string[]; grants?: readonly string[] }>>
+  reads?: readonly Read[]
+  apply(tx: Transaction, below: Below): Ended
+}>
+
+export type Narrowed = Ended & Readonly<{ recorded: boolean }>
+
+const NOTHING: Ended = { tasks: [], grants: [], credentials: [] }
+
+/** Narrowing whose entry is still owed, retried by the sweeper; denied all the while. */
+export class Narrower {
+  readonly #deps: FlowDeps
+  readonly #takeBack: TakeBack
+  readonly #owed = new Set<NarrowSpec>()
+
+  constructor(deps: FlowDeps, takeBack: TakeBack) {
+    this.#deps = deps
+    this.#takeBack = takeBack
+  }
+
+  /** How many narrowings are in effect but not yet on the record. */
+  get unrecorded(): number {
+    return this.#owed.size
+  }
+
+  /** Denies at once; returns when recorded, or with `recorded: false` while the entry is owed. */
+  async narrow(spec: NarrowSpec): Promise<Narrowed> {
+    const lower = this.#deps.decision.barrier.raise(spec.barred)
+    try {
+      const ended = await this.#record(spec)
+      lower()
+      for (const credential of ended.credentials) this.#takeBack.start(credential.id)
+      return { ...ended, recorded: true }
+    } catch (error) {
+      if (!isWritError(error, 'ERR_STORE_FULL', 'ERR_STORE_CORRUPT')) {
+        lower()
+        throw error
+      }
+      // no room on the record: it stays denied in memory, and the targets are cleaned without waiting for the record
+      this.#deps.log('error', 'a narrowing is in effect but not yet recorded', { why: error.message })
+      this.#owed.add(spec)
+      const below = await this.#below(spec)
+      for (const id of below.credentials) void this.#takeBack.unrecorded(id)
+      return { ...NOTHING, recorded: false }
+    }
+  }
+
+  /** Tries again to record what is owed. The bars of what is recorded stay until restart; the records say the same. */
+  async retry(): Promise<void> {
+    for (const spec of this.#owed) {
+      try {
+        const ended = await this.#record(spec)
+        this.#owed.delete(spec)
+        for (const credential of ended.credentials) this.#takeBack.start(credential.id)
+      } catch (error) {
+        if (!isWritError(error, 'ERR_STORE_FULL', 'ERR_STORE_CORRUPT')) throw error
+        return
+      }
+    }
+  }
+
+  async #below(spec: NarrowSpec): Promise<Below> {
+    const found = await spec.find?.()
+    return findBelow(this.#deps.store, {
+      tasks: [...(spec.tasks ?? []), ...(found?.tasks ?? [])],
+      grants: [...(spec.grants ?? []), ...(found?.grants ?? [])],
+    })
+  }
+
+  async #record(spec: NarrowSpec): Promise<Ended> {
+    for (;;) {
+      const below = await this.#below(spec)
+      const reads = new Map([...readsOf(below), ...(spec.reads ?? [])].map((read) => [JSON.stringify(read), read]))
+      const ended = await this.#deps.store.commit({
+        reads: [...reads.values()],
+        narrowing: true,
+        run: (tx) => (unseen(tx, below) ? undefined : spec.apply(tx, below)),
+      })
+      if (ended !== undefined) return ended
+    }
+  }
+}

@@ -1,0 +1,475 @@
+/**
+ * Access requests and approvals. A request is bound to its denial, an approval to its request; neither grants anything.
+ *
+ * @module
+ */
+import type { Caller } from '../model/access.ts'
+import type { Attempt } from '../model/attempt.ts'
+import { attemptStatement } from '../model/attempt.ts'
+import type { Json } from '../model/canonical.ts'
+import { refKey, sameRef } from '../model/entity.ts'
+import { WritError } from '../model/errors.ts'
+import { GRANT_TTL } from '../model/grant.ts'
+import type { AccessRequest, RequirementSet } from '../model/request.ts'
+import { approve, deny, meets, settle } from '../model/request.ts'
+import { waitUntil } from '../model/task.ts'
+import type { Transaction } from '../store/port.ts'
+import { Picture } from '../store/picture.ts'
+import { humanRoots } from '../identity/inventory.ts'
+import { digestOf, statementFor } from '../decision/statement.ts'
+import { endAccessRequest, requestEntry } from '../lives/ending.ts'
+import type { Page, Read } from '../store/port.ts'
+import type { Attempts, Entry } from './attempts.ts'
+import { toAttempt } from './attempts.ts'
+import type { FlowDeps } from './deps.ts'
+import type { SubmitInput } from './port.ts'
+
+/** Requests that one requester may have pending at once (B25): more are refused until some are answered. */
+export const MAX_PENDING = 20
+
+export class Requests {
+  readonly #deps: FlowDeps
+  readonly #attempts: Attempts
+
+  constructor(deps: FlowDeps, attempts: Attempts) {
+    this.#deps = deps
+    this.#attempts = attempts
+  }
+
+  /**
+   * Submits an access request for a requestable denial (ARAP, submission). Identical open asks of one requester are one.
+   *
+   * @throws {WritError} with `problem` `invalid_denial_binding`, `not_requestable`, `expired_denial`, `duplicate_request`.
+   */
+  async submit(caller: Caller, input: SubmitInput): Promise<AccessRequest> {
+    const { store, decision, defaults } = this.#deps
+    const { entry, attempt } = await this.#bound(caller, input)
+    const alternatives = entry['alternatives'] as unknown as readonly RequirementSet[]
+    const task = attempt.task === undefined ? undefined : await this.#task(attempt.task)
+    const binding = alternatives.some((set) => set.binding === 'attempt') ? 'attempt' : 'task'
+    const longest = Math.max(...alternatives.map((set) => set.ttl ?? GRANT_TTL))
+    const uses = alternatives.every((set) => set.uses !== undefined)
+      ? Math.max(...alternatives.map((set) => set.uses as number))
+      : undefined
+    const picture = new Picture(store)
+    const declarers = task === undefined ? [] : [task.declaredBy]
+    const carried = caller.kind !== 'session' && !sameRef(caller.subject, attempt.subject)
+    const behind = await humanRoots(picture, [
+      ...attempt.chain,
+      ...declarers.filter((d) => !(carried && sameRef(d, caller.subject))),
+      ...(carried ? [] : [caller.subject]),
+    ])
+    const roots = [...new Set([...behind.roots, ...(task?.instigators ?? [])])]
+    const justification = input.justification?.trim() === '' ? undefined : input.justification
+    const id = decision.newId('req')
+    const approvalId = decision.newId('appr')
+    const requester = { type: attempt.subject.type, id: attempt.subject.id }
+    const replayId =
+      input.idempotencyKey === undefined ? undefined : `${caller.id}\nrequest\n${input.idempotencyKey}`
+    const { idempotencyKey: _key, ...body } = input
+    const bodyDigest = digestOf(body as unknown as Json)
+    const now = picture.now
+    const ttl = Math.min(longest, defaults.grant, input.requestedUntil === undefined ? Infinity : input.requestedUntil - now)
+    if (ttl <= 0) throw new WritError('ERR_INPUT_INVALID', '`requested_until` has passed')
+    const statement = statementFor(decision.installation, binding, attempt, task, {
+      ttl,
+      ...(uses === undefined ? {} : { uses }),
+      ...(justification === undefined ? {} : { justification }),
+    })
+    const digest = digestOf(statement)
+    const reads: Read[] = [
+      { index: 'request.same', value: `${refKey(requester)}\n${digest}` },
+      { index: 'request.requester', value: refKey(requester) },
+      { kind: 'entity', id: refKey(requester) },
+      ...(attempt.task === undefined ? [] : [{ kind: 'task' as const, id: attempt.task }]),
+      ...(replayId === undefined ? [] : [{ kind: 'replay' as const, id: replayId }]),
+    ]
+    return store.commit({
+      reads,
+      run: (tx) => {
+        const before = replayId === undefined ? undefined : tx.get('replay', replayId)?.value
+        if (before !== undefined) {
+          if (before.digest === bodyDigest) return before.answer as unknown as AccessRequest
+          throw new WritError('ERR_CONFLICT', 'the idempotency key was used for another request', {
+            hint: 'use a new key for each request',
+            problem: 'duplicate_request',
+          })
+        }
+        const locked = tx.get('entity', refKey(requester))?.value.locked
+        const barred = decision.barrier.denies({
+          chain: attempt.chain,
+          tasks: attempt.task === undefined ? [] : [attempt.task],
+          caller: caller.id,
+        })
+        if (barred !== undefined || (locked !== undefined && tx.now < (locked.until ?? Infinity))) {
+          throw new WritError('ERR_FORBIDDEN', `${refKey(requester)} may not ask now`)
+        }
+        const same = tx.scan('request.same', `${refKey(requester)}\n${digest}`)[0]?.value
+        const request: AccessRequest =
+          same === undefined
+            ? {
+                id,
+                status: 'pending',
+                attempt,
+                decision: entry['id'] as string,
+                policy: entry['policy'] as string,
+                statement,
+                digest,
+                attemptDigest: entry['attempt_digest'] as string,
+                binding,
+                alternatives,
+                caller: caller.id,
+                requester,
+                roots,
+                unresolved: behind.unresolved,
+                ...(justification === undefined ? {} : { justification }),
+                ttl,
+                ...(uses === undefined ? {} : { uses }),
+                ...(attempt.task === undefined ? {} : { task: attempt.task }),
+                requestedAt: tx.now,
+                expiresAt: tx.now + defaults.request,
+                approvals: [],
+                merged: 0,
+              }
+            : { ...same, merged: same.merged + 1 }
+        if (same === undefined && tx.scan('request.requester', refKey(requester)).length >= MAX_PENDING) {
+          throw new WritError('ERR_RATE_LIMITED', `${refKey(requester)} has ${MAX_PENDING} requests pending already`, {
+            hint: 'wait for an answer, or cancel some with `writ requests cancel`',
+          })
+        }
+        tx.append(
+          same === undefined
+            ? requestEntry('request.submitted', request, {
+                ...(caller.dev === true ? { dev: true } : {}),
+                by: caller.id,
+                decision: request.decision,
+                statement,
+                digest,
+                alternatives: alternatives as unknown as Json,
+                roots,
+                expires_at: request.expiresAt,
+              })
+            : requestEntry('request.merged', request, { by: caller.id, times: request.merged }),
+        )
+        const justified = alternatives.some((set) => meets(set, [], justification !== undefined))
+        const settled = justified ? settle(request, approvalId, tx.now, task?.window?.startsAt, task?.window?.endsAt) : request
+        tx.put('request', settled.id, settled)
+        if (settled.status === 'approved') this.#approved(tx, settled)
+        this.#keepWaiting(tx, settled)
+        if (replayId !== undefined) {
+          tx.put('replay', replayId, {
+            caller: caller.id,
+            digest: bodyDigest,
+            at: tx.now,
+            decision: settled.id,
+            outcome: 'deny', // not an attempt: `decide` must never take it for a permit
+            answer: settled as unknown as Json,
+          })
+        }
+        return settled
+      },
+    })
+  }
+
+  /** @throws {WritError} `ERR_NOT_FOUND` (`unknown_task`) when unknown or not available to this caller. */
+  async show(caller: Caller, id: string): Promise<AccessRequest> {
+    const request = await this.#find(id)
+    if (request === undefined) throw unknownRequest(id)
+    if (isRequester(caller, request)) return request
+    const seen = caller.kind === 'session' && (await this.#pools(caller, request)).length > 0
+    if (seen || (await this.#attempts.may(caller, 'read'))) return request
+    throw unknownRequest(id)
+  }
+
+  async list(
+    caller: Caller,
+    query: { pending?: boolean; after?: string; limit?: number },
+  ): Promise<Page<AccessRequest & Readonly<{ mayApprove: readonly string[] }>>> {
+    const all = await this.#attempts.may(caller, 'read')
+    const page = await this.#deps.store.list('request', {
+      ...(query.pending === true ? { index: 'request.pending' as const, value: 'pending' } : {}),
+      ...(query.after === undefined ? {} : { after: query.after }),
+      limit: query.limit ?? 100,
+    })
+    const items: (AccessRequest & { mayApprove: readonly string[] })[] = []
+    for (const { value } of page.items) {
+      const mayApprove = caller.kind === 'session' && value.status === 'pending' ? await this.#pools(caller, value) : []
+      if (all || mayApprove.length > 0 || isRequester(caller, value)) items.push({ ...value, mayApprove })
+    }
+    return { items, next: page.next }
+  }
+
+  async cancel(caller: Caller, id: string, reason?: string): Promise<AccessRequest> {
+    const found = await this.#find(id)
+    if (found === undefined || !isRequester(caller, found)) throw unknownRequest(id)
+    return this.#deps.store.commit({
+      reads: [{ kind: 'request', id }],
+      narrowing: true,
+      run: (tx) => {
+        const request = tx.get('request', id)?.value as AccessRequest
+        if (request.status !== 'pending') throw settledAlready(request)
+        return endAccessRequest(tx, request, 'cancelled', { reason: reason ?? 'cancelled', by: caller.id })
+      },
+    })
+  }
+
+  /**
+   * A person gives one approval for exactly the statement that was displayed.
+   *
+   * @throws {WritError} `ERR_FORBIDDEN` for everyone but an eligible person in their own session; `ERR_CONFLICT` when the
+   * statement is not the one displayed or the request has ended.
+   */
+  async approve(
+    caller: Caller,
+    id: string,
+    input: { statement: string; pool?: string; comment?: string },
+  ): Promise<AccessRequest> {
+    const found = await this.#mayJudge(caller, id, input.statement)
+    const root = refKey(caller.subject)
+    if (found.unresolved) {
+      throw new WritError('ERR_FORBIDDEN', 'no approval counts: somebody behind this request cannot be named', {
+        hint: `register an owner for ${refKey(found.requester)} in the inventory, then ask again`,
+      })
+    }
+    if (found.roots.includes(root)) {
+      throw new WritError('ERR_FORBIDDEN', 'one cannot approve what one asked for or owns', {
+        hint: 'ask somebody who has no part in it',
+      })
+    }
+    if (found.approvals.some((approval) => approval.root === root)) {
+      throw new WritError('ERR_CONFLICT', 'you have approved this already')
+    }
+    const pools = await this.#pools(caller, found)
+    const pool = input.pool ?? pools.find((p) => wants(found, p)) ?? pools[0]
+    if (pool === undefined || !pools.includes(pool)) {
+      throw new WritError('ERR_FORBIDDEN', `you are not in a pool that may approve this`, {
+        hint: `it needs one of: ${[...poolsWanted(found)].join(', ')}`,
+      })
+    }
+    const approvalId = this.#deps.decision.newId('appr')
+    let approved: AccessRequest | undefined
+    await this.#attempts.administer(caller, 'approve', {
+      resource: { type: found.attempt.resource.type, id: found.attempt.resource.id },
+      context: { pool, action: found.attempt.action.name },
+      also: {
+        reads: [
+          { kind: 'request', id },
+          { kind: 'entity', id: root },
+          ...(found.task === undefined ? [] : [{ kind: 'task' as const, id: found.task }]),
+        ],
+        run: (tx) => {
+          const request = tx.get('request', id)?.value as AccessRequest
+          if (request.status !== 'pending' || tx.now >= request.expiresAt) throw settledAlready(request)
+          if (request.approvals.some((approval) => approval.root === root)) {
+            throw new WritError('ERR_CONFLICT', 'you have approved this already')
+          }
+          const window = found.task === undefined ? undefined : tx.get('task', found.task)?.value.window
+          approved = approve(
+            request,
+            {
+              person: root,
+              root,
+              pool,
+              at: tx.now,
+              generation: tx.get('entity', root)?.value.generation ?? 0,
+              ...(input.comment === undefined ? {} : { comment: input.comment }),
+            },
+            approvalId,
+            window?.startsAt,
+            window?.endsAt,
+          )
+          tx.put('request', id, approved)
+          tx.append(
+            requestEntry('approval.given', approved, {
+              by: root,
+              pool,
+              statement: request.digest,
+              ...(caller.dev === true ? { dev: true } : {}),
+              ...(input.comment === undefined ? {} : { comment: input.comment }),
+            }),
+          )
+          if (approved.status === 'approved') {
+            this.#approved(tx, approved)
+            this.#keepWaiting(tx, approved)
+          }
+          return undefined
+        },
+      },
+    })
+    return approved as unknown as AccessRequest
+  }
+
+  /** One denial ends the request. Anyone who could approve may deny, and so may who holds `Writ::deny`. */
+  async deny(caller: Caller, id: string, input: { statement: string; reason?: string }): Promise<AccessRequest> {
+    const found = await this.#mayJudge(caller, id, input.statement)
+    const eligible = (await this.#pools(caller, found)).length > 0 || (await this.#attempts.may(caller, 'deny'))
+    if (!eligible) throw new WritError('ERR_FORBIDDEN', 'you are not in a pool that decides on this')
+    return this.#deps.store.commit({
+      reads: [{ kind: 'request', id }],
+      narrowing: true,
+      run: (tx) => {
+        const request = tx.get('request', id)?.value as AccessRequest
+        if (request.status !== 'pending') throw settledAlready(request)
+        const denied = deny(request, refKey(caller.subject), tx.now, input.reason ?? 'denied')
+        tx.put('request', id, denied)
+        tx.append(
+          requestEntry('request.denied', denied, {
+            by: refKey(caller.subject),
+            reason: denied.reason ?? 'denied',
+            statement: request.digest,
+          }),
+        )
+        return denied
+      },
+    })
+  }
+
+  /** A pending request whose time is over. */
+  async expire(id: string): Promise<void> {
+    await this.#deps.store.commit({
+      reads: [{ kind: 'request', id }],
+      narrowing: true,
+      run: (tx) => {
+        const request = tx.get('request', id)?.value
+        if (request?.status !== 'pending' || tx.now < request.expiresAt) return
+        endAccessRequest(tx, request, 'expired', { reason: 'nobody answered in time', by: 'writ' })
+      },
+    })
+  }
+
+  #approved(tx: Transaction, request: AccessRequest): void {
+    tx.append(
+      requestEntry('request.approved', request, {
+        approval: request.approval ?? '',
+        activate_by: request.activateBy ?? 0,
+        by: request.approvals.map((approval) => approval.root),
+      }),
+    )
+  }
+
+  /** Waiting never eats the task: while somebody may still answer or come back, a declared task waits. */
+  #keepWaiting(tx: Transaction, request: AccessRequest): void {
+    const task = request.task === undefined ? undefined : tx.get('task', request.task)?.value
+    if (task === undefined) return
+    const waiting = waitUntil(task, request.activateBy ?? request.expiresAt)
+    if (waiting !== task) tx.put('task', task.id, waiting)
+  }
+
+  async #mayJudge(caller: Caller, id: string, statement: string): Promise<AccessRequest> {
+    const found = await this.#find(id)
+    if (found === undefined) throw unknownRequest(id)
+    if (caller.kind !== 'session') {
+      throw new WritError('ERR_FORBIDDEN', 'only a person in their own session can answer a request', {
+        hint: 'sign in, no key or token of a machine can approve',
+      })
+    }
+    const sees =
+      isRequester(caller, found) ||
+      found.roots.includes(refKey(caller.subject)) ||
+      (await this.#pools(caller, found)).length > 0 ||
+      (await this.#attempts.may(caller, 'read'))
+    if (!sees) throw unknownRequest(id)
+    if (found.digest !== statement) {
+      throw new WritError('ERR_CONFLICT', 'this is not the statement that was displayed', {
+        hint: 'load the request again and read it once more',
+        problem: 'changed',
+      })
+    }
+    if (found.status !== 'pending') throw settledAlready(found)
+    return found
+  }
+
+  /** The pools this request could use in which `caller` may give an approval now. */
+  async #pools(caller: Caller, request: AccessRequest): Promise<readonly string[]> {
+    const picture = new Picture(this.#deps.store)
+    await picture.load([{ kind: 'meta', id: 'policy' }])
+    const version = picture.get('meta', 'policy')?.value['version'] as string | undefined
+    const policy = version === undefined ? undefined : this.#deps.decision.policies.get(version)
+    if (policy === undefined) return []
+    if (request.unresolved || request.roots.includes(refKey(caller.subject))) return []
+    return this.#deps.decision.givers.poolsOf(
+      picture,
+      policy,
+      caller.subject,
+      [...poolsWanted(request)],
+      request.attempt.resource,
+      request.attempt.action.name,
+    )
+  }
+
+  /** The recorded denial that a submission names, and the attempt it denied. */
+  async #bound(caller: Caller, input: SubmitInput): Promise<{ entry: Entry; attempt: Attempt }> {
+    const unbound = (why: string): WritError =>
+      new WritError('ERR_INPUT_INVALID', why, {
+        problem: 'invalid_denial_binding',
+        hint: 'evaluate again and send what was denied, with its `evaluation_id`',
+      })
+    const id = input.denial.evaluationId
+    if (id === undefined) throw unbound('`denial.evaluation_id` is missing')
+    const entry = await this.#attempts.recorded(id)
+    const recorded = entry?.['attempt'] as unknown as Attempt | undefined
+    if (entry === undefined || recorded?.subject === undefined) throw unbound('`denial.evaluation_id` names no denial')
+    const theirs = entry['caller'] === caller.id || sameRef(recorded.subject, caller.subject)
+    if (!theirs) throw unbound('`denial.evaluation_id` names no denial')
+    if (entry['outcome'] !== 'challenge') {
+      throw new WritError('ERR_INPUT_INVALID', 'this denial cannot be asked about', {
+        problem: 'not_requestable',
+        hint: 'no evidence would change it',
+      })
+    }
+    const sent = toAttempt(input)
+    const attempt: Attempt = {
+      ...sent,
+      context: input.context === undefined ? recorded.context : sent.context,
+      ...(recorded.task === undefined ? {} : { task: recorded.task }),
+      chain: recorded.chain,
+    }
+    const sameTask = sent.task === undefined || sent.task === recorded.task
+    const { installation } = this.#deps.decision
+    if (!sameTask || digestOf(attemptStatement(installation, attempt)) !== entry['attempt_digest']) {
+      throw unbound('this is not what was denied')
+    }
+    const view = await this.#deps.store.read([])
+    if (view.now >= (entry['requestable_until'] as number)) {
+      throw new WritError('ERR_CONFLICT', 'the denial is too old to be asked about', {
+        problem: 'expired_denial',
+        hint: 'evaluate again',
+      })
+    }
+    return { entry, attempt: { ...recorded, context: attempt.context } }
+  }
+
+  async #task(id: string) {
+    return (await this.#deps.store.read([{ kind: 'task', id }])).get('task', id)?.value
+  }
+
+  async #find(id: string): Promise<AccessRequest | undefined> {
+    return (await this.#deps.store.read([{ kind: 'request', id }])).get('request', id)?.value
+  }
+}
+
+function isRequester(caller: Caller, request: AccessRequest): boolean {
+  return caller.id === request.caller || sameRef(caller.subject, request.requester)
+}
+
+function poolsWanted(request: AccessRequest): Set<string> {
+  return new Set(
+    request.alternatives.flatMap((set) => set.requirements.flatMap((r) => (r.kind === 'approval' ? [r.pool] : []))),
+  )
+}
+
+/** Whether another approval of `pool` would still help. */
+function wants(request: AccessRequest, pool: string): boolean {
+  const given = request.approvals.filter((approval) => approval.pool === pool).length
+  return request.alternatives.some((set) =>
+    set.requirements.some((r) => r.kind === 'approval' && r.pool === pool && given < r.count),
+  )
+}
+
+const unknownRequest = (id: string): WritError =>
+  new WritError('ERR_NOT_FOUND', `there is no access request \`${id}\``, { problem: 'unknown_task' })
+
+const settledAlready = (request: AccessRequest): WritError =>
+  new WritError('ERR_CONFLICT', `the request is ${request.status === 'pending' ? 'expired' : request.status} already`, {
+    problem: 'invalid_task_state',
+  })

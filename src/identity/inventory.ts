@@ -1,0 +1,147 @@
+/**
+ * The inventory: who and what is registered, with owners, parents and sensitivity.
+ *
+ * @module
+ */
+import type { Json } from '../model/canonical.ts'
+import type { Entity, EntityRef } from '../model/entity.ts'
+import { parseRef, refKey } from '../model/entity.ts'
+import type { Picture } from '../store/picture.ts'
+
+/** Parents are followed this far; a deeper hierarchy is refused when it is written. */
+export const MAX_DEPTH = 16
+
+/** Most ancestors one entity may have in all. */
+export const MAX_ANCESTORS = 256
+
+/** An entity as Cedar sees it. */
+export type CedarEntity = Readonly<{
+  uid: EntityRef
+  attrs: Readonly<Record<string, Json>>
+  parents: readonly EntityRef[]
+}>
+
+/** The live line of `ref`, or nothing when it is unregistered or deleted. */
+export function registered(picture: Picture, ref: EntityRef): Entity | undefined {
+  const entity = picture.get('entity', refKey(ref))?.value
+  return entity === undefined || entity.deletedAt !== undefined ? undefined : entity
+}
+
+/** Loads `refs` and all their ancestors and teams into the picture; cycles end by themselves. */
+export async function loadClosure(picture: Picture, refs: readonly EntityRef[]): Promise<void> {
+  const loaded = new Set<string>()
+  let next = refs.map(refKey)
+  for (let depth = 0; next.length > 0 && depth <= MAX_DEPTH; depth += 1) {
+    await picture.load(next.map((id) => ({ kind: 'entity' as const, id })))
+    for (const id of next) loaded.add(id)
+    next = [
+      ...new Set(
+        next.flatMap((id) => (picture.get('entity', id)?.value.parents ?? []).map(refKey)).filter((id) => !loaded.has(id)),
+      ),
+    ].slice(0, MAX_ANCESTORS)
+  }
+}
+
+/** `refs` and their registered ancestors, as Cedar entities. Call `loadClosure` first. */
+export function cedarEntities(picture: Picture, refs: readonly EntityRef[]): readonly CedarEntity[] {
+  const found = new Map<string, CedarEntity>()
+  const visit = (ref: EntityRef): void => {
+    const id = refKey(ref)
+    if (found.has(id) || !picture.has('entity', id)) return
+    const entity = registered(picture, ref)
+    if (entity === undefined) return
+    found.set(id, cedarEntity(entity))
+    entity.parents.forEach(visit)
+  }
+  refs.forEach(visit)
+  return [...found.values()]
+}
+
+export function cedarEntity(entity: Entity): CedarEntity {
+  return {
+    uid: { type: entity.type, id: entity.id },
+    attrs: {
+      ...entity.attrs,
+      sensitivity: entity.sensitivity,
+      ...(entity.owner === undefined ? {} : { owner: { type: entity.owner.type, id: entity.owner.id } }),
+      ...(entity.team === undefined ? {} : { team: { type: entity.team.type, id: entity.team.id } }),
+    },
+    parents: entity.parents,
+  }
+}
+
+/**
+ * Who stands behind a subject (law 4): the human itself, or its personal owners found along owner after owner; `team`
+ * lists the members of owning teams. `resolved` is false when neither exists.
+ */
+export type Behind = Readonly<{ human: boolean; owners: readonly string[]; team: readonly string[]; resolved: boolean }>
+
+/** Loads and resolves who stands behind `ref`. Owner cycles end by themselves and resolve to nothing. */
+export async function whoIsBehind(picture: Picture, ref: EntityRef): Promise<Behind> {
+  const owners = new Set<string>()
+  const team = new Set<string>()
+  const visited = new Set<string>()
+  let current: EntityRef | undefined = ref
+  for (let depth = 0; current !== undefined && depth <= MAX_DEPTH; depth += 1) {
+    const id = refKey(current)
+    if (visited.has(id)) break
+    visited.add(id)
+    await picture.load([{ kind: 'entity', id }])
+    const entity = registered(picture, current)
+    if (entity === undefined) break
+    if (entity.kind === 'human') {
+      owners.add(id)
+      break
+    }
+    if (entity.team !== undefined) for (const member of await humansIn(picture, entity.team)) team.add(member)
+    if (entity.kind === 'group') {
+      for (const member of await humansIn(picture, current)) team.add(member)
+      break
+    }
+    current = entity.owner
+  }
+  const human = owners.size === 1 && owners.has(refKey(ref))
+  return { human, owners: [...owners], team: [...team], resolved: owners.size > 0 || team.size > 0 }
+}
+
+/** Humans who are members of `group`, directly or through groups in it. */
+async function humansIn(picture: Picture, group: EntityRef): Promise<readonly string[]> {
+  const humans = new Set<string>()
+  const visited = new Set<string>()
+  let next = [refKey(group)]
+  for (let depth = 0; next.length > 0 && depth <= MAX_DEPTH; depth += 1) {
+    next.forEach((id) => visited.add(id))
+    await picture.load(next.map((value) => ({ index: 'entity.parent' as const, value })))
+    const members = next.flatMap((value) => picture.scan('entity.parent', value).map((stored) => stored.value))
+    for (const member of members) if (member.kind === 'human') humans.add(refKey(member))
+    next = members.filter((m) => m.kind === 'group').map(refKey).filter((id) => !visited.has(id))
+  }
+  return [...humans]
+}
+
+/**
+ * The human roots of a request (law 4): its human instigators and the personal owners of the others; team members only
+ * where no instigator is a verified human. `unresolved` when somebody behind it cannot be named: no approval counts.
+ */
+export async function humanRoots(
+  picture: Picture,
+  instigators: readonly EntityRef[],
+): Promise<Readonly<{ roots: readonly string[]; unresolved: boolean }>> {
+  const behind: Behind[] = []
+  const seen = new Set<string>()
+  for (const ref of instigators) {
+    if (seen.has(refKey(ref))) continue
+    seen.add(refKey(ref))
+    behind.push(await whoIsBehind(picture, ref))
+  }
+  const verified = behind.some((b) => b.human)
+  const roots = new Set(behind.flatMap((b) => [...b.owners, ...(verified ? [] : b.team)]))
+  const unresolved = roots.size === 0 || behind.some((b) => !b.resolved)
+  return { roots: [...roots], unresolved }
+}
+
+export function refOf(key: string): EntityRef {
+  const ref = parseRef(key)
+  if (ref === undefined) throw new TypeError(`\`${key}\` is no reference`)
+  return ref
+}
