@@ -1,0 +1,58 @@
+/**
+ * Words for people: times, durations, text that others wrote.
+ *
+ * @module
+ */
+
+// C0 and C1 controls, DEL, line separators, and marks that turn the reading direction round
+const unsafe = /[\u0000-\u001F\u007F-\u009F\u2028\u2029\u061C\u200E\u200F\u202A-\u202E\u2066-\u2069]/gu
+
+/** On one line and without what could move the cursor, colour the terminal or reorder what is read (B24, B69). */
+export function plain(text: string): string {
+  return text.replaceAll(unsafe, (char) => (char === '\n' || char === '\t' || char === '\r' ? ' ' : '\uFFFD'))
+}
+
+/** The same, but lines stay lines. */
+export function plainLines(text: string): string {
+  return text.split(/\r?\n/u).map(plain).join('\n')
+}
+
+/** `4:51`, `1:02:03`: what is left, never negative. */
+export function countdown(millis: number): string {
+  const seconds = Math.max(0, Math.ceil(millis / 1_000))
+  const [h, m, s] = [Math.floor(seconds / 3_600), Math.floor(seconds / 60) % 60, seconds % 60]
+  const two = (n: number): string => String(n).padStart(2, '0')
+  return h > 0 ? `${h}:${two(m)}:${two(s)}` : `${m}:${two(s)}`
+}
+
+/** `0.1 s`, `12 s`, `3 min`. */
+export function took(millis: number): string {
+  if (millis < 10_000) return `${(millis / 1_000).toFixed(1)} s`
+  return millis < 120_000 ? `${Math.round(millis / 1_000)} s` : `${Math.round(millis / 60_000)} min`
+}
+
+/** `in 4:51`, `12 s ago`: for what is happening now; else the instant in UTC. */
+export function when(instant: string | undefined, now: number): string {
+  if (instant === undefined) return ''
+  const at = Date.parse(instant)
+  if (!Number.isFinite(at)) return plain(instant)
+  const away = at - now
+  if (away > 0 && away < 3_600_000) return `in ${countdown(away)}`
+  if (away <= 0 && away > -3_600_000) return `${took(-away)} ago`
+  return instant.replace(/\.\d+Z$/u, 'Z')
+}
+
+/** `one approval by dba`, `two approvals by dba`, `a reason`. */
+export function requirement(needed: Readonly<{ kind: string; pool?: string; count?: number }>): string {
+  if (needed.kind === 'justification') return 'a reason'
+  const { count = 1, kind } = needed
+  const number = ['no', 'one', 'two', 'three', 'four'][count] ?? String(count)
+  return `${number} ${kind}${count === 1 ? '' : 's'}${needed.pool === undefined ? '' : ` by ${plain(needed.pool)}`}`
+}
+
+/** `one approval by dba and a reason`; alternatives are joined with `or`. */
+export function requirements(
+  alternatives: readonly Readonly<{ requirements: readonly Parameters<typeof requirement>[0][] }>[],
+): string {
+  return alternatives.map((set) => set.requirements.map(requirement).join(' and ')).join(', or ')
+}
