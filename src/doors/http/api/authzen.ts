@@ -1,0 +1,164 @@
+/**
+ * AuthZEN Authorization API 1.0: evaluation, evaluations, metadata.
+ *
+ * @module
+ */
+import type { Caller } from '../../../model/access.ts'
+import type { Decision } from '../../../model/outcome.ts'
+import { WritError, isWritError } from '../../../model/errors.ts'
+import type { DecodedEvaluation, EvaluationResponse, Semantic } from '../../../wire/authzen/v1_0.ts'
+import {
+  encodeEvaluation,
+  encodeEvaluationItem,
+  encodeMetadata,
+  evaluationRequest,
+  evaluationResponse,
+  evaluationsRequest,
+  evaluationsResponse,
+  metadata,
+  parseEvaluations,
+} from '../../../wire/authzen/v1_0.ts'
+import * as z from 'zod'
+import { statusOf } from '../../../wire/problem.ts'
+import { publicError } from '../problems.ts'
+import type { Door, Route } from '../route.ts'
+import { ok, route } from '../route.ts'
+import { requestsEndpoint } from './shared.ts'
+
+type Batch = Readonly<{
+  door: Door
+  caller: Caller
+  idempotencyKey: string | undefined
+  endpoint: string
+  requestId: string
+}>
+
+const DENIED: EvaluationResponse = { decision: false }
+
+/** One item; whatever keeps it from being decided denies it and no other. */
+async function decideItem(
+  batch: Batch,
+  item: DecodedEvaluation | undefined,
+  index: number,
+): Promise<EvaluationResponse> {
+  if (item === undefined) return DENIED
+  const { door, caller, idempotencyKey: key } = batch
+  let decision: Decision
+  try {
+    decision = await door.flows.evaluate(
+      caller,
+      item,
+      key === undefined ? {} : { idempotencyKey: `${key}#${index}` },
+    )
+  } catch (error) {
+    const { code, message } = publicError(error)
+    if (!isWritError(error)) {
+      door.log({
+        level: 'error',
+        message: 'evaluation failed',
+        request: batch.requestId,
+        error: stackOf(error),
+      })
+    }
+    return { decision: false, context: { error: { status: statusOf[code], message } } }
+  }
+  return encodeEvaluationItem(decision, batch.endpoint)
+}
+
+function stackOf(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? error.name) : typeof error
+}
+
+/** Items in order; with a short circuit the answer ends just after the one that decided. */
+async function decideBatch(
+  batch: Batch,
+  items: readonly (DecodedEvaluation | undefined)[],
+  semantic: Semantic,
+): Promise<EvaluationResponse[]> {
+  if (semantic === 'execute_all')
+    return Promise.all(items.map((item, index) => decideItem(batch, item, index)))
+  const last = semantic === 'permit_on_first_permit'
+  const answers: EvaluationResponse[] = []
+  for (const [index, item] of items.entries()) {
+    const answer = await decideItem(batch, item, index)
+    answers.push(answer)
+    if (answer.decision === last) break
+  }
+  return answers
+}
+
+const RESPONSES = {
+  400: { description: 'The request cannot be read: an error message', type: 'text/plain' },
+  401: { description: 'Nobody we know: an error message', type: 'text/plain' },
+  500: { description: 'No answer could be given: an error message', type: 'text/plain' },
+} as const
+
+export function authzenRoutes(door: Door): Route[] {
+  const tag = 'AuthZEN'
+  return [
+    route({
+      method: 'GET',
+      path: '/.well-known/authzen-configuration',
+      tag,
+      summary: 'Where this decision point answers, and what it can',
+      who: 'public',
+      audit: { none: 'constant' },
+      responses: { 200: { description: 'Metadata', schema: metadata } },
+      handle: async ({ origin }) => ok(encodeMetadata(origin)),
+    }),
+    route({
+      method: 'POST',
+      path: '/access/v1/evaluation',
+      tag,
+      summary: 'Decide one attempt; a permit is committed before it is answered',
+      who: 'caller',
+      audit: { event: 'decision' },
+      errors: 'authzen',
+      consumes: 'json',
+      idempotent: true,
+      body: evaluationRequest,
+      responses: {
+        200: { description: 'The decision; a denial is no error', schema: evaluationResponse },
+        ...RESPONSES,
+      },
+      handle: async ({ caller, body, idempotencyKey, origin }) =>
+        ok(
+          encodeEvaluation(
+            await door.flows.evaluate(
+              caller,
+              body,
+              idempotencyKey === undefined ? NOTHING : { idempotencyKey },
+            ),
+            requestsEndpoint(origin),
+          ),
+        ),
+    }),
+    route({
+      method: 'POST',
+      path: '/access/v1/evaluations',
+      tag,
+      summary: 'Decide several attempts, in order',
+      who: 'caller',
+      audit: { event: 'decision' },
+      errors: 'authzen',
+      consumes: 'json',
+      idempotent: true,
+      // read by `parseEvaluations`, because items fail one by one
+      body: z.unknown().meta({ schema: evaluationsRequest }),
+      responses: { 200: { description: 'One answer per item', schema: evaluationsResponse }, ...RESPONSES },
+      handle: async ({ caller, body, idempotencyKey, origin, request }) => {
+        const parsed = parseEvaluations(body)
+        const endpoint = requestsEndpoint(origin)
+        if (parsed.kind === 'invalid') throw new WritError('ERR_INPUT_INVALID', parsed.message)
+        if (parsed.kind === 'single') {
+          const options = idempotencyKey === undefined ? NOTHING : { idempotencyKey }
+          return ok(encodeEvaluation(await door.flows.evaluate(caller, parsed.item, options), endpoint))
+        }
+        const batch = { door, caller, idempotencyKey, endpoint, requestId: request.id }
+        return ok({ evaluations: await decideBatch(batch, parsed.items, parsed.semantic) })
+      },
+    }),
+  ]
+}
+
+const NOTHING = {}

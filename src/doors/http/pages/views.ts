@@ -1,0 +1,436 @@
+/**
+ * What the pages show. Words that a requester or agent wrote are quoted and marked as theirs (B24).
+ *
+ * @module
+ */
+import type { Json } from '../../../model/canonical.ts'
+import type { EntityRef } from '../../../model/entity.ts'
+import { refKey } from '../../../model/entity.ts'
+import type { AccessRequest, RequirementSet } from '../../../model/request.ts'
+import type { Instant, Millis } from '../../../model/time.ts'
+import { HOUR, MINUTE, SECOND, formatDuration, toRfc3339 } from '../../../model/time.ts'
+import type { Problem } from '../../../wire/problem.ts'
+import type { Html } from './html.ts'
+import { markup } from './html.ts'
+
+type Frame = Readonly<{ title: string; person?: EntityRef | undefined; narrow?: boolean }>
+
+function frame({ title, person, narrow }: Frame, content: Html): string {
+  return markup`<!doctype html>
+    <html lang="en">
+      <head>
+        <meta charset="utf-8" />
+        <meta name="viewport" content="width=device-width, initial-scale=1" />
+        <meta name="color-scheme" content="light dark" />
+        <title>${title} · Writ</title>
+        <link rel="icon" href="/icon.svg" type="image/svg+xml" />
+        <link rel="stylesheet" href="/style.css" />
+      </head>
+      <body>
+        <a class="skip" href="#main">Skip to the content</a>
+        <header class="top">
+          <a class="brand" href="/inbox"><img src="/icon.svg" alt="" width="24" height="24" />Writ</a>
+          ${
+            person === undefined
+              ? undefined
+              : markup`<span class="who">${person.id}</span>
+                  <form method="post" action="/signout"><button class="quiet">Sign out</button></form>`
+          }
+        </header>
+        <main id="main"${narrow === true ? markup` class="narrow"` : undefined}>${content}</main>
+      </body>
+    </html> `.toString()
+}
+
+/** `4 min 51 s`, `2 h 5 min`; the two largest units, rounded down. */
+export function spell(millis: Millis): string {
+  const left = Math.max(0, millis)
+  if (left < MINUTE) return `${Math.floor(left / SECOND)} s`
+  if (left < HOUR) {
+    const seconds = Math.floor((left % MINUTE) / SECOND)
+    return `${Math.floor(left / MINUTE)} min${seconds === 0 ? '' : ` ${seconds} s`}`
+  }
+  const minutes = Math.floor((left % HOUR) / MINUTE)
+  return `${Math.floor(left / HOUR)} h${minutes === 0 ? '' : ` ${minutes} min`}`
+}
+
+const units = [
+  [24 * HOUR, 'd'],
+  [HOUR, 'h'],
+  [MINUTE, 'min'],
+  [SECOND, 's'],
+  [1, 'ms'],
+] as const
+
+/** `1 h 1 min 1 s`: nothing is rounded. */
+function spellOut(millis: Millis): string {
+  let left = millis
+  const parts = units.flatMap(([size, unit]) => {
+    const count = Math.floor(left / size)
+    left -= count * size
+    return count === 0 ? [] : [`${count} ${unit}`]
+  })
+  return parts.length === 0 ? '0 s' : parts.join(' ')
+}
+
+function clockTime(at: Instant): Html {
+  const text = toRfc3339(at)
+  return markup`<time datetime="${text}">${text.slice(0, 10)} ${text.slice(11, 19)} UTC</time>`
+}
+
+function thing(ref: EntityRef): Html {
+  return markup`<bdi class="thing">${ref.id}</bdi> <span class="soft small">(${ref.type})</span>`
+}
+
+/** *Who* wants *what* on *which resource*. */
+function sentence(request: AccessRequest): Html {
+  const { subject, action, resource } = request.attempt
+  return markup`${thing(subject)} wants <bdi class="thing">${action.name}</bdi> on ${thing(resource)}`
+}
+
+function purposeOf(request: AccessRequest): string | undefined {
+  const { statement } = request
+  if (typeof statement !== 'object' || statement === null || Array.isArray(statement)) return undefined
+  const { purpose } = statement as { readonly purpose?: Json }
+  return typeof purpose === 'string' ? purpose : undefined
+}
+
+/** How long, how often, for which task. */
+function chips(request: AccessRequest): Html {
+  const uses =
+    request.binding === 'attempt'
+      ? 'once'
+      : request.uses === undefined
+        ? 'whole task'
+        : `${request.uses} uses`
+  const asked = request.merged > 0 ? `asked ${request.merged + 1} times` : undefined
+  const items = [`for ${formatDuration(request.ttl)}`, uses, request.task, asked]
+  return markup`<ul class="chips">
+    ${items.filter((item) => item !== undefined).map((item) => markup`<li class="chip">${item}</li>`)}
+  </ul>`
+}
+
+function quotes(request: AccessRequest): Html[] {
+  const purpose = purposeOf(request)
+  const parts: [string, string | undefined][] = [
+    ['Purpose of the task, in the requester’s words', purpose],
+    ['Reason, in the requester’s words', request.justification],
+  ]
+  return parts.flatMap(([label, said]) =>
+    said === undefined || said === ''
+      ? []
+      : [
+          markup`<div class="quote">
+            <p class="label">${label} (not verified)</p>
+            <p>${said}</p>
+          </div>`,
+        ],
+  )
+}
+
+export type Listed = AccessRequest & Readonly<{ mayApprove: readonly string[] }>
+
+function card(request: Listed, now: Instant): Html {
+  return markup`<li class="card">
+    <h2>${sentence(request)}</h2>
+    ${chips(request)} ${quotes(request)}
+    <div class="foot">
+      <span class="soft small">Expires in ${spell(request.expiresAt - now)}</span>
+      <a class="button${request.mayApprove.length > 0 ? ' go' : ''}" href="/requests/${encodeURIComponent(request.id)}">Review</a>
+    </div>
+  </li>`
+}
+
+export function inboxPage(
+  person: EntityRef,
+  requests: readonly Listed[],
+  more: string | undefined,
+  now: Instant,
+): string {
+  const mine = requests.filter(({ mayApprove }) => mayApprove.length > 0)
+  const others = requests.filter(({ mayApprove }) => mayApprove.length === 0)
+  const list = (items: readonly Listed[]): Html =>
+    markup`<ul class="cards">
+      ${items.map((item) => card(item, now))}
+    </ul>`
+  return frame(
+    { title: mine.length === 0 ? 'Inbox' : `${mine.length} waiting`, person },
+    markup`<h1>Waiting for you</h1>
+      ${
+        mine.length > 0
+          ? list(mine)
+          : markup`<div class="card empty">
+              <h2>Nothing waits for you</h2>
+              <p class="soft">
+                A request appears here when somebody needs your approval and you may give it.
+              </p>
+              <p class="soft">
+                To see one, ask for something: <code>writ request ACTION --on TYPE/ID --wait</code>
+              </p>
+            </div>`
+      }
+      ${
+        others.length > 0
+          ? markup`<h2>Also pending</h2>
+              <p class="soft small">You asked for these, or others must approve them.</p>
+              ${list(others)}`
+          : undefined
+      }
+      ${more === undefined ? undefined : markup`<p><a href="/inbox?cursor=${encodeURIComponent(more)}">More</a></p>`}
+      <p class="small">
+        <a href="/inbox">Look again</a> <span class="soft">· as of ${clockTime(now)}</span>
+      </p>`,
+  )
+}
+
+const labels: Readonly<Record<string, string>> = {
+  kind: 'Covers',
+  ttl_ms: 'Lasts at most',
+  life_ms: 'Task lives at most',
+  uses: 'Uses',
+  calls: 'Calls at most',
+  chain: 'Acting chain',
+  starts_at: 'From',
+  ends_at: 'Until',
+}
+
+function label(member: string): string {
+  const words = member.replaceAll('_', ' ')
+  return labels[member] ?? words.charAt(0).toUpperCase() + words.slice(1)
+}
+
+/** Every member of a statement, whatever it holds: nothing that evidence is given for is left out. */
+function shown(value: Json | undefined, member: string): Html {
+  if (member === 'kind' && value === 'attempt') return markup`this one attempt`
+  if (member === 'kind' && value === 'task') return markup`a whole task, within these bounds`
+  if (typeof value === 'number' && member.endsWith('_ms')) {
+    return markup`${spellOut(value)}`
+  }
+  if (value === null || typeof value === 'number' || typeof value === 'boolean')
+    return markup`${String(value)}`
+  if (typeof value === 'string') return markup`<bdi>${value}</bdi>`
+  if (value === undefined) return markup``
+  if (Array.isArray(value)) {
+    if (value.length === 0) return markup`<span class="soft">none</span>`
+    return markup`<ul>
+      ${value.map((item: Json) => markup`<li>${shown(item, '')}</li>`)}
+    </ul>`
+  }
+  const members = Object.entries(value as Record<string, Json>)
+  if (members.length === 0) return markup`<span class="soft">none</span>`
+  return markup`<dl>
+    ${members.map(
+      ([name, inner]) =>
+        markup`<dt>${label(name)}</dt>
+          <dd>${shown(inner, name)}</dd>`,
+    )}
+  </dl>`
+}
+
+/** How a set of requirements reads, e.g. `2 approvals from peer and a reason`. */
+function requirementText(set: RequirementSet): string {
+  return set.requirements
+    .map((r) =>
+      r.kind === 'justification'
+        ? 'a reason'
+        : `${r.count === 1 ? 'one approval' : `${r.count} approvals`} from ${r.pool}`,
+    )
+    .join(' and ')
+}
+
+const statusSentence: Readonly<Record<AccessRequest['status'], string>> = {
+  pending: 'This request is waiting.',
+  approved: 'This request was approved.',
+  denied: 'This request was denied.',
+  expired: 'This request expired before it was settled.',
+  cancelled: 'This request was cancelled.',
+  failed: 'This request failed.',
+}
+
+/** How the request stands, once it is not simply waiting. */
+function standing(request: AccessRequest, person: EntityRef, now: Instant): Html | undefined {
+  if (request.status === 'pending') {
+    if (!request.approvals.some((approval) => approval.person === refKey(person))) return undefined
+    return markup`<div class="banner good" role="status">
+      <p><strong>✓ Your approval counts.</strong> More are needed before the request is approved.</p>
+    </div>`
+  }
+  if (request.status === 'approved') {
+    return markup`<div class="banner good" role="status">
+      <p><strong>✓ ${statusSentence.approved}</strong> ${usability(request, now)}</p>
+    </div>`
+  }
+  if (request.status === 'denied') {
+    const why = request.reason === undefined || request.reason === '' ? undefined : request.reason
+    return markup`<div class="banner bad" role="status">
+      <p><strong>✗ ${statusSentence.denied}</strong> ${why === undefined ? undefined : markup`Reason: <bdi>${why}</bdi>`}</p>
+    </div>`
+  }
+  return markup`<div class="banner" role="status">
+    <p><strong>${statusSentence[request.status]}</strong></p>
+  </div>`
+}
+
+function usability({ grant, activateBy }: AccessRequest, now: Instant): Html | undefined {
+  if (grant !== undefined) return markup`It has been used: <code>${grant}</code>.`
+  if (activateBy === undefined) return undefined
+  if (activateBy <= now) return markup`Nobody used it in time.`
+  return markup`It can be used for ${spell(activateBy - now)} more (until ${clockTime(activateBy)}); its clock starts with the first use.`
+}
+
+function decideForms(request: Listed): Html {
+  const action = `/requests/${encodeURIComponent(request.id)}`
+  const statement = markup`<input type="hidden" name="statement" value="${request.digest}" />`
+  const [only] = request.mayApprove
+  const pools =
+    request.mayApprove.length === 1
+      ? markup`<input type="hidden" name="pool" value="${only}" />
+          <p class="soft small">You approve as <bdi>${only}</bdi>.</p>`
+      : markup`<fieldset>
+          <legend>You approve as</legend>
+          ${request.mayApprove.map(
+            (pool, i) =>
+              markup`<label
+                ><input
+                  type="radio"
+                  name="pool"
+                  value="${pool}"
+                  ${i === 0 ? markup` checked` : undefined}
+                /><bdi>${pool}</bdi></label
+              >`,
+          )}
+        </fieldset>`
+  return markup`<h2>Your decision</h2>
+    <p class="soft small">
+      It holds for exactly what is written above. If anything in it changes, your decision does not count.
+    </p>
+    <div class="decide">
+      <form class="card" method="post" action="${action}/approve">
+        ${statement}${pools}
+        <label for="comment">Comment <span class="soft">(optional)</span></label>
+        <textarea id="comment" name="comment" maxlength="2000"></textarea>
+        <button class="go">✓ Approve</button>
+      </form>
+      <form class="card" method="post" action="${action}/deny">
+        ${statement}
+        <label for="reason">Reason <span class="soft">(optional, the requester sees it)</span></label>
+        <textarea id="reason" name="reason" maxlength="2000"></textarea>
+        <button class="stop">✗ Deny</button>
+      </form>
+    </div>`
+}
+
+export function requestPage(person: EntityRef, request: Listed, now: Instant): string {
+  const pending = request.status === 'pending'
+  const { kind, ...rest } = (request.statement ?? {}) as Record<string, Json>
+  const statement: Record<string, Json> = kind === undefined ? rest : { kind, ...rest }
+  return frame(
+    { title: `${request.attempt.action.name} on ${request.attempt.resource.id}`, person },
+    markup`<p class="small"><a href="/inbox">← Inbox</a></p>
+      ${standing(request, person, now)}
+      <h1>${sentence(request)}</h1>
+      ${chips(request)}
+      ${pending ? markup`<p class="soft">Expires in ${spell(request.expiresAt - now)} (${clockTime(request.expiresAt)}).</p>` : undefined}
+      ${quotes(request)}
+      <h2>What exactly is asked</h2>
+      <div class="card">
+        ${shown(statement, '')}
+        <details>
+          <summary>As signed</summary>
+          <p class="small mono">${request.digest}</p>
+          <pre><code>${JSON.stringify(request.statement, undefined, 2)}</code></pre>
+        </details>
+      </div>
+      <h2>What it needs</h2>
+      <div class="card">
+        <p>${request.alternatives.map(requirementText).join(', or ')}</p>
+        ${
+          request.approvals.length === 0
+            ? markup`<p class="soft small">No approvals yet.</p>`
+            : markup`<ul>
+                ${request.approvals.map((approval) => markup`<li><bdi>${approval.person}</bdi> as <bdi>${approval.pool}</bdi>, ${clockTime(approval.at)}${approval.comment === undefined ? undefined : markup`: <bdi>${approval.comment}</bdi>`}</li>`)}
+              </ul>`
+        }
+        <p class="soft small">
+          Requested by <bdi>${refKey(request.requester)}</bdi>, ${clockTime(request.requestedAt)}.
+        </p>
+      </div>
+      ${
+        !pending
+          ? undefined
+          : request.mayApprove.length > 0
+            ? decideForms(request)
+            : markup`<div class="banner">
+                <p>
+                  <strong>You cannot approve this one.</strong> You asked for it, own it, approved it already,
+                  or are in none of the groups it needs.
+                </p>
+              </div>`
+      }`,
+  )
+}
+
+export function signinPage(options: { problem?: string; code?: string } = {}): string {
+  const { problem, code } = options
+  const known = code !== undefined
+  return frame(
+    { title: 'Sign in', narrow: true },
+    markup`<h1>Sign in</h1>
+      ${problem === undefined ? undefined : markup`<div class="banner bad" role="alert"><p>${problem}</p></div>`}
+      <p class="soft">
+        ${known ? 'Your link holds a code that works once.' : 'Type the one-time code that you were given.'}
+      </p>
+      <form class="card" method="post" action="/signin">
+        ${
+          known
+            ? markup`<input type="hidden" name="code" value="${code}" />`
+            : markup`<label for="code">One-time code</label>
+                <input
+                  class="code"
+                  type="text"
+                  id="code"
+                  name="code"
+                  required
+                  autofocus
+                  autocomplete="one-time-code"
+                  autocapitalize="none"
+                  autocorrect="off"
+                  spellcheck="false"
+                  maxlength="200"
+                />`
+        }
+        <p><button class="go">Sign in</button></p>
+      </form>
+      ${known ? undefined : markup`<p class="soft small">No code? Ask an administrator to run <code>writ people invite</code>.</p>`}`,
+  )
+}
+
+export function changedPage(person: EntityRef, id: string, detail: string): string {
+  return frame(
+    { title: 'It changed', person },
+    markup`<h1>It changed while you were looking</h1>
+      <div class="banner bad" role="alert"><p>Your decision was not taken: ${detail}.</p></div>
+      <p>Look at it as it is now, then decide.</p>
+      <p><a class="button go" href="/requests/${encodeURIComponent(id)}">Look again</a></p>`,
+  )
+}
+
+const errorTitles: Readonly<Record<number, string>> = {
+  400: 'This cannot be read',
+  403: 'You may not do this',
+  404: 'There is nothing here',
+  409: 'This has changed',
+  413: 'This is too large',
+  429: 'Too many requests',
+}
+
+export function errorPage(problem: Problem): string {
+  return frame(
+    { title: 'Problem', narrow: true },
+    markup`<h1>${errorTitles[problem.status] ?? 'Something went wrong'}</h1>
+      <div class="banner bad" role="alert"><p>${problem.detail}</p></div>
+      ${problem.hint === undefined ? undefined : markup`<p>${problem.hint}</p>`}
+      <p><a href="/inbox">Go to the inbox</a></p>
+      <p class="soft small">Request <code>${problem.request_id}</code></p>`,
+  )
+}

@@ -1,0 +1,392 @@
+/**
+ * The HTTP door: AuthZEN, access requests, `/v1`, events, and the pages for people.
+ *
+ * @module
+ */
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { LogController, fastify } from 'fastify'
+import type { z } from 'zod'
+import type { Flows } from '../../flows/port.ts'
+import type { Callers, Credentials } from '../../identity/callers.ts'
+import type { Caller } from '../../model/access.ts'
+import { WritError, isWritError } from '../../model/errors.ts'
+import type { Instant, Millis } from '../../model/time.ts'
+import { MINUTE, SECOND } from '../../model/time.ts'
+import { describeIssues } from '../../wire/bounds.ts'
+import { accessRoutes } from './api/access.ts'
+import { authzenRoutes } from './api/authzen.ts'
+import type { Stream } from './api/events.ts'
+import { eventRoutes } from './api/events.ts'
+import { grantRoutes } from './api/grants.ts'
+import { healthRoutes } from './api/health.ts'
+import { inventoryRoutes } from './api/inventory.ts'
+import { policyRoutes } from './api/policies.ts'
+import { recordRoutes } from './api/record.ts'
+import { requestRoutes } from './api/requests.ts'
+import { taskRoutes } from './api/tasks.ts'
+import { hostTest, hostnameOf, requireSameOrigin, secureHeaders, sessionCookie } from './guard.ts'
+import { parseForm, parseJson } from './json.ts'
+import { openapi } from './openapi.ts'
+import { errorPage, pageRoutes } from './pages/routes.ts'
+import { publicError, renderProblem } from './problems.ts'
+import { Rates, addressKey } from './rates.ts'
+import type { Answer, Door, Log, Route } from './route.ts'
+import { TAKEN } from './route.ts'
+
+export type HttpConfig = Readonly<{
+  /** The address that will be listened on: on loopback only names of this machine are answered. */
+  host: string
+  /** The URL under which callers reach this server, when a proxy stands before it. */
+  publicUrl?: string
+  /** Further host names that callers use, e.g. of a container network. */
+  hosts?: readonly string[]
+  /** Addresses of proxies whose `X-Forwarded-*` count; nobody's if left out (B55). */
+  trustedProxies?: readonly string[]
+  /** PEM texts. */
+  tls?: Readonly<{ cert: string; key: string }>
+  /** Largest body, deepest JSON, requests a second of one caller. */
+  limits: Readonly<{ body: number; depth: number; rate: number }>
+}>
+
+export type HttpOptions = Readonly<{
+  flows: Flows
+  callers: Callers
+  config: HttpConfig
+  clock: Readonly<{ now(): Instant }>
+  random: (bytes: number) => Uint8Array
+  log: Log
+  version: string
+}>
+
+/** Bodies of most doors; those for whole inventories and policy sets take what is configured. */
+const BODY_MOST = 65_536
+const REQUEST_MOST: Millis = 30 * SECOND
+const HEADERS_MOST: Millis = 10 * SECOND
+/** A connection on which nothing moves; event streams move every 15 s. */
+const IDLE_MOST: Millis = MINUTE
+const KEEP_ALIVE: Millis = 65 * SECOND
+const HEADER_BYTES = 16 * 1_024
+const REQUESTS_PER_SOCKET = 100_000
+const CONNECTIONS_MOST = 10_000
+
+/** What nobody authenticated may do, per address. */
+const ANONYMOUS = { perSecond: 20, burst: 60 }
+/** Tries at one-time codes, per address. */
+const GUESSES = { perSecond: 0.2, burst: 10 }
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** The row of the route table that is answered here. */
+    writ?: Route
+  }
+}
+
+/** Every route of this door, in the order of the documentation. */
+export function httpRoutes(door: Door, streams: Set<Stream> = new Set()): Route[] {
+  let document: unknown
+  const routes: Route[] = [
+    ...authzenRoutes(door),
+    ...requestRoutes(door),
+    ...taskRoutes(door),
+    ...grantRoutes(door),
+    ...inventoryRoutes(door),
+    ...recordRoutes(door),
+    ...eventRoutes(door, streams),
+    ...policyRoutes(door),
+    ...accessRoutes(door),
+    ...healthRoutes(door, () => (document ??= openapi(routes, door.version))),
+    ...pageRoutes(door),
+  ]
+  return routes
+}
+
+/**
+ * A server that is not listening yet: `await server.listen({ host, port })`. Closing it ends event streams and waits
+ * for answers that are under way.
+ */
+export function createHttp(options: HttpOptions): FastifyInstance {
+  const { flows, callers, config, clock, random, log, version } = options
+  const now = (): Instant => clock.now()
+  const door: Door = { flows, callers, now, log, version }
+  const streams = new Set<Stream>()
+  const routes = httpRoutes(door, streams)
+
+  const rates = {
+    caller: new Rates({ perSecond: config.limits.rate, burst: config.limits.rate }, now),
+    anonymous: new Rates(ANONYMOUS, now),
+    guesses: new Rates(GUESSES, now),
+  }
+  const publicOrigin = config.publicUrl === undefined ? undefined : new URL(config.publicUrl).origin
+  const names = [
+    ...(config.publicUrl === undefined ? [] : [new URL(config.publicUrl).hostname]),
+    ...(config.hosts ?? []),
+  ]
+  const isOurHost = hostTest(config.host, names)
+
+  // the prefix keeps ids of two runs apart, the counter those of one
+  const run = Buffer.from(random(9)).toString('base64url')
+  let count = 0
+  const newRequestId = (): string => `req_${run}${(count++).toString(36)}`
+
+  const common = {
+    logger: false,
+    logController: new LogController({ disableRequestLogging: true }),
+    exposeHeadRoutes: false,
+    bodyLimit: Math.min(BODY_MOST, config.limits.body),
+    connectionTimeout: IDLE_MOST,
+    keepAliveTimeout: KEEP_ALIVE,
+    requestTimeout: REQUEST_MOST,
+    maxRequestsPerSocket: REQUESTS_PER_SOCKET,
+    forceCloseConnections: 'idle',
+    trustProxy: config.trustedProxies === undefined ? false : [...config.trustedProxies],
+    routerOptions: { maxParamLength: 3 * 256 },
+    genReqId: (raw: { headers: NodeJS.Dict<string | string[]> }): string => {
+      const sent = raw.headers['x-request-id']
+      return typeof sent === 'string' && sent !== '' ? sent : newRequestId()
+    },
+    frameworkErrors: (error: Error, request: FastifyRequest, reply: FastifyReply) => {
+      reply.header('x-request-id', request.id)
+      fail(error, request, reply)
+    },
+  } as const
+  const nodeOptions = { headersTimeout: HEADERS_MOST, maxHeaderSize: HEADER_BYTES }
+  const server = (
+    config.tls === undefined
+      ? fastify({ ...common, http: nodeOptions })
+      : fastify({
+          ...common,
+          https: { ...nodeOptions, cert: config.tls.cert, key: config.tls.key, minVersion: 'TLSv1.2' },
+        })
+  ) as FastifyInstance
+  server.server.maxConnections = CONNECTIONS_MOST
+
+  const requestOrigin = (request: FastifyRequest): string => `${request.protocol}://${request.host}`
+
+  function fail(error: unknown, request: FastifyRequest, reply: FastifyReply): void {
+    const shown = publicError(error)
+    if (
+      shown.code === 'ERR_INTERNAL' ||
+      (shown.detail !== undefined && shown.code !== 'ERR_UNAUTHENTICATED')
+    ) {
+      const cause = shown === error ? shown.detail : stackOf(error)
+      log({
+        level: shown.code === 'ERR_INTERNAL' ? 'error' : 'warn',
+        message: shown.message,
+        code: shown.code,
+        request: request.id.slice(0, 256),
+        ...(cause === undefined ? {} : { detail: cause }),
+      })
+    }
+    const route = request.routeOptions.config.writ
+    const style = route?.errors ?? (isPagePath(request) ? 'page' : 'problem')
+    const { status, body, headers } = renderProblem(shown, request.id, style === 'arap')
+    secureHeaders(reply, style === 'page', request.protocol === 'https')
+    reply.code(status).headers(headers)
+    if (style === 'page') {
+      if (status === 401) {
+        void reply.code(303).header('location', '/signin').send()
+        return
+      }
+      void reply.type('text/html; charset=utf-8').send(errorPage(body))
+      return
+    }
+    const accepts = request.headers.accept ?? ''
+    if (style === 'authzen' && !accepts.includes('application/problem+json')) {
+      void reply.type('text/plain; charset=utf-8').send(body.detail)
+      return
+    }
+    void reply.type('application/problem+json').send(JSON.stringify(body))
+  }
+
+  async function authenticate(route: Route, request: FastifyRequest, origin: string) {
+    const { authorization, cookie } = request.headers
+    const session = authorization === undefined ? sessionCookie(cookie) : undefined
+    const credentials: Credentials = { authorization, session }
+    let caller: Caller
+    try {
+      caller = await callers.authenticate(credentials)
+    } catch (error) {
+      // whoever fails often from one address waits; whoever authenticates there is not touched
+      if (isWritError(error, 'ERR_UNAUTHENTICATED')) rates.anonymous.take(addressKey(request.ip))
+      throw error
+    }
+    const cookieOnly = session !== undefined
+    if (cookieOnly && request.method !== 'GET') requireSameOrigin(request, [origin, requestOrigin(request)])
+    if (route.who === 'person' && caller.kind !== 'session') {
+      throw new WritError('ERR_FORBIDDEN', 'only a person in their own session may do this', {
+        hint: 'sign in with a one-time code from `writ people invite`',
+      })
+    }
+    rates.caller.take(caller.id)
+    return { caller, cookie: cookieOnly }
+  }
+
+  async function answerTo(
+    route: Route,
+    request: FastifyRequest,
+    reply: FastifyReply,
+  ): Promise<Answer | typeof TAKEN> {
+    const origin = publicOrigin ?? requestOrigin(request)
+    let who: { caller: Caller; cookie: boolean } | undefined
+    if (route.who === 'public') {
+      rates.anonymous.take(addressKey(request.ip))
+      if (isGuess(route, request)) rates.guesses.take(addressKey(request.ip))
+    } else {
+      who = await authenticate(route, request, origin)
+    }
+    return route.handle({
+      caller: who?.caller,
+      cookie: who?.cookie ?? false,
+      params: route.params === undefined ? undefined : read(route.params, request.params),
+      query: readQuery(route.query, request.query),
+      body: route.body === undefined ? undefined : read(route.body, request.body),
+      idempotencyKey: idempotencyKey(request.headers['idempotency-key']),
+      origin,
+      request,
+      reply,
+    })
+  }
+
+  server.removeAllContentTypeParsers()
+  server.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request, body, done) => {
+    try {
+      // a content type without content: the same as neither
+      if (body.length === 0) {
+        done(null, undefined)
+        return
+      }
+      requireBody(request, 'json', /^application\/json *(?:; *charset="?utf-8"? *)?$/i)
+      done(null, parseJson(body as Buffer, config.limits.depth))
+    } catch (error) {
+      done(error as Error)
+    }
+  })
+  server.addContentTypeParser(
+    'application/x-www-form-urlencoded',
+    { parseAs: 'buffer' },
+    (request, body, done) => {
+      try {
+        requireBody(request, 'form', /^application\/x-www-form-urlencoded *(?:; *charset="?utf-8"? *)?$/i)
+        done(null, parseForm(body as Buffer))
+      } catch (error) {
+        done(error as Error)
+      }
+    },
+  )
+
+  server.addHook('onRequest', (request, reply, done) => {
+    reply.header('x-request-id', request.id)
+    if (isOurHost(hostnameOf(request.host))) {
+      done()
+      return
+    }
+    done(
+      new WritError('ERR_FORBIDDEN', 'this server does not answer under that host name', {
+        hint: 'use the address it printed, or set `public_url`',
+      }),
+    )
+  })
+  server.setErrorHandler((error, request, reply) => {
+    fail(error, request, reply)
+  })
+  const paths = routes.map(({ method, path }) => ({
+    method,
+    pattern: new RegExp(`^${path.replaceAll('.', '\\.').replaceAll(/:\w+/g, '[^/]+')}$`),
+  }))
+  server.setNotFoundHandler((request, reply) => {
+    const [path = ''] = request.url.split('?')
+    const methods = [
+      ...new Set(paths.filter(({ pattern }) => pattern.test(path)).map(({ method }) => method)),
+    ]
+    if (methods.length === 0) {
+      throw new WritError('ERR_NOT_FOUND', 'there is nothing at this path', { hint: 'see `/openapi.json`' })
+    }
+    secureHeaders(reply, false, request.protocol === 'https')
+    const { body } = renderProblem(
+      new WritError('ERR_INPUT_INVALID', `this path answers ${methods.join(', ')} only`),
+      request.id,
+      false,
+    )
+    return reply
+      .code(405)
+      .header('allow', methods.join(', '))
+      .type('application/problem+json')
+      .send(JSON.stringify({ ...body, status: 405 }))
+  })
+
+  for (const route of routes) {
+    server.route({
+      method: route.method,
+      url: route.path,
+      config: { writ: route },
+      ...(route.large === true ? { bodyLimit: config.limits.body } : {}),
+      handler: async (request, reply) => {
+        const answer = await answerTo(route, request, reply)
+        if (answer === TAKEN) return reply
+        send(route, answer, request, reply)
+        return reply
+      },
+    })
+  }
+
+  server.addHook('preClose', (done) => {
+    for (const stream of streams) stream.end()
+    done()
+  })
+  return server
+}
+
+function send(route: Route, answer: Answer, request: FastifyRequest, reply: FastifyReply): void {
+  secureHeaders(reply, route.errors === 'page', request.protocol === 'https')
+  reply.code(answer.status)
+  if (answer.headers !== undefined) reply.headers(answer.headers)
+  if (answer.body === undefined) {
+    void reply.send()
+    return
+  }
+  if (typeof answer.body === 'string')
+    void reply.type(answer.type ?? 'text/html; charset=utf-8').send(answer.body)
+  else void reply.type(answer.type ?? 'application/json; charset=utf-8').send(JSON.stringify(answer.body))
+}
+
+function stackOf(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? error.name) : typeof error
+}
+
+/** Whether a one-time code is tried: at `/` only if there is one in the query. */
+function isGuess({ guessable, method }: Route, { query }: FastifyRequest): boolean {
+  return guessable === true && (method !== 'GET' || (query as { code?: unknown }).code !== undefined)
+}
+
+/** Pages are at the paths that are no API's. */
+function isPagePath({ url, headers }: FastifyRequest): boolean {
+  return (headers.accept ?? '').includes('text/html') && !/^\/(?:access|v1|\.well-known)\//.test(url)
+}
+
+/** A body is read as what its route takes, and as nothing else (B78). */
+function requireBody(request: FastifyRequest, kind: 'json' | 'form', type: RegExp): void {
+  const { config } = request.routeOptions
+  if (config.writ?.consumes === kind && type.test(request.headers['content-type'] ?? '')) return
+  const expected = config.writ?.consumes === 'form' ? 'application/x-www-form-urlencoded' : 'application/json'
+  throw new WritError('ERR_INPUT_INVALID', `the content type is not \`${expected}\``, {
+    hint: `send \`Content-Type: ${expected}\``,
+  })
+}
+
+function read<S extends z.ZodType>(schema: S, value: unknown): z.output<S> {
+  const parsed = schema.safeParse(value)
+  if (parsed.success) return parsed.data
+  throw new WritError('ERR_INPUT_INVALID', describeIssues(parsed.error), { hint: 'see `/openapi.json`' })
+}
+
+/** Routes without a query take none: a misspelt name is never ignored. */
+function readQuery(schema: z.ZodType | undefined, query: unknown): unknown {
+  if (schema !== undefined) return read(schema, { ...(query as object) })
+  return undefined
+}
+
+function idempotencyKey(header: string | string[] | undefined): string | undefined {
+  if (header === undefined) return undefined
+  if (typeof header === 'string' && /^[\x21-\x7e]{1,256}$/.test(header)) return header
+  throw new WritError('ERR_INPUT_INVALID', '`Idempotency-Key` must be 1 to 256 visible ASCII characters')
+}
