@@ -9,7 +9,7 @@ import { isWritError, WritError } from '../../model/errors.ts'
 import type { IndexKind, IndexName, Kind } from '../../model/records.ts'
 import { indexes } from '../../model/records.ts'
 import type { Instant, Millis } from '../../model/time.ts'
-import { formatDuration } from '../../model/time.ts'
+import { formatDuration, HOUR, MINUTE, SECOND } from '../../model/time.ts'
 import type { AnyStored, Base, Changes, NewEntry, Outcome } from '../batch.ts'
 import { Batch, readKey, listKey, recordKey, undeclared } from '../batch.ts'
 import type { Clock } from '../clock.ts'
@@ -184,7 +184,7 @@ class SqliteStore implements Store, Base {
     }
     if (behind > CLOCK_TOLERANCE_MS) {
       const by = Number.isFinite(behind)
-        ? `${formatDuration(behind)} behind what is already recorded`
+        ? `${formatDuration(roughly(behind))} behind what is already recorded`
         : 'unreadable'
       problems.push(`the clock is ${by}: nothing new is permitted until it is right`)
     }
@@ -471,6 +471,12 @@ function pageLimit(limit: number): number {
     throw new TypeError(`\`limit\` must be between 1 and ${PAGE_LIMIT}`)
   }
   return limit
+}
+
+/** To the minute above an hour, else to the second: what a person would say. */
+function roughly(millis: Millis): Millis {
+  const unit = millis >= HOUR ? MINUTE : SECOND
+  return Math.round(millis / unit) * unit
 }
 
 function closed(): WritError {
