@@ -47,12 +47,16 @@ export type AppOptions = Readonly<{
   log?: Log
   hooks?: StoreHooks
   maxBytes?: number
-  /** Wraps each target that is opened; tests put faults between. */
-  wrapTarget?: (target: Target) => Target
+  /** Further kinds of targets by name; tests bring named fakes and put faults between. */
+  targetKinds?: Readonly<Record<string, (record: TargetRecord, password: string, installation: string) => Target>>
+  /** False when a test drives the flows itself: nothing listens. */
+  http?: boolean
+  /** False when a test moves the clock itself: nothing sweeps on its own. */
+  sweeper?: boolean
 }>
 
 export type App = Readonly<{
-  /** Where it listens, e.g. `http://127.0.0.1:9748`. */
+  /** Where it listens, e.g. `http://127.0.0.1:9748`; empty when it does not. */
   url: string
   flows: Flowing
   store: Store
@@ -115,8 +119,9 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
     }
     const seal = sealing(key, installation, randomBytes)
     const targets = targetsOf((record) => {
-      const target = openTarget(record, seal.open(`target/${record.id}`, record.sealed), installation, clock, randomBytes)
-      return options.wrapTarget?.(target) ?? target
+      const password = seal.open(`target/${record.id}`, record.sealed)
+      const kind = options.targetKinds?.[record.kind]
+      return kind?.(record, password, installation) ?? openTarget(record, password, installation, clock, randomBytes)
     })
     const deps: FlowDeps = {
       store,
@@ -153,16 +158,20 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
       log: ({ level, message, ...fields }) => log(level, message, fields),
       version,
     })
-    try {
-      await http.listen({ host: config.host, port: config.port })
-    } catch (error) {
-      throw listenError(error, config)
+    let url = ''
+    if (options.http !== false) {
+      try {
+        await http.listen({ host: config.host, port: config.port })
+      } catch (error) {
+        throw listenError(error, config)
+      }
+      const { port } = http.server.address() as AddressInfo
+      const host = config.host.includes(':') ? `[${config.host}]` : config.host
+      url = `${config.tls === undefined ? 'http' : 'https'}://${host}:${port}`
     }
-    flows.sweeper.start()
-    const { port } = http.server.address() as AddressInfo
-    const host = config.host.includes(':') ? `[${config.host}]` : config.host
+    if (options.sweeper !== false) flows.sweeper.start()
     return {
-      url: `${config.tls === undefined ? 'http' : 'https'}://${host}:${port}`,
+      url,
       flows,
       store,
       installation,

@@ -33,7 +33,6 @@ export function ownFacts(
       ...(task.ticket === undefined ? {} : { ticket: task.ticket }),
       declaredAt: toRfc3339(task.declaredAt),
       ...(task.openedAt === undefined ? {} : { openedAt: toRfc3339(task.openedAt) }),
-      calls: task.calls,
       ...(task.parent === undefined ? {} : { parent: task.parent }),
     }
     live['history'] = { calls: task.calls, denials: task.denials, resources: task.resources.length }

@@ -14,6 +14,9 @@ export type Proof = Readonly<{ approvals: Readonly<Record<string, number>>; just
 export const MAX_CANDIDATES = 256
 export const MAX_SEARCH_MS = 5
 
+/** Tried whatever the clock says, so that a cold start never hides the one remedy there is. */
+export const ALWAYS_TRIED = 8
+
 export type Search = Readonly<{ sets: readonly RequirementSet[]; truncated: boolean; tried: number }>
 
 /**
@@ -32,7 +35,6 @@ export async function searchChallenge(options: {
   monotonic(): number
 }): Promise<Search> {
   const { present, evaluate } = options
-  const startedAt = options.monotonic()
   const roots = new Map<string, readonly string[]>()
   const choices: { pool: string; counts: number[] }[] = []
   for (const [pool, literals] of options.approvals) {
@@ -48,6 +50,8 @@ export async function searchChallenge(options: {
     (a, b) => size(a) - size(b),
   )
 
+  // eligibility is precomputed and cached, it does not count against the search
+  const startedAt = options.monotonic()
   const found: { candidate: Candidate; set: RequirementSet }[] = []
   let tried = 0
   let truncated = candidates.length >= MAX_CANDIDATES
@@ -55,7 +59,8 @@ export async function searchChallenge(options: {
     if (found.some(({ candidate: smaller }) => within(smaller, candidate))) continue
     const seats = [...candidate.approvals].flatMap(([pool, n]) => Array.from({ length: n }, () => pool))
     if (seated(seats, pairs) < seats.length) continue
-    if (tried >= MAX_CANDIDATES || options.monotonic() - startedAt > MAX_SEARCH_MS) {
+    const late = tried >= ALWAYS_TRIED && options.monotonic() - startedAt > MAX_SEARCH_MS
+    if (tried >= MAX_CANDIDATES || late) {
       truncated = true
       break
     }

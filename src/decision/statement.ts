@@ -39,7 +39,8 @@ export function statementFor(
     ...(bounds.justification === undefined ? {} : { justification: bounds.justification }),
   }
   if (binding === 'attempt') {
-    const about = task === undefined ? {} : { purpose: task.purpose }
+    const about =
+      task === undefined ? {} : { purpose: task.purpose, ...reasonOf(task), ...(task.ticket === undefined ? {} : { ticket: task.ticket }) }
     return { ...(attemptStatement(installation, attempt) as Record<string, Json>), ...about, ...limits, uses: 1 }
   }
   if (task === undefined) throw new TypeError('a task binding needs a task')
@@ -48,6 +49,7 @@ export function statementFor(
     installation,
     task: task.id,
     purpose: task.purpose,
+    ...reasonOf(task),
     subject: refKey(task.subject),
     chain: attempt.chain.map(refKey),
     actions: [...task.scope.actions],
@@ -61,3 +63,5 @@ export function statementFor(
     ...limits,
   }
 }
+
+const reasonOf = (task: Task): { reason?: string } => (task.reason === undefined ? {} : { reason: task.reason })
