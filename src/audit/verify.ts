@@ -5,7 +5,7 @@
  * @module
  */
 import { isWritError } from '../model/errors.ts'
-import { hex, leafHash } from '../store/hash.ts'
+import { leafHash } from '../store/hash.ts'
 import { TreeBuilder } from './tree.ts'
 
 export type Head = Readonly<{ size: number; root: string /* lowercase hex */ }>
@@ -102,7 +102,8 @@ class Check {
     const index = this.#tree.size
     if (seq !== index) return this.bad(index, `is missing: entry ${seq} stands in its place`)
     const hash = leafHash(bytes)
-    if (leaf !== undefined && hex(leaf) !== hex(hash)) return this.bad(index, 'does not match its hash')
+    if (leaf !== undefined && Buffer.compare(leaf, hash) !== 0)
+      return this.bad(index, 'does not match its hash')
     const entry = parseEntry(bytes)
     if (typeof entry === 'string') return this.bad(index, entry)
     if (entry['seq'] !== index) return this.bad(index, `says it is entry ${String(entry['seq'])}`)
@@ -214,13 +215,15 @@ class Cursor<T> {
   }
 }
 
+const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+
 /** The members of an entry, or why its bytes are not what an entry may be. */
 function parseEntry(bytes: Uint8Array): Readonly<Record<string, unknown>> | string {
   if (bytes.length > ENTRY_LIMIT) return `is longer than ${ENTRY_LIMIT} bytes`
   let text: string
   let entry: unknown
   try {
-    text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
+    text = utf8.decode(bytes)
     entry = JSON.parse(text)
   } catch {
     // why it is not JSON does not matter to whoever reads the verdict
@@ -238,7 +241,10 @@ function parseEntry(bytes: Uint8Array): Readonly<Record<string, unknown>> | stri
 function rewrite(value: unknown): string {
   if (Array.isArray(value)) return `[${value.map(rewrite).join(',')}]`
   if (typeof value !== 'object' || value === null) return JSON.stringify(value)
-  const names = Object.keys(value).sort((a, b) => (a < b ? -1 : 1))
-  const members = value as Record<string, unknown>
-  return `{${names.map((name) => `${JSON.stringify(name)}:${rewrite(members[name])}`).join(',')}}`
+  let text = '{'
+  for (const name of Object.keys(value).sort()) {
+    const member = `${JSON.stringify(name)}:${rewrite((value as Record<string, unknown>)[name])}`
+    text += text === '{' ? member : `,${member}`
+  }
+  return `${text}}`
 }
