@@ -40,7 +40,8 @@ class Components {
     for (const [name, part] of Object.entries($defs ?? {})) this.#keep(name, part)
     const name = nameOf(documented(schema))
     if (name === undefined) return relocated(body) as JsonObject
-    this.#keep(name, body)
+    // a schema with a name may stand among the definitions already
+    if (body['$ref'] === undefined) this.#keep(name, body)
     return { $ref: `#/components/schemas/${name}` }
   }
 
