@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { formatDuration, parseDuration } from '../model/time.ts'
+import { parseDuration } from '../model/time.ts'
 import type { Millis } from '../model/time.ts'
 import { facts } from './facts.ts'
 import type { Problem, SourceFile, Span } from './problems.ts'
@@ -155,19 +155,5 @@ export function strictest(all: readonly Annotations[]): Obligations {
     binding: bindings.length > 0 && bindings.every((one) => one === 'task') ? 'task' : 'attempt',
     bindingDeclared: bindings.length > 0,
     notify: [...new Set(all.flatMap((one) => one.notify))].sort(),
-  }
-}
-
-/** For people: name to text as written. */
-export function annotationTexts(annotations: Annotations): Record<string, string> {
-  return {
-    ...(annotations.id === undefined ? {} : { id: annotations.id }),
-    ...(annotations.ttl === undefined ? {} : { ttl: formatDuration(annotations.ttl) }),
-    ...(annotations.uses === undefined ? {} : { uses: String(annotations.uses) }),
-    ...(annotations.binding === undefined ? {} : { binding: annotations.binding }),
-    ...(annotations.review === undefined ? {} : { review: formatDuration(annotations.review) }),
-    ...(annotations.notify.length === 0 ? {} : { notify: annotations.notify.join(' ') }),
-    ...(annotations.unknownIgnore.size === 0 ? {} : { unknown_ignore: [...annotations.unknownIgnore].join(' ') }),
-    ...(annotations.explain ? { explain: '' } : {}),
   }
 }

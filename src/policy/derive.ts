@@ -115,7 +115,7 @@ function entityTypes(
   const draft = (name: string, registered: boolean): EntityDraft => {
     let known = types.get(name)
     if (known === undefined) {
-      known = { parents: new Set(builtins[name] ?? []), attributes: new Map(), count: 0, registered }
+      known = { parents: new Set(Object.hasOwn(builtins, name) ? builtins[name] : []), attributes: new Map(), count: 0, registered }
       types.set(name, known)
     }
     known.registered ||= registered
@@ -234,15 +234,15 @@ function mergeTypes(a: SchemaType, b: SchemaType): SchemaType | undefined {
     return element && { type: 'Set', element }
   }
   if (a.attributes === undefined || b.attributes === undefined) return a
-  const attributes: Record<string, SchemaType & { required?: boolean }> = {}
+  const attributes: [string, SchemaType & { required?: boolean }][] = []
   for (const key of new Set([...Object.keys(a.attributes), ...Object.keys(b.attributes)])) {
-    const [left, right] = [a.attributes[key], b.attributes[key]]
+    const [left, right] = [a, b].map(({ attributes: all }) => (all !== undefined && Object.hasOwn(all, key) ? all[key] : undefined))
     const merged = left !== undefined && right !== undefined ? mergeTypes(left, right) : (left ?? right)
     if (merged === undefined) return undefined
     const optional = left === undefined || right === undefined || left.required === false || right.required === false
-    attributes[key] = optional ? { ...merged, required: false } : merged
+    attributes.push([key, optional ? { ...merged, required: false } : merged])
   }
-  return { type: 'Record', attributes }
+  return { type: 'Record', attributes: Object.fromEntries(attributes) }
 }
 
 /** Adds the context keys of one policy to what is known of an action's. */

@@ -5,18 +5,18 @@
  */
 import * as cedar from '@cedar-policy/cedar-wasm/nodejs'
 import type { Annotations } from './annotations.ts'
-import { annotationTexts, readAnnotations } from './annotations.ts'
+import { readAnnotations } from './annotations.ts'
 import type { PlacedPolicy } from './derive.ts'
 import { deriveSchema } from './derive.ts'
 import type { Expression, ParsedPolicy } from './expression.ts'
-import { chainOf, readPolicy, walk } from './expression.ts'
+import { chainOf, children, readPolicy, walk } from './expression.ts'
 import { facts } from './facts.ts'
 import type { Problem, Span } from './problems.ts'
 import { fromByteOffset, nowhereSpan, SourceFile, suggest, tidy } from './problems.ts'
 import type { Reads } from './reads.ts'
 import { entityFields, poolOf, readsOf } from './reads.ts'
 import type { PolicySlice } from './scan.ts'
-import { findPath, slices } from './scan.ts'
+import { findPath, slices, tokenize } from './scan.ts'
 import type { Field, Schema } from './schema.ts'
 import { compose, narrowingActions, parseUserSchema, typeText, writAction } from './schema.ts'
 import { namesWrit } from './scope.ts'
@@ -27,8 +27,18 @@ import { sameUid, uidText } from './types.ts'
 import type { Findings } from './typing.ts'
 import { typeFields } from './typing.ts'
 
-/** Bounds of a set: beyond them validation would take longer than anyone waits. */
-export const policyLimits = { bytes: 4 * 1024 * 1024, policies: 5_000, depth: 64, tokens: 8_000 } as const
+/**
+ * Bounds of a set. Sizes keep validation short. Depths keep well below what overflows the stack of the Cedar library
+ * (measured: 112 brackets, 288 nested operators), because an overflow leaves it unusable for every later call.
+ */
+export const policyLimits = {
+  characters: 4 * 1024 * 1024,
+  policies: 5_000,
+  tokens: 4_000,
+  brackets: 32,
+  ifs: 64,
+  depth: 120,
+} as const
 
 type Placed = PlacedPolicy & Readonly<{ id: string; annotations: Annotations }>
 
@@ -49,6 +59,7 @@ export function loadPolicySet(
   checkSize(files, problems)
   if (problems.length > 0) return fail()
   const policies = files.flatMap((file) => parseFile(file, problems))
+  if (problems.some(({ code }) => code === 'P022')) return fail()
   uniqueIds(policies, problems)
   const parsed = !problems.some(({ code }) => code === 'P001' || code === 'P006')
   const pools = poolsOf(policies.map((policy) => policy.parsed))
@@ -58,7 +69,9 @@ export function loadPolicySet(
   let schema: Schema | undefined
   if (schemaFile !== undefined) {
     checkText(schemaFile, problems)
-    const user = parseUserSchema(schemaFile)
+    const deep = schemaDepth(schemaFile.text) > 4 * policyLimits.brackets
+    if (deep) problems.push(schemaFile.problem('P022', nowhereSpan, 'the schema is too deeply nested'))
+    const user = deep ? ({ ok: false, problems: [] } as const) : parseUserSchema(schemaFile)
     if (!user.ok) problems.push(...user.problems)
     else {
       const composed = compose(user.schema, pools, schemaFile)
@@ -97,6 +110,17 @@ export function loadPolicySet(
   return { ok: true, set, warnings: tidy(problems) }
 }
 
+function schemaDepth(text: string): number {
+  let depth = 0
+  let deepest = 0
+  for (const token of tokenize(text)) {
+    if (token.kind !== 'mark') continue
+    if ('([{<'.includes(token.text)) deepest = Math.max(deepest, ++depth)
+    else if (')]}>'.includes(token.text)) depth--
+  }
+  return deepest
+}
+
 /** What the version is the hash of: the same for any order of the same files. */
 function versionText(source: PolicySource): string {
   const policies = source.policies
@@ -108,12 +132,17 @@ function versionText(source: PolicySource): string {
 function checkSize(files: readonly SourceFile[], problems: Problem[]): void {
   const total = files.reduce((sum, file) => sum + file.text.length, 0)
   const [first] = files
-  if (total > policyLimits.bytes && first !== undefined) {
+  if (total > policyLimits.characters && first !== undefined) {
     problems.push(
       first.problem('P022', nowhereSpan, `the policies have ${total} characters`, {
-        hint: `at most ${policyLimits.bytes} are allowed`,
+        hint: `at most ${policyLimits.characters} are allowed`,
       }),
     )
+  }
+  const count = files.reduce((sum, file) => sum + file.text.split(';').length - 1, 0)
+  if (count > 2 * policyLimits.policies && first !== undefined) {
+    const hint = `at most ${policyLimits.policies} are allowed`
+    problems.push(first.problem('P022', nowhereSpan, 'there are too many policies', { hint }))
   }
   const names = new Set<string>()
   for (const file of files) {
@@ -139,13 +168,7 @@ function checkText(file: SourceFile, problems: Problem[]): void {
 function parseFile(file: SourceFile, problems: Problem[]): Placed[] {
   checkText(file, problems)
   const found: Placed[] = []
-  const cut = slices(file.text)
-  if (cut.length > policyLimits.policies) {
-    const hint = `at most ${policyLimits.policies} are allowed`
-    problems.push(file.problem('P022', nowhereSpan, `the file has ${cut.length} policies`, { hint }))
-    return found
-  }
-  for (const slice of cut) {
+  for (const slice of slices(file.text)) {
     const { tokens } = slice
     const slot = tokens.findIndex(({ text }, at) => text === '?' && /^(principal|resource)$/.test(tokens[at + 1]?.text ?? ''))
     if (slot !== -1) {
@@ -154,13 +177,14 @@ function parseFile(file: SourceFile, problems: Problem[]): Placed[] {
       problems.push(file.problem('P006', span, 'policy templates are not supported', { hint }))
       continue
     }
-    if (slice.depth > policyLimits.depth || tokens.length > policyLimits.tokens) {
+    const ifs = tokens.filter(({ text }) => text === 'if').length
+    const flat = slice.depth <= policyLimits.brackets && ifs <= policyLimits.ifs && tokens.length <= policyLimits.tokens
+    const parsed = flat ? parseSlice(file, slice, problems) : undefined
+    if (!flat || (parsed !== undefined && depthOf(parsed) > policyLimits.depth)) {
       const hint = 'split it into several policies'
-      problems.push(file.problem('P022', slice, 'the policy is too large or too deeply nested', { hint }))
-      continue
+      problems.push(file.problem('P022', tokens[0] ?? slice, 'the policy is too large or too deeply nested', { hint }))
     }
-    const parsed = parseSlice(file, slice, problems)
-    if (parsed === undefined) continue
+    if (!flat || parsed === undefined) continue
     const { annotations, problems: malformed } = readAnnotations(file, slice, parsed.effect)
     problems.push(...malformed)
     const { action } = parsed.scope
@@ -193,6 +217,19 @@ function parseSlice(file: SourceFile, slice: PolicySlice, problems: Problem[]): 
     problems.push(file.problem('P001', slice, `the policy cannot be read: ${message}`))
   }
   return undefined
+}
+
+/** How deep the Cedar library has to go for it: conditions are joined into one expression. */
+function depthOf({ conditions }: ParsedPolicy): number {
+  let deepest = 0
+  for (const { body } of conditions) {
+    let level: readonly Expression[] = [body]
+    for (let depth = 1; level.length > 0; depth++) {
+      deepest = Math.max(deepest, depth)
+      level = level.flatMap(children)
+    }
+  }
+  return deepest + conditions.length
 }
 
 const textOf = (file: SourceFile, slice: Span): string => file.text.slice(slice.start, slice.end)
@@ -319,12 +356,12 @@ function translateError(policy: Placed, error: cedar.DetailedError, schema: Sche
   const text = textOf(file, slice)
   const place = error.sourceLocations?.[0]
   const span = place === undefined ? slice : within(text, slice, place)
-  const shown = short(textOf(file, span))
   const message = error.message.replace(/^for policy `[^`]*`, /, '')
   const help = error.help?.replace(/^for policy `[^`]*`, /, '') ?? undefined
-  const missing = /^attribute `([^]*)` (?:in context for (.+?)|on entity type `(.+?)`|on record type.*?|.*?) ?not found$/.exec(message)
+  const missing = /^attribute `([^`]*)` (?:in context for (.+?)|on entity type `(.+?)`|on record type.*?|.*?) ?not found$/.exec(message)
   if (missing !== null) {
     const path = (missing[1] as string).split('.')
+    const at = upTo(file, span, path)
     const fields = missing[3] === undefined ? contextFields(missing[2], schema) : schema.entityTypes.get(missing[3])?.fields
     const names = fieldsBelow(fields, path.slice(0, -1))
     if (path[0] === 'proof' && path[1] === 'approvals') {
@@ -332,11 +369,13 @@ function translateError(policy: Placed, error: cedar.DetailedError, schema: Sche
     }
     const hint = suggest(path.at(-1) ?? '', names, 'attributes') ?? help
     const what = missing[3] === undefined ? '' : ` on \`${missing[3]}\``
-    return file.problem('P014', span, `unknown attribute \`${shown}\`${what}`, { hint })
+    return file.problem('P014', at, `unknown attribute \`${short(textOf(file, at))}\`${what}`, { hint })
   }
-  if (message.startsWith('unable to guarantee safety of access to optional attribute')) {
-    const hint = `test it first: \`${hasText(shown)} && …\``
-    return file.problem('P013', span, `\`${shown}\` may be absent`, { hint })
+  const optional = /^unable to guarantee safety of access to optional attribute `([^`]*)`/.exec(message)?.[1]
+  if (optional !== undefined) {
+    const at = upTo(file, span, optional.split('.'))
+    const shown = short(textOf(file, at))
+    return file.problem('P013', at, `\`${shown}\` may be absent`, { hint: `test it first: \`${hasText(shown)} && …\`` })
   }
   const type = /^unrecognized entity type `(.+)`$/.exec(message)?.[1]
   if (type !== undefined) {
@@ -365,6 +404,18 @@ function fieldsBelow(fields: ReadonlyMap<string, Field> | undefined, path: reado
     at = type?.kind === 'record' ? type.fields : undefined
   }
   return [...(at?.keys() ?? [])]
+}
+
+/** The part of an access such as `context.live.task.id` that ends with the names the library complains about. */
+function upTo(file: SourceFile, span: Span, names: readonly string[]): Span {
+  const text = textOf(file, span)
+  if (!/^\w+(\.\w+)*$/.test(text)) return span
+  const parts = text.split('.')
+  for (let end = names.length + 1; end < parts.length; end++) {
+    const head = parts.slice(0, end)
+    if (head.slice(-names.length).join('.') === names.join('.')) return { start: span.start, end: span.start + head.join('.').length }
+  }
+  return span
 }
 
 /** `context.a.b` as `context.a has b`. */
@@ -440,7 +491,7 @@ function infoOf(policy: Placed, reads: Reads, keys: ReadonlySet<string>): Policy
     file: file.name,
     line: file.place(slice.start).line,
     effect: parsed.effect,
-    annotations: annotationTexts(policy.annotations),
+    annotations: Object.fromEntries([...parsed.annotations].map(([name, value]) => [name, value ?? ''])),
     scope: parsed.scope,
     reads: {
       facts: reads.facts,

@@ -9,6 +9,7 @@ import type { SchemaType } from './facts.ts'
 import { facts } from './facts.ts'
 import type { Problem } from './problems.ts'
 import { fromByteOffset, SourceFile, suggest } from './problems.ts'
+import type { Token } from './scan.ts'
 import { tokenize, unquote } from './scan.ts'
 import type { EntityUid } from './types.ts'
 import { uidText } from './types.ts'
@@ -95,30 +96,64 @@ const builtinText = (name: string, parents: readonly string[]): string =>
 export function parseUserSchema(
   file: SourceFile,
 ): { ok: true; schema: ResolvedSchema } | { ok: false; problems: Problem[] } {
+  let full: string
   const isJson = file.text.trimStart().startsWith('{')
-  let text = file.text
   if (isJson) {
-    let json: unknown
+    let json: ResolvedSchema
     try {
-      json = JSON.parse(file.text)
+      json = JSON.parse(file.text) as ResolvedSchema
+      const root = (json[''] ??= { entityTypes: {}, actions: {} })
+      for (const [name, memberOfTypes] of Object.entries(builtins)) {
+        root.entityTypes[name] ??= { memberOfTypes: [...memberOfTypes] }
+      }
     } catch (error) {
-      return { ok: false, problems: [file.problem('P002', firstLine(file), `not JSON: ${(error as Error).message}`)] }
+      const message = `not a schema in JSON: ${(error as Error).message}`
+      return { ok: false, problems: [file.problem('P002', firstLine(file), message)] }
     }
     const printed = guarded(() => cedar.schemaToText(json as SchemaJson<string>))
     if (printed.type === 'failure') return { ok: false, problems: schemaProblems(file, printed.errors, false) }
-    text = printed.text
+    full = printed.text
+  } else {
+    const declared = declaredTypes(file.text)
+    const missing = Object.entries(builtins).filter(([name]) => !declared.root.has(name))
+    full = [file.text, ...missing.map(([name, parents]) => builtinText(name, parents))].join('\n')
   }
-  const raw = guarded(() => cedar.schemaToJson(text))
-  if (raw.type === 'failure') return { ok: false, problems: schemaProblems(file, raw.errors, !isJson) }
-  const declared = (raw.json as ResolvedSchema)['']?.entityTypes ?? {}
-  const missing = Object.entries(builtins).filter(([name]) => !Object.hasOwn(declared, name))
-  const full = [text, ...missing.map(([name, parents]) => builtinText(name, parents))].join('\n')
   const resolved = guarded(() => cedar.schemaToJsonWithResolvedTypes(full))
-  if (resolved.type === 'failure') {
-    const known = typeNames(raw.json as ResolvedSchema)
-    return { ok: false, problems: schemaProblems(file, resolved.errors, !isJson, known) }
-  }
+  if (resolved.type === 'failure') return { ok: false, problems: schemaProblems(file, resolved.errors, !isJson) }
   return { ok: true, schema: resolved.json as ResolvedSchema }
+}
+
+/** Names of the types that schema text declares, those outside namespaces apart. */
+function declaredTypes(text: string): { root: Set<string>; all: Set<string> } {
+  const [root, all] = [new Set<string>(), new Set<string>()]
+  const tokens = tokenize(text)
+  let depth = 0
+  let spaces = 0
+  for (const [at, token] of tokens.entries()) {
+    if (token.text === '{') {
+      if (depth === spaces && namespaceOpens(tokens, at)) spaces++
+      depth++
+    }
+    if (token.text === '}') {
+      depth--
+      spaces = Math.min(spaces, depth)
+    }
+    if (depth !== spaces || (token.text !== 'entity' && token.text !== 'type')) continue
+    for (let next = at + 1; tokens[next]?.kind === 'word'; next += 2) {
+      const name = (tokens[next] as Token).text
+      all.add(name)
+      if (spaces === 0) root.add(name)
+      if (tokens[next + 1]?.text !== ',') break
+    }
+  }
+  return { root, all }
+}
+
+/** Whether the `{` at `at` belongs to `namespace A::B {`. */
+function namespaceOpens(tokens: readonly Token[], at: number): boolean {
+  let before = at - 1
+  while (tokens[before - 1]?.text === '::') before -= 2
+  return tokens[before]?.kind === 'word' && tokens[before - 1]?.text === 'namespace'
 }
 
 type Failure = { type: 'failure'; errors: cedar.DetailedError[] }
@@ -136,27 +171,21 @@ function guarded<T>(run: () => T | Failure): T | Failure {
   }
 }
 
-function schemaProblems(
-  file: SourceFile,
-  errors: readonly cedar.DetailedError[],
-  placed: boolean,
-  known: readonly string[] = [],
-): Problem[] {
-  return errors.map((error) => {
-    const place = placed ? error.sourceLocations?.[0] : undefined
-    const span = place
-      ? { start: fromByteOffset(file.text, place.start), end: fromByteOffset(file.text, place.end) }
+function schemaProblems(file: SourceFile, errors: readonly cedar.DetailedError[], placed: boolean): Problem[] {
+  return errors.flatMap((error) => {
+    const located = placed ? error.sourceLocations?.[0] : undefined
+    const span = located
+      ? { start: fromByteOffset(file.text, located.start), end: fromByteOffset(file.text, located.end) }
       : firstLine(file)
     const unknown = /^failed to resolve types?: (.+)$/.exec(error.message)?.[1]
-    const message =
-      unknown === undefined
-        ? error.message.replace(/^failed to parse schema from string: /, '').replace(/^error parsing schema: /, '')
-        : `unknown type \`${unknown}\``
-    const hint =
-      unknown === undefined
-        ? (place?.label ?? error.help ?? undefined)
-        : suggest(unknown, [...known, ...primitives], 'types')
-    return file.problem('P002', span, message, { hint })
+    if (unknown !== undefined) {
+      const known = [...declaredTypes(file.text).all, ...primitives]
+      return [...new Set(unknown.split(', '))].map((name) =>
+        file.problem('P002', place(file, [name]), `unknown type \`${name}\``, { hint: suggest(name, known, 'types') }),
+      )
+    }
+    const message = error.message.replace(/^failed to parse schema from string: /, '').replace(/^error parsing schema: /, '')
+    return file.problem('P002', span, message, { hint: located?.label ?? error.help ?? undefined })
   })
 }
 
@@ -165,12 +194,6 @@ const primitives = ['Long', 'String', 'Bool', 'Set', 'datetime', 'decimal', 'dur
 function firstLine(file: SourceFile) {
   const end = file.text.indexOf('\n')
   return { start: 0, end: end === -1 ? file.text.length : end }
-}
-
-function typeNames(schema: ResolvedSchema): string[] {
-  return Object.entries(schema).flatMap(([space, { entityTypes, commonTypes }]) =>
-    [...Object.keys(entityTypes), ...Object.keys(commonTypes ?? {})].map((name) => qualify(space, name)),
-  )
 }
 
 export const qualify = (space: string, name: string): string => (space === '' ? name : `${space}::${name}`)
@@ -191,7 +214,7 @@ export function compose(
     problems.push((file ?? nowhere).problem(code, file ? at(...words) : { start: 0, end: 0 }, message, { hint }))
   }
   const resolver = new Resolver(user)
-  const composed: ResolvedSchema = {}
+  const composed = Object.create(null) as ResolvedSchema
   for (const [space, { commonTypes, entityTypes, actions }] of Object.entries(user)) {
     if (space === WRIT || space.startsWith(`${WRIT}::`)) {
       complain('P007', ['namespace', WRIT], `namespace \`${space}\` belongs to Writ`, 'choose another namespace')

@@ -3,10 +3,11 @@
  *
  * @module
  */
+import type { CedarValueJson } from '@cedar-policy/cedar-wasm/nodejs'
 import type { Annotations } from './annotations.ts'
 import { strictest } from './annotations.ts'
 import type { PlacedPolicy } from './derive.ts'
-import type { EngineAnswer, Evaluator } from './evaluator.ts'
+import type { EngineAnswer, EngineRequest, Evaluator } from './evaluator.ts'
 import { CedarEvaluator, EngineFailure } from './evaluator.ts'
 import { explainPermit } from './explain.ts'
 import type { Prepared } from './inputs.ts'
@@ -56,9 +57,7 @@ export class LoadedSet implements PolicySet {
   readonly #byId: ReadonlyMap<string, LoadedPolicy>
   readonly #byAction = new Map<string, readonly LoadedPolicy[]>()
   readonly #inputs: Inputs
-  /** Policies on Writ's own actions are a set of their own, so that a wildcard never governs Writ. */
-  readonly #ordinary: Evaluator
-  readonly #writ: Evaluator
+  readonly #evaluators = new Map<string, Evaluator>()
 
   constructor(parts: Parts) {
     this.version = parts.version
@@ -70,12 +69,9 @@ export class LoadedSet implements PolicySet {
     this.#loaded = parts.policies
     this.#byId = new Map(parts.policies.map((policy) => [policy.info.id, policy]))
     this.#inputs = new Inputs(parts.schema, parts.pools)
-    const texts = (some: readonly LoadedPolicy[]) => Object.fromEntries(some.map(({ info }) => [info.id, info.text]))
-    this.#ordinary = new CedarEvaluator(texts(parts.policies))
-    this.#writ = new CedarEvaluator(texts(parts.policies.filter(({ info }) => info.governsWrit)))
   }
 
-  /** Policies whose action clause matches; computed once per action, of which the schema has a fixed number. */
+  /** Policies whose action clause matches, a wildcard never one of Writ's; computed once per action, of which the schema has a fixed number. */
   #for(action: ActionType): readonly LoadedPolicy[] {
     const key = uidText(action.uid)
     let known = this.#byAction.get(key)
@@ -88,14 +84,25 @@ export class LoadedSet implements PolicySet {
     return known
   }
 
+  /** One engine per action: what it costs then grows with the policies on that action, not with all of them. */
+  #evaluator(action: ActionType): Evaluator {
+    const key = uidText(action.uid)
+    let known = this.#evaluators.get(key)
+    if (known === undefined) {
+      known = new CedarEvaluator(Object.fromEntries(this.#for(action).map(({ info }) => [info.id, info.text])))
+      this.#evaluators.set(key, known)
+    }
+    return known
+  }
+
   #inScope(head: Head, action: ActionType, lineage: Lineage): LoadedPolicy[] {
     return this.#for(action).filter(({ info }) => scopeMatches(info.scope, head.principal, head.resource, lineage))
   }
 
   readsFor(head: Head, entities: readonly EntityData[]): PolicyReads {
     const action = this.#inputs.action(head.action)
-    const fitting = action === undefined || this.#inputs.mismatch(head) !== undefined
-    const policies = fitting ? [] : this.#inScope(head, action, this.#inputs.lineage(head, entities))
+    const none = action === undefined || this.#inputs.mismatch(head) !== undefined
+    const policies = none ? [] : this.#inScope(head, action, this.#inputs.lineage(head, entities))
     const approvals = new Map<string, Set<number>>()
     for (const { info } of policies) {
       for (const [pool, counts] of info.reads.approvals) {
@@ -124,15 +131,14 @@ export class LoadedSet implements PolicySet {
     }
     const prepared = this.#inputs.prepare(query, action)
     const inScope = this.#inScope(query, action, prepared.lineage)
-    const evaluation = this.#combine(inScope, prepared, this.#ask(query.action, inScope, prepared))
+    const evaluation = this.#combine(inScope, prepared, this.#ask(inScope, prepared))
     return { evaluation, prepared, inScope }
   }
 
-  #ask(action: EntityUid, inScope: readonly LoadedPolicy[], prepared: Prepared): EngineAnswer {
-    // Without a permit in scope there is nothing the engine could add but which forbids fired.
+  #ask(inScope: readonly LoadedPolicy[], prepared: Prepared): EngineAnswer {
     if (inScope.length === 0) return { decision: 'deny', reason: [], errors: [] }
     try {
-      return (isWritAction(action) ? this.#writ : this.#ordinary).evaluate(prepared.request)
+      return this.#evaluator(prepared.action).evaluate(slim(prepared.request, inScope))
     } catch (error) {
       if (!(error instanceof EngineFailure)) throw error
       return {
@@ -186,7 +192,7 @@ export class LoadedSet implements PolicySet {
     ])
     const determining = inScope.filter(({ info }) => deciding.has(info.id)).map(({ info }) => info)
     const base = { evaluation, determining, inScope: inScope.map(({ info }) => info.id) }
-    if (prepared === undefined) return base
+    if (prepared === undefined || evaluation.decision === 'permit') return base
     const failing = inScope
       .filter(({ info }) => info.effect === 'permit' && !evaluation.determining.includes(info.id))
       .slice(0, NEAREST_OF)
@@ -198,6 +204,13 @@ export class LoadedSet implements PolicySet {
     const nearest = failing.sort((a, b) => inTheWay(a) - inTheWay(b))[0]
     return nearest === undefined ? base : { ...base, nearest }
   }
+}
+
+/** Without the facts that no policy in scope reads: most of what an evaluation costs is handing values over. */
+function slim(request: EngineRequest, inScope: readonly LoadedPolicy[]): EngineRequest {
+  const live = Object.entries(request.context['live'] as Readonly<Record<string, CedarValueJson>>)
+  const read = live.filter(([fact]) => inScope.some(({ reads }) => reads.facts.has(fact)))
+  return { ...request, context: { ...request.context, live: Object.fromEntries(read) } }
 }
 
 /** How many permits an explanation tries before it names the nearest. */

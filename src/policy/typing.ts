@@ -111,7 +111,13 @@ export function entityValue(value: Json): EntityUid | undefined {
 }
 
 /** Text that has one UTF-8 form: a lone surrogate would reach Cedar as another name. */
-export const isName = (uid: EntityUid): boolean => uid.id.isWellFormed() && /^[A-Za-z_][A-Za-z0-9_]*(::[A-Za-z_][A-Za-z0-9_]*)*$/.test(uid.type)
+export function isName(uid: EntityUid): boolean {
+  return (
+    uid.id.isWellFormed() &&
+    /^[A-Za-z_][A-Za-z0-9_]*(::[A-Za-z_][A-Za-z0-9_]*)*$/.test(uid.type) &&
+    !uid.type.includes('__proto__')
+  )
+}
 
 export function isExtension(name: Extension, text: string): boolean {
   switch (name) {
