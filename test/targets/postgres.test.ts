@@ -50,8 +50,9 @@ const code = (state: string) => (error: unknown) => (error as { code?: string })
 
 /** A connection that is past the login check and delays the rest of its start: in no view of sessions. */
 async function hide(secret: IssuedSecret, options = ''): Promise<{ pid: number; ended: Promise<void> }> {
-  const starting = `select pid from pg_locks l where locktype = 'virtualxid' and pid not in
-    (select pid from pg_stat_activity where usesysid is not null or backend_type <> 'client backend')`
+  // It locks its database only after the login check.
+  const starting = `select pid from pg_locks where locktype = 'object' and classid = 'pg_database'::regclass
+    and pid not in (select pid from pg_stat_activity where usesysid is not null or backend_type <> 'client backend')`
   const known = new Set((await world.sql<{ pid: number }>(starting)).map((row) => row.pid))
   const ended = world
     .as(secret, { options: `-c post_auth_delay=600 ${options}` })

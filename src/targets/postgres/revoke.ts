@@ -427,7 +427,7 @@ async function startingPids(session: Session): Promise<number[]> {
 async function cutHidden(context: RevokeContext, who: Named, pids: readonly number[]): Promise<number> {
   return await actAs(context, context.config.database, who, async (session) => {
     const cut: number[] = []
-    for (const pid of pids) {
+    const signal = async (pid: number): Promise<void> => {
       try {
         const [row] = await session.query<{ signalled: boolean }>(
           'select pg_terminate_backend($1) as signalled',
@@ -437,6 +437,13 @@ async function cutHidden(context: RevokeContext, who: Named, pids: readonly numb
       } catch (error) {
         if (sqlState(error) !== '42501') throw error // 42501: somebody else's
       }
+    }
+    for (const pid of pids) await signal(pid)
+    const others = pids.filter((pid) => !cut.includes(pid))
+    if (others.length > 0) {
+      // Between the look at the role and the moment the server knows whose the connection is lies a very short time.
+      await sleep(10)
+      for (const pid of others) await signal(pid)
     }
     const deadline = performance.now() + CUT_MS
     for (let wait = 1; ; wait = Math.min(wait * 2, 50)) {
@@ -568,22 +575,25 @@ async function unname(
 ): Promise<void> {
   await connections.useFresh(database, async (session) => {
     const modern = await isModern(session)
-    const steps: string[] = []
+    const dropped = session.identifier(role.name)
     const given: string[] = []
-    // The server revokes as one grantor only: once as the administrator, which may have given CONNECT, then as owner.
     for (const { name, oid } of owner === undefined ? [role] : [role, owner]) {
       const [has] = await session.query<{ yes: boolean }>(
         `select pg_has_role(session_user, $1::oid, 'USAGE') as yes`,
         [oid],
       )
-      const quoted = session.identifier(name)
-      if (has?.yes !== true) {
-        steps.push(`GRANT ${quoted} TO CURRENT_USER${modern ? ' WITH INHERIT TRUE, SET FALSE' : ''}`)
-        given.push(`REVOKE ${quoted} FROM CURRENT_USER${modern ? ' GRANTED BY CURRENT_USER' : ''}`)
-      }
-      steps.push(`DROP OWNED BY ${session.identifier(role.name)} RESTRICT`)
+      if (has?.yes !== true) given.push(session.identifier(name))
     }
-    await session.query([...steps, ...given].join(';\n'))
+    const [give, take] = modern ? [' WITH INHERIT TRUE, SET FALSE', ' GRANTED BY CURRENT_USER'] : ['', '']
+    await session.query(
+      [
+        // The administrator may have given this one itself, where not everyone may connect.
+        `REVOKE CONNECT ON DATABASE ${session.identifier(database)} FROM ${dropped}`,
+        ...given.map((one) => `GRANT ${one} TO CURRENT_USER${give}`),
+        `DROP OWNED BY ${dropped} RESTRICT`,
+        ...given.map((one) => `REVOKE ${one} FROM CURRENT_USER${take}`),
+      ].join(';\n'),
+    )
   })
 }
 
