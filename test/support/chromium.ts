@@ -4,7 +4,7 @@
  * @module
  */
 import { execFile } from 'node:child_process'
-import { accessSync, constants, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { accessSync, constants, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { delimiter, dirname, join } from 'node:path'
 import { promisify } from 'node:util'
@@ -16,7 +16,7 @@ import { cachedFolder, scratch } from '../../src/cli/cached-folder.ts'
 
 const SYSTEM_NAMES = ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable', 'chrome']
 
-type Program = { path: string; env: Record<string, string> }
+type Program = { path: string; env: Record<string, string>; fonts?: string }
 
 /**
  * Starts a Chromium: the one npm brings where it runs, else one installed on this machine.
@@ -39,10 +39,16 @@ export async function startChromium(): Promise<Browser> {
   throw new AggregateError(failures, 'no browser starts here: install the package `chromium`')
 }
 
-async function launch({ path, env }: Program): Promise<Browser> {
+async function launch({ path, env, fonts }: Program): Promise<Browser> {
   const home = mkdtempSync(join(scratch(), 'writ-chromium-'))
   const remove = () => rmSync(home, { recursive: true, force: true, maxRetries: 5 })
   mkdirSync(join(home, 'tmp'))
+  if (fonts !== undefined) {
+    // the configuration it brings names folders of the machine it was made for; without fonts a page has no text
+    const folders = [fonts, '/usr/share/fonts', '/usr/local/share/fonts'].map((dir) => `<dir>${dir}</dir>`)
+    const config = `<fontconfig>${folders.join('')}<cachedir>${home}/tmp/fonts</cachedir></fontconfig>`
+    writeFileSync(join(home, 'fonts.conf'), config)
+  }
   const start = (chromiumSandbox: boolean) =>
     chromium.launch({
       executablePath: path,
@@ -54,6 +60,7 @@ async function launch({ path, env }: Program): Promise<Browser> {
         LANG: 'C.UTF-8',
         HOME: home,
         TMPDIR: join(home, 'tmp'),
+        ...(fonts === undefined ? {} : { FONTCONFIG_FILE: join(home, 'fonts.conf') }),
         ...env,
       },
     })
@@ -92,7 +99,8 @@ async function bundled(): Promise<Program | undefined> {
   })
   return {
     path: join(folder, 'chromium'),
-    env: { LD_LIBRARY_PATH: join(folder, 'al2023/lib'), FONTCONFIG_PATH: join(folder, 'fonts') },
+    env: { LD_LIBRARY_PATH: join(folder, 'al2023/lib') },
+    fonts: join(folder, 'fonts'),
   }
 }
 
