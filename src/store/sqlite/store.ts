@@ -186,7 +186,9 @@ class SqliteStore implements Store, Base {
       const by = Number.isFinite(behind)
         ? `${formatDuration(roughly(behind))} behind what is already recorded`
         : 'unreadable'
-      problems.push(`the clock is ${by}: nothing new is permitted until it is right`)
+      problems.push(
+        `the clock is ${by}: nothing new is permitted until it is right; if it was ahead before, stop Writ for as long`,
+      )
     }
     if (this.#looseMode !== undefined) {
       problems.push(
