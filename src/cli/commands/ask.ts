@@ -1,0 +1,170 @@
+/**
+ * `writ can-i` and `writ why`: what would happen, and why it did.
+ *
+ * @module
+ */
+import { readFileSync } from 'node:fs'
+import { resolve } from 'node:path'
+import type { Json, Properties } from '../../../client/src/index.ts'
+import type { Context } from '../context.ts'
+import { CliError, exit, usage } from '../exit.ts'
+import { plain, requirements } from '../text.ts'
+
+export type CanOptions = Readonly<{ as?: string; task?: string; context?: string; contextFile?: string }>
+
+/** A question: it consumes nothing and authorises nothing. 0 for yes, 5 for no. */
+export async function canI(context: Context, action: string, resource: string, options: CanOptions): Promise<number> {
+  const given = contextOf(context, options)
+  const answer = await context.writ.ask({
+    ...(options.as === undefined ? {} : { subject: options.as }),
+    action,
+    resource,
+    ...(given === undefined ? {} : { context: given }),
+  })
+  const { outcome } = answer
+  context.print(
+    {
+      item: {
+        outcome,
+        reason: answer.reason,
+        ...(outcome === 'challenge' ? { alternatives: answer.alternatives, truncated: answer.truncated } : {}),
+        ...(outcome === 'deny' ? { next_action: answer.nextAction } : {}),
+      },
+    },
+    {
+      lines: [
+        outcome === 'permit'
+          ? context.io.styleOut('green', 'yes')
+          : outcome === 'challenge'
+            ? `${context.io.styleOut('yellow', 'not yet')}: needs ${requirements(answer.alternatives)}${answer.truncated ? ' (or something else: the search was cut short)' : ''}`
+            : `${context.io.styleOut('red', 'no')}: ${plain(answer.reason)}`,
+      ],
+    },
+  )
+  return outcome === 'permit' ? exit.ok : exit.denied
+}
+
+function contextOf(context: Context, options: CanOptions): Properties | undefined {
+  const { task, contextFile } = options
+  const text = contextFile === undefined ? options.context : readFileSync(resolve(context.io.cwd, contextFile), 'utf8')
+  let parsed: unknown = {}
+  if (text !== undefined) {
+    try {
+      parsed = JSON.parse(text)
+    } catch (error) {
+      throw usage(`the context is not JSON: ${error instanceof Error ? error.message : ''}`)
+    }
+    if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) throw usage('the context is not a JSON object')
+  }
+  const all = { ...(parsed as Properties), ...(task === undefined ? {} : { task }) }
+  return Object.keys(all).length === 0 ? undefined : all
+}
+
+export type WhyOptions = Readonly<{ subject?: string; at?: string }>
+
+/** Why a decision fell as it did: rules and values for operators, what is missing for requesters. */
+export async function why(context: Context, id: string | undefined, options: WhyOptions): Promise<void> {
+  const wanted = id ?? (await latest(context, options))
+  const { writ } = context
+  let explained: Json
+  try {
+    explained = await writ.decisions.explain(wanted)
+  } catch (error) {
+    const hidden = error instanceof Error && 'status' in error && (error.status === 404 || error.status === 403)
+    if (!hidden) throw error
+    const entry = await writ.decisions.get(wanted)
+    context.print({ item: { decision: entry } }, { lines: describeDecision(record(entry)) })
+    return
+  }
+  const { decision, explanation } = record(explained)
+  context.print(
+    { item: record(explained) },
+    { lines: [...describeDecision(record(decision)), ...describeRules(record(explanation), record(decision))] },
+  )
+}
+
+/** The last decision about a subject at or before an instant. */
+async function latest(context: Context, options: WhyOptions): Promise<string> {
+  const { subject } = options
+  if (subject === undefined) throw usage('name a decision, or `--subject` and perhaps `--at`', 'e.g. `writ why dec_…`')
+  const until = options.at === undefined ? Infinity : instantOf(options.at, context.io.now())
+  let before: number | undefined
+  for (let pages = 0; pages < 100; pages++) {
+    const page = await context.writ.decisions.list({ ref: subject, before, limit: 100 })
+    for (const item of page.items) {
+      const entry = record(item)
+      const at = typeof entry['at'] === 'string' ? Date.parse(entry['at']) : Number(entry['at'] ?? 0)
+      if (at <= until && typeof entry['id'] === 'string') return entry['id']
+    }
+    if (page.next_cursor === undefined) break
+    before = Number(page.next_cursor)
+  }
+  throw new CliError(exit.error, `no decision about ${plain(subject)}${options.at === undefined ? '' : ' by then'}`, 'is it spelled `Type/id`?')
+}
+
+/** An RFC 3339 instant, or a time of today (or yesterday, if it has not come yet) as `03:12`. */
+function instantOf(text: string, now: number): number {
+  const clock = /^(\d{1,2}):(\d{2})(?::(\d{2}))?$/u.exec(text)
+  if (clock) {
+    const at = new Date(now)
+    at.setHours(Number(clock[1]), Number(clock[2]), Number(clock[3] ?? 59), 999)
+    return at.getTime() > now ? at.getTime() - 86_400_000 : at.getTime()
+  }
+  const at = Date.parse(text)
+  if (!Number.isFinite(at)) throw usage(`\`--at ${text}\` is no time`, 'write `03:12` or `2026-11-22T03:12:00Z`')
+  return at
+}
+
+type Members = Readonly<Record<string, unknown>>
+
+function record(value: unknown): Members {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Members) : {}
+}
+
+const list = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : [])
+const word = (value: unknown): string => (typeof value === 'string' ? plain(value) : plain(JSON.stringify(value) ?? ''))
+
+function describeDecision(entry: Members): string[] {
+  const attempt = record(entry['attempt'])
+  const [subject, resource] = [record(attempt['subject']), record(attempt['resource'])]
+  const alternatives = list(entry['alternatives']) as Parameters<typeof requirements>[0]
+  const named = (ref: Members): string => `${word(ref['type'])}/${word(ref['id'])}`
+  return [
+    `${word(entry['outcome']).toUpperCase()}  ${word(entry['reason'])}  ${word(entry['id'])}`,
+    ...(subject['type'] === undefined
+      ? []
+      : [
+          `${named(subject)} → ${word(record(attempt['action'])['name'])} on ${named(resource)}${
+            attempt['task'] === undefined ? '' : ` for ${word(attempt['task'])}`
+          }`,
+        ]),
+    ...(entry['policy'] === undefined ? [] : [`policy ${word(entry['policy']).slice(0, 19)}`]),
+    ...(alternatives.length === 0 ? [] : [`would be permitted with ${requirements(alternatives)}`]),
+  ]
+}
+
+function describeRules(explanation: Members, entry: Members): string[] {
+  if (Object.keys(explanation).length === 0) return ['its policy set is not at hand any more']
+  const evaluation = record(explanation['evaluation'])
+  const determining = list(explanation['determining']).map(record)
+  const nearest = record(explanation['nearest'])
+  const lines = determining.map(
+    (policy) => `decided by ${word(policy['effect'])} ${word(policy['id'])}  ${word(policy['file'])}:${word(policy['line'])}`,
+  )
+  if (entry['outcome'] === 'permit') return lines
+  if (evaluation['mismatch'] !== undefined) lines.push(word(evaluation['mismatch']))
+  const policy = record(nearest['policy'])
+  if (policy['id'] !== undefined) {
+    lines.push(`nearest rule: ${word(policy['id'])}  ${word(policy['file'])}:${word(policy['line'])}`)
+    for (const clause of list(nearest['clauses']).map(record)) {
+      const mark = clause['status'] === 'holds' ? '✓ holds ' : clause['status'] === 'fails' ? '✗ fails ' : '! errors'
+      const actual = list(clause['actual'])
+        .map(record)
+        .map((value) => `${word(value['path'])} is ${value['unknown'] === true ? 'unknown' : value['value'] === undefined ? 'absent' : word(value['value'])}`)
+      const message = clause['message'] === undefined ? '' : ` · ${word(clause['message'])}`
+      lines.push(`  ${mark}  ${word(clause['text'])}${actual.length === 0 ? '' : `  (${actual.join(', ')})`}${message}`)
+    }
+  }
+  if (evaluation['forbidden'] !== true) lines.push('no forbid rule applies')
+  return lines
+}

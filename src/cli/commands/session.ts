@@ -1,0 +1,193 @@
+/**
+ * `writ login`, `logout`, `status`, `doctor`.
+ *
+ * @module
+ */
+import { chmodSync, existsSync, statSync } from 'node:fs'
+import { isWritClientError } from '../../../client/src/index.ts'
+import { serverConfig } from '../../config/index.ts'
+import type { Context } from '../context.ts'
+import { CliError, exit, tell, usage } from '../exit.ts'
+import { plain, took, when } from '../text.ts'
+
+/** A one-time code, or a token, becomes what this command line uses with this server. */
+export async function login(context: Context, options: { code?: boolean; withToken?: boolean }): Promise<void> {
+  if (options.withToken === true) {
+    const token = await context.secret('token', true, '--with-token')
+    context.sessions.set(context.url, { token, person: '', ends_at: '' })
+    const me = await whoAmI(context)
+    context.sessions.set(context.url, { token, person: me.subject, ends_at: '' })
+    context.note('ok', `signed in at ${context.url} as ${plain(me.subject)}`)
+    return
+  }
+  if (options.code !== true) throw usage('say how: `--code` or `--with-token`', 'e.g. `writ login --code`')
+  const code = await context.secret('one-time code', !context.interactive, 'standard input')
+  const session = await context.writ.sessions.redeem(code.trim())
+  context.sessions.set(context.url, session)
+  context.print({ item: { person: session.person, ends_at: session.ends_at } }, { lines: [session.person] })
+  context.note('ok', `signed in at ${context.url}, until ${when(session.ends_at, context.io.now())}`)
+}
+
+/** A token that does not work is not kept. */
+async function whoAmI(context: Context): Promise<{ subject: string }> {
+  try {
+    return await context.writ.me()
+  } catch (error) {
+    context.sessions.delete(context.url)
+    throw error
+  }
+}
+
+export async function logout(context: Context): Promise<void> {
+  const stored = context.sessions.get(context.url)
+  if (stored === undefined) throw new CliError(exit.error, `not signed in at ${context.url}`)
+  try {
+    await context.writ.sessions.end()
+  } catch (error) {
+    // what the server does not know any more is as good as ended
+    if (!isWritClientError(error, 'ERR_UNAUTHENTICATED', 'ERR_FORBIDDEN')) throw error
+  }
+  context.sessions.delete(context.url)
+  context.note('ok', `signed out at ${context.url}`)
+}
+
+export async function status(context: Context): Promise<void> {
+  const { writ, url } = context
+  const health = await writ.ready()
+  const me = await writ.me()
+  const stored = context.sessions.get(url)
+  const token = context.io.env['WRIT_TOKEN'] ? 'WRIT_TOKEN' : context.loaded.config.token_file ? 'token_file' : 'session'
+  const ends = token === 'session' && stored !== undefined && stored.ends_at !== '' ? stored.ends_at : undefined
+  context.print(
+    { item: { url, version: health.version, status: health.status, subject: me.subject, kind: me.kind, token, ...(ends ? { ends_at: ends } : {}) } },
+    {
+      lines: [
+        `${url}  ${plain(health.status)}, version ${plain(health.version)}`,
+        `you are ${plain(me.subject)} (${plain(me.kind)}, from ${token}${ends === undefined ? '' : `, until ${when(ends, context.io.now())}`})`,
+      ],
+    },
+  )
+}
+
+/** Looks at everything that commonly goes wrong; each finding is a sentence with its mend. */
+export async function doctor(context: Context): Promise<number> {
+  const report = new Report(context)
+  const { loaded } = context
+  report.ok(`configuration reads: ${loaded.files.length === 0 ? 'defaults only' : loaded.files.join(', ')}`)
+  for (const warning of loaded.warnings) report.warn(warning)
+  const server = serverConfig(loaded, context.sources())
+  const there = existsSync(server.data)
+  if (there && (statSync(server.data).mode & 0o077) !== 0) report.bad(`others may enter the data folder ${server.data}`, `\`chmod 700 ${server.data}\``)
+  if (there && !existsSync(server.keyFile)) {
+    report.bad(`the key file ${server.keyFile} is missing`, 'restore it from your backup: without it sealed secrets are lost')
+  }
+  if (existsSync(context.sessions.path) && (statSync(context.sessions.path).mode & 0o077) !== 0) {
+    chmodSync(context.sessions.path, 0o600)
+    report.warn(`others could read ${context.sessions.path}; mended, but sign in again if that matters`)
+  }
+  const code = await report.server(report, there)
+  return report.finish(code)
+}
+
+class Report {
+  readonly #context: Context
+  readonly #found: { level: 'ok' | 'warning' | 'error'; message: string; hint?: string }[] = []
+
+  constructor(context: Context) {
+    this.#context = context
+  }
+
+  ok(message: string): void {
+    this.#found.push({ level: 'ok', message })
+  }
+
+  warn(message: string, hint?: string): void {
+    this.#found.push({ level: 'warning', message, ...(hint === undefined ? {} : { hint }) })
+  }
+
+  bad(message: string, hint?: string): void {
+    this.#found.push({ level: 'error', message, ...(hint === undefined ? {} : { hint }) })
+  }
+
+  async server(report: Report, hasData: boolean): Promise<number> {
+    const { writ, url, io } = this.#context
+    try {
+      const health = await writ.ready()
+      report.ok(`${url} answers, version ${health.version}`)
+    } catch (error) {
+      const start = hasData ? 'start it with `writ server`' : 'start one with `writ dev` or `writ server`'
+      report.bad(tell(error).message, isWritClientError(error, 'ERR_UNREACHABLE') ? start : tell(error).hint)
+      return exit.unreachable
+    }
+    try {
+      const me = await writ.me()
+      report.ok(`you are ${plain(me.subject)} to it`)
+    } catch (error) {
+      report.bad(tell(error).message, tell(error).hint)
+      return exit.authNeeded
+    }
+    await this.#try('problems of the server', async () => {
+      const { problems = [] } = await writ.ready()
+      for (const problem of problems) report.bad(plain(problem), 'see the log of the server')
+    })
+    await this.#try('targets', async () => {
+      for (const target of await writ.targets.list()) {
+        const found = await writ.targets.check(target.id)
+        if (found.length === 0) report.ok(`target ${plain(target.id)} is well`)
+        for (const { level, message, hint } of found) {
+          const sentence = `target ${plain(target.id)}: ${plain(message)}`
+          if (level === 'error') report.bad(sentence, hint)
+          else report.warn(sentence, hint)
+        }
+      }
+    })
+    await this.#try('credentials', async () => {
+      const open = await writ.credentials.list({ open: true })
+      for (const credential of open.items.filter((c) => c.state === 'unresolved')) {
+        const ago = credential.revoking_at === undefined ? '' : `, ${took(io.now() - Date.parse(credential.revoking_at))} after it was revoked`
+        report.bad(
+          `credential ${plain(credential.id)} at ${plain(credential.target)} is unresolved${ago}: ${plain(credential.problem ?? 'unknown')}`,
+          'access is denied; it is tried again until it works, and stays listed until then',
+        )
+      }
+    })
+    await this.#try('people', async () => {
+      const people = await writ.inventory.list({ type: 'Person', limit: 1_000 })
+      if (people.items.length < 2) {
+        report.warn('there is one person only, and nobody approves what they started or own', 'invite another with `writ people invite`')
+      }
+    })
+    report.warn(
+      'no external witness keeps checkpoints of the log: who owns this machine could rewrite all of it',
+      'save `writ audit verify` heads elsewhere and pass them with --head',
+    )
+    return exit.ok
+  }
+
+  /** What this caller may not see is no fault. */
+  async #try(what: string, look: () => Promise<void>): Promise<void> {
+    try {
+      await look()
+    } catch (error) {
+      if (isWritClientError(error, 'ERR_FORBIDDEN', 'ERR_NOT_FOUND')) this.ok(`${what}: not yours to see`)
+      else this.bad(`${what}: ${tell(error).message}`, tell(error).hint)
+    }
+  }
+
+  finish(code: number): number {
+    const context = this.#context
+    context.print(
+      { items: this.#found },
+      {
+        columns: [
+          { title: '', value: (row) => (row['level'] === 'ok' ? '✓ ok' : row['level'] === 'warning' ? '! warning' : '✗ problem') },
+          { title: '', value: (row) => String(row['message']) },
+          { title: '', value: (row) => (row['hint'] === undefined ? '' : `→ ${String(row['hint'])}`) },
+        ],
+      },
+    )
+    const errors = this.#found.filter(({ level }) => level === 'error').length
+    return code === exit.ok && errors > 0 ? exit.error : code
+  }
+}
+

@@ -1,0 +1,159 @@
+/**
+ * `writ init`, `writ config explain`, `writ completion`.
+ *
+ * @module
+ */
+import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs'
+import { dirname, join, relative, resolve } from 'node:path'
+import { settings } from '../../config/index.ts'
+import type { Context } from '../context.ts'
+import { CliError, exit, usage } from '../exit.ts'
+
+/** Where the samples are: beside `src` in a checkout, beside `dist` in the package. */
+export function samples(): string {
+  for (let at = import.meta.dirname; dirname(at) !== at; at = dirname(at)) {
+    const folder = join(at, 'policies')
+    if (existsSync(join(at, 'package.json')) && existsSync(folder)) return folder
+  }
+  throw new CliError(exit.error, 'this installation has no sample policies', 'install the package again')
+}
+
+/** Writes starter files; what is there already stays as it is. Returns what was written. */
+export function initFolder(context: Context, folder: string): readonly { file: string; written: boolean }[] {
+  const from = samples()
+  const wanted = [
+    ...readdirSync(from)
+      .filter((name) => /\.cedar(?:schema)?$/u.test(name))
+      .map((name) => ({ source: join(from, name), file: join('policies', name) })),
+    { source: join(from, 'inventory.yaml'), file: 'inventory.yaml' },
+  ]
+  const done: { file: string; written: boolean }[] = []
+  const shown = (file: string): string => relative(context.io.cwd, resolve(folder, file)) || file
+  for (const { source, file } of wanted) {
+    const target = resolve(folder, file)
+    const written = !existsSync(target)
+    if (written) {
+      mkdirSync(dirname(target), { recursive: true })
+      cpSync(source, target, { errorOnExist: true, force: false })
+    }
+    done.push({ file: shown(file), written })
+  }
+  const config = resolve(folder, 'writ.config.yaml')
+  const written = !existsSync(config)
+  if (written) writeFileSync(config, sampleConfig(), { flag: 'wx' })
+  done.push({ file: shown('writ.config.yaml'), written })
+  return done
+}
+
+export function init(context: Context, folder: string | undefined): void {
+  const target = resolve(context.io.cwd, folder ?? '.')
+  mkdirSync(target, { recursive: true })
+  const done = initFolder(context, target)
+  context.print(
+    { items: done },
+    {
+      columns: [
+        { title: 'FILE', value: (row) => String(row['file']) },
+        { title: '', value: (row) => (row['written'] === true ? 'written' : 'kept as it was') },
+      ],
+    },
+  )
+  context.note('ok', 'next: `writ dev`, and in another terminal `writ doctor`')
+}
+
+/** Every setting of the server with its default, switched off: what differs from the defaults is then easy to see. */
+function sampleConfig(): string {
+  const lines = settings
+    .filter(({ reader, type, path }) => reader === 'server' && type !== 'map' && type !== 'list' && path.length === 1)
+    .map((s) => `# ${s.sentence}\n# ${s.name}: ${s.default ?? ''}`.trimEnd())
+  return `# Configuration of Writ: every setting is in docs/reference/configuration.md, and\n# \`writ config explain\` shows what is in force and where it comes from.\n\n${lines.join('\n\n')}\n`
+}
+
+export function configExplain(context: Context): void {
+  const { loaded } = context
+  const items = settings.map((setting) => ({
+    name: setting.name,
+    value: setting.path.reduce<unknown>((at, member) => (at as Record<string, unknown> | undefined)?.[member], loaded.config),
+    origin: loaded.origins.get(setting.name)?.where ?? 'default',
+    kind: loaded.origins.get(setting.name)?.kind ?? 'default',
+    sentence: setting.sentence,
+    type: setting.type,
+  }))
+  context.print(
+    { items },
+    {
+      columns: [
+        { title: 'SETTING', value: (row) => String(row['name']) },
+        { title: 'VALUE', value: (row) => shown(row['value'], row['type']) },
+        { title: 'FROM', value: (row) => String(row['origin']) },
+      ],
+    },
+  )
+  for (const warning of loaded.warnings) context.note('warn', warning)
+}
+
+function shown(value: unknown, type: unknown): string {
+  if (value === undefined) return ''
+  if (type === 'duration' && typeof value === 'number') {
+    const [size, unit] = ([[86_400_000, 'd'], [3_600_000, 'h'], [60_000, 'm'], [1_000, 's']] as const).find(([s]) => value % s === 0) ?? [1, 'ms']
+    return `${value / size}${unit}`
+  }
+  return typeof value === 'object' ? JSON.stringify(value) : String(value as string | number)
+}
+
+/** A command with its options, as completion scripts need them. */
+export type Word = Readonly<{ path: string; words: readonly string[] }>
+
+const shells = ['bash', 'zsh', 'fish'] as const
+
+export function completion(context: Context, shell: string, words: readonly Word[]): void {
+  const known = shells.find((one) => one === shell)
+  if (known === undefined) throw usage(`no completion for \`${shell}\``, `there is one for ${shells.join(', ')}`)
+  if (known === 'fish') {
+    context.io.out(words.map(fishLine).join(''))
+    return
+  }
+  const cases = words.map(({ path, words: all }) => `    ${quote(path)}) words=${quote(all.join(' '))} ;;`).join('\n')
+  // zsh reads bash's completion by itself
+  const head = known === 'zsh' ? '#compdef writ\nautoload -U +X bashcompinit && bashcompinit\n' : ''
+  context.io.out(`${head}_writ() {
+  local path='' word words=''
+  local i
+  for ((i = 1; i < COMP_CWORD; i++)); do
+    word="\${COMP_WORDS[i]}"
+    case "$word" in --) return ;; -*) continue ;; esac
+    case "$path" in '') path="$word" ;; *' '*) ;; *) path="$path $word" ;; esac
+  done
+  case "$path" in
+${cases}
+    *) case "\${path%% *}" in
+${words.filter(({ path }) => path !== '' && !path.includes(' ')).map(({ path, words: all }) => `      ${quote(path)}) words=${quote(all.join(' '))} ;;`).join('\n')}
+    esac ;;
+  esac
+  COMPREPLY=($(compgen -W "$words" -- "\${COMP_WORDS[COMP_CWORD]}"))
+}
+complete -o default -F _writ writ
+`)
+}
+
+const quote = (text: string): string => `'${text.replaceAll("'", String.raw`'\''`)}'`
+
+function fishLine({ path, words }: Word): string {
+  const when = path === '' ? '__fish_use_subcommand' : `__fish_seen_subcommand_from ${path.split(' ').at(-1) ?? ''}`
+  return words.map((word) => `complete -c writ -n '${when}' -a '${word}'\n`).join('')
+}
+
+/** The policy files of a folder, and the schema if there is one. */
+export function readPolicyFolder(folder: string): { policies: { name: string; text: string }[]; schema?: { name: string; text: string } } {
+  const files = readdirSync(folder, { withFileTypes: true, recursive: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => relative(folder, join(entry.parentPath, entry.name)).replaceAll('\\', '/'))
+    .sort()
+  const read = (name: string): { name: string; text: string } => ({ name, text: readFileSync(join(folder, name), 'utf8') })
+  const policies = files.filter((name) => name.endsWith('.cedar')).map(read)
+  if (policies.length === 0) throw usage(`\`${folder}\` holds no policies`, 'policies are files that end in `.cedar`; `writ init` writes samples')
+  const schemas = files.filter((name) => name.endsWith('.cedarschema') || name.endsWith('.cedarschema.json'))
+  const [schema, second] = schemas
+  if (second !== undefined) throw usage(`\`${folder}\` holds two schemas, ${schemas.join(' and ')}`, 'keep one')
+  return { policies, ...(schema === undefined ? {} : { schema: read(schema) }) }
+}

@@ -1,0 +1,184 @@
+/**
+ * `writ task …`, `writ grants …`: what is going on, and ending it.
+ *
+ * @module
+ */
+import type { Grant, Narrowing, Task, TaskState } from '../../../client/src/index.ts'
+import type { Context } from '../context.ts'
+import { CliError, exit, usage } from '../exit.ts'
+import type { Column } from '../output.ts'
+import { plain, when } from '../text.ts'
+import { limitOf } from './requests.ts'
+import { confirmAbsent } from './shared.ts'
+
+export type StartOptions = Readonly<{
+  purpose?: string
+  action?: readonly string[]
+  on?: readonly string[]
+  reason?: string
+  ticket?: string
+  ttl?: string
+  heartbeat?: string
+  parent?: string
+  calls?: string
+  as?: string
+}>
+
+export async function taskStart(context: Context, options: StartOptions): Promise<void> {
+  const { purpose, action: actions = [], on = [] } = options
+  if (purpose === undefined) throw usage('`--purpose` is missing', 'say what the task is for in a few words')
+  if (actions.length === 0) throw usage('`--action` is missing', 'name what the task may do; may be repeated')
+  if (on.length === 0) throw usage('`--on` is missing', 'name what the task may touch; may be repeated')
+  const { calls } = options
+  if (calls !== undefined && !/^[1-9]\d{0,8}$/u.test(calls)) throw usage(`\`--calls ${calls}\` is not a number`)
+  const task = await context.writ.tasks.declare({
+    purpose,
+    scope: { actions, resources: on.map(resourceOf) },
+    ...(options.as === undefined ? {} : { subject: options.as }),
+    ...(options.reason === undefined ? {} : { reason: options.reason }),
+    ...(options.ticket === undefined ? {} : { ticket: options.ticket }),
+    ...(options.ttl === undefined ? {} : { ttl: options.ttl }),
+    ...(options.heartbeat === undefined ? {} : { heartbeat: options.heartbeat }),
+    ...(options.parent === undefined ? {} : { parent: options.parent }),
+    ...(calls === undefined ? {} : { limits: { calls: Number(calls) } }),
+  })
+  context.print({ item: task }, { lines: [task.id] })
+  context.note('info', `declared · its clocks start with its first permit, then it needs a heartbeat every ${plain(task.heartbeat)}`)
+}
+
+/** `Type/id`, or `Type` alone for all of it. */
+function resourceOf(text: string): { type: string; id?: string } {
+  const cut = text.indexOf('/')
+  return cut === -1 ? { type: text } : { type: text.slice(0, cut), id: text.slice(cut + 1) }
+}
+
+export async function taskList(context: Context, options: { all?: boolean; limit?: string }): Promise<void> {
+  const live = options.all === true ? undefined : true
+  const page = await context.writ.tasks.list({ live, limit: limitOf(options.limit) })
+  const now = context.io.now()
+  const columns: readonly Column[] = [
+    { title: 'ID', value: (row) => String(row['id']) },
+    { title: 'STATE', value: (row) => String(row['state']) },
+    { title: 'WHO', value: (row) => String(row['subject']) },
+    { title: 'PURPOSE', value: (row) => String(row['purpose']) },
+    { title: 'ENDS', value: (row) => when((row['ended_at'] ?? row['ends_at'] ?? row['lapses_at']) as string | undefined, now) },
+  ]
+  const more = page.next_cursor === undefined ? {} : { more: { next_cursor: page.next_cursor } }
+  context.print({ items: page.items, ...more }, { columns })
+  if (page.items.length === 0) context.note('info', live === true ? 'no task is live · `--all` shows those that have ended' : 'no tasks')
+}
+
+export async function taskShow(context: Context, id: string): Promise<void> {
+  const state = await context.writ.tasks.get(id)
+  context.print({ item: state }, { lines: describeTask(state, context.io.now()) })
+}
+
+export async function taskHeartbeat(context: Context, id: string): Promise<number> {
+  const task = await context.writ.tasks.heartbeat(id)
+  context.print({ item: task }, { lines: [task.state] })
+  return isLive(task) ? exit.ok : exit.denied
+}
+
+const endings = ['completed', 'failed', 'cancelled'] as const
+
+export async function taskEnd(context: Context, id: string, options: { status?: string; reason?: string }): Promise<number> {
+  const status = endings.find((ending) => ending === (options.status ?? 'completed'))
+  if (status === undefined) throw usage(`\`--status ${options.status ?? ''}\` is not one of ${endings.join(', ')}`)
+  const state = await context.writ.tasks.end(id, status, options.reason)
+  context.print({ item: state }, { lines: [state.task.state] })
+  return confirmAbsent(context, state.credentials, async (writ) => (await writ.tasks.get(id)).credentials)
+}
+
+function describeTask(state: TaskState, now: number): string[] {
+  const { task } = state
+  const scope = `${task.scope.actions.map(plain).join(', ')} on ${task.scope.resources
+    .map((r) => plain(r.id === undefined ? `any ${r.type}` : `${r.type}/${r.id}`))
+    .join(', ')}`
+  return [
+    `${plain(task.id)}  ${plain(task.state)}${state.clean ? ' · clean' : ''}`,
+    `purpose     ${plain(task.purpose)}`,
+    ...(task.reason === undefined ? [] : [`reason      ${plain(task.reason)}`]),
+    ...(task.ticket === undefined ? [] : [`ticket      ${plain(task.ticket)}`]),
+    `who         ${plain(task.subject)}, declared by ${plain(task.declared_by)}`,
+    `may         ${scope}`,
+    ...(task.ended_at === undefined
+      ? [`ends        ${when(task.lapses_at ?? task.ends_at, now)} unless a heartbeat comes`]
+      : [`ended       ${when(task.ended_at, now)}${task.ending === undefined ? '' : `: ${plain(task.ending.reason)}`}`]),
+    ...state.requests.map((r) => `request     ${plain(r.id)}  ${plain(r.status)}`),
+    ...state.grants.map((g) => `grant       ${plain(g.id)}  ${grantState(g)}  ${plain(g.action)} on ${plain(g.resource)}`),
+    ...state.credentials.map(
+      (c) => `credential  ${plain(c.id)}  ${plain(c.state)} at ${plain(c.target)}${c.problem === undefined ? '' : `: ${plain(c.problem)}`}`,
+    ),
+    ...state.children.map((t) => `child       ${plain(t.id)}  ${plain(t.state)}  ${plain(t.purpose)}`),
+  ]
+}
+
+const isLive = (task: Task): boolean => task.state === 'declared' || task.state === 'open'
+const grantState = (grant: Grant): string => (grant.end === undefined ? plain(grant.state) : `${plain(grant.state)} (${plain(grant.end)})`)
+
+export async function grantList(context: Context, options: { task?: string; all?: boolean; limit?: string }): Promise<void> {
+  const live = options.all === true ? undefined : true
+  const page = await context.writ.grants.list({ task: options.task, live, limit: limitOf(options.limit) })
+  const now = context.io.now()
+  const items = page.items.toSorted((a, b) => a.ends_at.localeCompare(b.ends_at))
+  const columns: readonly Column[] = [
+    { title: 'ID', value: (row) => String(row['id']) },
+    { title: 'STATE', value: (row) => grantState(row as unknown as Grant) },
+    { title: 'WHO', value: (row) => String(row['subject']) },
+    { title: 'WHAT', value: (row) => `${String(row['action'])} on ${String(row['resource'])}` },
+    { title: 'ENDS', value: (row) => when((row['ended_at'] ?? row['ends_at']) as string, now) },
+    { title: 'USED', value: (row) => (row['uses'] === undefined ? String(row['used']) : `${String(row['used'])}/${String(row['uses'])}`) },
+  ]
+  const more = page.next_cursor === undefined ? {} : { more: { next_cursor: page.next_cursor } }
+  context.print({ items, ...more }, { columns })
+  if (items.length === 0) context.note('info', live === true ? 'no grant is live' : 'no grants')
+}
+
+export async function grantShow(context: Context, id: string): Promise<void> {
+  const detail = await context.writ.grants.get(id)
+  const { grant, credentials } = detail
+  const now = context.io.now()
+  context.print(
+    { item: detail },
+    {
+      lines: [
+        `${plain(grant.id)}  ${grantState(grant)}`,
+        `who         ${plain(grant.subject)}`,
+        `may         ${plain(grant.action)} on ${plain(grant.resource)}`,
+        `binds to    this ${plain(grant.binding)}${grant.task === undefined ? '' : ` · task ${plain(grant.task)}`}`,
+        `used        ${grant.used}${grant.uses === undefined ? '' : ` of ${grant.uses}`}`,
+        grant.ended_at === undefined
+          ? `ends        ${when(grant.ends_at, now)}`
+          : `ended       ${when(grant.ended_at, now)}${grant.reason === undefined ? '' : `: ${plain(grant.reason)}`}`,
+        `decision    ${plain(grant.decision)}`,
+        ...credentials.map((c) => `credential  ${plain(c.id)}  ${plain(c.state)} at ${plain(c.target)}`),
+      ],
+    },
+  )
+}
+
+export type RevokeOptions = Readonly<{ task?: string; subject?: string; reason?: string; until?: string }>
+
+/** Takes back a grant, or all of a task's or a subject's. */
+export async function grantRevoke(context: Context, id: string | undefined, options: RevokeOptions): Promise<number> {
+  const { task, subject } = options
+  if ([id, task, subject].filter((one) => one !== undefined).length !== 1) {
+    throw usage('name exactly one: a grant, `--task` or `--subject`')
+  }
+  const reason = options.reason ?? 'revoked from the command line'
+  const { writ } = context
+  let narrowing: Narrowing
+  if (task !== undefined) narrowing = await writ.tasks.revoke(task, reason)
+  else if (subject !== undefined) {
+    if (!(await context.confirm(`Lock ${plain(subject)} and end everything under it?`))) throw new CliError(exit.error, 'nothing was done')
+    narrowing = await writ.subjects.revoke(subject, reason, options.until)
+  } else narrowing = await writ.grants.revoke(id as string, reason)
+  context.print({ item: narrowing }, { lines: [`${narrowing.grants.length} grants denied`] })
+  if (!narrowing.recorded) context.note('warn', 'in effect, but not on the record yet')
+  const wanted = new Set(narrowing.credentials.map((c) => c.id))
+  const grants = [...new Set(narrowing.credentials.map((c) => c.grant))]
+  return confirmAbsent(context, narrowing.credentials, async (again) => {
+    const details = await Promise.all(grants.map((grant) => again.grants.get(grant)))
+    return details.flatMap((detail) => detail.credentials).filter((c) => wanted.has(c.id))
+  })
+}

@@ -1,0 +1,120 @@
+/**
+ * `writ policy …`. The one command beside `audit` that looks into the house itself: a folder is checked without a
+ * server.
+ *
+ * @module
+ */
+import { createHash } from 'node:crypto'
+import { existsSync } from 'node:fs'
+import { join, relative, resolve } from 'node:path'
+import type { EntityInput } from '../../client/src/index.ts'
+import type { EntityData, Problem } from '../policy/index.ts'
+import { loadPolicySet, renderProblem } from '../policy/index.ts'
+import { readInventory } from './commands/admin.ts'
+import { readPolicyFolder } from './commands/setup.ts'
+import type { Context } from './context.ts'
+import { CliError, exit, usage } from './exit.ts'
+import { plain } from './text.ts'
+
+type Source = ReturnType<typeof readPolicyFolder>
+
+/** Checks a folder as the server would. 3 if it is not valid. */
+export function policyCheck(context: Context, folder: string | undefined, options: { inventory?: string }): number {
+  const at = folder ?? context.loaded.config.policies
+  const source = readFolder(context, at)
+  const { problems, version } = check(context, at, source, options.inventory)
+  const errors = problems.filter(({ severity }) => severity === 'error').length
+  context.print(
+    { items: problems, more: { valid: errors === 0, ...(version === undefined ? {} : { version }) } },
+    { columns: [] },
+  )
+  sayProblems(context, problems)
+  if (errors > 0) throw new CliError(exit.policyInvalid, `${errors} problem${errors === 1 ? '' : 's'} in ${at}`)
+  context.note('ok', `${source.policies.length} policy files in ${at} are valid`)
+  return exit.ok
+}
+
+/** What is wrong with a folder, at places that name its files as the caller does. */
+export function check(
+  context: Pick<Context, 'io'>,
+  folder: string,
+  source: Source,
+  inventoryFile?: string,
+): { problems: Problem[]; version?: string } {
+  const loaded = loadPolicySet(source, {
+    hash: (text) => `sha256:${createHash('sha256').update(text).digest('hex')}`,
+    inventory: inventoryOf(context, inventoryFile),
+  })
+  const found = loaded.ok ? loaded.warnings : loaded.problems
+  const prefix = relative(context.io.cwd, resolve(context.io.cwd, folder)) || '.'
+  const problems = found.map((problem) => ({ ...problem, file: join(prefix, problem.file) }))
+  return loaded.ok ? { problems, version: loaded.set.version } : { problems }
+}
+
+/** As a person reads them, on standard error. */
+export function sayProblems(context: Pick<Context, 'say'>, problems: readonly Problem[]): void {
+  for (const problem of problems) context.say(renderProblem(problem))
+}
+
+/** A schema that is not given is derived from the inventory too. */
+function inventoryOf(context: Pick<Context, 'io'>, file: string | undefined): EntityData[] {
+  const found = file ?? (existsSync(resolve(context.io.cwd, 'inventory.yaml')) ? 'inventory.yaml' : undefined)
+  return found === undefined ? [] : readInventory(context, found).map(entityData)
+}
+
+const levels = ['low', 'moderate', 'high', 'critical']
+
+function entityData(entity: EntityInput): EntityData {
+  const uid = (text: string): { type: string; id: string } => {
+    const cut = text.indexOf('/')
+    return { type: text.slice(0, cut), id: text.slice(cut + 1) }
+  }
+  const spelled = (text: string): string => `${uid(text).type}::${JSON.stringify(uid(text).id)}`
+  const { type, id, owner, team, sensitivity, parents = [], attrs } = entity
+  return {
+    uid: { type, id },
+    attrs: {
+      ...(attrs as EntityData['attrs'] | undefined),
+      ...(sensitivity === undefined ? {} : { sensitivity: levels.indexOf(sensitivity) + 1 }),
+      ...(owner === undefined ? {} : { owner: spelled(owner) }),
+      ...(team === undefined ? {} : { team: spelled(team) }),
+    },
+    parents: parents.map(uid),
+  }
+}
+
+export async function policyPublish(context: Context, folder: string | undefined): Promise<number> {
+  const at = folder ?? context.loaded.config.policies
+  // the server checks against its own inventory, which is the one that counts
+  const version = await context.writ.policies.publish(readFolder(context, at))
+  context.print({ item: { version: version.version, state: version.state, agreed_by: version.agreed_by } }, { lines: [version.version] })
+  if (version.state === 'published') context.note('ok', 'in force now')
+  else context.note('wait', `proposed · another person makes it so: \`writ policy agree ${plain(version.version)}\``)
+  return exit.ok
+}
+
+export async function policyAgree(context: Context, version: string): Promise<void> {
+  const agreed = await context.writ.policies.agree(version)
+  context.print({ item: { version: agreed.version, state: agreed.state, agreed_by: agreed.agreed_by } }, { lines: [agreed.state] })
+}
+
+export async function policyShow(context: Context, version: string | undefined): Promise<void> {
+  const { policies } = context.writ
+  const shown = version === undefined ? await policies.current() : await policies.get(version)
+  context.print(
+    { item: shown },
+    {
+      lines: [
+        `// ${shown.version} · ${shown.state} · agreed by ${shown.agreed_by.join(', ')}`,
+        ...shown.policies.flatMap(({ name, text }) => [`// ${name}`, text.trimEnd(), '']),
+        ...(shown.schema === undefined ? [] : [`// ${shown.schema.name}`, shown.schema.text.trimEnd()]),
+      ],
+    },
+  )
+}
+
+function readFolder(context: Context, folder: string): Source {
+  const path = resolve(context.io.cwd, folder)
+  if (!existsSync(path)) throw usage(`there is no folder \`${folder}\``, '`writ init` makes one with samples')
+  return readPolicyFolder(path)
+}

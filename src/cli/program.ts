@@ -1,0 +1,490 @@
+/**
+ * Every command of `writ` with its options, help and example. What they do is elsewhere, and loaded when it is needed.
+ *
+ * @module
+ */
+import { Command, Option } from 'commander'
+import { Context } from './context.ts'
+import type { GlobalOptions } from './context.ts'
+import { exit, usage } from './exit.ts'
+import type { Io } from './io.ts'
+import { formats } from './output.ts'
+import { version } from '../version.ts'
+
+/** What a command does: options come typed as the command declared them. */
+type Action = (context: Context, ...args: never[]) => number | void | Promise<number | void>
+
+/** Takes the exit code of the command that ran. */
+export type Finish = (code: number) => void
+
+const GLOBAL = 'Options of every command:'
+
+function globalOptions(): Option[] {
+  return [
+    new Option('--url <url>', 'the server to talk to (WRIT_URL)'),
+    new Option('--profile <name>', 'a profile of your config.yaml (WRIT_PROFILE)'),
+    new Option('-c, --config <file>', 'configuration file in place of ./writ.config.yaml (WRIT_CONFIG)'),
+    new Option('-o, --output <format>', 'how data is written (WRIT_OUTPUT)').choices([...formats]),
+    new Option('--json', 'the same as `-o json`; `--json=id,state` gives these fields only'),
+    new Option('--json-fields <fields>').hideHelp(),
+    new Option('-y, --yes', 'answer every question with yes'),
+    new Option('--no-input', 'never ask; fail and name the missing flag'),
+    new Option('--debug', 'show what is behind an error (WRIT_DEBUG)'),
+  ]
+}
+
+const WAIT = '--wait'
+const waitOption = (): Option[] => [
+  new Option(WAIT, 'wait for approval, as long as the request lives; `--wait=10m` for at most that'),
+  new Option('--wait-for <duration>').hideHelp(),
+]
+
+/** `--json=a,b` and `--wait=10m` have a value only with `=`, so that they never swallow the word after them. */
+export function normaliseArgv(argv: readonly string[]): string[] {
+  const end = argv.indexOf('--')
+  const ours = end === -1 ? argv : argv.slice(0, end)
+  const rest = end === -1 ? [] : argv.slice(end)
+  return [
+    ...ours.flatMap((word) => {
+      if (word.startsWith('--json=')) return ['--json', `--json-fields=${word.slice('--json='.length)}`]
+      if (word.startsWith('--wait=')) return [WAIT, `--wait-for=${word.slice('--wait='.length)}`]
+      return [word]
+    }),
+    ...rest,
+  ]
+}
+
+type Waits = { wait?: true; waitFor?: string }
+const waited = <T extends Waits>({ wait, waitFor, ...options }: T): Omit<T, keyof Waits> & { wait?: true | string } => ({
+  ...options,
+  ...(wait === undefined ? {} : { wait: waitFor ?? true }),
+})
+
+const repeat = (value: string, before: readonly string[] | undefined): string[] => [...(before ?? []), value]
+
+/** The program. `finish` hears the exit code of what ran. */
+export function createProgram(io: Io, finish: Finish): Command {
+  const program = new Command('writ')
+    .description('Authority for one act, at the moment of the act.')
+    .version(version, '-V, --version', 'print the version')
+    .helpOption('-h, --help', 'show help')
+    .helpCommand('help [command]', 'show help of a command')
+    .showSuggestionAfterError()
+    .exitOverride()
+    .configureOutput({ writeOut: (text) => io.out(text), writeErr: (text) => io.err(text) })
+
+  /** A command that does something. */
+  const leaf = (parent: Command, usageText: string, summary: string, example: string): Command => {
+    const command = parent.command(usageText).summary(summary).description(`${summary}.`)
+    command.addHelpText('after', `\nExample:\n  $ ${example}`)
+    return command
+  }
+  /** Gives a command its action and, after its own options, those of every command. */
+  const does = (command: Command, action: Action): void => {
+    for (const option of globalOptions()) command.addOption(option.helpGroup(GLOBAL))
+    command.action(async (...given: unknown[]) => {
+      const self = given.at(-1) as Command
+      const args = given.slice(0, -2)
+      const options: Record<string, unknown> = self.optsWithGlobals()
+      const debug = options['debug'] === true || Boolean(io.env['WRIT_DEBUG'])
+      const context = new Context(io, { ...(options as GlobalOptions), debug })
+      const code = await (action as (context: Context, ...args: unknown[]) => ReturnType<Action>)(context, ...args, self.opts())
+      finish(code ?? exit.ok)
+    })
+  }
+  const group = (usageText: string, summary: string): Command =>
+    program.command(usageText).summary(summary).description(`${summary}.`)
+
+  // to start with
+
+  program.commandsGroup('To start with:')
+  does(
+    leaf(program, 'init [folder]', 'Write starter policies, an inventory and a configuration', 'writ init'),
+    async (context, folder: string | undefined) => (await import('./commands/setup.ts')).init(context, folder),
+  )
+  const serving = (command: Command): Command =>
+    command
+      .option('--data <folder>', 'the data folder (WRIT_DATA)')
+      .option('--host <address>', 'the address to listen on (WRIT_HOST)')
+      .option('--port <port>', 'the port to listen on, 0 for a free one (WRIT_PORT)')
+      .option('--key-file <file>', 'the key for secrets at rest (WRIT_KEY_FILE)')
+  does(
+    serving(leaf(program, 'dev', 'Run a server for this machine alone, with people and policies to try', 'writ dev'))
+      .option('--policies <folder>', 'the policy folder, reloaded on every change (WRIT_POLICIES)')
+      .option('--inventory <file>', 'the inventory to start with (WRIT_INVENTORY)'),
+    async (context, options: object) => (await import('./dev.ts')).dev(context, options),
+  )
+  does(
+    serving(leaf(program, 'server', 'Run a server', 'writ server -c writ.config.yaml'))
+      .option('--public-url <url>', 'the URL under which it is reached, behind a proxy (WRIT_PUBLIC_URL)')
+      .option('--person <id>', 'whom the first sign-in code makes administrator', 'admin'),
+    async (context, options: object) => (await import('./server.ts')).server(context, options),
+  )
+  does(
+    leaf(program, 'demo', 'Watch one migration run under authority that did not exist before', 'writ demo').option(
+      '--auto',
+      'answer itself, as it does without a terminal',
+    ),
+    async (context, options: { auto?: boolean }) => (await import('./demo.ts')).demo(context, options),
+  )
+  does(
+    leaf(program, 'doctor', 'Look for what commonly goes wrong, and say how to mend it', 'writ doctor'),
+    async (context) => (await import('./commands/session.ts')).doctor(context),
+  )
+
+  // work
+
+  program.commandsGroup('Work:')
+  does(
+    leaf(
+      program,
+      'run',
+      'Run a command with authority that ends with it',
+      'writ run --for db:migrate --on Database/orders --reason INC-42 --wait -- npm run migrate',
+    )
+      .usage('--for ACTION --on TYPE/ID --reason WHY [options] -- COMMAND [ARGUMENT…]')
+      .argument('[command...]', 'the command, after `--`')
+      .option('--for <action>', 'what it will do')
+      .option('--on <resource>', 'what it will do it to')
+      .option('--reason <text>', 'why; who approves reads it')
+      .option('--ttl <duration>', 'how long at most, from its start')
+      .addOption(waitOption()[0] as Option)
+      .addOption(waitOption()[1] as Option)
+      .option('--request <id>', 'use an access request that was made before')
+      .option('--target <id>', 'the target, where several serve the action')
+      .option('--as <subject>', 'who acts, where your token may speak for others')
+      .option('--ticket <id>', 'the ticket it belongs to')
+      .option('--heartbeat <duration>', 'how soon authority ends when this command vanishes')
+      .option('--nest', 'run below the task that this already runs in')
+      .option('--mask', 'take the credential out of all output (the default where it is piped)')
+      .option('--no-mask', 'leave output as it is')
+      .addHelpText(
+        'after',
+        `
+The exit code is the command's own. Failures of writ itself are 125, with the reason in the file that
+$WRIT_RESULT_FILE names; 126 if the command cannot be executed, 127 if there is none; 8 if it succeeded but its
+credential is not confirmed gone.`,
+      ),
+    async (context, argv: string[], options: Waits & Record<string, unknown>) =>
+      (await import('./run.ts')).run(context, argv, waited(options)),
+  )
+  does(
+    leaf(
+      program,
+      'request <action>',
+      'Ask for a grant, and for the evidence it needs',
+      'writ request deploy:prod --on Service/api --ttl 15m --reason INC-42 --wait',
+    )
+      .option('--on <resource>', 'on what')
+      .option('--reason <text>', 'why; who approves reads it')
+      .option('--ttl <duration>', 'for how long, from its activation')
+      .option('--task <id>', 'under which task')
+      .option('--as <subject>', 'for whom, where your token may speak for others')
+      .addOption(waitOption()[0] as Option)
+      .addOption(waitOption()[1] as Option),
+    async (context, action: string, options: Waits) =>
+      (await import('./commands/requests.ts')).request(context, action, waited(options)),
+  )
+  does(
+    leaf(program, 'can-i <action> <resource>', 'Ask what would happen; exit 0 for yes, 5 for no', 'writ can-i db:migrate Database/orders --as Agent/migrator')
+      .option('--as <subject>', 'who would act')
+      .option('--task <id>', 'under which task')
+      .option('--context <json>', 'the context of the attempt, as JSON')
+      .option('--context-file <file>', 'the same, from a file'),
+    async (context, action: string, resource: string, options: object) =>
+      (await import('./commands/ask.ts')).canI(context, action, resource, options),
+  )
+  does(
+    leaf(program, 'why [decision]', 'Show why a decision fell as it did, clause by clause', 'writ why --subject Agent/triage --at 03:12')
+      .option('--subject <subject>', 'the last decision about this subject')
+      .option('--at <time>', 'at or before this time'),
+    async (context, id: string | undefined, options: object) => (await import('./commands/ask.ts')).why(context, id, options),
+  )
+  const task = group('task', 'Declare pieces of work, look at them, end them')
+  const work = () => import('./commands/work.ts')
+  does(
+    leaf(task, 'start', 'Declare a task: what it is for and what it may touch', 'writ task start --purpose "rotate keys" --action key:rotate --on Service/api')
+      .option('--purpose <text>', 'what it is for')
+      .option('--action <action>', 'what it may do; may be repeated', repeat)
+      .option('--on <resource>', 'what it may touch, `Type/id` or all of a `Type`; may be repeated', repeat)
+      .option('--reason <text>', 'why')
+      .option('--ticket <id>', 'the ticket it belongs to')
+      .option('--ttl <duration>', 'its longest life, from its first permit')
+      .option('--heartbeat <duration>', 'how soon it ends when nobody is heard of')
+      .option('--parent <id>', 'the task above it')
+      .option('--calls <number>', 'how many permits at most')
+      .option('--as <subject>', 'who acts'),
+    async (context, options: object) => (await work()).taskStart(context, options),
+  )
+  does(leaf(task, 'show <id>', 'Show a task with everything below it', 'writ task show task_…'), async (context, id: string) =>
+    (await work()).taskShow(context, id),
+  )
+  does(
+    leaf(task, 'ls', 'List live tasks', 'writ task ls').option('--all', 'also those that have ended').option('--limit <number>', 'how many at most'),
+    async (context, options: object) => (await work()).taskList(context, options),
+  )
+  does(leaf(task, 'heartbeat <id>', 'Keep an open task alive', 'writ task heartbeat task_…'), async (context, id: string) =>
+    (await work()).taskHeartbeat(context, id),
+  )
+  does(
+    leaf(task, 'end <id>', 'End a task and take back everything under it; exit 8 if that is not confirmed', 'writ task end task_… --status failed')
+      .option('--status <status>', 'completed, failed or cancelled', 'completed')
+      .option('--reason <text>', 'why'),
+    async (context, id: string, options: object) => (await work()).taskEnd(context, id, options),
+  )
+  const grants = group('grants', 'Look at grants, take them back')
+  does(
+    leaf(grants, 'ls', 'List live grants, the soonest end first', 'writ grants ls')
+      .option('--task <id>', 'those of a task')
+      .option('--all', 'also those that have ended')
+      .option('--limit <number>', 'how many at most'),
+    async (context, options: object) => (await work()).grantList(context, options),
+  )
+  does(leaf(grants, 'show <id>', 'Show a grant and its credentials', 'writ grants show grant_…'), async (context, id: string) =>
+    (await work()).grantShow(context, id),
+  )
+  does(
+    leaf(grants, 'revoke [id]', 'Take back a grant, or all of a task or subject; exit 8 if that is not confirmed', 'writ grants revoke --task task_… --reason done')
+      .option('--task <id>', 'everything under a task')
+      .option('--subject <subject>', 'lock a subject and end everything under it')
+      .option('--until <instant>', 'with --subject: unlock it then')
+      .option('--reason <text>', 'why'),
+    async (context, id: string | undefined, options: object) => (await work()).grantRevoke(context, id, options),
+  )
+
+  // approving
+
+  program.commandsGroup('Approvals:')
+  const requests = group('requests', 'Look at access requests, answer them')
+  const asking = () => import('./commands/requests.ts')
+  does(
+    leaf(requests, 'ls', 'List what is waiting', 'writ requests ls').option('--all', 'also what has ended').option('--limit <number>', 'how many at most'),
+    async (context, options: object) => (await asking()).list(context, options),
+  )
+  does(leaf(requests, 'show <id>', 'Show exactly what would be approved', 'writ requests show req_…'), async (context, id: string) =>
+    (await asking()).show(context, id),
+  )
+  does(
+    leaf(requests, 'wait <id>', 'Wait until it is answered; exit 0 approved, 5 denied, 6 not in time', 'writ requests wait req_… --timeout 10m').option(
+      '--timeout <duration>',
+      'wait at most this long',
+    ),
+    async (context, id: string, options: object) => (await asking()).waitFor(context, id, options),
+  )
+  does(
+    leaf(requests, 'cancel <id>', 'Withdraw it', 'writ requests cancel req_…').option('--reason <text>', 'why'),
+    async (context, id: string, options: object) => (await asking()).cancel(context, id, options),
+  )
+  does(
+    leaf(requests, 'approve <id>', 'Approve exactly what is shown; people only, in their own session', 'writ requests approve req_…')
+      .option('--pool <name>', 'as a member of which pool')
+      .option('--comment <text>', 'for the record')
+      .option('--statement <digest>', 'the digest of what you have read, where nobody can be asked'),
+    async (context, id: string, options: object) => (await asking()).approve(context, id, options),
+  )
+  does(
+    leaf(requests, 'deny <id>', 'Deny it; one denial ends it', 'writ requests deny req_… --reason "not before the freeze"')
+      .option('--reason <text>', 'why; the requester reads it')
+      .option('--statement <digest>', 'the digest of what you have read, where nobody can be asked'),
+    async (context, id: string, options: object) => (await asking()).deny(context, id, options),
+  )
+
+  // administration
+
+  program.commandsGroup('Administration:')
+  const admin = () => import('./commands/admin.ts')
+  const people = group('people', 'Invite people')
+  does(
+    leaf(people, 'invite <id>', 'Make a one-time code with which a person signs in', 'writ people invite grace --group dba')
+      .option('--name <name>', 'how they are called')
+      .option('--group <group>', 'a group they join; may be repeated', repeat),
+    async (context, id: string, options: object) => (await admin()).invite(context, id, options),
+  )
+  const target = group('target', 'Systems that credentials open')
+  does(
+    leaf(
+      target,
+      'add <id>',
+      'Add a system that credentials open',
+      'writ target add orders-db --address postgresql://writ_admin@localhost/orders --role migrate=orders_owner --for db:migrate --on Database/orders --with-password < password',
+    )
+      .option('--kind <kind>', 'what it is', 'postgres')
+      .option('--address <url>', 'where it is and as whom Writ works there; without a password')
+      .option('--role <name=role>', 'a name, and the role whose authority that is; may be repeated', repeat)
+      .option('--for <action>', 'an action it serves; may be repeated', repeat)
+      .option('--on <resource>', 'the resource it serves it for; may be repeated', repeat)
+      .option('--use <name>', 'which of the roles serves them, where there are several')
+      .option('--lift <account>', 'lift an existing account in place of making a login for each credential')
+      .option('--file <file>', 'further configuration, YAML')
+      .option('--with-password', 'read the password from standard input')
+      .option('--password-file <file>', 'read the password from a file'),
+    async (context, id: string, options: { kind: string }) => (await admin()).targetAdd(context, id, options),
+  )
+  does(leaf(target, 'ls', 'List targets', 'writ target ls'), async (context) => (await admin()).targetList(context))
+  does(leaf(target, 'check <id>', 'Look whether a target is as it must be', 'writ target check orders-db'), async (context, id: string) =>
+    (await admin()).targetCheck(context, id),
+  )
+  const keys = group('keys', 'API keys of workloads and agents')
+  does(
+    leaf(keys, 'create <name>', 'Make an API key, shown once', 'writ keys create ci --subject Agent/migrator --out key')
+      .option('--subject <subject>', 'whose key it is')
+      .option('--ttl <duration>', 'its life')
+      .option('--speaks-for <type>', 'a subject type it may ask for, `*` for all; may be repeated', repeat)
+      .option('--asserts <type.attribute>', 'what it may say of them; may be repeated', repeat)
+      .option('--out <file>', 'write it to a new file (mode 0600)'),
+    async (context, name: string, options: object) => (await admin()).keyCreate(context, name, options),
+  )
+  does(leaf(keys, 'revoke <id>', 'End an API key', 'writ keys revoke key_…'), async (context, id: string) =>
+    (await admin()).keyRevoke(context, id),
+  )
+  const inventory = group('inventory', 'Who and what there is')
+  does(
+    leaf(inventory, 'ls', 'List the inventory', 'writ inventory ls --type Database')
+      .option('--type <type>', 'one type only')
+      .option('--limit <number>', 'how many at most'),
+    async (context, options: object) => (await admin()).inventoryList(context, options),
+  )
+  does(leaf(inventory, 'apply <file>', 'Add and change what a file lists; nothing is removed', 'writ inventory apply inventory.yaml'), async (context, file: string) =>
+    (await admin()).inventoryApply(context, file),
+  )
+  const policy = group('policy', 'Check and publish policies')
+  const policies = () => import('./policy.ts')
+  does(
+    leaf(policy, 'check [folder]', 'Check a folder without a server; exit 3 if it is not valid', 'writ policy check ./policies').option(
+      '--inventory <file>',
+      'what a missing schema is derived from, by default ./inventory.yaml',
+    ),
+    async (context, folder: string | undefined, options: object) => (await policies()).policyCheck(context, folder, options),
+  )
+  does(leaf(policy, 'publish [folder]', 'Put a folder in force, or propose it where two people publish', 'writ policy publish ./policies'), async (context, folder: string | undefined) =>
+    (await policies()).policyPublish(context, folder),
+  )
+  does(leaf(policy, 'agree <version>', 'Agree to a proposed set', 'writ policy agree sha256:…'), async (context, id: string) =>
+    (await policies()).policyAgree(context, id),
+  )
+  does(leaf(policy, 'show [version]', 'Show the set in force, or another', 'writ policy show'), async (context, id: string | undefined) =>
+    (await policies()).policyShow(context, id),
+  )
+  const audit = group('audit', 'The record')
+  does(
+    leaf(audit, 'verify', 'Verify the whole log, and that it continues the heads seen before', 'writ audit verify --data ./writ-data')
+      .option('--data <folder>', 'the data folder (WRIT_DATA); works while a server runs on it')
+      .option('--remote', 'read the log from the server')
+      .option('--head <size:root>', 'a head it must continue; may be repeated', repeat)
+      .option('--forget', 'do not compare with the head seen last here'),
+    async (context, options: object) => (await import('./audit.ts')).auditVerify(context, options),
+  )
+
+  // this command line
+
+  program.commandsGroup('This command line:')
+  const session = () => import('./commands/session.ts')
+  does(
+    leaf(program, 'login', 'Sign in with a one-time code or a token, given on standard input', 'writ login --code')
+      .option('--code', 'with a one-time code')
+      .option('--with-token', 'with a token'),
+    async (context, options: object) => (await session()).login(context, options),
+  )
+  does(leaf(program, 'logout', 'Sign out', 'writ logout'), async (context) => (await session()).logout(context))
+  does(leaf(program, 'status', 'Show the server and who you are to it', 'writ status'), async (context) => (await session()).status(context))
+  const config = group('config', 'Configuration')
+  does(leaf(config, 'explain', 'Show every setting, its value and where it comes from', 'writ config explain'), async (context) =>
+    (await import('./commands/setup.ts')).configExplain(context),
+  )
+  does(
+    leaf(program, 'completion <shell>', 'Print a completion script for bash, zsh or fish', 'source <(writ completion bash)'),
+    async (context, shell: string) => (await import('./commands/setup.ts')).completion(context, shell, completionWords(program)),
+  )
+  return program
+}
+
+/** Sub-commands and options of every command. */
+function completionWords(program: Command): { path: string; words: string[] }[] {
+  const walk = (command: Command, path: string): { path: string; words: string[] }[] => {
+    const subcommands = command.commands.map((child) => child.name())
+    const options = command.options.filter((option) => !option.hidden).map((option) => option.long ?? '')
+    return [
+      { path, words: [...subcommands, ...options.filter((option) => option !== '')] },
+      ...command.commands.flatMap((child) => walk(child, path === '' ? child.name() : `${path} ${child.name()}`)),
+    ]
+  }
+  return walk(program, '')
+}
+
+/** docs/reference/cli.md */
+export function cliPage(): string {
+  const silent: Io = {
+    env: {}, cwd: '/', home: '/', interactive: false, live: false, columns: 80,
+    now: () => 0, out: () => undefined, err: () => undefined, style: (_style, text) => text, styleOut: (_style, text) => text,
+    stdin: () => Promise.reject(usage('no input')), ask: () => Promise.reject(usage('no input')),
+  } // prettier-ignore
+  const program = createProgram(silent, () => undefined)
+  const sections: string[] = []
+  const walk = (command: Command, path: string): void => {
+    for (const child of command.commands) {
+      const name = `${path} ${child.name()}`
+      if (child.commands.length > 0) walk(child, name)
+      else sections.push(section(child, name))
+    }
+  }
+  walk(program, 'writ')
+  const options = globalOptions()
+    .filter((option) => !option.hidden)
+    .map((option) => `| \`${option.flags}\` | ${cellText(option.description)} |`)
+  return `# Commands
+
+<!-- generated from src/cli/program.ts by \`npm run docs\`; edits here are lost -->
+
+Data goes to standard output, everything else to standard error. JSON only ever gains members; \`schema_version\` rises
+if one changes its meaning. Questions are asked only where standard input and standard error are terminals. A secret is
+never an argument: it is read from standard input, a file or a variable.
+
+| exit | meaning |
+|---|---|
+| 0 | done |
+| 1 | error |
+| 2 | wrong use |
+| 3 | policies are not valid |
+| 4 | authentication needed |
+| 5 | denied |
+| 6 | not approved in time |
+| 7 | server out of reach |
+| 8 | taken back, but not confirmed gone |
+| 128+n | ended by signal n |
+
+\`writ run\` exits as its command does; its own failures are 125, 126 (cannot be executed) and 127 (not found).
+
+## Options of every command
+
+| option | |
+|---|---|
+${options.join('\n')}
+
+${sections.join('\n')}`
+}
+
+const cellText = (text: string): string => text.replaceAll('|', '\\|')
+
+function section(command: Command, name: string): string {
+  let after = ''
+  const help = command.createHelp()
+  const options = help.visibleOptions(command).filter((option) => option.helpGroupHeading !== GLOBAL && option.long !== '--help')
+  command.configureOutput({ writeOut: (text) => (after += text) }).outputHelp()
+  const example = /\n {2}\$ (.+)\n?/u.exec(after)?.[1] ?? name
+  const rows = options.map((option) => {
+    const fallback = option.defaultValue === undefined ? '' : ` (default \`${String(option.defaultValue)}\`)`
+    return `| \`${option.flags}\` | ${cellText(option.description)}${fallback} |`
+  })
+  const table = rows.length === 0 ? '' : `\n| option | |\n|---|---|\n${rows.join('\n')}\n`
+  const synopsis = `${name} ${command.usage()}`.replace(' [options]', '').trim()
+  return `## ${name}
+
+${command.description()}
+
+\`${synopsis}\`
+${table}
+\`\`\`sh
+${example}
+\`\`\`
+`
+}
