@@ -57,7 +57,7 @@ The access request endpoints use the types of their profile:
 ${arap.join('\n')}
 
 On \`/access/v1/evaluation\` and \`/access/v1/evaluations\` an error is a message string, as AuthZEN says; with
-\`Accept: application/problem+json\` it is a problem document there too.
+an \`Accept\` that names JSON it is a problem document there too.
 `
 }
 

@@ -149,7 +149,7 @@ export function openapi(routes: readonly Route[], version: string): JsonObject {
       title: 'Writ',
       version,
       description:
-        'Just-in-time authorization. Errors are problem details (RFC 9457); on the AuthZEN evaluation endpoints they are a message string unless `Accept` names `application/problem+json`. A denial is an answer, not an error.',
+        'Just-in-time authorization. Errors are problem details (RFC 9457); on the AuthZEN evaluation endpoints they are a message string unless `Accept` names JSON. A denial is an answer, not an error.',
       license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
     },
     paths,

@@ -190,8 +190,8 @@ export function createHttp(options: HttpOptions): FastifyInstance {
       void reply.type('text/html; charset=utf-8').send(errorPage(body))
       return
     }
-    const accepts = request.headers.accept ?? ''
-    if (style === 'authzen' && !accepts.includes('application/problem+json')) {
+    // AuthZEN: the body is an error message string; who asks for JSON gets all of it
+    if (style === 'authzen' && !(request.headers.accept ?? '').includes('json')) {
       void reply.type('text/plain; charset=utf-8').send(body.detail)
       return
     }

@@ -79,7 +79,7 @@ export function accessRoutes({ flows, now }: Door): Route[] {
       tag: 'Callers',
       summary: 'Turn a one-time code into a session; wrong, used and late codes look alike',
       who: 'public',
-      audit: { event: 'session.opened' },
+      audit: { event: 'person.enrolled' },
       consumes: 'json',
       guessable: true,
       body: sessionInput,
