@@ -59,6 +59,8 @@ export type App = Readonly<{
   /** Where it listens, e.g. `http://127.0.0.1:9748`; empty when it does not. */
   url: string
   flows: Flowing
+  /** What the flows decide with; benches and tests analyse with it. */
+  decision: DecisionDeps
   store: Store
   installation: string
   /** A file (mode 0600) with the one-time code for the first administrator, when there has never been one. */
@@ -173,6 +175,7 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
     return {
       url,
       flows,
+      decision,
       store,
       installation,
       ...(bootstrapFile === undefined ? {} : { bootstrapFile }),

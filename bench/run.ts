@@ -1,0 +1,38 @@
+/**
+ * `npm run bench [-- NAME…] [--json]`: ratios with a peer measured in the same run. Exits 1 when an answer was wrong.
+ *
+ * @module
+ */
+import type { Row } from './measure.ts'
+import { decision } from './decision.ts'
+import { grants } from './grants.ts'
+import { http } from './http.ts'
+import { revoke } from './revoke.ts'
+
+const benches: Readonly<Record<string, { what: string; run: () => Promise<readonly Row[]> }>> = {
+  decision: { what: 'P2 full decision in process, durable record', run: decision },
+  http: { what: 'P3 AuthZEN over HTTP, durable record before the reply', run: http },
+  grants: { what: 'P4 grant issue: decision, state and record in one commit', run: grants },
+  revoke: { what: 'P6b PostgreSQL role removed, its open session cut', run: revoke },
+}
+
+const json = process.argv.includes('--json')
+const names = process.argv.slice(2).filter((name) => !name.startsWith('--'))
+const unknown = names.filter((name) => benches[name] === undefined)
+if (unknown.length > 0) {
+  process.stderr.write(`unknown bench \`${unknown.join('`, `')}\`; known are ${Object.keys(benches).join(', ')}\n`)
+  process.exit(2)
+}
+
+for (const [name, { what, run }] of Object.entries(benches)) {
+  if (names.length > 0 && !names.includes(name)) continue
+  process.stderr.write(`${what} …\n`)
+  for (const row of await run()) process.stdout.write(json ? `${JSON.stringify(row)}\n` : `${table(row)}\n`)
+}
+process.exit(0)
+
+function table({ bench, metric, value, unit, peer, ratio }: Row): string {
+  const figure = `${value >= 100 ? value.toFixed(0) : value.toPrecision(3)} ${unit}`
+  const against = peer === null || ratio === null ? '' : `${ratio.toPrecision(3)}× ${peer}`
+  return `${bench.padEnd(9)} ${metric.padEnd(34)} ${figure.padStart(12)}   ${against}`
+}
