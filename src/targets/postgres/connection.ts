@@ -97,6 +97,8 @@ export function openConnections(config: PostgresConfig): Connections {
       query_timeout: ANSWER_MS,
       lock_timeout: LOCK_MS,
       keepAlive: true,
+      // The same few statements for ever: planned once per connection, never compiled.
+      options: '-c plan_cache_mode=force_generic_plan -c jit=off',
     }
   }
   const driver = async () => {

@@ -28,10 +28,19 @@ export type Prepared = Readonly<{ gid: string; database: string; owner: string; 
 const since = (row: string, parameter: string): string =>
   `age(${row}.xmin) between 0 and age(${parameter}::text::xid)`
 
-/** What `trace` leaves in the connected database; with `shared`, also what belongs to the whole server. */
-export async function inspect(session: Session, trace: Trace, which: 'shared' | 'local'): Promise<Seen> {
+/**
+ * What `trace` leaves in the connected database. With `shared` also what belongs to the whole server: transactions
+ * prepared in any database, and the other databases in which the roles have anything.
+ */
+export async function inspect(
+  session: Session,
+  trace: Trace,
+  which: 'shared' | 'local',
+): Promise<Seen & Readonly<{ prepared: readonly Prepared[]; databases: readonly string[] }>> {
   const shared = which === 'shared'
-  const [row] = await session.query<Omit<Seen, 'unseen'>>(
+  const [row] = await session.query<
+    Omit<Seen, 'unseen'> & { prepared: readonly Prepared[]; databases: readonly string[] }
+  >(
     // Everything an owner role has is found by the index of ownership; only large catalogs notice the difference.
     `with mine (classid, objid, owner, name, made) as materialized (
        select s.classid, s.objid, r.oid, r.rolname::text, ${since('s', '$2')}
@@ -90,7 +99,15 @@ export async function inspect(session: Session, trace: Trace, which: 'shared' | 
          order by o.identity limit $3) one) as "securityDefiner",
        (select coalesce(json_agg(one), '[]') from (
          select current_database()::text as database, object, grantee, json_agg(distinct privilege) as privileges
-         from given group by object, grantee order by object, grantee limit $3) one) as "aclChanges"`,
+         from given group by object, grantee order by object, grantee limit $3) one) as "aclChanges",
+       (select coalesce(json_agg(one), '[]') from (
+         select p.gid, d.datname::text as database, r.rolname::text as owner, r.oid::int8 as owner_oid
+         from pg_prepared_xact() p join pg_roles r on r.oid = p.ownerid join pg_database d on d.oid = p.dbid
+         where ${shared} and r.oid = any($1::oid[]) and age(p.transaction) between 0 and age($2::text::xid)
+         order by p.gid) one) as prepared,
+       (select coalesce(json_agg(datname::text order by datname), '[]') from pg_database
+         where ${shared} and datname <> current_database() and oid in (select dbid from pg_shdepend
+           where refclassid = 'pg_authid'::regclass and refobjid = any($1::oid[]))) as databases`,
     [trace.roles, trace.since, MOST + 1],
   )
   if (row === undefined) throw new TypeError('the server returned no row')
@@ -104,28 +121,9 @@ export async function inspect(session: Session, trace: Trace, which: 'shared' | 
     securityDefiner: cut('functions', row.securityDefiner),
     aclChanges: cut('privileges', row.aclChanges),
     unseen,
+    prepared: row.prepared,
+    databases: row.databases,
   }
-}
-
-/** Where else to look: transactions prepared by one of `roles`, and other databases in which they have anything. */
-export async function survey(
-  session: Session,
-  trace: Trace,
-): Promise<Readonly<{ prepared: readonly Prepared[]; databases: readonly string[] }>> {
-  const [row] = await session.query<{ prepared: Prepared[]; databases: string[] }>(
-    `select
-       (select coalesce(json_agg(one), '[]') from (
-         select p.gid, d.datname::text as database, r.rolname::text as owner, r.oid::int8 as owner_oid
-         from pg_prepared_xact() p join pg_roles r on r.oid = p.ownerid join pg_database d on d.oid = p.dbid
-         where r.oid = any($1::oid[]) and age(p.transaction) between 0 and age($2::text::xid) order by p.gid) one)
-         as prepared,
-       (select coalesce(json_agg(datname::text order by datname), '[]') from pg_database
-         where datname <> current_database() and oid in (select dbid from pg_shdepend
-           where refclassid = 'pg_authid'::regclass and refobjid = any($1::oid[]))) as databases`,
-    [trace.roles, trace.since],
-  )
-  if (row === undefined) throw new TypeError('the server returned no row')
-  return row
 }
 
 /**

@@ -27,7 +27,7 @@ import type { PostgresConfig } from './config.ts'
 import type { Connections, Session } from './connection.ts'
 import { sqlState } from './connection.ts'
 import type { Prepared, Seen, Trace } from './inspect.ts'
-import { inspect, isSoleUser, survey } from './inspect.ts'
+import { inspect, isSoleUser } from './inspect.ts'
 import type { Mark } from './names.ts'
 import { issueLock, parseMark } from './names.ts'
 
@@ -160,7 +160,7 @@ async function attempt(session: Session, context: RevokeContext, progress: Progr
       progress.cut(await cutVisible(session, context, role.oid))
       const early = trace([role.oid, owner])
       if (early === undefined) return
-      const found = await survey(session, early)
+      const found = await inspect(session, early, 'shared')
       prepared = [...prepared, ...(await endPrepared(session, context, found.prepared, role.oid, shape))]
     })
     progress.deniedAt ??= clock()
@@ -174,9 +174,9 @@ async function attempt(session: Session, context: RevokeContext, progress: Progr
     unseen: ['the mark of the role was removed, so that it is not known since when to look'],
   }
   if (traced !== undefined) {
-    const found = await survey(session, traced)
+    const found = await inspect(session, traced, 'shared')
     prepared = [...prepared, ...(await endPrepared(session, context, found.prepared, subject, shape))]
-    seen = await leftBy(session, context, traced, found.databases)
+    seen = await withOtherDatabases(context, traced, found, found.databases)
   }
   const leftBehind: LeftBehind = { ...seen, preparedTransactions: prepared }
 
@@ -494,13 +494,13 @@ async function endPrepared(
   return left
 }
 
-async function leftBy(
-  session: Session,
+async function withOtherDatabases(
   { connections }: RevokeContext,
   trace: Trace,
+  here: Seen,
   databases: readonly string[],
 ): Promise<Seen> {
-  const seen = [await inspect(session, trace, 'shared')]
+  const seen = [here]
   for (const database of databases) {
     try {
       seen.push(await connections.useFresh(database, (other) => inspect(other, trace, 'local')))
