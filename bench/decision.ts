@@ -15,7 +15,11 @@ import { rows, rss, sample } from './measure.ts'
 export async function decision(): Promise<readonly Row[]> {
   await using world = await openWorld({ http: false })
   const { flows } = world.app
-  const read = { subject: ref('Agent/migrator'), action: { name: 'read' }, resource: ref('Document/handbook') }
+  const read = {
+    subject: ref('Agent/migrator'),
+    action: { name: 'read' },
+    resource: ref('Document/handbook'),
+  }
   const once = async (): Promise<void> => {
     const { outcome } = await flows.evaluate(world.migrator, read)
     assert.equal(outcome, 'permit')
@@ -43,7 +47,10 @@ export async function decision(): Promise<readonly Row[]> {
     })
     assert.equal(answer.type === 'success' && answer.response.decision, 'allow')
   }
-  const peer = { name: 'cedar-wasm, evaluation alone', sample: await sample(peerOnce, { seconds: 1, concurrency: 1 }) }
+  const peer = {
+    name: 'cedar-wasm, evaluation alone',
+    sample: await sample(peerOnce, { seconds: 1, concurrency: 1 }),
+  }
   return [
     ...rows('decision', 'analyse', await sample(asked, { seconds: 1, concurrency: 1 }), peer),
     ...rows('decision', 'decide, 1 at a time', await sample(once, { seconds: 2, concurrency: 1 }), peer),

@@ -13,7 +13,9 @@ export const DURABLE_ROW = 'one durable SQLite row, no decision'
 export function durableRow(): { write(): void; [Symbol.dispose](): void } {
   const folder = mkdtempSync(join(tmpdir(), 'writ-bench-'))
   const db = new DatabaseSync(join(folder, 'peer.db'))
-  db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; CREATE TABLE entry (seq INTEGER PRIMARY KEY, body BLOB)')
+  db.exec(
+    'PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; CREATE TABLE entry (seq INTEGER PRIMARY KEY, body BLOB)',
+  )
   const insert = db.prepare('INSERT INTO entry (body) VALUES (?)')
   const body = Buffer.alloc(1_000, 1)
   return {

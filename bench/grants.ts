@@ -12,7 +12,11 @@ import { rows, rss, sample } from './measure.ts'
 export async function grants(): Promise<readonly Row[]> {
   await using world = await openWorld({ http: false })
   const { flows } = world.app
-  const read = { subject: ref('Agent/migrator'), action: { name: 'read' }, resource: ref('Document/handbook') }
+  const read = {
+    subject: ref('Agent/migrator'),
+    action: { name: 'read' },
+    resource: ref('Document/handbook'),
+  }
   const once = async (): Promise<void> => {
     const { grant } = await flows.activate(world.migrator, read)
     assert.equal(grant?.state, 'active')

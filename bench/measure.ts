@@ -42,7 +42,7 @@ async function loop(once: () => Promise<void>, seconds: number, concurrency: num
   const startedAt = performance.now()
   const until = startedAt + seconds * 1_000
   const worker = async (): Promise<void> => {
-    for (let before = performance.now(); before < until; ) {
+    for (let before = performance.now(); before < until;) {
       await once()
       const after = performance.now()
       latencies.push(after - before)
@@ -66,7 +66,12 @@ export function median(values: readonly number[]): number {
 }
 
 /** Rows for one sample against its peer's. */
-export function rows(bench: string, what: string, ours: Sample, peer: { name: string; sample: Sample }): Row[] {
+export function rows(
+  bench: string,
+  what: string,
+  ours: Sample,
+  peer: { name: string; sample: Sample },
+): Row[] {
   const line = (metric: string, value: number, unit: Row['unit'], theirs: number, more: boolean): Row => ({
     bench,
     metric: `${what} ${metric}`,

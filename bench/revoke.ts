@@ -60,7 +60,9 @@ export async function revoke(): Promise<readonly Row[]> {
         const { ended } = await session(server.url('postgres', name, 'x'))
         return async () => {
           await client.query(`ALTER ROLE ${name} NOLOGIN`)
-          await client.query('SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1', [name])
+          await client.query('SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1', [
+            name,
+          ])
           await client.query(`DROP OWNED BY ${name}`)
           await client.query(`DROP ROLE ${name}`)
           await ended
@@ -72,7 +74,9 @@ export async function revoke(): Promise<readonly Row[]> {
     const result: Row[] = []
     for (const lanes of [1, 8]) {
       const peer = { name: 'the statements by hand, unverified', sample: await byHand(lanes) }
-      result.push(...rows('revoke', lanes === 1 ? '1 at a time' : `${lanes} in flight`, await ours(lanes), peer))
+      result.push(
+        ...rows('revoke', lanes === 1 ? '1 at a time' : `${lanes} in flight`, await ours(lanes), peer),
+      )
     }
     await target.close()
     return [...result, rss('revoke')]

@@ -20,7 +20,9 @@ const json = process.argv.includes('--json')
 const names = process.argv.slice(2).filter((name) => !name.startsWith('--'))
 const unknown = names.filter((name) => benches[name] === undefined)
 if (unknown.length > 0) {
-  process.stderr.write(`unknown bench \`${unknown.join('`, `')}\`; known are ${Object.keys(benches).join(', ')}\n`)
+  process.stderr.write(
+    `unknown bench \`${unknown.join('`, `')}\`; known are ${Object.keys(benches).join(', ')}\n`,
+  )
   process.exit(2)
 }
 

@@ -48,7 +48,9 @@ export type AppOptions = Readonly<{
   hooks?: StoreHooks
   maxBytes?: number
   /** Further kinds of targets by name; tests bring named fakes and put faults between. */
-  targetKinds?: Readonly<Record<string, (record: TargetRecord, password: string, installation: string) => Target>>
+  targetKinds?: Readonly<
+    Record<string, (record: TargetRecord, password: string, installation: string) => Target>
+  >
   /** False when a test drives the flows itself: nothing listens. */
   http?: boolean
   /** False when a test moves the clock itself: nothing sweeps on its own. */
@@ -97,7 +99,10 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
     const newId = (prefix: string): string => `${prefix}_${base32(randomBytes(16))}`
     const installation = await settle(base, config, options.mode, newId)
     const { key, made } = openKeyFile(config.keyFile, randomBytes)
-    if (made) log('info', 'made a key for secrets at rest; back it up, without it sealed secrets are lost', { file: config.keyFile })
+    if (made)
+      log('info', 'made a key for secrets at rest; back it up, without it sealed secrets are lost', {
+        file: config.keyFile,
+      })
     const schedule = new Schedule()
     const givers = new Givers(base)
     const store = scheduled(base, schedule, () => givers.changed())
@@ -123,7 +128,10 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
     const targets = targetsOf((record) => {
       const password = seal.open(`target/${record.id}`, record.sealed)
       const kind = options.targetKinds?.[record.kind]
-      return kind?.(record, password, installation) ?? openTarget(record, password, installation, clock, randomBytes)
+      return (
+        kind?.(record, password, installation) ??
+        openTarget(record, password, installation, clock, randomBytes)
+      )
     })
     const deps: FlowDeps = {
       store,
@@ -152,7 +160,9 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
         ...(config.publicUrl === undefined ? {} : { publicUrl: config.publicUrl }),
         ...(config.tls === undefined
           ? {}
-          : { tls: { cert: readFileSync(config.tls.cert, 'utf8'), key: readFileSync(config.tls.key, 'utf8') } }),
+          : {
+              tls: { cert: readFileSync(config.tls.cert, 'utf8'), key: readFileSync(config.tls.key, 'utf8') },
+            }),
         limits: config.limits,
       },
       clock: { now: () => clock.wall() },
@@ -221,7 +231,9 @@ async function settle(
       if (known !== undefined && known['dev'] !== dev) {
         throw new WritError(
           'ERR_CONFIG_INVALID',
-          dev ? 'this data folder belongs to a server, not to `writ dev`' : 'this data folder was made by `writ dev`',
+          dev
+            ? 'this data folder belongs to a server, not to `writ dev`'
+            : 'this data folder was made by `writ dev`',
           { hint: 'give another folder with `--data`' },
         )
       }
@@ -254,10 +266,15 @@ function openTarget(
 ): Target {
   const { access: _access, user, ...config } = record.config as Record<string, Json>
   if (record.kind !== 'postgres') {
-    throw new WritError('ERR_CONFIG_INVALID', `\`${record.kind}\` is not a kind of target`, { hint: 'known are: postgres' })
+    throw new WritError('ERR_CONFIG_INVALID', `\`${record.kind}\` is not a kind of target`, {
+      hint: 'known are: postgres',
+    })
   }
   const admin = { user: user as string }
-  const parsed = parsePostgresConfig({ ...config, id: record.id, kind: 'postgres', admin }, new Secret(password))
+  const parsed = parsePostgresConfig(
+    { ...config, id: record.id, kind: 'postgres', admin },
+    new Secret(password),
+  )
   return postgresTarget(parsed, { installation, clock: () => clock.wall(), randomBytes })
 }
 
@@ -291,14 +308,20 @@ function sealing(
     open(label, sealed) {
       const bytes = Buffer.from(sealed, 'base64')
       try {
-        const decipher = createDecipheriv('aes-256-gcm', key.expose(), bytes.subarray(0, 12)).setAAD(bound(label))
+        const decipher = createDecipheriv('aes-256-gcm', key.expose(), bytes.subarray(0, 12)).setAAD(
+          bound(label),
+        )
         decipher.setAuthTag(bytes.subarray(12, 28))
         return Buffer.concat([decipher.update(bytes.subarray(28)), decipher.final()]).toString('utf8')
       } catch (cause) {
-        throw new WritError('ERR_CONFIG_INVALID', `the secret of \`${label}\` does not open with this key file`, {
-          hint: 'restore the key file that it was sealed with, or add the target again',
-          cause,
-        })
+        throw new WritError(
+          'ERR_CONFIG_INVALID',
+          `the secret of \`${label}\` does not open with this key file`,
+          {
+            hint: 'restore the key file that it was sealed with, or add the target again',
+            cause,
+          },
+        )
       }
     },
   }
@@ -345,7 +368,11 @@ function logToStderr(level: string, message: string, fields: Readonly<Record<str
     Object.entries(fields).map(([name, value]) => [
       name,
       value instanceof WritError
-        ? { code: value.code, message: value.message, ...(value.detail === undefined ? {} : { detail: value.detail }) }
+        ? {
+            code: value.code,
+            message: value.message,
+            ...(value.detail === undefined ? {} : { detail: value.detail }),
+          }
         : value instanceof Error
           ? { message: value.message, stack: value.stack }
           : value,

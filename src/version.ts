@@ -11,4 +11,6 @@ const manifest = ['../package.json', '../../package.json']
   .find((url) => existsSync(url))
 
 export const version: string =
-  manifest === undefined ? '0.0.0' : (JSON.parse(readFileSync(manifest, 'utf8')) as { version: string }).version
+  manifest === undefined
+    ? '0.0.0'
+    : (JSON.parse(readFileSync(manifest, 'utf8')) as { version: string }).version

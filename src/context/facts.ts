@@ -11,7 +11,11 @@ import type { Instant } from '../model/time.ts'
 import { toRfc3339 } from '../model/time.ts'
 
 /** Facts by name, as policies read them under `context.live`, and the names of those that are unknown. */
-export type Facts = Readonly<{ live: Readonly<Record<string, Json>>; unknown: ReadonlySet<string>; observedAt: Instant }>
+export type Facts = Readonly<{
+  live: Readonly<Record<string, Json>>
+  unknown: ReadonlySet<string>
+  observedAt: Instant
+}>
 
 /**
  * The facts that Writ knows by itself: the time, who calls, the chain, the task and its history. They come from the

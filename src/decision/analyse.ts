@@ -91,7 +91,9 @@ const NO_OBLIGATIONS: Obligations = { binding: 'attempt', notify: [] }
 
 /** The Cedar action of an AuthZEN action name; `Writ::publish` is Writ's own. */
 export function actionUid(name: string): EntityRef {
-  return name.startsWith('Writ::') ? { type: 'Writ::Action', id: name.slice(6) } : { type: 'Action', id: name }
+  return name.startsWith('Writ::')
+    ? { type: 'Writ::Action', id: name.slice(6) }
+    : { type: 'Action', id: name }
 }
 
 /** Analyses `attempt` by `caller`; throws only for what is not a decision (broken store, input Cedar cannot read). */
@@ -107,7 +109,9 @@ export async function analyse(
     { kind: 'meta', id: 'policy' },
     ...callerRecord(caller),
     ...(attempt.grant === undefined ? [] : [{ kind: 'grant' as const, id: attempt.grant }]),
-    ...(attempt.approval === undefined ? [] : [{ index: 'request.approval' as const, value: attempt.approval }]),
+    ...(attempt.approval === undefined
+      ? []
+      : [{ index: 'request.approval' as const, value: attempt.approval }]),
   ])
   await loadClosure(picture, [...attempt.chain, attempt.resource, caller.subject])
   await loadClosure(
@@ -236,7 +240,8 @@ export async function analyse(
   // 5. challenge
   const { roots, unresolved } = await rootsOf()
   const wanted = new Map<string, number[]>()
-  for (const r of reads) for (const [pool, n] of r.approvals) wanted.set(pool, [...(wanted.get(pool) ?? []), ...n])
+  for (const r of reads)
+    for (const [pool, n] of r.approvals) wanted.set(pool, [...(wanted.get(pool) ?? []), ...n])
   const search = await searchChallenge({
     approvals: unresolved ? new Map() : wanted,
     justification: reads.some((r) => r.justification),
@@ -265,7 +270,10 @@ export async function analyse(
       ...declarers.filter((d) => !(carried && sameRef(d, caller.subject))),
       ...(carried ? [] : [caller.subject]),
     ])
-    return { roots: [...new Set([...known.roots, ...(tasks[0]?.instigators ?? [])])], unresolved: known.unresolved }
+    return {
+      roots: [...new Set([...known.roots, ...(tasks[0]?.instigators ?? [])])],
+      unresolved: known.unresolved,
+    }
   }
 
   /** A permit with evidence, a reason why the evidence that was named does not count, or nothing to try. */
@@ -333,7 +341,13 @@ export async function analyse(
     const counting: { pool: string; root: string; generation: number }[] = []
     for (const approval of unresolved ? [] : request.approvals) {
       if (barred.has(approval.root)) continue
-      const still = await deps.givers.still(picture, policy as PolicySet, approval, attempt.resource, attempt.action.name)
+      const still = await deps.givers.still(
+        picture,
+        policy as PolicySet,
+        approval,
+        attempt.resource,
+        attempt.action.name,
+      )
       if (still) counting.push({ pool: approval.pool, root: approval.root, generation: approval.generation })
     }
     const approvals = countByPool(counting)
@@ -342,7 +356,8 @@ export async function analyse(
     if (evaluation.decision !== 'permit') {
       return { refusal: counting.length < request.approvals.length ? 'approval_expired' : 'policy_denied' }
     }
-    if (bindingOf(evaluation) === 'attempt' && request.binding !== 'attempt') return { refusal: 'out_of_scope' }
+    if (bindingOf(evaluation) === 'attempt' && request.binding !== 'attempt')
+      return { refusal: 'out_of_scope' }
     return {
       ...base,
       ...found(evaluation),
@@ -393,7 +408,7 @@ function callerRecord(caller: Caller): { kind: 'key' | 'session'; id: string }[]
 
 async function loadTasks(picture: Picture, id: string | undefined): Promise<readonly Task[]> {
   const tasks: Task[] = []
-  for (let next = id; next !== undefined && tasks.length < 32; ) {
+  for (let next = id; next !== undefined && tasks.length < 32;) {
     await picture.load([{ kind: 'task', id: next }])
     const task = picture.get('task', next)?.value
     if (task === undefined) break
@@ -418,8 +433,10 @@ function refuseCaller(
   for (const { kind, id } of callerRecord(caller)) {
     const record = picture.get(kind, id)?.value
     if (record === undefined) return 'subject_locked'
-    if ('hash' in record && (record.revokedAt !== undefined || now >= (record.endsAt ?? Infinity))) return 'subject_locked'
-    if ('idleUntil' in record && (record.endedAt !== undefined || now >= record.endsAt)) return 'subject_locked'
+    if ('hash' in record && (record.revokedAt !== undefined || now >= (record.endsAt ?? Infinity)))
+      return 'subject_locked'
+    if ('idleUntil' in record && (record.endedAt !== undefined || now >= record.endsAt))
+      return 'subject_locked'
   }
   const identity = registered(picture, caller.subject)
   if ((identity?.generation ?? 0) !== caller.generation) return 'subject_locked'
@@ -467,7 +484,10 @@ function assertProperties(
     return [entity?.owner, entity?.team].filter((owner) => owner !== undefined)
   })
   const entities = new Map(
-    cedarEntities(picture, [...attempt.chain, attempt.resource, ...owners]).map((e) => [refKey(e.uid), e as EntityData]),
+    cedarEntities(picture, [...attempt.chain, attempt.resource, ...owners]).map((e) => [
+      refKey(e.uid),
+      e as EntityData,
+    ]),
   )
   const dropped: string[] = []
   const sides = [
@@ -511,7 +531,9 @@ function combine(evaluations: readonly Evaluation[]): Evaluation {
     const ttl = least(a.obligations.ttl, b.obligations.ttl)
     const uses = least(a.obligations.uses, b.obligations.uses)
     const review = least(a.obligations.review, b.obligations.review)
-    const attemptBound = [a, b].some((e) => e.obligations.bindingDeclared && e.obligations.binding === 'attempt')
+    const attemptBound = [a, b].some(
+      (e) => e.obligations.bindingDeclared && e.obligations.binding === 'attempt',
+    )
     return {
       decision: a.decision === 'permit' && b.decision === 'permit' ? 'permit' : 'deny',
       determining: [...new Set([...a.determining, ...b.determining])],

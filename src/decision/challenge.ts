@@ -34,11 +34,13 @@ export async function searchChallenge(options: {
   bindingOf(evaluation: Evaluation): 'attempt' | 'task'
   monotonic(): number
 }): Promise<Search> {
-  const { present, evaluate } = options
+  const { present } = options
   const roots = new Map<string, readonly string[]>()
   const choices: { pool: string; counts: number[] }[] = []
   for (const [pool, literals] of options.approvals) {
-    const counts = [...new Set(literals)].filter((n) => n > (present.approvals[pool] ?? 0)).sort((a, b) => a - b)
+    const counts = [...new Set(literals)]
+      .filter((n) => n > (present.approvals[pool] ?? 0))
+      .sort((a, b) => a - b)
     if (counts.length === 0) continue
     const givers = await options.givers(pool)
     roots.set(pool, givers)
@@ -65,7 +67,7 @@ export async function searchChallenge(options: {
       break
     }
     tried += 1
-    const evaluation = evaluate({
+    const evaluation = options.evaluate({
       approvals: { ...present.approvals, ...Object.fromEntries(candidate.approvals) },
       justification: present.justification || candidate.justification,
     })
@@ -90,7 +92,10 @@ export async function searchChallenge(options: {
 type Candidate = Readonly<{ approvals: ReadonlyMap<string, number>; justification: boolean }>
 
 /** Every combination but the empty one, at most `MAX_CANDIDATES`, fewest pools first so that a cut keeps the small. */
-function combine(choices: readonly { pool: string; counts: readonly number[] }[], justifiable: boolean): Candidate[] {
+function combine(
+  choices: readonly { pool: string; counts: readonly number[] }[],
+  justifiable: boolean,
+): Candidate[] {
   let layer: ReadonlyMap<string, number>[] = [new Map()]
   const all: ReadonlyMap<string, number>[] = [new Map()]
   for (let picked = 0; picked < choices.length && all.length < MAX_CANDIDATES; picked += 1) {
@@ -108,7 +113,10 @@ function combine(choices: readonly { pool: string; counts: readonly number[] }[]
   return all
     .flatMap((approvals) =>
       justifiable
-        ? [{ approvals, justification: false }, { approvals, justification: true }]
+        ? [
+            { approvals, justification: false },
+            { approvals, justification: true },
+          ]
         : [{ approvals, justification: false }],
     )
     .filter((c) => c.approvals.size > 0 || c.justification)

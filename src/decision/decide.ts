@@ -6,7 +6,6 @@
  */
 import type { Caller, Replay } from '../model/access.ts'
 import type { Attempt } from '../model/attempt.ts'
-import type { Json } from '../model/canonical.ts'
 import { refKey } from '../model/entity.ts'
 import { WritError } from '../model/errors.ts'
 import type { Grant, GrantEvidence } from '../model/grant.ts'
@@ -57,14 +56,20 @@ export async function decide(
   attempt: Attempt,
   options: DecideOptions = {},
 ): Promise<Decision> {
-  const replayId = options.idempotencyKey === undefined ? undefined : `${caller.id}\n${options.idempotencyKey}`
+  const replayId =
+    options.idempotencyKey === undefined ? undefined : `${caller.id}\n${options.idempotencyKey}`
   const turns = turnsOf(deps)
   let done: (() => void) | undefined
   try {
     for (let tries = 0; tries < TRIES; tries += 1) {
       if (done === undefined && turns.busy(attempt.task)) done = await turns.take(attempt.task)
       const replay = replayId === undefined ? undefined : await loadReplay(deps, replayId)
-      const analysis = await analyse(deps, caller, attempt, replay === undefined ? 'attempt' : await again(deps, replay))
+      const analysis = await analyse(
+        deps,
+        caller,
+        attempt,
+        replay === undefined ? 'attempt' : await again(deps, replay),
+      )
       if (replay !== undefined && replay.digest !== analysis.attemptDigest) {
         throw new WritError('ERR_CONFLICT', 'the idempotency key was used for another attempt', {
           hint: 'use a new key for each attempt',
@@ -126,7 +131,9 @@ async function again(deps: DecisionDeps, replay: Replay): Promise<{ again: Grant
 async function loadReplay(deps: DecisionDeps, id: string): Promise<Replay | undefined> {
   const view = await deps.store.read([{ kind: 'replay', id }])
   const replay = view.get('replay', id)?.value
-  return replay !== undefined && view.now - replay.at < REPLAY_FOR && replay.outcome === 'permit' ? replay : undefined
+  return replay !== undefined && view.now - replay.at < REPLAY_FOR && replay.outcome === 'permit'
+    ? replay
+    : undefined
 }
 
 async function commit(
@@ -142,50 +149,57 @@ async function commit(
     ...(replayId === undefined ? [] : [{ kind: 'replay' as const, id: replayId }]),
     ...(options.also?.reads ?? []),
   ]
-  return deps.store.commit({
-    reads: [...new Map(reads.map((read) => [JSON.stringify(read), read])).values()],
-    run(tx): Settled {
-      const already = replayId === undefined ? undefined : tx.get('replay', replayId)?.value
-      const fresh = already !== undefined && tx.now - already.at < REPLAY_FOR && already.outcome === 'permit'
-      if (replay === undefined && fresh) return { replayed: true }
-      const id = deps.newId('dec')
-      if (replay !== undefined) {
-        const refused = refusal(deps, analysis, tx, false, undefined)
-        const grantGone =
-          replay.grant !== undefined && !liveAgain(tx.get('grant', replay.grant)?.value, tx.now)
-        if (analysis.outcome === 'permit' && refused === undefined && !grantGone && fresh) {
-          tx.append({ kind: 'decision.replayed', refs: refsOf(replay.decision, analysis), decision: replay.decision })
-          return { decision: replay.answer as unknown as Decision }
+  return deps.store
+    .commit({
+      reads: [...new Map(reads.map((read) => [JSON.stringify(read), read])).values()],
+      run(tx): Settled {
+        const already = replayId === undefined ? undefined : tx.get('replay', replayId)?.value
+        const fresh =
+          already !== undefined && tx.now - already.at < REPLAY_FOR && already.outcome === 'permit'
+        if (replay === undefined && fresh) return { replayed: true }
+        const id = deps.newId('dec')
+        if (replay !== undefined) {
+          const refused = refusal(deps, analysis, tx, false, undefined)
+          const grantGone =
+            replay.grant !== undefined && !liveAgain(tx.get('grant', replay.grant)?.value, tx.now)
+          if (analysis.outcome === 'permit' && refused === undefined && !grantGone && fresh) {
+            tx.append({
+              kind: 'decision.replayed',
+              refs: refsOf(replay.decision, analysis),
+              decision: replay.decision,
+            })
+            return { decision: replay.answer as unknown as Decision }
+          }
+          return { decision: record(tx, id, analysis, 'changed', undefined) }
         }
-        return { decision: record(tx, id, analysis, 'changed', undefined) }
-      }
-      if (analysis.outcome !== 'permit') return { decision: record(tx, id, analysis, undefined, undefined) }
-      const refused = refusal(deps, analysis, tx, true, options.under)
-      if (refused === 'contended') return { stale: analysis.picture.staleIn(tx) ?? 'history' }
-      if (refused !== undefined) return { decision: record(tx, id, analysis, refused, undefined) }
-      const grant = consume(deps, id, analysis, tx, options)
-      const decision = record(tx, id, analysis, undefined, grant)
-      if (grant !== undefined && grant.decision === id) activated(tx, grant)
-      const vetoed = options.also?.run(tx, decision)
-      if (vetoed !== undefined) throw new Vetoed(vetoed)
-      if (replayId !== undefined) {
-        tx.put('replay', replayId, {
-          caller: caller.id,
-          digest: analysis.attemptDigest,
-          at: tx.now,
-          decision: id,
-          outcome: 'permit',
-          answer: decision as unknown as Json,
-          ...(grant === undefined ? {} : { grant: grant.id }),
-          ...(analysis.attempt.task === undefined ? {} : { task: analysis.attempt.task }),
-        })
-      }
-      return { decision }
-    },
-  }).catch(async (error: unknown) => {
-    if (error instanceof Vetoed) return { decision: await commitDeny(deps, analysis, error.reason) }
-    throw error
-  })
+        if (analysis.outcome !== 'permit') return { decision: record(tx, id, analysis, undefined, undefined) }
+        const refused = refusal(deps, analysis, tx, true, options.under)
+        if (refused === 'contended') return { stale: analysis.picture.staleIn(tx) ?? 'history' }
+        if (refused !== undefined) return { decision: record(tx, id, analysis, refused, undefined) }
+        const grant = consume(deps, id, analysis, tx, options)
+        const decision = record(tx, id, analysis, undefined, grant)
+        if (grant !== undefined && grant.decision === id) activated(tx, grant)
+        const vetoed = options.also?.run(tx, decision)
+        if (vetoed !== undefined) throw new Vetoed(vetoed)
+        if (replayId !== undefined) {
+          tx.put('replay', replayId, {
+            caller: caller.id,
+            digest: analysis.attemptDigest,
+            at: tx.now,
+            decision: id,
+            outcome: 'permit',
+            answer: decision,
+            ...(grant === undefined ? {} : { grant: grant.id }),
+            ...(analysis.attempt.task === undefined ? {} : { task: analysis.attempt.task }),
+          })
+        }
+        return { decision }
+      },
+    })
+    .catch(async (error: unknown) => {
+      if (error instanceof Vetoed) return { decision: await commitDeny(deps, analysis, error.reason) }
+      throw error
+    })
 }
 
 /** Undoes one item of a batch whose extra writes found a reason to deny. */
@@ -206,7 +220,8 @@ async function commitDeny(deps: DecisionDeps, analysis: Analysis, reason: Reason
   })
 }
 
-const liveAgain = (grant: Grant | undefined, now: Instant): boolean => grant !== undefined && isLiveGrant(grant, now)
+const liveAgain = (grant: Grant | undefined, now: Instant): boolean =>
+  grant !== undefined && isLiveGrant(grant, now)
 
 /** Step 7's tests, in log order against what earlier items left. `contended` means stale: decide again. */
 function refusal(
@@ -235,7 +250,8 @@ function refusal(
   if (analysis.readsHistory) {
     const [seen] = analysis.tasks
     const task = seen === undefined ? undefined : tx.get('task', seen.id)?.value
-    if (seen !== undefined && (task?.calls !== seen.calls || task.denials !== seen.denials)) return 'contended'
+    if (seen !== undefined && (task?.calls !== seen.calls || task.denials !== seen.denials))
+      return 'contended'
   }
   const carrier = under ?? analysis.grant?.id
   if (carrier !== undefined) {
@@ -296,7 +312,7 @@ function consume(
     binding: analysis.binding,
     statement: request?.digest ?? analysis.attemptDigest,
     attempt: analysis.attemptDigest,
-    analysed: attempt as unknown as Json,
+    analysed: attempt,
     evidence,
     ...(uses === undefined ? {} : { uses }),
     used: how === 'use' ? 1 : 0,
@@ -322,7 +338,12 @@ function activated(tx: Transaction, grant: Grant): void {
   const { evidence } = grant
   tx.append({
     kind: 'grant.activated',
-    refs: [grant.id, grant.decision, refKey(grant.subject), ...[evidence.request, grant.task].filter((ref) => ref !== undefined)],
+    refs: [
+      grant.id,
+      grant.decision,
+      refKey(grant.subject),
+      ...[evidence.request, grant.task].filter((ref) => ref !== undefined),
+    ],
     grant: grant.id,
     decision: grant.decision,
     ...(evidence.request === undefined ? {} : { request: evidence.request }),
@@ -376,22 +397,22 @@ function record(
     reason: decision.reason,
     caller: analysis.caller.id,
     ...(analysis.caller.dev === true ? { dev: true } : {}),
-    attempt: attempt as unknown as Json,
+    attempt: attempt,
     attempt_digest: analysis.attemptDigest,
     policy: analysis.policyVersion,
     determining: decision.determining,
     facts: analysis.facts.live,
     facts_at: analysis.facts.observedAt,
     proof: analysis.proof,
-    obligations: analysis.obligations as unknown as Json,
-    ...(analysis.evidence === undefined ? {} : { evidence: analysis.evidence as unknown as Json }),
-    ...(decision.alternatives.length === 0 ? {} : { alternatives: decision.alternatives as unknown as Json }),
+    obligations: analysis.obligations,
+    ...(analysis.evidence === undefined ? {} : { evidence: analysis.evidence }),
+    ...(decision.alternatives.length === 0 ? {} : { alternatives: decision.alternatives }),
     ...(decision.truncated ? { truncated: true } : {}),
     ...(decision.requestableUntil === undefined ? {} : { requestable_until: decision.requestableUntil }),
     roots: [...analysis.roots],
     ...(analysis.unresolved ? { unresolved: true } : {}),
     read_set: analysis.picture.readSet.map((r) => `${r.kind}/${r.id}@${r.version ?? 'absent'}`),
-    ...(analysis.errors.length === 0 ? {} : { errors: analysis.errors as unknown as Json }),
+    ...(analysis.errors.length === 0 ? {} : { errors: analysis.errors }),
     ...(analysis.dropped.length === 0 ? {} : { dropped: [...analysis.dropped] }),
     ...(analysis.unknown.length === 0 ? {} : { unknown: [...analysis.unknown] }),
     ...(grant === undefined ? {} : { grant: grant.id }),
@@ -435,7 +456,7 @@ export function describe(
       dropped: analysis.dropped,
       unknown: analysis.unknown,
       forbidden: analysis.forbidden,
-      facts: analysis.facts.live as Json,
+      facts: analysis.facts.live,
     },
   }
 }

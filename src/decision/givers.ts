@@ -80,7 +80,12 @@ export class Givers {
     return (await this.poolsOf(picture, policy, person, [approval.pool], resource, action)).length > 0
   }
 
-  async #members(policy: PolicySet, pool: string, resource: EntityRef, action: string): Promise<readonly string[]> {
+  async #members(
+    policy: PolicySet,
+    pool: string,
+    resource: EntityRef,
+    action: string,
+  ): Promise<readonly string[]> {
     const members: string[] = []
     let after: string | undefined
     let asked = 0

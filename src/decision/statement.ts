@@ -40,8 +40,19 @@ export function statementFor(
   }
   if (binding === 'attempt') {
     const about =
-      task === undefined ? {} : { purpose: task.purpose, ...reasonOf(task), ...(task.ticket === undefined ? {} : { ticket: task.ticket }) }
-    return { ...(attemptStatement(installation, attempt) as Record<string, Json>), ...about, ...limits, uses: 1 }
+      task === undefined
+        ? {}
+        : {
+            purpose: task.purpose,
+            ...reasonOf(task),
+            ...(task.ticket === undefined ? {} : { ticket: task.ticket }),
+          }
+    return {
+      ...(attemptStatement(installation, attempt) as Record<string, Json>),
+      ...about,
+      ...limits,
+      uses: 1,
+    }
   }
   if (task === undefined) throw new TypeError('a task binding needs a task')
   return {
@@ -53,7 +64,9 @@ export function statementFor(
     subject: refKey(task.subject),
     chain: attempt.chain.map(refKey),
     actions: [...task.scope.actions],
-    resources: task.scope.resources.map((r) => (r.id === undefined ? `${r.type} (any)` : refKey({ type: r.type, id: r.id }))),
+    resources: task.scope.resources.map((r) =>
+      r.id === undefined ? `${r.type} (any)` : refKey({ type: r.type, id: r.id }),
+    ),
     life_ms: task.life,
     ...(task.limits.calls === undefined ? {} : { calls: task.limits.calls }),
     ...(task.ticket === undefined ? {} : { ticket: task.ticket }),
@@ -64,4 +77,5 @@ export function statementFor(
   }
 }
 
-const reasonOf = (task: Task): { reason?: string } => (task.reason === undefined ? {} : { reason: task.reason })
+const reasonOf = (task: Task): { reason?: string } =>
+  task.reason === undefined ? {} : { reason: task.reason }

@@ -5,7 +5,7 @@
  */
 import type { Caller, Invite, PepTrust, TargetRecord } from '../model/access.ts'
 import type { Json } from '../model/canonical.ts'
-import type { Entity, EntityRef, Sensitivity, SubjectKind } from '../model/entity.ts'
+import type { Entity, EntityRef, SubjectKind } from '../model/entity.ts'
 import { refKey } from '../model/entity.ts'
 import { WritError } from '../model/errors.ts'
 import { isIdentity } from '../model/name.ts'
@@ -65,7 +65,10 @@ export class Administration {
       ...(query.after === undefined ? {} : { after: query.after }),
       limit: query.limit ?? 100,
     })
-    return { items: page.items.map(({ value }) => value).filter((e) => e.deletedAt === undefined), next: page.next }
+    return {
+      items: page.items.map(({ value }) => value).filter((e) => e.deletedAt === undefined),
+      next: page.next,
+    }
   }
 
   /** Adds or replaces entities. A deleted one that comes back is a new generation and inherits nothing (B34). */
@@ -84,7 +87,9 @@ export class Administration {
     const current = await this.#everything()
     for (const input of inputs) current.set(refKey(input), toEntity(input, current.get(refKey(input))))
     this.#checkParents(inputs, current)
-    const adopt = await this.#fits([...current.values()].filter((e) => e.deletedAt === undefined).map(cedarEntity))
+    const adopt = await this.#fits(
+      [...current.values()].filter((e) => e.deletedAt === undefined).map(cedarEntity),
+    )
     const written: Entity[] = []
     await this.#attempts.administer(caller, 'administer', {
       also: {
@@ -137,7 +142,10 @@ export class Administration {
           tx.put('entity', key, { ...entity, deletedAt: tx.now, generation: entity.generation + 1 })
           tx.append({ kind: 'inventory.deleted', refs: [key], entity: key, by: caller.id })
         }
-        return endTasks(tx, below, below.tasks, 'cancelled', { reason: 'its subject was deleted', by: caller.id })
+        return endTasks(tx, below, below.tasks, 'cancelled', {
+          reason: 'its subject was deleted',
+          by: caller.id,
+        })
       },
     })
     this.#deps.decision.givers.changed()
@@ -151,7 +159,8 @@ export class Administration {
     const secret = newSecret(KEY_PREFIX, this.#deps.randomBytes)
     const id = this.#deps.decision.newId('key')
     const subject = { type: input.subject.type, id: input.subject.id }
-    if (!isIdentity(subject.id)) throw new WritError('ERR_INPUT_INVALID', '`subject` has characters no identity may have')
+    if (!isIdentity(subject.id))
+      throw new WritError('ERR_INPUT_INVALID', '`subject` has characters no identity may have')
     await this.#attempts.administer(caller, 'administer', {
       also: {
         reads: [{ kind: 'entity', id: refKey(subject) }],
@@ -163,7 +172,9 @@ export class Administration {
             })
           }
           if (entity.kind === 'human') {
-            throw new WritError('ERR_FORBIDDEN', 'people do not get API keys', { hint: 'use `writ people invite`' })
+            throw new WritError('ERR_FORBIDDEN', 'people do not get API keys', {
+              hint: 'use `writ people invite`',
+            })
           }
           tx.put('key', id, {
             id,
@@ -183,7 +194,7 @@ export class Administration {
             name: input.name,
             subject: refKey(subject),
             by: caller.id,
-            ...(input.pep === undefined ? {} : { pep: input.pep as unknown as Json }),
+            ...(input.pep === undefined ? {} : { pep: input.pep }),
           })
           return undefined
         },
@@ -194,7 +205,8 @@ export class Administration {
 
   /** Ends a key: what it asks from now on is refused. Grants it obtained are its subject's and go on. */
   async revokeKey(caller: Caller, id: string): Promise<void> {
-    const allowed = (await this.#attempts.may(caller, 'administer')) || (await this.#attempts.may(caller, 'revoke'))
+    const allowed =
+      (await this.#attempts.may(caller, 'administer')) || (await this.#attempts.may(caller, 'revoke'))
     if (!allowed) throw new WritError('ERR_FORBIDDEN', `${refKey(caller.subject)} may not revoke keys`)
     const lower = this.#deps.decision.barrier.raise([{ kind: 'caller', id: `key:${id}` }])
     await this.#deps.store.commit({
@@ -215,7 +227,8 @@ export class Administration {
     caller: Caller,
     input: { id: string; name?: string; groups?: readonly EntityRef[] },
   ): Promise<Readonly<{ code: Secret<string>; endsAt: Instant }>> {
-    if (!isIdentity(input.id)) throw new WritError('ERR_INPUT_INVALID', '`id` has characters no identity may have')
+    if (!isIdentity(input.id))
+      throw new WritError('ERR_INPUT_INVALID', '`id` has characters no identity may have')
     const code = newCode(this.#deps)
     let endsAt = 0
     await this.#attempts.administer(caller, 'administer', {
@@ -263,7 +276,9 @@ export class Administration {
     const { store } = this.#deps
     const id = secretDigest(text.trim())
     const refused = (): WritError =>
-      new WritError('ERR_UNAUTHENTICATED', 'this code is wrong, was used, or is too old', { hint: 'ask for a new one' })
+      new WritError('ERR_UNAUTHENTICATED', 'this code is wrong, was used, or is too old', {
+        hint: 'ask for a new one',
+      })
     const found = (await store.read([{ kind: 'invite', id }])).get('invite', id)?.value
     if (found === undefined) throw refused()
     const key = refKey(found.person)
@@ -271,8 +286,11 @@ export class Administration {
     const session = secretDigest(token.expose())
     const prospective = await this.#everything()
     prospective.set(key, enrolled(found, prospective.get(key)))
-    for (const group of found.groups) prospective.set(refKey(group), prospective.get(refKey(group)) ?? groupOf(group))
-    const adopt = await this.#fits([...prospective.values()].filter((e) => e.deletedAt === undefined).map(cedarEntity))
+    for (const group of found.groups)
+      prospective.set(refKey(group), prospective.get(refKey(group)) ?? groupOf(group))
+    const adopt = await this.#fits(
+      [...prospective.values()].filter((e) => e.deletedAt === undefined).map(cedarEntity),
+    )
     const answer = await store.commit({
       reads: [
         { kind: 'invite', id },
@@ -332,7 +350,12 @@ export class Administration {
         const session = tx.get('session', id)?.value
         if (session === undefined || session.endedAt !== undefined) return
         tx.put('session', id, { ...session, endedAt: tx.now })
-        tx.append({ kind: 'session.ended', refs: [refKey(session.person)], session: id, person: refKey(session.person) })
+        tx.append({
+          kind: 'session.ended',
+          refs: [refKey(session.person)],
+          session: id,
+          person: refKey(session.person),
+        })
       },
     })
   }
@@ -342,7 +365,11 @@ export class Administration {
     input: { id: string; kind: string; config: Json; admin: { user: string; password: string } },
   ): Promise<Readonly<{ id: string; notices: readonly string[]; findings: readonly Json[] }>> {
     const access = accessOf(input.id, input.config)
-    const config = { ...(input.config as Record<string, Json>), access: access as unknown as Json, user: input.admin.user }
+    const config = {
+      ...(input.config as Record<string, Json>),
+      access: access as unknown as Json,
+      user: input.admin.user,
+    }
     const record: TargetRecord = {
       id: input.id,
       kind: input.kind,
@@ -359,9 +386,11 @@ export class Administration {
     const fatal = findings.find((finding) => finding.level === 'error')
     if (fatal !== undefined) {
       await target.close()
-      throw new WritError('ERR_TARGET_REFUSED', `target \`${input.id}\`: ${fatal.message}`, {
-        ...(fatal.hint === undefined ? {} : { hint: fatal.hint }),
-      })
+      throw new WritError(
+        'ERR_TARGET_REFUSED',
+        `target \`${input.id}\`: ${fatal.message}`,
+        fatal.hint === undefined ? {} : { hint: fatal.hint },
+      )
     }
     await this.#attempts.administer(caller, 'administer', {
       also: {
@@ -372,9 +401,13 @@ export class Administration {
         run: (tx) => {
           const existing = tx.get('target', input.id)?.value
           if (existing !== undefined && tx.scan('credential.target', input.id).length > 0) {
-            throw new WritError('ERR_CONFLICT', `target \`${input.id}\` has credentials and cannot be replaced now`, {
-              hint: 'revoke its grants first',
-            })
+            throw new WritError(
+              'ERR_CONFLICT',
+              `target \`${input.id}\` has credentials and cannot be replaced now`,
+              {
+                hint: 'revoke its grants first',
+              },
+            )
           }
           tx.put('target', input.id, { ...record, createdAt: tx.now })
           tx.append({
@@ -413,7 +446,7 @@ export class Administration {
     await this.#mayRead(caller)
     const target = this.#deps.targets.get(id)
     if (target === undefined) throw new WritError('ERR_NOT_FOUND', `there is no target \`${id}\``)
-    return (await target.check()) as unknown as readonly Json[]
+    return await target.check()
   }
 
   async #mayRead(caller: Caller): Promise<void> {
@@ -426,7 +459,10 @@ export class Administration {
     const all = new Map<string, Entity>()
     let after: string | undefined
     do {
-      const page = await this.#deps.store.list('entity', { limit: 1_000, ...(after === undefined ? {} : { after }) })
+      const page = await this.#deps.store.list('entity', {
+        limit: 1_000,
+        ...(after === undefined ? {} : { after }),
+      })
       for (const { id, value } of page.items) all.set(id, value)
       after = page.next
     } while (after !== undefined)
@@ -438,7 +474,12 @@ export class Administration {
     if (!isIdentity(input.id) || !/^[A-Za-z_]\w*(::[A-Za-z_]\w*)*$/.test(input.type)) {
       throw new WritError('ERR_INPUT_INVALID', `\`${key}\` is no name for an entity`)
     }
-    if (input.type === 'Writ' || input.type.startsWith('Writ::') || input.type === 'Action' || input.type.endsWith('::Action')) {
+    if (
+      input.type === 'Writ' ||
+      input.type.startsWith('Writ::') ||
+      input.type === 'Action' ||
+      input.type.endsWith('::Action')
+    ) {
       throw new WritError('ERR_INPUT_INVALID', `\`${input.type}\` is a type of Writ's own`)
     }
     if (input.type === PERSON && input.kind !== undefined && input.kind !== 'human') {
@@ -456,13 +497,18 @@ export class Administration {
       let next = (all.get(refKey(input))?.parents ?? []).map(refKey)
       for (let depth = 0; next.length > 0; depth += 1) {
         if (depth >= MAX_DEPTH || above.size > MAX_ANCESTORS) {
-          throw new WritError('ERR_TOO_LARGE', `\`${refKey(input)}\` has more than ${MAX_DEPTH} levels or ${MAX_ANCESTORS} ancestors`)
+          throw new WritError(
+            'ERR_TOO_LARGE',
+            `\`${refKey(input)}\` has more than ${MAX_DEPTH} levels or ${MAX_ANCESTORS} ancestors`,
+          )
         }
         if (next.includes(refKey(input))) {
           throw new WritError('ERR_INPUT_INVALID', `\`${refKey(input)}\` would be its own ancestor`)
         }
         next.forEach((key) => above.add(key))
-        next = [...new Set(next.flatMap((key) => (all.get(key)?.parents ?? []).map(refKey)))].filter((key) => !above.has(key) || key === refKey(input))
+        next = [...new Set(next.flatMap((key) => (all.get(key)?.parents ?? []).map(refKey)))].filter(
+          (key) => !above.has(key) || key === refKey(input),
+        )
       }
     }
   }
@@ -485,7 +531,7 @@ function toEntity(input: EntityInput, existing: Entity | undefined): Entity {
     ...(input.owner === undefined ? {} : { owner: { type: input.owner.type, id: input.owner.id } }),
     ...(input.team === undefined ? {} : { team: { type: input.team.type, id: input.team.id } }),
     // what nobody has judged is critical
-    sensitivity: input.sensitivity ?? (4 as Sensitivity),
+    sensitivity: input.sensitivity ?? 4,
     parents: (input.parents ?? []).map((p) => ({ type: p.type, id: p.id })),
     attrs: input.attrs ?? {},
     generation: existing?.generation ?? 0,
@@ -496,7 +542,9 @@ function toEntity(input: EntityInput, existing: Entity | undefined): Entity {
 
 function enrolled(invite: Invite, existing: Entity | undefined): Entity {
   const kept = existing === undefined || existing.deletedAt !== undefined ? undefined : existing
-  const parents = new Map([...(kept?.parents ?? []), ...invite.groups].map((p) => [refKey(p), { type: p.type, id: p.id }]))
+  const parents = new Map(
+    [...(kept?.parents ?? []), ...invite.groups].map((p) => [refKey(p), { type: p.type, id: p.id }]),
+  )
   const name = invite.name ?? kept?.name
   return {
     ...(kept ?? { type: invite.person.type, id: invite.person.id, sensitivity: 4 as const, attrs: {} }),
@@ -545,7 +593,7 @@ function appendInBatches(tx: Transaction, caller: Caller, entities: readonly Ent
       refs: some.map(refKey),
       by: caller.id,
       ...(caller.dev === true ? { dev: true } : {}),
-      entities: some as unknown as Json,
+      entities: some,
     })
   }
 }
@@ -556,7 +604,8 @@ function appendInBatches(tx: Transaction, caller: Caller, entities: readonly Ent
  * @throws {WritError} `ERR_CONFIG_INVALID` naming the line.
  */
 function accessOf(target: string, config: Json): readonly Access[] {
-  const listed = typeof config === 'object' && config !== null && 'access' in config ? config.access : undefined
+  const listed =
+    typeof config === 'object' && config !== null && 'access' in config ? config.access : undefined
   const invalid = (): WritError =>
     new WritError('ERR_CONFIG_INVALID', `target \`${target}\`: \`access\` must list what it serves`, {
       hint: 'e.g. [{"action":"db:migrate","resource":"Database/orders","role":"migrate"}]',
@@ -565,7 +614,8 @@ function accessOf(target: string, config: Json): readonly Access[] {
   return (listed as readonly Json[]).map((line) => {
     if (typeof line !== 'object' || line === null || Array.isArray(line)) throw invalid()
     const { action, resource, role } = line as Record<string, Json>
-    if (typeof action !== 'string' || typeof resource !== 'string' || typeof role !== 'string') throw invalid()
+    if (typeof action !== 'string' || typeof resource !== 'string' || typeof role !== 'string')
+      throw invalid()
     return { action, resource, role }
   })
 }

@@ -44,7 +44,10 @@ export function toAttempt(input: AttemptInput): Attempt {
   }
 }
 
-function own<K extends 'task' | 'grant' | 'approval'>(member: K, value: Json | undefined): Partial<Record<K, string>> {
+function own<K extends 'task' | 'grant' | 'approval'>(
+  member: K,
+  value: Json | undefined,
+): Partial<Record<K, string>> {
   if (value === undefined) return {}
   const id = typeof value === 'object' && value !== null && 'id' in value ? value.id : value
   if (typeof id !== 'string' || id === '' || id.length > 128) {
@@ -60,14 +63,25 @@ export class Attempts {
     this.#deps = deps
   }
 
-  async evaluate(caller: Caller, input: AttemptInput, options: { idempotencyKey?: string } = {}): Promise<Decision> {
+  async evaluate(
+    caller: Caller,
+    input: AttemptInput,
+    options: { idempotencyKey?: string } = {},
+  ): Promise<Decision> {
     return decide(this.#deps.decision, caller, toAttempt(input), options)
   }
 
   async ask(caller: Caller, input: AttemptInput): Promise<Decision> {
     const analysis = await analyse(this.#deps.decision, caller, toAttempt(input), 'question')
     const grant = analysis.grant
-    return describe(this.#deps.decision.newId('question'), analysis, analysis.picture.now, undefined, undefined, grant)
+    return describe(
+      this.#deps.decision.newId('question'),
+      analysis,
+      analysis.picture.now,
+      undefined,
+      undefined,
+      grant,
+    )
   }
 
   async activate(
@@ -75,7 +89,10 @@ export class Attempts {
     input: AttemptInput,
     options: { idempotencyKey?: string } = {},
   ): Promise<Readonly<{ decision: Decision; grant?: Grant }>> {
-    const decision = await decide(this.#deps.decision, caller, toAttempt(input), { ...options, spend: 'activate' })
+    const decision = await decide(this.#deps.decision, caller, toAttempt(input), {
+      ...options,
+      spend: 'activate',
+    })
     const id = decision.grant?.id
     if (id === undefined) return { decision }
     const grant = (await this.#deps.store.read([{ kind: 'grant', id }])).get('grant', id)?.value
@@ -93,14 +110,24 @@ export class Attempts {
     options: DecideOptions & { resource?: EntityRef; context?: Readonly<Record<string, Json>> } = {},
   ): Promise<Decision> {
     const { resource, context, ...rest } = options
-    const decision = await decide(this.#deps.decision, caller, adminAttempt(caller, verb, resource, context), rest)
+    const decision = await decide(
+      this.#deps.decision,
+      caller,
+      adminAttempt(caller, verb, resource, context),
+      rest,
+    )
     if (decision.outcome !== 'permit') throw forbidden(verb, decision)
     return decision
   }
 
   /** For narrowing verbs and reads: analysed only, so that a full disk cannot stop them. */
   async may(caller: Caller, verb: WritVerb, resource?: EntityRef): Promise<boolean> {
-    const analysis = await analyse(this.#deps.decision, caller, adminAttempt(caller, verb, resource), 'question')
+    const analysis = await analyse(
+      this.#deps.decision,
+      caller,
+      adminAttempt(caller, verb, resource),
+      'question',
+    )
     return analysis.outcome === 'permit'
   }
 
@@ -135,7 +162,7 @@ export class Attempts {
       }
       return { items, next: items.length >= limit ? String(before) : undefined }
     }
-    for (let looked = 0; before > 0 && items.length < limit && looked < 5_000; ) {
+    for (let looked = 0; before > 0 && items.length < limit && looked < 5_000;) {
       const from = Math.max(0, before - 200)
       const entries = (await this.#deps.store.log.entries(from, before)).toReversed()
       for (const { seq, bytes } of entries) {
@@ -167,7 +194,7 @@ export class Attempts {
       principal: { type: attempt.subject.type, id: attempt.subject.id },
       action: actionUid(attempt.action.name),
       resource: { type: attempt.resource.type, id: attempt.resource.id },
-      context: attempt.context as Readonly<Record<string, Json>>,
+      context: attempt.context,
       live: entry['facts'] as Readonly<Record<string, Json>>,
       unknown: new Set((entry['unknown'] as readonly string[] | undefined) ?? []),
       proof: { approvals: proof.approvals ?? {}, justification: proof.justification ?? false },
@@ -210,13 +237,31 @@ const isDecision = (entry: Entry): boolean => entry['kind'] === 'decision'
 
 function isOwn(caller: Caller, entry: Entry): boolean {
   const attempt = entry['attempt'] as Partial<Attempt> | undefined
-  return entry['caller'] === caller.id || (attempt?.subject !== undefined && sameRef(attempt.subject, caller.subject))
+  return (
+    entry['caller'] === caller.id ||
+    (attempt?.subject !== undefined && sameRef(attempt.subject, caller.subject))
+  )
 }
 
 /** What the subject of a decision may see: outcome and remedies, no rules, facts about others or risk. */
 function forRequester(entry: Entry): Json {
-  const shown = ['v', 'seq', 'at', 'kind', 'id', 'outcome', 'reason', 'attempt', 'attempt_digest', 'alternatives', 'truncated', 'grant']
-  return Object.fromEntries(shown.filter((member) => entry[member] !== undefined).map((member) => [member, entry[member]])) as Json
+  const shown = [
+    'v',
+    'seq',
+    'at',
+    'kind',
+    'id',
+    'outcome',
+    'reason',
+    'attempt',
+    'attempt_digest',
+    'alternatives',
+    'truncated',
+    'grant',
+  ]
+  return Object.fromEntries(
+    shown.filter((member) => entry[member] !== undefined).map((member) => [member, entry[member]]),
+  )
 }
 
 function adminAttempt(
@@ -235,8 +280,12 @@ function adminAttempt(
 }
 
 function forbidden(verb: string, decision: Decision): WritError {
-  return new WritError('ERR_FORBIDDEN', `${refKey(decision.attempt.subject)} may not \`Writ::${verb}\` here`, {
-    hint: `see \`writ why ${decision.id}\``,
-    detail: decision.reason,
-  })
+  return new WritError(
+    'ERR_FORBIDDEN',
+    `${refKey(decision.attempt.subject)} may not \`Writ::${verb}\` here`,
+    {
+      hint: `see \`writ why ${decision.id}\``,
+      detail: decision.reason,
+    },
+  )
 }

@@ -9,10 +9,14 @@ import type { Millis } from '../model/time.ts'
 import type { DecisionDeps } from '../decision/analyse.ts'
 import type { Item, Store, Transaction } from '../store/port.ts'
 import type { Target } from '../targets/port.ts'
-import type { DueKind } from './schedule.ts'
-import { dueAt, Schedule } from './schedule.ts'
+import type { DueKind, Schedule } from './schedule.ts'
+import { dueAt } from './schedule.ts'
 
-export type Log = (level: 'info' | 'warn' | 'error', message: string, fields?: Readonly<Record<string, unknown>>) => void
+export type Log = (
+  level: 'info' | 'warn' | 'error',
+  message: string,
+  fields?: Readonly<Record<string, unknown>>,
+) => void
 
 export type FlowDeps = Readonly<{
   store: Store

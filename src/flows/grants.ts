@@ -5,7 +5,6 @@
  */
 import type { Caller } from '../model/access.ts'
 import type { Attempt } from '../model/attempt.ts'
-import type { Json } from '../model/canonical.ts'
 import type { Credential } from '../model/credential.ts'
 import { credentialLive, credentialRevoking } from '../model/credential.ts'
 import type { EntityRef } from '../model/entity.ts'
@@ -55,7 +54,8 @@ export class Grants {
       { index: 'credential.grant', value: id },
     ])
     const grant = view.get('grant', id)?.value
-    if (grant === undefined || !(mine(caller, grant) || (await this.#attempts.may(caller, 'read')))) throw notFound(id)
+    if (grant === undefined || !(mine(caller, grant) || (await this.#attempts.may(caller, 'read'))))
+      throw notFound(id)
     return { grant, credentials: view.scan('credential.grant', id).map((stored) => stored.value) }
   }
 
@@ -135,7 +135,7 @@ export class Grants {
               grant: grantId,
               ...(live.task === undefined ? {} : { task: live.task }),
               target: target.id,
-              planned: planned as unknown as Json,
+              planned: planned,
               plannedAt: tx.now,
               endsAt: live.endsAt,
               tries: 0,
@@ -162,32 +162,39 @@ export class Grants {
       await this.#abandon(id, grant, isWritError(error) ? error.message : 'the target failed')
       throw error
     }
-    const credential = await store.commit({
-      reads: [
-        { kind: 'credential', id },
-        { kind: 'grant', id: grantId },
-      ],
-      run: (tx) => {
-        const row = tx.get('credential', id)?.value as Credential
-        const live = tx.get('grant', grantId)?.value
-        const barred = decisions.barrier.denies({
-          chain: grant.chain,
-          tasks: grant.task === undefined ? [] : [grant.task],
-          grant: grantId,
-          caller: caller.id,
-        })
-        if (row.state !== 'planned' || live === undefined || !isLiveGrant(live, tx.now) || barred !== undefined) {
-          return undefined
-        }
-        const lives = credentialLive(row, tx.now)
-        tx.put('credential', id, lives)
-        tx.append({ kind: 'credential.live', refs: refsOf(id, grant), credential: id, target: target.id })
-        return lives
-      },
-    }).catch(async (error: unknown) => {
-      await this.#abandon(id, grant, 'its issue could not be recorded')
-      throw error
-    })
+    const credential = await store
+      .commit({
+        reads: [
+          { kind: 'credential', id },
+          { kind: 'grant', id: grantId },
+        ],
+        run: (tx) => {
+          const row = tx.get('credential', id)?.value as Credential
+          const live = tx.get('grant', grantId)?.value
+          const barred = decisions.barrier.denies({
+            chain: grant.chain,
+            tasks: grant.task === undefined ? [] : [grant.task],
+            grant: grantId,
+            caller: caller.id,
+          })
+          if (
+            row.state !== 'planned' ||
+            live === undefined ||
+            !isLiveGrant(live, tx.now) ||
+            barred !== undefined
+          ) {
+            return undefined
+          }
+          const lives = credentialLive(row, tx.now)
+          tx.put('credential', id, lives)
+          tx.append({ kind: 'credential.live', refs: refsOf(id, grant), credential: id, target: target.id })
+          return lives
+        },
+      })
+      .catch(async (error: unknown) => {
+        await this.#abandon(id, grant, 'its issue could not be recorded')
+        throw error
+      })
     if (credential === undefined) {
       await this.#abandon(id, grant, 'its grant ended while it was issued')
       return { decision: { ...decision, outcome: 'deny', reason: 'grant_ended', nextAction: 'none' } }
@@ -197,7 +204,8 @@ export class Grants {
 
   async revoke(caller: Caller, id: string, reason: string): Promise<Narrowing> {
     const grant = (await this.#deps.store.read([{ kind: 'grant', id }])).get('grant', id)?.value
-    const allowed = grant !== undefined && (mine(caller, grant) || (await this.#attempts.may(caller, 'revoke')))
+    const allowed =
+      grant !== undefined && (mine(caller, grant) || (await this.#attempts.may(caller, 'revoke')))
     if (!allowed) throw notFound(id)
     return this.end(id, 'revoked', { reason, by: caller.id })
   }
@@ -244,7 +252,11 @@ export class Grants {
       ],
       apply: (tx, below) => {
         const known = tx.get('entity', key)?.value
-        const locked = { reason, at: tx.now, ...(options.until === undefined ? {} : { until: options.until }) }
+        const locked = {
+          reason,
+          at: tx.now,
+          ...(options.until === undefined ? {} : { until: options.until }),
+        }
         tx.put('entity', key, {
           ...(known ?? {
             type: subject.type,
@@ -324,7 +336,9 @@ export class Grants {
   ): { target: Target; role: string } {
     const resource = refKey(grant.resource)
     const serving = configured.flatMap(({ id, access }) =>
-      access.filter((a) => a.action === grant.action && a.resource === resource).map(({ role }) => ({ id, role })),
+      access
+        .filter((a) => a.action === grant.action && a.resource === resource)
+        .map(({ role }) => ({ id, role })),
     )
     const matching = wanted === undefined ? serving : serving.filter(({ id }) => id === wanted)
     const [only, ...more] = matching
@@ -343,7 +357,8 @@ export class Grants {
       })
     }
     const target = this.#deps.targets.get(only.id)
-    if (target === undefined) throw new WritError('ERR_TARGET_UNREACHABLE', `target \`${only.id}\` is not open`)
+    if (target === undefined)
+      throw new WritError('ERR_TARGET_UNREACHABLE', `target \`${only.id}\` is not open`)
     return { target, role: only.role }
   }
 
@@ -353,7 +368,9 @@ export class Grants {
     if (names.length === 0) return []
     const view = await this.#deps.store.read([{ index: 'credential.target', value: target.id }])
     const known = new Set(
-      view.scan('credential.target', target.id).map(({ value }) => (value.planned as unknown as PlannedCredential).name),
+      view
+        .scan('credential.target', target.id)
+        .map(({ value }) => (value.planned as unknown as PlannedCredential).name),
     )
     const orphans = names.filter((name) => !known.has(name))
     for (const name of orphans) {
@@ -374,7 +391,7 @@ export class Grants {
             refs: [target.id, name],
             target: target.id,
             name,
-            report: report as unknown as Json,
+            report: report,
           })
         },
       })

@@ -83,7 +83,8 @@ export function createFlows(deps: FlowDeps): Flowing {
     credentials: (caller, query) => grants.credentials(caller, query),
     issueCredential: (caller, id, options) => grants.issue(caller, id, options),
     revokeGrant: (caller, id, reason) => grants.revoke(caller, id, reason),
-    revokeSubject: (caller, subject, reason, options) => grants.revokeSubject(caller, subject, reason, options),
+    revokeSubject: (caller, subject, reason, options) =>
+      grants.revokeSubject(caller, subject, reason, options),
 
     inventory: (caller, query) => admin.inventory(caller, query),
     putEntities: (caller, entities) => admin.putEntities(caller, entities),
@@ -122,7 +123,10 @@ export function createFlows(deps: FlowDeps): Flowing {
           : []),
         ...view
           .scan('credential.state', 'unresolved')
-          .map(({ value }) => `credential \`${value.id}\` at \`${value.target}\` is unresolved: ${value.problem ?? 'unknown'}`),
+          .map(
+            ({ value }) =>
+              `credential \`${value.id}\` at \`${value.target}\` is unresolved: ${value.problem ?? 'unknown'}`,
+          ),
         ...(now < 0 ? ['the clock is before 1970'] : []),
       ]
     },
@@ -143,8 +147,10 @@ async function events(
     const entry = parseEntry(bytes)
     const refs = (entry['refs'] as readonly string[] | undefined) ?? []
     if (!all && !refs.includes(own)) return
-    const shown = all ? entry : { kind: entry['kind'], refs, ...(entry['state'] === undefined ? {} : { state: entry['state'] }) }
-    listener({ id: seq, kind: String(entry['kind']), refs, at, entry: shown })
+    const shown = all
+      ? entry
+      : { kind: entry['kind'], refs, ...(entry['state'] === undefined ? {} : { state: entry['state'] }) }
+    listener({ id: seq, kind: entry['kind'] as string, refs, at, entry: shown })
   }
   const waiting: LogEntry[] = []
   let live = false

@@ -89,7 +89,9 @@ export class Narrower {
   async #record(spec: NarrowSpec): Promise<Ended> {
     for (;;) {
       const below = await this.#below(spec)
-      const reads = new Map([...readsOf(below), ...(spec.reads ?? [])].map((read) => [JSON.stringify(read), read]))
+      const reads = new Map(
+        [...readsOf(below), ...(spec.reads ?? [])].map((read) => [JSON.stringify(read), read]),
+      )
       const ended = await this.#deps.store.commit({
         reads: [...reads.values()],
         narrowing: true,

@@ -7,7 +7,16 @@
 import type { Caller, PepTrust, PolicyVersion } from '../model/access.ts'
 import type { Json } from '../model/canonical.ts'
 import type { Credential } from '../model/credential.ts'
-import type { Action, Entity, EntityRef, Properties, Resource, Sensitivity, Subject, SubjectKind } from '../model/entity.ts'
+import type {
+  Action,
+  Entity,
+  EntityRef,
+  Properties,
+  Resource,
+  Sensitivity,
+  Subject,
+  SubjectKind,
+} from '../model/entity.ts'
 import type { Grant } from '../model/grant.ts'
 import type { Decision } from '../model/outcome.ts'
 import type { AccessRequest } from '../model/request.ts'
@@ -50,7 +59,12 @@ export type TaskState = Readonly<{
   clean: boolean
 }>
 
-export type Denial = Readonly<{ evaluationId?: string; expiresAt: Instant; evaluatedAt?: string; reason?: string }>
+export type Denial = Readonly<{
+  evaluationId?: string
+  expiresAt: Instant
+  evaluatedAt?: string
+  reason?: string
+}>
 
 export type SubmitInput = AttemptInput &
   Readonly<{
@@ -84,7 +98,13 @@ export type EntityInput = Readonly<{
 }>
 
 /** A live event for consoles and clients; `id` is the log index, so that a stream can be resumed. */
-export type LiveEvent = Readonly<{ id: number; kind: string; refs: readonly string[]; at: Instant; entry: Json }>
+export type LiveEvent = Readonly<{
+  id: number
+  kind: string
+  refs: readonly string[]
+  at: Instant
+  entry: Json
+}>
 
 export interface Flows {
   // attempts
@@ -103,7 +123,12 @@ export interface Flows {
   task(caller: Caller, id: string): Promise<TaskState>
   tasks(caller: Caller, query: { live?: boolean; after?: string; limit?: number }): Promise<Page<Task>>
   heartbeat(caller: Caller, id: string): Promise<Task>
-  endTask(caller: Caller, id: string, how: 'completed' | 'failed' | 'cancelled', reason?: string): Promise<TaskState>
+  endTask(
+    caller: Caller,
+    id: string,
+    how: 'completed' | 'failed' | 'cancelled',
+    reason?: string,
+  ): Promise<TaskState>
 
   // access requests
   submit(caller: Caller, input: SubmitInput): Promise<AccessRequest>
@@ -120,7 +145,11 @@ export interface Flows {
     id: string,
     input: { statement: string; pool?: string; comment?: string },
   ): Promise<AccessRequest>
-  denyRequest(caller: Caller, id: string, input: { statement: string; reason?: string }): Promise<AccessRequest>
+  denyRequest(
+    caller: Caller,
+    id: string,
+    input: { statement: string; reason?: string },
+  ): Promise<AccessRequest>
 
   // grants and credentials
   /** An attempt that, permitted, activates a grant without spending a use. */
@@ -135,7 +164,12 @@ export interface Flows {
     query: { task?: string; live?: boolean; after?: string; limit?: number },
   ): Promise<Page<Grant>>
   revokeGrant(caller: Caller, id: string, reason: string): Promise<Narrowing>
-  revokeSubject(caller: Caller, subject: EntityRef, reason: string, options?: { until?: Instant }): Promise<Narrowing>
+  revokeSubject(
+    caller: Caller,
+    subject: EntityRef,
+    reason: string,
+    options?: { until?: Instant },
+  ): Promise<Narrowing>
   revokeTask(caller: Caller, id: string, reason: string): Promise<Narrowing>
   /** Decides the issue, writes the row, creates the credential at the target, returns its secret once. */
   issueCredential(
@@ -171,7 +205,9 @@ export interface Flows {
     caller: Caller,
     input: { id: string; kind: string; config: Json; admin: { user: string; password: string } },
   ): Promise<Readonly<{ id: string; notices: readonly string[]; findings: readonly Json[] }>>
-  targets(caller: Caller): Promise<readonly Readonly<{ id: string; kind: string; config: Json; notices: readonly string[] }>[]>
+  targets(
+    caller: Caller,
+  ): Promise<readonly Readonly<{ id: string; kind: string; config: Json; notices: readonly string[] }>[]>
   checkTarget(caller: Caller, id: string): Promise<readonly Json[]>
 
   // policy

@@ -88,10 +88,13 @@ export class Publishing {
     const view = await this.#deps.store.read([{ kind: 'policy', id }])
     const proposed = view.get('policy', id)?.value
     if (proposed === undefined) throw new WritError('ERR_NOT_FOUND', `there is no policy set \`${id}\``)
-    if (proposed.state !== 'proposed') throw new WritError('ERR_CONFLICT', `policy set \`${id}\` is ${proposed.state}`)
+    if (proposed.state !== 'proposed')
+      throw new WritError('ERR_CONFLICT', `policy set \`${id}\` is ${proposed.state}`)
     const root = refKey(caller.subject)
     if (proposed.agreedBy.includes(root)) {
-      throw new WritError('ERR_FORBIDDEN', 'a second person must agree', { hint: 'you proposed this set yourself' })
+      throw new WritError('ERR_FORBIDDEN', 'a second person must agree', {
+        hint: 'you proposed this set yourself',
+      })
     }
     this.#deps.decision.policies.add(load(sourceOf(proposed), await this.#entities()))
     const version: PolicyVersion = { ...proposed, state: 'published', agreedBy: [...proposed.agreedBy, root] }
@@ -175,7 +178,10 @@ export class Publishing {
     const all: EntityData[] = []
     let after: string | undefined
     do {
-      const page = await this.#deps.store.list('entity', { limit: 1_000, ...(after === undefined ? {} : { after }) })
+      const page = await this.#deps.store.list('entity', {
+        limit: 1_000,
+        ...(after === undefined ? {} : { after }),
+      })
       for (const { value } of page.items) if (value.deletedAt === undefined) all.push(cedarEntity(value))
       after = page.next
     } while (after !== undefined)

@@ -6,19 +6,17 @@
 import type { Caller } from '../model/access.ts'
 import type { Attempt } from '../model/attempt.ts'
 import { attemptStatement } from '../model/attempt.ts'
-import type { Json } from '../model/canonical.ts'
 import { refKey, sameRef } from '../model/entity.ts'
 import { WritError } from '../model/errors.ts'
 import { GRANT_TTL } from '../model/grant.ts'
 import type { AccessRequest, RequirementSet } from '../model/request.ts'
 import { approve, deny, meets, settle } from '../model/request.ts'
 import { waitUntil } from '../model/task.ts'
-import type { Transaction } from '../store/port.ts'
+import type { Transaction, Page, Read } from '../store/port.ts'
 import { Picture } from '../store/picture.ts'
 import { humanRoots } from '../identity/inventory.ts'
 import { digestOf, statementFor } from '../decision/statement.ts'
 import { endAccessRequest, requestEntry } from '../lives/ending.ts'
-import type { Page, Read } from '../store/port.ts'
 import type { Attempts, Entry } from './attempts.ts'
 import { toAttempt } from './attempts.ts'
 import type { FlowDeps } from './deps.ts'
@@ -67,9 +65,13 @@ export class Requests {
     const replayId =
       input.idempotencyKey === undefined ? undefined : `${caller.id}\nrequest\n${input.idempotencyKey}`
     const { idempotencyKey: _key, ...body } = input
-    const bodyDigest = digestOf(body as unknown as Json)
+    const bodyDigest = digestOf(body)
     const now = picture.now
-    const ttl = Math.min(longest, defaults.grant, input.requestedUntil === undefined ? Infinity : input.requestedUntil - now)
+    const ttl = Math.min(
+      longest,
+      defaults.grant,
+      input.requestedUntil === undefined ? Infinity : input.requestedUntil - now,
+    )
     if (ttl <= 0) throw new WritError('ERR_INPUT_INVALID', '`requested_until` has passed')
     const statement = statementFor(decision.installation, binding, attempt, task, {
       ttl,
@@ -133,9 +135,13 @@ export class Requests {
               }
             : { ...same, merged: same.merged + 1 }
         if (same === undefined && tx.scan('request.requester', refKey(requester)).length >= MAX_PENDING) {
-          throw new WritError('ERR_RATE_LIMITED', `${refKey(requester)} has ${MAX_PENDING} requests pending already`, {
-            hint: 'wait for an answer, or cancel some with `writ requests cancel`',
-          })
+          throw new WritError(
+            'ERR_RATE_LIMITED',
+            `${refKey(requester)} has ${MAX_PENDING} requests pending already`,
+            {
+              hint: 'wait for an answer, or cancel some with `writ requests cancel`',
+            },
+          )
         }
         tx.append(
           same === undefined
@@ -145,14 +151,16 @@ export class Requests {
                 decision: request.decision,
                 statement,
                 digest,
-                alternatives: alternatives as unknown as Json,
+                alternatives: alternatives,
                 roots,
                 expires_at: request.expiresAt,
               })
             : requestEntry('request.merged', request, { by: caller.id, times: request.merged }),
         )
         const justified = alternatives.some((set) => meets(set, [], justification !== undefined))
-        const settled = justified ? settle(request, approvalId, tx.now, task?.window?.startsAt, task?.window?.endsAt) : request
+        const settled = justified
+          ? settle(request, approvalId, tx.now, task?.window?.startsAt, task?.window?.endsAt)
+          : request
         tx.put('request', settled.id, settled)
         if (settled.status === 'approved') this.#approved(tx, settled)
         this.#keepWaiting(tx, settled)
@@ -163,7 +171,7 @@ export class Requests {
             at: tx.now,
             decision: settled.id,
             outcome: 'deny', // not an attempt: `decide` must never take it for a permit
-            answer: settled as unknown as Json,
+            answer: settled,
           })
         }
         return settled
@@ -193,7 +201,8 @@ export class Requests {
     })
     const items: (AccessRequest & { mayApprove: readonly string[] })[] = []
     for (const { value } of page.items) {
-      const mayApprove = caller.kind === 'session' && value.status === 'pending' ? await this.#pools(caller, value) : []
+      const mayApprove =
+        caller.kind === 'session' && value.status === 'pending' ? await this.#pools(caller, value) : []
       if (all || mayApprove.length > 0 || isRequester(caller, value)) items.push({ ...value, mayApprove })
     }
     return { items, next: page.next }
@@ -227,9 +236,13 @@ export class Requests {
     const found = await this.#mayJudge(caller, id, input.statement)
     const root = refKey(caller.subject)
     if (found.unresolved) {
-      throw new WritError('ERR_FORBIDDEN', 'no approval counts: somebody behind this request cannot be named', {
-        hint: `register an owner for ${refKey(found.requester)} in the inventory, then ask again`,
-      })
+      throw new WritError(
+        'ERR_FORBIDDEN',
+        'no approval counts: somebody behind this request cannot be named',
+        {
+          hint: `register an owner for ${refKey(found.requester)} in the inventory, then ask again`,
+        },
+      )
     }
     if (found.roots.includes(root)) {
       throw new WritError('ERR_FORBIDDEN', 'one cannot approve what one asked for or owns', {
@@ -300,9 +313,14 @@ export class Requests {
   }
 
   /** One denial ends the request. Anyone who could approve may deny, and so may who holds `Writ::deny`. */
-  async deny(caller: Caller, id: string, input: { statement: string; reason?: string }): Promise<AccessRequest> {
+  async deny(
+    caller: Caller,
+    id: string,
+    input: { statement: string; reason?: string },
+  ): Promise<AccessRequest> {
     const found = await this.#mayJudge(caller, id, input.statement)
-    const eligible = (await this.#pools(caller, found)).length > 0 || (await this.#attempts.may(caller, 'deny'))
+    const eligible =
+      (await this.#pools(caller, found)).length > 0 || (await this.#attempts.may(caller, 'deny'))
     if (!eligible) throw new WritError('ERR_FORBIDDEN', 'you are not in a pool that decides on this')
     return this.#deps.store.commit({
       reads: [{ kind: 'request', id }],
@@ -408,7 +426,8 @@ export class Requests {
     if (id === undefined) throw unbound('`denial.evaluation_id` is missing')
     const entry = await this.#attempts.recorded(id)
     const recorded = entry?.['attempt'] as unknown as Attempt | undefined
-    if (entry === undefined || recorded?.subject === undefined) throw unbound('`denial.evaluation_id` names no denial')
+    if (entry === undefined || recorded?.subject === undefined)
+      throw unbound('`denial.evaluation_id` names no denial')
     const theirs = entry['caller'] === caller.id || sameRef(recorded.subject, caller.subject)
     if (!theirs) throw unbound('`denial.evaluation_id` names no denial')
     if (entry['outcome'] !== 'challenge') {
@@ -454,7 +473,9 @@ function isRequester(caller: Caller, request: AccessRequest): boolean {
 
 function poolsWanted(request: AccessRequest): Set<string> {
   return new Set(
-    request.alternatives.flatMap((set) => set.requirements.flatMap((r) => (r.kind === 'approval' ? [r.pool] : []))),
+    request.alternatives.flatMap((set) =>
+      set.requirements.flatMap((r) => (r.kind === 'approval' ? [r.pool] : [])),
+    ),
   )
 }
 
@@ -470,6 +491,10 @@ const unknownRequest = (id: string): WritError =>
   new WritError('ERR_NOT_FOUND', `there is no access request \`${id}\``, { problem: 'unknown_task' })
 
 const settledAlready = (request: AccessRequest): WritError =>
-  new WritError('ERR_CONFLICT', `the request is ${request.status === 'pending' ? 'expired' : request.status} already`, {
-    problem: 'invalid_task_state',
-  })
+  new WritError(
+    'ERR_CONFLICT',
+    `the request is ${request.status === 'pending' ? 'expired' : request.status} already`,
+    {
+      problem: 'invalid_task_state',
+    },
+  )

@@ -83,7 +83,7 @@ export class Schedule {
   #push(due: Due): void {
     const heap = this.#heap
     heap.push(due)
-    for (let at = heap.length - 1; at > 0; ) {
+    for (let at = heap.length - 1; at > 0;) {
       const parent = (at - 1) >> 1
       if ((heap[parent] as Due).at <= due.at) break
       heap[at] = heap[parent] as Due
@@ -97,7 +97,7 @@ export class Schedule {
     const last = heap.pop()
     if (last === undefined || heap.length === 0) return
     heap[0] = last
-    for (let at = 0; ; ) {
+    for (let at = 0; ;) {
       const left = 2 * at + 1
       const right = left + 1
       let least = at

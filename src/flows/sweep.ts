@@ -27,7 +27,13 @@ const AT_ONCE = 64
 
 export class Sweeper {
   readonly #deps: FlowDeps
-  readonly #parts: Readonly<{ tasks: Tasks; requests: Requests; grants: Grants; narrower: Narrower; takeBack: TakeBack }>
+  readonly #parts: Readonly<{
+    tasks: Tasks
+    requests: Requests
+    grants: Grants
+    narrower: Narrower
+    takeBack: TakeBack
+  }>
   #timer: NodeJS.Timeout | undefined
   #running: Promise<void> | undefined
   #reconciledAt = -Infinity
@@ -35,7 +41,13 @@ export class Sweeper {
 
   constructor(
     deps: FlowDeps,
-    parts: Readonly<{ tasks: Tasks; requests: Requests; grants: Grants; narrower: Narrower; takeBack: TakeBack }>,
+    parts: Readonly<{
+      tasks: Tasks
+      requests: Requests
+      grants: Grants
+      narrower: Narrower
+      takeBack: TakeBack
+    }>,
   ) {
     this.#deps = deps
     this.#parts = parts
@@ -57,10 +69,16 @@ export class Sweeper {
     for (const [kind, index, value] of live) {
       let after: string | undefined
       do {
-        const page = await store.list(kind as Kind, { index, value, limit: 1_000, ...(after === undefined ? {} : { after }) })
+        const page = await store.list(kind, {
+          index,
+          value,
+          limit: 1_000,
+          ...(after === undefined ? {} : { after }),
+        })
         for (const stored of page.items) {
-          schedule.set(kind as DueKind, stored.id, dueAt(kind as Kind, stored.value))
-          if (kind === 'credential' && 'state' in stored.value && stored.value.state === 'planned') lost.push(stored.id)
+          schedule.set(kind, stored.id, dueAt(kind as Kind, stored.value))
+          if (kind === 'credential' && 'state' in stored.value && stored.value.state === 'planned')
+            lost.push(stored.id)
         }
         after = page.next
       } while (after !== undefined)
@@ -113,7 +131,11 @@ export class Sweeper {
       if (due.length === 0) break
       for (const { kind, id } of due) {
         await this.#handle(kind, id).catch((error: unknown) => {
-          this.#deps.log('error', 'something that is due could not be handled and is tried again', { kind, id, error })
+          this.#deps.log('error', 'something that is due could not be handled and is tried again', {
+            kind,
+            id,
+            error,
+          })
           schedule.set(kind, id, now + NAP)
         })
       }
@@ -133,7 +155,10 @@ export class Sweeper {
       const orphans = await this.#parts.grants.reconcile(target)
       if (orphans.length > 0) this.#deps.log('warn', 'removed what had no row', { target: id, orphans })
     } catch (error) {
-      this.#deps.log('warn', 'a target could not be searched for orphans and is searched again', { target: id, error })
+      this.#deps.log('warn', 'a target could not be searched for orphans and is searched again', {
+        target: id,
+        error,
+      })
     }
   }
 

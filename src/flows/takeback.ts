@@ -6,7 +6,12 @@
  */
 import type { Json } from '../model/canonical.ts'
 import type { Credential } from '../model/credential.ts'
-import { credentialAbsent, credentialRevoking, credentialUnresolved, isAtTarget } from '../model/credential.ts'
+import {
+  credentialAbsent,
+  credentialRevoking,
+  credentialUnresolved,
+  isAtTarget,
+} from '../model/credential.ts'
 import { isWritError, WritError } from '../model/errors.ts'
 import { closeIfClean } from '../lives/ending.ts'
 import type { PlannedCredential, RevokeReport } from '../targets/port.ts'
@@ -30,7 +35,10 @@ export class TakeBack {
     if (this.#stopped || this.#running.has(id)) return
     const work = this.#work(id)
       .catch((error: unknown) => {
-        this.#deps.log('error', 'a revocation could not be recorded and is retried', { credential: id, error })
+        this.#deps.log('error', 'a revocation could not be recorded and is retried', {
+          credential: id,
+          error,
+        })
         this.#deps.schedule.set('credential', id, this.#deps.schedule.next ?? 0)
       })
       .finally(() => this.#running.delete(id))
@@ -39,7 +47,10 @@ export class TakeBack {
 
   /** Revokes at the target although the record cannot be written; the record follows when there is room. */
   async unrecorded(id: string): Promise<void> {
-    const credential = (await this.#deps.store.read([{ kind: 'credential', id }])).get('credential', id)?.value
+    const credential = (await this.#deps.store.read([{ kind: 'credential', id }])).get(
+      'credential',
+      id,
+    )?.value
     if (credential === undefined || !isAtTarget(credential)) return
     try {
       await this.#atTarget(credential)
@@ -101,7 +112,7 @@ export class TakeBack {
         const current = credentialRevoking(found, tx.now)
         if (report?.absent === true) {
           tx.put('credential', id, credentialAbsent(current, tx.now, report as unknown as Json))
-          tx.append({ kind: 'credential.absent', refs, credential: id, target, report: report as unknown as Json })
+          tx.append({ kind: 'credential.absent', refs, credential: id, target, report: report })
           closeIfClean(tx, grant)
           return
         }

@@ -4,7 +4,6 @@
  * @module
  */
 import type { Caller } from '../model/access.ts'
-import type { Json } from '../model/canonical.ts'
 import { refKey, sameRef } from '../model/entity.ts'
 import { WritError } from '../model/errors.ts'
 import type { Task, TaskEnd } from '../model/task.ts'
@@ -41,7 +40,8 @@ export class Tasks {
     const { store, decision, defaults } = this.#deps
     const subject = input.subject ?? caller.subject
     const mayspeak =
-      sameRef(subject, caller.subject) || (caller.pep?.subjects.some((t) => t === '*' || t === subject.type) ?? false)
+      sameRef(subject, caller.subject) ||
+      (caller.pep?.subjects.some((t) => t === '*' || t === subject.type) ?? false)
     if (!mayspeak) {
       throw new WritError('ERR_FORBIDDEN', `this caller may not declare a task for ${refKey(subject)}`, {
         hint: 'declare it with the key of the subject itself, or trust this caller for its type',
@@ -59,17 +59,23 @@ export class Tasks {
       throw new WritError('ERR_INPUT_INVALID', 'a task cannot cover the administration of Writ')
     }
     const window = input.window
-    if (window !== undefined && (window.endsAt <= window.startsAt || window.endsAt - window.startsAt > 31 * DAY)) {
+    if (
+      window !== undefined &&
+      (window.endsAt <= window.startsAt || window.endsAt - window.startsAt > 31 * DAY)
+    ) {
       throw new WritError('ERR_INPUT_INVALID', '`window` must end after it starts, within 31 days')
     }
     const id = decision.newId('task')
-    const replayId = options.idempotencyKey === undefined ? undefined : `${caller.id}\ntask\n${options.idempotencyKey}`
-    const digest = digestOf(input as unknown as Json)
+    const replayId =
+      options.idempotencyKey === undefined ? undefined : `${caller.id}\ntask\n${options.idempotencyKey}`
+    const digest = digestOf(input)
     const ancestors = await this.#ancestors(input.parent)
     const reads: Read[] = [
       { kind: 'entity', id: refKey(subject) },
       { index: 'task.subject', value: refKey(subject) },
-      ...(refKey(subject) === refKey(caller.subject) ? [] : [{ kind: 'entity' as const, id: refKey(caller.subject) }]),
+      ...(refKey(subject) === refKey(caller.subject)
+        ? []
+        : [{ kind: 'entity' as const, id: refKey(caller.subject) }]),
       ...ancestors.map((task): Read => ({ kind: 'task', id: task })),
       ...(replayId === undefined ? [] : [{ kind: 'replay' as const, id: replayId }]),
     ]
@@ -94,9 +100,13 @@ export class Tasks {
           }
         }
         if (tx.scan('task.subject', refKey(subject)).length >= MAX_LIVE_TASKS) {
-          throw new WritError('ERR_TOO_LARGE', `${refKey(subject)} has ${MAX_LIVE_TASKS} live tasks already`, {
-            hint: 'end tasks that are done',
-          })
+          throw new WritError(
+            'ERR_TOO_LARGE',
+            `${refKey(subject)} has ${MAX_LIVE_TASKS} live tasks already`,
+            {
+              hint: 'end tasks that are done',
+            },
+          )
         }
         const parents = ancestors.map((parent) => tx.get('task', parent)?.value as Task)
         const [parent] = parents
@@ -106,9 +116,13 @@ export class Tasks {
             throw new WritError('ERR_CONFLICT', `task \`${parent.id}\` has ended`)
           }
           if (!narrows(input.scope, parent.scope)) {
-            throw new WritError('ERR_FORBIDDEN', `the scope reaches beyond that of its parent \`${parent.id}\``, {
-              hint: 'a child task only narrows: name actions and resources that its parent has',
-            })
+            throw new WritError(
+              'ERR_FORBIDDEN',
+              `the scope reaches beyond that of its parent \`${parent.id}\``,
+              {
+                hint: 'a child task only narrows: name actions and resources that its parent has',
+              },
+            )
           }
         }
         const task: Task = {
@@ -127,7 +141,10 @@ export class Tasks {
             ]),
           ],
           caller: caller.id,
-          scope: { actions: [...input.scope.actions], resources: input.scope.resources.map((r) => ({ ...r })) },
+          scope: {
+            actions: [...input.scope.actions],
+            resources: input.scope.resources.map((r) => ({ ...r })),
+          },
           limits: input.limits ?? {},
           ...(parent === undefined ? {} : { parent: parent.id }),
           ...(window === undefined ? {} : { window }),
@@ -146,7 +163,7 @@ export class Tasks {
           task: id,
           ...(caller.dev === true ? { dev: true } : {}),
           by: caller.id,
-          declared: task as unknown as Json,
+          declared: task,
         })
         if (replayId !== undefined) {
           tx.put('replay', replayId, {
@@ -155,7 +172,7 @@ export class Tasks {
             at: tx.now,
             decision: id,
             outcome: 'deny', // not an attempt: `decide` must never take it for a permit
-            answer: task as unknown as Json,
+            answer: task,
           })
         }
         return task
@@ -169,10 +186,7 @@ export class Tasks {
     return this.#stateOf(id)
   }
 
-  async list(
-    caller: Caller,
-    query: { live?: boolean; after?: string; limit?: number },
-  ): Promise<Page<Task>> {
+  async list(caller: Caller, query: { live?: boolean; after?: string; limit?: number }): Promise<Page<Task>> {
     const all = await this.#attempts.may(caller, 'read')
     const page = await this.#deps.store.list('task', {
       ...(query.live === true ? { index: 'task.live' as const, value: 'live' } : {}),
@@ -190,7 +204,11 @@ export class Tasks {
       run: (tx) => {
         const task = tx.get('task', id)?.value
         if (task === undefined) throw notFound(id)
-        const barred = this.#deps.decision.barrier.denies({ chain: task.chain, tasks: [id], caller: caller.id })
+        const barred = this.#deps.decision.barrier.denies({
+          chain: task.chain,
+          tasks: [id],
+          caller: caller.id,
+        })
         if (barred !== undefined || isEnded(task) || !isLive(task, tx.now)) {
           throw new WritError('ERR_CONFLICT', `task \`${id}\` has ended`, {
             hint: task.ending?.reason ?? 'its heartbeat lapsed; declare a new task',
@@ -244,7 +262,8 @@ export class Tasks {
       ...below.credentials.map((credential): Read => ({ kind: 'credential', id: credential })),
       ...below.requests.map((request): Read => ({ kind: 'request', id: request })),
     ])
-    const pick = <T>(found: Readonly<{ value: T }> | undefined): T[] => (found === undefined ? [] : [found.value])
+    const pick = <T>(found: Readonly<{ value: T }> | undefined): T[] =>
+      found === undefined ? [] : [found.value]
     const tasks = below.tasks.flatMap((task) => pick(view.get('task', task)))
     const task = tasks.find((t) => t.id === id)
     if (task === undefined) throw notFound(id)
@@ -272,7 +291,7 @@ export class Tasks {
 
   async #ancestors(parent: string | undefined): Promise<readonly string[]> {
     const ids: string[] = []
-    for (let next = parent; next !== undefined; ) {
+    for (let next = parent; next !== undefined;) {
       const task = await this.#find(next)
       if (task === undefined) throw notFound(next)
       ids.push(next)
@@ -288,7 +307,9 @@ export class Tasks {
 /** A task is its subject's, its declarer's, and its caller's. */
 export function mine(caller: Caller, task: Task): boolean {
   return (
-    caller.id === task.caller || sameRef(caller.subject, task.subject) || sameRef(caller.subject, task.declaredBy)
+    caller.id === task.caller ||
+    sameRef(caller.subject, task.subject) ||
+    sameRef(caller.subject, task.declaredBy)
   )
 }
 

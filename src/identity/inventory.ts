@@ -36,7 +36,9 @@ export async function loadClosure(picture: Picture, refs: readonly EntityRef[]):
     for (const id of next) loaded.add(id)
     next = [
       ...new Set(
-        next.flatMap((id) => (picture.get('entity', id)?.value.parents ?? []).map(refKey)).filter((id) => !loaded.has(id)),
+        next
+          .flatMap((id) => (picture.get('entity', id)?.value.parents ?? []).map(refKey))
+          .filter((id) => !loaded.has(id)),
       ),
     ].slice(0, MAX_ANCESTORS)
   }
@@ -74,7 +76,12 @@ export function cedarEntity(entity: Entity): CedarEntity {
  * Who stands behind a subject (law 4): the human itself, or its personal owners found along owner after owner; `team`
  * lists the members of owning teams. `resolved` is false when neither exists.
  */
-export type Behind = Readonly<{ human: boolean; owners: readonly string[]; team: readonly string[]; resolved: boolean }>
+export type Behind = Readonly<{
+  human: boolean
+  owners: readonly string[]
+  team: readonly string[]
+  resolved: boolean
+}>
 
 /** Loads and resolves who stands behind `ref`. Owner cycles end by themselves and resolve to nothing. */
 export async function whoIsBehind(picture: Picture, ref: EntityRef): Promise<Behind> {
@@ -112,9 +119,14 @@ async function humansIn(picture: Picture, group: EntityRef): Promise<readonly st
   for (let depth = 0; next.length > 0 && depth <= MAX_DEPTH; depth += 1) {
     next.forEach((id) => visited.add(id))
     await picture.load(next.map((value) => ({ index: 'entity.parent' as const, value })))
-    const members = next.flatMap((value) => picture.scan('entity.parent', value).map((stored) => stored.value))
+    const members = next.flatMap((value) =>
+      picture.scan('entity.parent', value).map((stored) => stored.value),
+    )
     for (const member of members) if (member.kind === 'human') humans.add(refKey(member))
-    next = members.filter((m) => m.kind === 'group').map(refKey).filter((id) => !visited.has(id))
+    next = members
+      .filter((m) => m.kind === 'group')
+      .map(refKey)
+      .filter((id) => !visited.has(id))
   }
   return [...humans]
 }

@@ -73,7 +73,8 @@ function grow(view: View, below: Below): Below {
     for (const { value } of view.scan('grant.task', id)) grants.add(value.id)
     for (const { value } of view.scan('request.task', id)) requests.add(value.id)
   }
-  for (const id of below.grants) for (const { value } of view.scan('credential.grant', id)) credentials.add(value.id)
+  for (const id of below.grants)
+    for (const { value } of view.scan('credential.grant', id)) credentials.add(value.id)
   const grown =
     tasks.size > below.tasks.length ||
     grants.size > below.grants.length ||
@@ -129,7 +130,8 @@ export function endTasks(
   }
   for (const id of below.requests) {
     const request = tx.get('request', id)?.value
-    if (request !== undefined) endAccessRequest(tx, request, 'cancelled', { ...cause, reason: 'its task ended' })
+    if (request !== undefined)
+      endAccessRequest(tx, request, 'cancelled', { ...cause, reason: 'its task ended' })
   }
   return { tasks, ...endGrants(tx, below, as, cause) }
 }

@@ -27,5 +27,5 @@ export function sameAuthority<K extends Kind>(
 
 function bearing(kind: Kind, value: object): Json {
   const left = new Set(counters[kind] ?? [])
-  return Object.fromEntries(Object.entries(value).filter(([member]) => !left.has(member))) as Json
+  return Object.fromEntries(Object.entries(value).filter(([member]) => !left.has(member)))
 }

@@ -5,7 +5,13 @@
  */
 import canonicalize from 'canonicalize'
 
-export type Json = null | boolean | number | string | readonly Json[] | { readonly [member: string]: Json | undefined }
+export type Json =
+  | null
+  | boolean
+  | number
+  | string
+  | readonly Json[]
+  | { readonly [member: string]: Json | undefined }
 
 /**
  * The RFC 8785 form of `value`; members that are `undefined` are left out.

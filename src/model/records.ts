@@ -48,7 +48,10 @@ export const kinds = [
 
 type Index<K extends Kind> = Readonly<{ kind: K; values: (value: Records[K]) => readonly string[] }>
 
-const index = <K extends Kind>(kind: K, values: (value: Records[K]) => readonly string[]): Index<K> => ({ kind, values })
+const index = <K extends Kind>(kind: K, values: (value: Records[K]) => readonly string[]): Index<K> => ({
+  kind,
+  values,
+})
 
 /** Each index lists a record under zero or more values. */
 export const indexes = {
@@ -67,7 +70,9 @@ export const indexes = {
   'request.approval': index('request', (r) => (r.approval === undefined ? [] : [r.approval])),
   'request.task': index('request', (r) => (r.task === undefined ? [] : [r.task])),
   /** Identical open asks of one requester are merged into one. */
-  'request.same': index('request', (r) => (r.status === 'pending' ? [`${refKey(r.requester)}\n${r.digest}`] : [])),
+  'request.same': index('request', (r) =>
+    r.status === 'pending' ? [`${refKey(r.requester)}\n${r.digest}`] : [],
+  ),
   'request.requester': index('request', (r) => (r.status === 'pending' ? [refKey(r.requester)] : [])),
   'entity.type': index('entity', (e) => (e.deletedAt === undefined ? [e.type] : [])),
   'entity.parent': index('entity', (e) => (e.deletedAt === undefined ? e.parents.map(refKey) : [])),

@@ -139,7 +139,9 @@ export function approve(
   if (request.status !== 'pending' || request.approvals.some((a) => a.root === approval.root)) return request
   const approvals = [...request.approvals, approval]
   const met = request.alternatives.some((set) => meets(set, approvals, request.justification !== undefined))
-  return met ? settle({ ...request, approvals }, approvalId, approval.at, windowStart, windowEnd) : { ...request, approvals }
+  return met
+    ? settle({ ...request, approvals }, approvalId, approval.at, windowStart, windowEnd)
+    : { ...request, approvals }
 }
 
 /** pending → approved; `activate_by` runs from the window's start and never past its end. */
@@ -157,7 +159,9 @@ export function settle(
 
 /** One denial ends the request. */
 export function deny(request: AccessRequest, by: string, now: Instant, reason: string): AccessRequest {
-  return request.status === 'pending' ? { ...request, status: 'denied', deniedBy: by, reason, endedAt: now } : request
+  return request.status === 'pending'
+    ? { ...request, status: 'denied', deniedBy: by, reason, endedAt: now }
+    : request
 }
 
 /** pending → expired | cancelled | failed. */

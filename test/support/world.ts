@@ -45,8 +45,20 @@ export const people: readonly EntityInput[] = [
   { type: 'Person', id: 'ada', parents: [ref('Group/administrators'), ref('Group/developers')] },
   { type: 'Person', id: 'grace', parents: [ref('Group/dba')] },
   { type: 'Person', id: 'hedy', parents: [ref('Group/dba')] },
-  { type: 'Agent', id: 'migrator', kind: 'agent', owner: ref('Person/ada'), parents: [ref('Group/deployers')] },
-  { type: 'Service', id: 'orders-ci', kind: 'workload', owner: ref('Person/ada'), parents: [ref('Group/deployers')] },
+  {
+    type: 'Agent',
+    id: 'migrator',
+    kind: 'agent',
+    owner: ref('Person/ada'),
+    parents: [ref('Group/deployers')],
+  },
+  {
+    type: 'Service',
+    id: 'orders-ci',
+    kind: 'workload',
+    owner: ref('Person/ada'),
+    parents: [ref('Group/deployers')],
+  },
   { type: 'Database', id: 'orders', kind: 'resource', team: ref('Group/dba'), sensitivity: 3 },
   { type: 'Database', id: 'payments', kind: 'resource', team: ref('Group/dba'), sensitivity: 4 },
   { type: 'Document', id: 'handbook', kind: 'resource', team: ref('Group/developers'), sensitivity: 1 },
@@ -84,7 +96,13 @@ export type WorldOptions = Partial<AppOptions> &
 
 /** Opens a world; leaving the scope stops it and removes its folder. */
 export async function openWorld(options: WorldOptions = {}): Promise<World> {
-  const { folder = folderOf('world'), config: more, policies = starterPolicies(), entities = [], ...rest } = options
+  const {
+    folder = folderOf('world'),
+    config: more,
+    policies = starterPolicies(),
+    entities = [],
+    ...rest
+  } = options
   const config = testConfig(folder, more)
   const appOptions: AppOptions = { mode: 'server', bootstrapPerson: 'ada', log: () => undefined, ...rest }
   const app = await createApp(config, appOptions)
@@ -158,7 +176,10 @@ export async function requestMigration(world: World, task: string): Promise<Acce
 }
 
 /** The whole way to an active grant: declare, ask, grace approves, activate. */
-export async function activeGrant(world: World, task?: string): Promise<{ task: string; grant: string; approval: string }> {
+export async function activeGrant(
+  world: World,
+  task?: string,
+): Promise<{ task: string; grant: string; approval: string }> {
   const id = task ?? (await declare(world))
   const request = await requestMigration(world, id)
   const approved = await world.app.flows.approve(world.grace, request.id, { statement: request.digest })
