@@ -218,7 +218,7 @@ describe('bearer JWTs', async () => {
     const token = (
       claims: JWTPayload = {},
       header: Partial<JWTHeaderParameters> = {},
-      key: CryptoKey = pair.privateKey,
+      key = pair.privateKey,
     ) =>
       new SignJWT({
         iss: issuer.issuer,
@@ -287,8 +287,6 @@ describe('bearer JWTs', async () => {
   test('B2 critical headers that nobody understands are refused, and keys in the token ignored', async () => {
     const { store, token, callers } = await setup()
     await using _ = store
-    const crit = await token({}, { crit: ['exp'], exp: 1 } as JWTHeaderParameters).catch(() => undefined)
-    if (crit !== undefined) await refuses(callers, bearer(crit))
     const evil = await generateKeyPair('ES256', { extractable: true })
     const header = {
       jwk: await exportJWK(evil.publicKey),

@@ -250,8 +250,8 @@ export function createHttp(options: HttpOptions): FastifyInstance {
   server.removeAllContentTypeParsers()
   server.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request, body, done) => {
     try {
-      // a content type without content: the same as neither
-      if (body.length === 0) {
+      // a content type without content is the same as neither, and nobody reads what was sent to no route
+      if (body.length === 0 || request.is404) {
         done(null, undefined)
         return
       }

@@ -12,7 +12,7 @@ import { SECOND } from '../../../model/time.ts'
 import type { Credentials } from '../../../identity/callers.ts'
 import { index } from '../../../wire/bounds.ts'
 import { encodeLiveEvent, liveEvent } from '../../../wire/v1/index.ts'
-import { sessionCookie } from '../guard.ts'
+import { secureHeaders, sessionCookie } from '../guard.ts'
 import { RateLimited } from '../rates.ts'
 import type { Door, Route } from '../route.ts'
 import { READS, TAKEN, route } from '../route.ts'
@@ -213,6 +213,7 @@ export function eventRoutes(door: Door, streams: Set<Stream>): Route[] {
           close()
           return TAKEN
         }
+        secureHeaders(reply, false, request.protocol === 'https')
         reply.hijack()
         raw.writeHead(200, {
           ...(reply.getHeaders() as Record<string, string>),
