@@ -102,7 +102,15 @@ export class Lease {
   async #giveBack(status: 'completed' | 'failed' | 'cancelled', reason: string | undefined): Promise<Ending> {
     this.#stop.abort()
     const { task, grant } = this
-    if (task && this.#parts.ownsTask) return fromTask(await this.#parts.tasks.end(task.id, status, reason))
+    if (task && this.#parts.ownsTask) {
+      try {
+        return fromTask(await this.#parts.tasks.end(task.id, status, reason))
+      } catch (error) {
+        // ended by somebody else in the meantime: what is left is to see that it is clean
+        if (!isWritClientError(error, 'ERR_CONFLICT')) throw error
+        return this.#state()
+      }
+    }
     const narrowed = await this.#parts.grants.revoke(grant.id, reason ?? status)
     const { credentials } = narrowed
     return { clean: credentials.every(isAbsent), credentials, ...(task === undefined ? {} : { task }) }
@@ -139,16 +147,23 @@ export class Lease {
           'ERR_INTERNAL',
           'ERR_RATE_LIMITED',
         )
-        if (!passing) {
-          return this.#lose(
-            `the heartbeat was refused: ${error instanceof Error ? error.message : String(error)}`,
-          )
-        }
+        if (!passing) return this.#lose(await this.#whyRefused(task.id, error))
         if (this.#parts.now() - heardAt >= heartbeat) {
           return this.#lose(`no heartbeat reached the server for ${task.heartbeat}`)
         }
       }
     }
+  }
+
+  /** A refusal says little: the task itself says how it ended, if it may still be seen. */
+  async #whyRefused(id: string, error: unknown): Promise<string> {
+    try {
+      const { task } = await this.#parts.tasks.get(id)
+      if (!live.has(task.state)) return `the task ended: ${task.ending?.reason ?? task.state}`
+    } catch (unseen) {
+      if (!(unseen instanceof WritClientError)) throw unseen
+    }
+    return `the heartbeat was refused: ${error instanceof Error ? error.message : String(error)}`
   }
 
   #watchEnd(): void {

@@ -13,7 +13,12 @@ import { resolvePath, stateHome } from '../config/index.ts'
 import type { Context } from './context.ts'
 import { CliError, exit, usage } from './exit.ts'
 
-export type VerifyOptions = Readonly<{ data?: string; remote?: boolean; head?: readonly string[]; forget?: boolean }>
+export type VerifyOptions = Readonly<{
+  data?: string
+  remote?: boolean
+  head?: readonly string[]
+  forget?: boolean
+}>
 
 /**
  * Verifies the whole log and that it continues every head given, and the last one seen here: whoever rewrites all of a
@@ -37,17 +42,30 @@ function report(context: Context, verdict: Verdict, heads: number): number {
   const { ok, size, root, firstBad } = verdict
   context.print(
     { item: { ok, size, root, ...(firstBad === undefined ? {} : { first_bad: firstBad }) } },
-    { lines: [ok ? `verified ${size} entries · head ${size}:${root}` : `verify FAILED at #${firstBad?.index ?? '?'}: ${firstBad?.why ?? ''}`] },
+    {
+      lines: [
+        ok
+          ? `verified ${size} entries · head ${size}:${root}`
+          : `verify FAILED at #${firstBad?.index ?? '?'}: ${firstBad?.why ?? ''}`,
+      ],
+    },
   )
   if (!ok) {
-    context.note('bad', 'this log is not what was written; keep a copy as it is and find out who could write here')
+    context.note(
+      'bad',
+      'this log is not what was written; keep a copy as it is and find out who could write here',
+    )
     return exit.error
   }
-  if (heads === 0) context.note('info', 'the first head seen here; from now on a log that contradicts it is refused')
+  if (heads === 0)
+    context.note('info', 'the first head seen here; from now on a log that contradicts it is refused')
   return exit.ok
 }
 
-function openSource(context: Context, options: VerifyOptions): { source: LogSource; name: string; close: () => void } {
+function openSource(
+  context: Context,
+  options: VerifyOptions,
+): { source: LogSource; name: string; close: () => void } {
   const { io, loaded } = context
   if (options.remote === true) {
     if (options.data !== undefined) throw usage('`--remote` and `--data` do not go together')
@@ -59,13 +77,21 @@ function openSource(context: Context, options: VerifyOptions): { source: LogSour
         head: () => log.head(),
         async entries(from, to) {
           const { items } = await log.entries(from, to)
-          return items.map(({ seq, at, bytes }) => ({ seq, at: Date.parse(at), bytes: Buffer.from(bytes, 'base64') }))
+          return items.map(({ seq, at, bytes }) => ({
+            seq,
+            at: Date.parse(at),
+            bytes: Buffer.from(bytes, 'base64'),
+          }))
         },
       },
     }
   }
   const folder = resolvePath(options.data ?? loaded.config.data, io.cwd, io.home)
-  if (!existsSync(folder)) throw usage(`there is no data folder \`${folder}\``, 'name one with --data, or ask the server with --remote')
+  if (!existsSync(folder))
+    throw usage(
+      `there is no data folder \`${folder}\``,
+      'name one with --data, or ask the server with --remote',
+    )
   const opened = openLogFolder(folder)
   return { source: opened, name: folder, close: () => opened.close() }
 }
@@ -91,7 +117,9 @@ class Heads {
   set(name: string, head: Head): void {
     mkdirSync(dirname(this.#path), { recursive: true, mode: 0o700 })
     const temporary = resolve(`${this.#path}.${process.pid}`)
-    writeFileSync(temporary, `${JSON.stringify({ ...this.#read(), [name]: head }, undefined, 2)}\n`, { mode: 0o600 })
+    writeFileSync(temporary, `${JSON.stringify({ ...this.#read(), [name]: head }, undefined, 2)}\n`, {
+      mode: 0o600,
+    })
     renameSync(temporary, this.#path)
   }
 
@@ -100,7 +128,12 @@ class Heads {
     try {
       return JSON.parse(readFileSync(this.#path, 'utf8')) as Record<string, Head>
     } catch (error) {
-      throw new CliError(exit.error, `\`${this.#path}\` is damaged`, 'it holds the heads that logs must continue; restore it, or give --forget', error)
+      throw new CliError(
+        exit.error,
+        `\`${this.#path}\` is damaged`,
+        'it holds the heads that logs must continue; restore it, or give --forget',
+        error,
+      )
     }
   }
 }

@@ -29,13 +29,17 @@ export async function dev(context: Context, options: ServeOptions): Promise<numb
   const config = serveConfig(context, options)
   const here = (path: string): string => relative(context.io.cwd, path) || '.'
   if (!existsSync(config.policies) && config.policies === resolve(context.io.cwd, 'policies')) {
-    for (const { file, written } of initFolder(context, context.io.cwd)) if (written) context.note('ok', `wrote ${file}`)
+    for (const { file, written } of initFolder(context, context.io.cwd))
+      if (written) context.note('ok', `wrote ${file}`)
   }
   const app = await createApp(config, { mode: 'dev', log: devLog(context) })
   try {
     const people = await seed(context, app, config.policies, config.inventory)
     const reload = (): Promise<void> => publish(context, people, config.policies)
-    const stopWatching = watchFolder(config.policies, () => void reload().catch((error: unknown) => context.note('bad', tell(error).message)))
+    const stopWatching = watchFolder(
+      config.policies,
+      () => void reload().catch((error: unknown) => context.note('bad', tell(error).message)),
+    )
     const code = await oneTimeCode(app, LOCAL)
     context.print(
       { item: { url: app.url, data: config.data, console: `${app.url}/?code=${code}`, pid: process.pid } },
@@ -62,7 +66,12 @@ export async function dev(context: Context, options: ServeOptions): Promise<numb
 export type DevPeople = Readonly<{ local: Writ; owner: Writ; token: string }>
 
 /** People, inventory and policies; the local person's session goes to the command line. */
-async function seed(context: Context, app: App, policies: string, inventory: string | undefined): Promise<DevPeople> {
+async function seed(
+  context: Context,
+  app: App,
+  policies: string,
+  inventory: string | undefined,
+): Promise<DevPeople> {
   const people = await devPeople(app)
   context.sessions.set(app.url, { token: people.token, person: `Person/${LOCAL}`, ends_at: '' })
   const { cwd } = context.io
@@ -70,7 +79,9 @@ async function seed(context: Context, app: App, policies: string, inventory: str
   if (existsSync(file)) await people.local.inventory.put(readInventory(context, file))
   else if (inventory !== undefined) throw new CliError(exit.usage, `there is no inventory \`${inventory}\``)
   const groups = ['Group/administrators', 'Group/developers', 'Group/dba']
-  await people.local.inventory.put([{ type: 'Person', id: LOCAL, kind: 'human', name: 'You', parents: groups }])
+  await people.local.inventory.put([
+    { type: 'Person', id: LOCAL, kind: 'human', name: 'You', parents: groups },
+  ])
   await publish(context, people, policies)
   return people
 }
@@ -78,7 +89,11 @@ async function seed(context: Context, app: App, policies: string, inventory: str
 /** Sessions of the local person and of the owner of the samples: dev mode alone makes people by itself. */
 export async function devPeople(app: App): Promise<DevPeople> {
   const [local, owner] = [await sessionOf(app, LOCAL), await sessionOf(app, OWNER)]
-  return { local: createWrit({ url: app.url, token: local }), owner: createWrit({ url: app.url, token: owner }), token: local }
+  return {
+    local: createWrit({ url: app.url, token: local }),
+    owner: createWrit({ url: app.url, token: owner }),
+    token: local,
+  }
 }
 
 async function sessionOf(app: App, person: string): Promise<string> {
@@ -109,7 +124,10 @@ async function publish(context: Context, people: DevPeople, folder: string): Pro
   const published = await people.local.policies.publish(source)
   // two people could publish: the second agrees here, because both are the one at this terminal
   if (published.state === 'proposed') await people.owner.policies.agree(published.version)
-  context.note('ok', `policies in force: ${plain(published.version.slice(0, 19))} · ${source.policies.length} files`)
+  context.note(
+    'ok',
+    `policies in force: ${plain(published.version.slice(0, 19))} · ${source.policies.length} files`,
+  )
 }
 
 function watchFolder(folder: string, changed: () => void): () => void {
@@ -128,9 +146,18 @@ function watchFolder(folder: string, changed: () => void): () => void {
 
 /** In dev mode a person reads along: warnings and errors as sentences. */
 function devLog(context: Context) {
-  return (level: 'info' | 'warn' | 'error', message: string, fields: Readonly<Record<string, unknown>> = {}): void => {
+  return (
+    level: 'info' | 'warn' | 'error',
+    message: string,
+    fields: Readonly<Record<string, unknown>> = {},
+  ): void => {
     if (level === 'info' && context.options.debug !== true) return
-    const shown = Object.entries(fields).map(([name, value]) => `${name}=${value instanceof Error ? value.message : JSON.stringify(value)}`)
-    context.note(level === 'error' ? 'bad' : level === 'warn' ? 'warn' : 'info', plain([message, ...shown].join(' ')))
+    const shown = Object.entries(fields).map(
+      ([name, value]) => `${name}=${value instanceof Error ? value.message : JSON.stringify(value)}`,
+    )
+    context.note(
+      level === 'error' ? 'bad' : level === 'warn' ? 'warn' : 'info',
+      plain([message, ...shown].join(' ')),
+    )
   }
 }

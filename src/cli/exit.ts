@@ -58,7 +58,9 @@ export function tell(error: unknown): Told {
     return { exitCode: error.exitCode, message: error.message, ...hinted(error.hint) }
   const code = codeOf(error)
   if (code !== undefined && error instanceof Error) {
-    const hint = 'hint' in error && typeof error.hint === 'string' ? error.hint : mends[code]
+    const own = 'hint' in error && typeof error.hint === 'string' ? error.hint : undefined
+    // the server speaks of headers; here one signs in
+    const hint = code === 'ERR_UNAUTHENTICATED' ? mends[code] : (own ?? mends[code])
     const requestId = isWritClientError(error) && code === 'ERR_INTERNAL' ? error.requestId : undefined
     return {
       exitCode: exitOfCode[code] ?? exit.error,

@@ -10,7 +10,9 @@ import { systemIo } from './io.ts'
 /** What is still to be written is written before the process ends: pipes are slower than exit. */
 async function drained(): Promise<void> {
   await Promise.all(
-    [process.stdout, process.stderr].map((stream) => new Promise<void>((resolve) => stream.write('', () => resolve()))),
+    [process.stdout, process.stderr].map(
+      (stream) => new Promise<void>((resolve) => stream.write('', () => resolve())),
+    ),
   )
 }
 

@@ -19,7 +19,11 @@ import { plain } from './text.ts'
 type Source = ReturnType<typeof readPolicyFolder>
 
 /** Checks a folder as the server would. 3 if it is not valid. */
-export function policyCheck(context: Context, folder: string | undefined, options: { inventory?: string }): number {
+export function policyCheck(
+  context: Context,
+  folder: string | undefined,
+  options: { inventory?: string },
+): number {
   const at = folder ?? context.loaded.config.policies
   const source = readFolder(context, at)
   const { problems, version } = check(context, at, source, options.inventory)
@@ -29,7 +33,8 @@ export function policyCheck(context: Context, folder: string | undefined, option
     { columns: [] },
   )
   sayProblems(context, problems)
-  if (errors > 0) throw new CliError(exit.policyInvalid, `${errors} problem${errors === 1 ? '' : 's'} in ${at}`)
+  if (errors > 0)
+    throw new CliError(exit.policyInvalid, `${errors} problem${errors === 1 ? '' : 's'} in ${at}`)
   context.note('ok', `${source.policies.length} policy files in ${at} are valid`)
   return exit.ok
 }
@@ -87,15 +92,25 @@ export async function policyPublish(context: Context, folder: string | undefined
   const at = folder ?? context.loaded.config.policies
   // the server checks against its own inventory, which is the one that counts
   const version = await context.writ.policies.publish(readFolder(context, at))
-  context.print({ item: { version: version.version, state: version.state, agreed_by: version.agreed_by } }, { lines: [version.version] })
+  context.print(
+    { item: { version: version.version, state: version.state, agreed_by: version.agreed_by } },
+    { lines: [version.version] },
+  )
   if (version.state === 'published') context.note('ok', 'in force now')
-  else context.note('wait', `proposed · another person makes it so: \`writ policy agree ${plain(version.version)}\``)
+  else
+    context.note(
+      'wait',
+      `proposed · another person makes it so: \`writ policy agree ${plain(version.version)}\``,
+    )
   return exit.ok
 }
 
 export async function policyAgree(context: Context, version: string): Promise<void> {
   const agreed = await context.writ.policies.agree(version)
-  context.print({ item: { version: agreed.version, state: agreed.state, agreed_by: agreed.agreed_by } }, { lines: [agreed.state] })
+  context.print(
+    { item: { version: agreed.version, state: agreed.state, agreed_by: agreed.agreed_by } },
+    { lines: [agreed.state] },
+  )
 }
 
 export async function policyShow(context: Context, version: string | undefined): Promise<void> {

@@ -55,7 +55,11 @@ export function normaliseArgv(argv: readonly string[]): string[] {
 }
 
 type Waits = { wait?: true; waitFor?: string }
-const waited = <T extends Waits>({ wait, waitFor, ...options }: T): Omit<T, keyof Waits> & { wait?: true | string } => ({
+const waited = <T extends Waits>({
+  wait,
+  waitFor,
+  ...options
+}: T): Omit<T, keyof Waits> & { wait?: true | string } => ({
   ...options,
   ...(wait === undefined ? {} : { wait: waitFor ?? true }),
 })
@@ -88,7 +92,11 @@ export function createProgram(io: Io, finish: Finish): Command {
       const options: Record<string, unknown> = self.optsWithGlobals()
       const debug = options['debug'] === true || Boolean(io.env['WRIT_DEBUG'])
       const context = new Context(io, { ...(options as GlobalOptions), debug })
-      const code = await (action as (context: Context, ...args: unknown[]) => ReturnType<Action>)(context, ...args, self.opts())
+      const code = await (action as (context: Context, ...args: unknown[]) => ReturnType<Action>)(
+        context,
+        ...args,
+        self.opts(),
+      )
       finish(code ?? exit.ok)
     })
   }
@@ -100,7 +108,8 @@ export function createProgram(io: Io, finish: Finish): Command {
   program.commandsGroup('To start with:')
   does(
     leaf(program, 'init [folder]', 'Write starter policies, an inventory and a configuration', 'writ init'),
-    async (context, folder: string | undefined) => (await import('./commands/setup.ts')).init(context, folder),
+    async (context, folder: string | undefined) =>
+      (await import('./commands/setup.ts')).init(context, folder),
   )
   const serving = (command: Command): Command =>
     command
@@ -109,7 +118,14 @@ export function createProgram(io: Io, finish: Finish): Command {
       .option('--port <port>', 'the port to listen on, 0 for a free one (WRIT_PORT)')
       .option('--key-file <file>', 'the key for secrets at rest (WRIT_KEY_FILE)')
   does(
-    serving(leaf(program, 'dev', 'Run a server for this machine alone, with people and policies to try', 'writ dev'))
+    serving(
+      leaf(
+        program,
+        'dev',
+        'Run a server for this machine alone, with people and policies to try',
+        'writ dev',
+      ),
+    )
       .option('--policies <folder>', 'the policy folder, reloaded on every change (WRIT_POLICIES)')
       .option('--inventory <file>', 'the inventory to start with (WRIT_INVENTORY)'),
     async (context, options: object) => (await import('./dev.ts')).dev(context, options),
@@ -121,10 +137,12 @@ export function createProgram(io: Io, finish: Finish): Command {
     async (context, options: object) => (await import('./server.ts')).server(context, options),
   )
   does(
-    leaf(program, 'demo', 'Watch one migration run under authority that did not exist before', 'writ demo').option(
-      '--auto',
-      'answer itself, as it does without a terminal',
-    ),
+    leaf(
+      program,
+      'demo',
+      'Watch one migration run under authority that did not exist before',
+      'writ demo',
+    ).option('--auto', 'answer itself, as it does without a terminal'),
     async (context, options: { auto?: boolean }) => (await import('./demo.ts')).demo(context, options),
   )
   does(
@@ -186,7 +204,12 @@ credential is not confirmed gone.`,
       (await import('./commands/requests.ts')).request(context, action, waited(options)),
   )
   does(
-    leaf(program, 'can-i <action> <resource>', 'Ask what would happen; exit 0 for yes, 5 for no', 'writ can-i db:migrate Database/orders --as Agent/migrator')
+    leaf(
+      program,
+      'can-i <action> <resource>',
+      'Ask what would happen; exit 0 for yes, 5 for no',
+      'writ can-i db:migrate Database/orders --as Agent/migrator',
+    )
       .option('--as <subject>', 'who would act')
       .option('--task <id>', 'under which task')
       .option('--context <json>', 'the context of the attempt, as JSON')
@@ -195,15 +218,26 @@ credential is not confirmed gone.`,
       (await import('./commands/ask.ts')).canI(context, action, resource, options),
   )
   does(
-    leaf(program, 'why [decision]', 'Show why a decision fell as it did, clause by clause', 'writ why --subject Agent/triage --at 03:12')
+    leaf(
+      program,
+      'why [decision]',
+      'Show why a decision fell as it did, clause by clause',
+      'writ why --subject Agent/triage --at 03:12',
+    )
       .option('--subject <subject>', 'the last decision about this subject')
       .option('--at <time>', 'at or before this time'),
-    async (context, id: string | undefined, options: object) => (await import('./commands/ask.ts')).why(context, id, options),
+    async (context, id: string | undefined, options: object) =>
+      (await import('./commands/ask.ts')).why(context, id, options),
   )
   const task = group('task', 'Declare pieces of work, look at them, end them')
   const work = () => import('./commands/work.ts')
   does(
-    leaf(task, 'start', 'Declare a task: what it is for and what it may touch', 'writ task start --purpose "rotate keys" --action key:rotate --on Service/api')
+    leaf(
+      task,
+      'start',
+      'Declare a task: what it is for and what it may touch',
+      'writ task start --purpose "rotate keys" --action key:rotate --on Service/api',
+    )
       .option('--purpose <text>', 'what it is for')
       .option('--action <action>', 'what it may do; may be repeated', repeat)
       .option('--on <resource>', 'what it may touch, `Type/id` or all of a `Type`; may be repeated', repeat)
@@ -216,18 +250,27 @@ credential is not confirmed gone.`,
       .option('--as <subject>', 'who acts'),
     async (context, options: object) => (await work()).taskStart(context, options),
   )
-  does(leaf(task, 'show <id>', 'Show a task with everything below it', 'writ task show task_…'), async (context, id: string) =>
-    (await work()).taskShow(context, id),
+  does(
+    leaf(task, 'show <id>', 'Show a task with everything below it', 'writ task show task_…'),
+    async (context, id: string) => (await work()).taskShow(context, id),
   )
   does(
-    leaf(task, 'ls', 'List live tasks', 'writ task ls').option('--all', 'also those that have ended').option('--limit <number>', 'how many at most'),
+    leaf(task, 'ls', 'List live tasks', 'writ task ls')
+      .option('--all', 'also those that have ended')
+      .option('--limit <number>', 'how many at most'),
     async (context, options: object) => (await work()).taskList(context, options),
   )
-  does(leaf(task, 'heartbeat <id>', 'Keep an open task alive', 'writ task heartbeat task_…'), async (context, id: string) =>
-    (await work()).taskHeartbeat(context, id),
+  does(
+    leaf(task, 'heartbeat <id>', 'Keep an open task alive', 'writ task heartbeat task_…'),
+    async (context, id: string) => (await work()).taskHeartbeat(context, id),
   )
   does(
-    leaf(task, 'end <id>', 'End a task and take back everything under it; exit 8 if that is not confirmed', 'writ task end task_… --status failed')
+    leaf(
+      task,
+      'end <id>',
+      'End a task and take back everything under it; exit 8 if that is not confirmed',
+      'writ task end task_… --status failed',
+    )
       .option('--status <status>', 'completed, failed or cancelled', 'completed')
       .option('--reason <text>', 'why'),
     async (context, id: string, options: object) => (await work()).taskEnd(context, id, options),
@@ -240,16 +283,23 @@ credential is not confirmed gone.`,
       .option('--limit <number>', 'how many at most'),
     async (context, options: object) => (await work()).grantList(context, options),
   )
-  does(leaf(grants, 'show <id>', 'Show a grant and its credentials', 'writ grants show grant_…'), async (context, id: string) =>
-    (await work()).grantShow(context, id),
+  does(
+    leaf(grants, 'show <id>', 'Show a grant and its credentials', 'writ grants show grant_…'),
+    async (context, id: string) => (await work()).grantShow(context, id),
   )
   does(
-    leaf(grants, 'revoke [id]', 'Take back a grant, or all of a task or subject; exit 8 if that is not confirmed', 'writ grants revoke --task task_… --reason done')
+    leaf(
+      grants,
+      'revoke [id]',
+      'Take back a grant, or all of a task or subject; exit 8 if that is not confirmed',
+      'writ grants revoke --task task_… --reason done',
+    )
       .option('--task <id>', 'everything under a task')
       .option('--subject <subject>', 'lock a subject and end everything under it')
       .option('--until <instant>', 'with --subject: unlock it then')
       .option('--reason <text>', 'why'),
-    async (context, id: string | undefined, options: object) => (await work()).grantRevoke(context, id, options),
+    async (context, id: string | undefined, options: object) =>
+      (await work()).grantRevoke(context, id, options),
   )
 
   // approving
@@ -258,32 +308,50 @@ credential is not confirmed gone.`,
   const requests = group('requests', 'Look at access requests, answer them')
   const asking = () => import('./commands/requests.ts')
   does(
-    leaf(requests, 'ls', 'List what is waiting', 'writ requests ls').option('--all', 'also what has ended').option('--limit <number>', 'how many at most'),
+    leaf(requests, 'ls', 'List what is waiting', 'writ requests ls')
+      .option('--all', 'also what has ended')
+      .option('--limit <number>', 'how many at most'),
     async (context, options: object) => (await asking()).list(context, options),
   )
-  does(leaf(requests, 'show <id>', 'Show exactly what would be approved', 'writ requests show req_…'), async (context, id: string) =>
-    (await asking()).show(context, id),
+  does(
+    leaf(requests, 'show <id>', 'Show exactly what would be approved', 'writ requests show req_…'),
+    async (context, id: string) => (await asking()).show(context, id),
   )
   does(
-    leaf(requests, 'wait <id>', 'Wait until it is answered; exit 0 approved, 5 denied, 6 not in time', 'writ requests wait req_… --timeout 10m').option(
-      '--timeout <duration>',
-      'wait at most this long',
-    ),
+    leaf(
+      requests,
+      'wait <id>',
+      'Wait until it is answered; exit 0 approved, 5 denied, 6 not in time',
+      'writ requests wait req_… --timeout 10m',
+    ).option('--timeout <duration>', 'wait at most this long'),
     async (context, id: string, options: object) => (await asking()).waitFor(context, id, options),
   )
   does(
-    leaf(requests, 'cancel <id>', 'Withdraw it', 'writ requests cancel req_…').option('--reason <text>', 'why'),
+    leaf(requests, 'cancel <id>', 'Withdraw it', 'writ requests cancel req_…').option(
+      '--reason <text>',
+      'why',
+    ),
     async (context, id: string, options: object) => (await asking()).cancel(context, id, options),
   )
   does(
-    leaf(requests, 'approve <id>', 'Approve exactly what is shown; people only, in their own session', 'writ requests approve req_…')
+    leaf(
+      requests,
+      'approve <id>',
+      'Approve exactly what is shown; people only, in their own session',
+      'writ requests approve req_…',
+    )
       .option('--pool <name>', 'as a member of which pool')
       .option('--comment <text>', 'for the record')
       .option('--statement <digest>', 'the digest of what you have read, where nobody can be asked'),
     async (context, id: string, options: object) => (await asking()).approve(context, id, options),
   )
   does(
-    leaf(requests, 'deny <id>', 'Deny it; one denial ends it', 'writ requests deny req_… --reason "not before the freeze"')
+    leaf(
+      requests,
+      'deny <id>',
+      'Deny it; one denial ends it',
+      'writ requests deny req_… --reason "not before the freeze"',
+    )
       .option('--reason <text>', 'why; the requester reads it')
       .option('--statement <digest>', 'the digest of what you have read, where nobody can be asked'),
     async (context, id: string, options: object) => (await asking()).deny(context, id, options),
@@ -295,7 +363,12 @@ credential is not confirmed gone.`,
   const admin = () => import('./commands/admin.ts')
   const people = group('people', 'Invite people')
   does(
-    leaf(people, 'invite <id>', 'Make a one-time code with which a person signs in', 'writ people invite grace --group dba')
+    leaf(
+      people,
+      'invite <id>',
+      'Make a one-time code with which a person signs in',
+      'writ people invite grace --group dba',
+    )
       .option('--name <name>', 'how they are called')
       .option('--group <group>', 'a group they join; may be repeated', repeat),
     async (context, id: string, options: object) => (await admin()).invite(context, id, options),
@@ -320,13 +393,21 @@ credential is not confirmed gone.`,
       .option('--password-file <file>', 'read the password from a file'),
     async (context, id: string, options: { kind: string }) => (await admin()).targetAdd(context, id, options),
   )
-  does(leaf(target, 'ls', 'List targets', 'writ target ls'), async (context) => (await admin()).targetList(context))
-  does(leaf(target, 'check <id>', 'Look whether a target is as it must be', 'writ target check orders-db'), async (context, id: string) =>
-    (await admin()).targetCheck(context, id),
+  does(leaf(target, 'ls', 'List targets', 'writ target ls'), async (context) =>
+    (await admin()).targetList(context),
+  )
+  does(
+    leaf(target, 'check <id>', 'Look whether a target is as it must be', 'writ target check orders-db'),
+    async (context, id: string) => (await admin()).targetCheck(context, id),
   )
   const keys = group('keys', 'API keys of workloads and agents')
   does(
-    leaf(keys, 'create <name>', 'Make an API key, shown once', 'writ keys create ci --subject Agent/migrator --out key')
+    leaf(
+      keys,
+      'create <name>',
+      'Make an API key, shown once',
+      'writ keys create ci --subject Agent/migrator --out key',
+    )
       .option('--subject <subject>', 'whose key it is')
       .option('--ttl <duration>', 'its life')
       .option('--speaks-for <type>', 'a subject type it may ask for, `*` for all; may be repeated', repeat)
@@ -344,30 +425,52 @@ credential is not confirmed gone.`,
       .option('--limit <number>', 'how many at most'),
     async (context, options: object) => (await admin()).inventoryList(context, options),
   )
-  does(leaf(inventory, 'apply <file>', 'Add and change what a file lists; nothing is removed', 'writ inventory apply inventory.yaml'), async (context, file: string) =>
-    (await admin()).inventoryApply(context, file),
+  does(
+    leaf(
+      inventory,
+      'apply <file>',
+      'Add and change what a file lists; nothing is removed',
+      'writ inventory apply inventory.yaml',
+    ),
+    async (context, file: string) => (await admin()).inventoryApply(context, file),
   )
   const policy = group('policy', 'Check and publish policies')
   const policies = () => import('./policy.ts')
   does(
-    leaf(policy, 'check [folder]', 'Check a folder without a server; exit 3 if it is not valid', 'writ policy check ./policies').option(
-      '--inventory <file>',
-      'what a missing schema is derived from, by default ./inventory.yaml',
+    leaf(
+      policy,
+      'check [folder]',
+      'Check a folder without a server; exit 3 if it is not valid',
+      'writ policy check ./policies',
+    ).option('--inventory <file>', 'what a missing schema is derived from, by default ./inventory.yaml'),
+    async (context, folder: string | undefined, options: object) =>
+      (await policies()).policyCheck(context, folder, options),
+  )
+  does(
+    leaf(
+      policy,
+      'publish [folder]',
+      'Put a folder in force, or propose it where two people publish',
+      'writ policy publish ./policies',
     ),
-    async (context, folder: string | undefined, options: object) => (await policies()).policyCheck(context, folder, options),
+    async (context, folder: string | undefined) => (await policies()).policyPublish(context, folder),
   )
-  does(leaf(policy, 'publish [folder]', 'Put a folder in force, or propose it where two people publish', 'writ policy publish ./policies'), async (context, folder: string | undefined) =>
-    (await policies()).policyPublish(context, folder),
+  does(
+    leaf(policy, 'agree <version>', 'Agree to a proposed set', 'writ policy agree sha256:…'),
+    async (context, id: string) => (await policies()).policyAgree(context, id),
   )
-  does(leaf(policy, 'agree <version>', 'Agree to a proposed set', 'writ policy agree sha256:…'), async (context, id: string) =>
-    (await policies()).policyAgree(context, id),
-  )
-  does(leaf(policy, 'show [version]', 'Show the set in force, or another', 'writ policy show'), async (context, id: string | undefined) =>
-    (await policies()).policyShow(context, id),
+  does(
+    leaf(policy, 'show [version]', 'Show the set in force, or another', 'writ policy show'),
+    async (context, id: string | undefined) => (await policies()).policyShow(context, id),
   )
   const audit = group('audit', 'The record')
   does(
-    leaf(audit, 'verify', 'Verify the whole log, and that it continues the heads seen before', 'writ audit verify --data ./writ-data')
+    leaf(
+      audit,
+      'verify',
+      'Verify the whole log, and that it continues the heads seen before',
+      'writ audit verify --data ./writ-data',
+    )
       .option('--data <folder>', 'the data folder (WRIT_DATA); works while a server runs on it')
       .option('--remote', 'read the log from the server')
       .option('--head <size:root>', 'a head it must continue; may be repeated', repeat)
@@ -380,20 +483,36 @@ credential is not confirmed gone.`,
   program.commandsGroup('This command line:')
   const session = () => import('./commands/session.ts')
   does(
-    leaf(program, 'login', 'Sign in with a one-time code or a token, given on standard input', 'writ login --code')
+    leaf(
+      program,
+      'login',
+      'Sign in with a one-time code or a token, given on standard input',
+      'writ login --code',
+    )
       .option('--code', 'with a one-time code')
       .option('--with-token', 'with a token'),
     async (context, options: object) => (await session()).login(context, options),
   )
-  does(leaf(program, 'logout', 'Sign out', 'writ logout'), async (context) => (await session()).logout(context))
-  does(leaf(program, 'status', 'Show the server and who you are to it', 'writ status'), async (context) => (await session()).status(context))
+  does(leaf(program, 'logout', 'Sign out', 'writ logout'), async (context) =>
+    (await session()).logout(context),
+  )
+  does(leaf(program, 'status', 'Show the server and who you are to it', 'writ status'), async (context) =>
+    (await session()).status(context),
+  )
   const config = group('config', 'Configuration')
-  does(leaf(config, 'explain', 'Show every setting, its value and where it comes from', 'writ config explain'), async (context) =>
-    (await import('./commands/setup.ts')).configExplain(context),
+  does(
+    leaf(config, 'explain', 'Show every setting, its value and where it comes from', 'writ config explain'),
+    async (context) => (await import('./commands/setup.ts')).configExplain(context),
   )
   does(
-    leaf(program, 'completion <shell>', 'Print a completion script for bash, zsh or fish', 'source <(writ completion bash)'),
-    async (context, shell: string) => (await import('./commands/setup.ts')).completion(context, shell, completionWords(program)),
+    leaf(
+      program,
+      'completion <shell>',
+      'Print a completion script for bash, zsh or fish',
+      'source <(writ completion bash)',
+    ),
+    async (context, shell: string) =>
+      (await import('./commands/setup.ts')).completion(context, shell, completionWords(program)),
   )
   return program
 }
@@ -405,7 +524,9 @@ function completionWords(program: Command): { path: string; words: string[] }[] 
     const options = command.options.filter((option) => !option.hidden).map((option) => option.long ?? '')
     return [
       { path, words: [...subcommands, ...options.filter((option) => option !== '')] },
-      ...command.commands.flatMap((child) => walk(child, path === '' ? child.name() : `${path} ${child.name()}`)),
+      ...command.commands.flatMap((child) =>
+        walk(child, path === '' ? child.name() : `${path} ${child.name()}`),
+      ),
     ]
   }
   return walk(program, '')
@@ -468,7 +589,9 @@ const cellText = (text: string): string => text.replaceAll('|', '\\|')
 function section(command: Command, name: string): string {
   let after = ''
   const help = command.createHelp()
-  const options = help.visibleOptions(command).filter((option) => option.helpGroupHeading !== GLOBAL && option.long !== '--help')
+  const options = help
+    .visibleOptions(command)
+    .filter((option) => option.helpGroupHeading !== GLOBAL && option.long !== '--help')
   command.configureOutput({ writeOut: (text) => (after += text) }).outputHelp()
   const example = /\n {2}\$ (.+)\n?/u.exec(after)?.[1] ?? name
   const rows = options.map((option) => {

@@ -44,20 +44,31 @@ export async function server(context: Context, options: ServeOptions): Promise<n
   })
   context.print({ item: { url: app.url, data: config.data, pid: process.pid } }, { lines: [app.url] })
   if (app.bootstrapFile !== undefined) {
-    context.note('info', `first start: within ten minutes, \`writ login --code < ${app.bootstrapFile}\` makes you the administrator`)
+    context.note(
+      'info',
+      `first start: within ten minutes, \`writ login --code < ${app.bootstrapFile}\` makes you the administrator`,
+    )
   }
   if (config.tls === undefined && !isLoopback(config.host)) {
-    context.note('warn', 'listens beyond this machine without TLS: tokens travel in the clear; set tls.cert and tls.key, or put a proxy before it')
+    context.note(
+      'warn',
+      'listens beyond this machine without TLS: tokens travel in the clear; set tls.cert and tls.key, or put a proxy before it',
+    )
   }
   return runUntilStopped(context, app)
 }
 
-const isLoopback = (host: string): boolean => host === 'localhost' || host === '::1' || /^127\.\d+\.\d+\.\d+$/u.test(host)
+const isLoopback = (host: string): boolean =>
+  host === 'localhost' || host === '::1' || /^127\.\d+\.\d+\.\d+$/u.test(host)
 
 const STOP_WITHIN = 10_000
 
 /** Waits for a signal, then stops in order; a second one ends it at once, which loses nothing that was answered. */
-export async function runUntilStopped(context: Context, app: Pick<App, 'stop'>, before?: () => void | Promise<void>): Promise<number> {
+export async function runUntilStopped(
+  context: Context,
+  app: Pick<App, 'stop'>,
+  before?: () => void | Promise<void>,
+): Promise<number> {
   await new Promise<void>((resolve) => {
     let told = 0
     const tell = (): void => {
@@ -69,7 +80,10 @@ export async function runUntilStopped(context: Context, app: Pick<App, 'stop'>, 
   })
   context.note('wait', 'stopping')
   const late = setTimeout(() => {
-    context.note('bad', 'did not stop in time; what was answered is safe, the rest is recovered at the next start')
+    context.note(
+      'bad',
+      'did not stop in time; what was answered is safe, the rest is recovered at the next start',
+    )
     process.exit(exit.error)
   }, STOP_WITHIN)
   late.unref()

@@ -24,7 +24,10 @@ export async function invite(
     ...(options.group === undefined ? {} : { groups: options.group.map(groupRef) }),
   })
   context.print({ item: { person: `Person/${id}`, ...invitation } }, { lines: [invitation.code] })
-  context.note('info', `one use, ends ${when(invitation.ends_at, context.io.now())} · they run \`writ login --code\`, or open ${context.url} and type it`)
+  context.note(
+    'info',
+    `one use, ends ${when(invitation.ends_at, context.io.now())} · they run \`writ login --code\`, or open ${context.url} and type it`,
+  )
 }
 
 const groupRef = (text: string): string => (text.includes('/') ? text : `Group/${text}`)
@@ -41,15 +44,19 @@ export type KeyOptions = Readonly<{
 
 export async function keyCreate(context: Context, name: string, options: KeyOptions): Promise<void> {
   const { subject, speaksFor } = options
-  if (subject === undefined) throw usage('`--subject` is missing', 'name whose key it is, e.g. `--subject Agent/migrator`')
+  if (subject === undefined)
+    throw usage('`--subject` is missing', 'name whose key it is, e.g. `--subject Agent/migrator`')
   // opened before the key exists: a key that could not be kept would be a key that nobody has
-  const file = options.out === undefined ? undefined : openSync(resolve(context.io.cwd, options.out), 'wx', 0o600)
+  const file =
+    options.out === undefined ? undefined : openSync(resolve(context.io.cwd, options.out), 'wx', 0o600)
   try {
     const key = await context.writ.keys.create({
       name,
       subject,
       ...(options.ttl === undefined ? {} : { ttl: options.ttl }),
-      ...(speaksFor === undefined ? {} : { pep: { subjects: speaksFor, attributes: assertions(options.asserts ?? []) } }),
+      ...(speaksFor === undefined
+        ? {}
+        : { pep: { subjects: speaksFor, attributes: assertions(options.asserts ?? []) } }),
     })
     if (file === undefined) {
       context.print({ item: key }, { lines: [key.secret] })
@@ -68,7 +75,8 @@ function assertions(texts: readonly string[]): Record<string, string[]> {
   const all: Record<string, string[]> = {}
   for (const text of texts) {
     const cut = text.lastIndexOf('.')
-    if (cut < 1 || cut === text.length - 1) throw usage(`\`--asserts ${text}\` is not written as \`Type.attribute\``)
+    if (cut < 1 || cut === text.length - 1)
+      throw usage(`\`--asserts ${text}\` is not written as \`Type.attribute\``)
     const type = text.slice(0, cut)
     all[type] = [...(all[type] ?? []), text.slice(cut + 1)]
   }
@@ -98,10 +106,22 @@ export type TargetOptions = Readonly<{
 export async function targetAdd(context: Context, id: string, options: TargetOptions): Promise<void> {
   const config = targetConfig(context, options)
   const { admin: given, ...rest } = config
-  const user = typeof given === 'object' && given !== null && 'user' in given ? String(given.user) : userOf(options.address)
-  if (user === undefined) throw usage('the administrator is missing', 'put it into the address, e.g. `postgresql://writ_admin@localhost/orders`')
+  const user =
+    typeof given === 'object' && given !== null && 'user' in given
+      ? String(given.user)
+      : userOf(options.address)
+  if (user === undefined)
+    throw usage(
+      'the administrator is missing',
+      'put it into the address, e.g. `postgresql://writ_admin@localhost/orders`',
+    )
   const password = await adminPassword(context, user, options)
-  const added = await context.writ.targets.add({ id, kind: options.kind, config: rest, admin: { user, password } })
+  const added = await context.writ.targets.add({
+    id,
+    kind: options.kind,
+    config: rest,
+    admin: { user, password },
+  })
   context.print({ item: added }, { lines: [added.id] })
   for (const notice of added.notices) context.note('info', plain(notice))
   findings(context, added.findings)
@@ -113,15 +133,19 @@ function targetConfig(context: Context, options: TargetOptions): Properties {
   const roles = Object.fromEntries(
     role.map((text) => {
       const cut = text.indexOf('=')
-      if (cut < 1 || cut === text.length - 1) throw usage(`\`--role ${text}\` is not written as \`name=postgres_role\``)
+      if (cut < 1 || cut === text.length - 1)
+        throw usage(`\`--role ${text}\` is not written as \`name=postgres_role\``)
       return [text.slice(0, cut), text.slice(cut + 1)]
     }),
   )
   const names = Object.keys(roles)
   const use = options.use ?? (names.length === 1 ? names[0] : undefined)
-  if (actions.length > 0 && use === undefined) throw usage('`--use` is missing', 'say which of the roles serves the actions')
+  if (actions.length > 0 && use === undefined)
+    throw usage('`--use` is missing', 'say which of the roles serves the actions')
   if (actions.length > 0 !== resources.length > 0) throw usage('`--for` and `--on` go together')
-  const access = actions.flatMap((action) => resources.map((resource) => ({ action, resource, role: use ?? '' })))
+  const access = actions.flatMap((action) =>
+    resources.map((resource) => ({ action, resource, role: use ?? '' })),
+  )
   return {
     ...fromFile,
     ...(address === undefined ? {} : { url: address }),
@@ -134,7 +158,8 @@ function targetConfig(context: Context, options: TargetOptions): Properties {
 function userOf(address: string | undefined): string | undefined {
   if (address === undefined) return undefined
   const url = URL.parse(address)
-  if (url === null) throw usage('`--address` is not a URL', 'e.g. `postgresql://writ_admin@localhost:5432/orders`')
+  if (url === null)
+    throw usage('`--address` is not a URL', 'e.g. `postgresql://writ_admin@localhost:5432/orders`')
   if (url.password !== '' || url.searchParams.has('password')) {
     throw usage(
       'a password may not stand on the command line, where everybody on this machine can read it',
@@ -146,7 +171,8 @@ function userOf(address: string | undefined): string | undefined {
 
 async function adminPassword(context: Context, user: string, options: TargetOptions): Promise<string> {
   const { passwordFile } = options
-  if (passwordFile === undefined) return context.secret(`password of ${plain(user)}`, options.withPassword === true, '--with-password')
+  if (passwordFile === undefined)
+    return context.secret(`password of ${plain(user)}`, options.withPassword === true, '--with-password')
   return readFileSync(resolve(context.io.cwd, passwordFile), 'utf8').replace(/\r?\n$/u, '')
 }
 
@@ -166,7 +192,8 @@ export async function targetList(context: Context): Promise<void> {
 }
 
 function serves(config: unknown): string {
-  const access: unknown = typeof config === 'object' && config !== null && 'access' in config ? config.access : []
+  const access: unknown =
+    typeof config === 'object' && config !== null && 'access' in config ? config.access : []
   if (!Array.isArray(access)) return ''
   return (access as { action?: unknown; resource?: unknown }[])
     .map(({ action, resource }) => `${String(action)} on ${String(resource)}`)
@@ -191,13 +218,19 @@ export async function targetCheck(context: Context, id: string): Promise<number>
 
 export function findings(context: Context, items: readonly Finding[]): void {
   for (const { level, message, hint } of items) {
-    context.note(level === 'error' ? 'bad' : 'warn', `${plain(message)}${hint === undefined ? '' : ` · ${plain(hint)}`}`)
+    context.note(
+      level === 'error' ? 'bad' : 'warn',
+      `${plain(message)}${hint === undefined ? '' : ` · ${plain(hint)}`}`,
+    )
   }
 }
 
 // inventory
 
-export async function inventoryList(context: Context, options: { type?: string; limit?: string }): Promise<void> {
+export async function inventoryList(
+  context: Context,
+  options: { type?: string; limit?: string },
+): Promise<void> {
   const page = await context.writ.inventory.list({ type: options.type, limit: limitOf(options.limit) })
   const more = page.next_cursor === undefined ? {} : { more: { next_cursor: page.next_cursor } }
   context.print(
@@ -206,10 +239,17 @@ export async function inventoryList(context: Context, options: { type?: string; 
       columns: [
         { title: 'WHAT', value: (row) => `${String(row['type'])}/${String(row['id'])}` },
         { title: 'KIND', value: (row) => String(row['kind']) },
-        { title: 'SENSITIVITY', value: (row) => (row['kind'] === 'resource' ? String(row['sensitivity']) : '') },
+        {
+          title: 'SENSITIVITY',
+          value: (row) => (row['kind'] === 'resource' ? String(row['sensitivity']) : ''),
+        },
         { title: 'OWNER', value: (row) => String(row['owner'] ?? row['team'] ?? '') },
         { title: 'IN', value: (row) => (row['parents'] as string[]).join(', ') },
-        { title: 'LOCKED', value: (row) => (row['locked'] === undefined ? '' : String((row['locked'] as { reason: string }).reason)) },
+        {
+          title: 'LOCKED',
+          value: (row) =>
+            row['locked'] === undefined ? '' : String((row['locked'] as { reason: string }).reason),
+        },
       ],
     },
   )
@@ -234,17 +274,26 @@ const sensitivities = ['low', 'moderate', 'high', 'critical'] as const
  */
 export function readInventory(context: Pick<Context, 'io'>, file: string): readonly EntityInput[] {
   const parsed = readYaml(context, file)
-  const listed: unknown = typeof parsed === 'object' && parsed !== null && 'entities' in parsed ? parsed.entities : parsed
-  if (!Array.isArray(listed)) throw usage(`\`${file}\` holds no list \`entities\``, 'see the sample that `writ init` writes')
+  const listed: unknown =
+    typeof parsed === 'object' && parsed !== null && 'entities' in parsed ? parsed.entities : parsed
+  if (!Array.isArray(listed))
+    throw usage(`\`${file}\` holds no list \`entities\``, 'see the sample that `writ init` writes')
   const entities = (listed as unknown[]).map((line) => {
-    if (typeof line !== 'object' || line === null || !('sensitivity' in line) || typeof line.sensitivity !== 'number') return line
+    if (
+      typeof line !== 'object' ||
+      line === null ||
+      !('sensitivity' in line) ||
+      typeof line.sensitivity !== 'number'
+    )
+      return line
     return { ...line, sensitivity: sensitivities[line.sensitivity - 1] ?? line.sensitivity }
   })
   const checked = inventoryInput.safeParse({ entities })
   if (!checked.success) {
     const problems = checked.error.issues.map((issue) => {
       const [, at, ...path] = issue.path
-      const line = typeof at === 'number' ? (entities[at] as { type?: unknown; id?: unknown } | undefined) : undefined
+      const line =
+        typeof at === 'number' ? (entities[at] as { type?: unknown; id?: unknown } | undefined) : undefined
       const name = line === undefined ? '' : ` of ${String(line.type)}/${String(line.id)}`
       return `${file}: \`${path.map(String).join('.') || 'entity'}\`${name}: ${issue.message}`
     })

@@ -13,7 +13,12 @@ import { plain, requirements } from '../text.ts'
 export type CanOptions = Readonly<{ as?: string; task?: string; context?: string; contextFile?: string }>
 
 /** A question: it consumes nothing and authorises nothing. 0 for yes, 5 for no. */
-export async function canI(context: Context, action: string, resource: string, options: CanOptions): Promise<number> {
+export async function canI(
+  context: Context,
+  action: string,
+  resource: string,
+  options: CanOptions,
+): Promise<number> {
   const given = contextOf(context, options)
   const answer = await context.writ.ask({
     ...(options.as === undefined ? {} : { subject: options.as }),
@@ -27,7 +32,9 @@ export async function canI(context: Context, action: string, resource: string, o
       item: {
         outcome,
         reason: answer.reason,
-        ...(outcome === 'challenge' ? { alternatives: answer.alternatives, truncated: answer.truncated } : {}),
+        ...(outcome === 'challenge'
+          ? { alternatives: answer.alternatives, truncated: answer.truncated }
+          : {}),
         ...(outcome === 'deny' ? { next_action: answer.nextAction } : {}),
       },
     },
@@ -46,7 +53,8 @@ export async function canI(context: Context, action: string, resource: string, o
 
 function contextOf(context: Context, options: CanOptions): Properties | undefined {
   const { task, contextFile } = options
-  const text = contextFile === undefined ? options.context : readFileSync(resolve(context.io.cwd, contextFile), 'utf8')
+  const text =
+    contextFile === undefined ? options.context : readFileSync(resolve(context.io.cwd, contextFile), 'utf8')
   let parsed: unknown = {}
   if (text !== undefined) {
     try {
@@ -54,7 +62,8 @@ function contextOf(context: Context, options: CanOptions): Properties | undefine
     } catch (error) {
       throw usage(`the context is not JSON: ${error instanceof Error ? error.message : ''}`)
     }
-    if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) throw usage('the context is not a JSON object')
+    if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed))
+      throw usage('the context is not a JSON object')
   }
   const all = { ...(parsed as Properties), ...(task === undefined ? {} : { task }) }
   return Object.keys(all).length === 0 ? undefined : all
@@ -70,7 +79,8 @@ export async function why(context: Context, id: string | undefined, options: Why
   try {
     explained = await writ.decisions.explain(wanted)
   } catch (error) {
-    const hidden = error instanceof Error && 'status' in error && (error.status === 404 || error.status === 403)
+    const hidden =
+      error instanceof Error && 'status' in error && (error.status === 404 || error.status === 403)
     if (!hidden) throw error
     const entry = await writ.decisions.get(wanted)
     context.print({ item: { decision: entry } }, { lines: describeDecision(record(entry)) })
@@ -79,14 +89,17 @@ export async function why(context: Context, id: string | undefined, options: Why
   const { decision, explanation } = record(explained)
   context.print(
     { item: record(explained) },
-    { lines: [...describeDecision(record(decision)), ...describeRules(record(explanation), record(decision))] },
+    {
+      lines: [...describeDecision(record(decision)), ...describeRules(record(explanation), record(decision))],
+    },
   )
 }
 
 /** The last decision about a subject at or before an instant. */
 async function latest(context: Context, options: WhyOptions): Promise<string> {
   const { subject } = options
-  if (subject === undefined) throw usage('name a decision, or `--subject` and perhaps `--at`', 'e.g. `writ why dec_…`')
+  if (subject === undefined)
+    throw usage('name a decision, or `--subject` and perhaps `--at`', 'e.g. `writ why dec_…`')
   const until = options.at === undefined ? Infinity : instantOf(options.at, context.io.now())
   let before: number | undefined
   for (let pages = 0; pages < 100; pages++) {
@@ -99,7 +112,11 @@ async function latest(context: Context, options: WhyOptions): Promise<string> {
     if (page.next_cursor === undefined) break
     before = Number(page.next_cursor)
   }
-  throw new CliError(exit.error, `no decision about ${plain(subject)}${options.at === undefined ? '' : ' by then'}`, 'is it spelled `Type/id`?')
+  throw new CliError(
+    exit.error,
+    `no decision about ${plain(subject)}${options.at === undefined ? '' : ' by then'}`,
+    'is it spelled `Type/id`?',
+  )
 }
 
 /** An RFC 3339 instant, or a time of today (or yesterday, if it has not come yet) as `03:12`. */
@@ -111,7 +128,8 @@ function instantOf(text: string, now: number): number {
     return at.getTime() > now ? at.getTime() - 86_400_000 : at.getTime()
   }
   const at = Date.parse(text)
-  if (!Number.isFinite(at)) throw usage(`\`--at ${text}\` is no time`, 'write `03:12` or `2026-11-22T03:12:00Z`')
+  if (!Number.isFinite(at))
+    throw usage(`\`--at ${text}\` is no time`, 'write `03:12` or `2026-11-22T03:12:00Z`')
   return at
 }
 
@@ -122,7 +140,8 @@ function record(value: unknown): Members {
 }
 
 const list = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : [])
-const word = (value: unknown): string => (typeof value === 'string' ? plain(value) : plain(JSON.stringify(value) ?? ''))
+const word = (value: unknown): string =>
+  typeof value === 'string' ? plain(value) : plain(JSON.stringify(value) ?? '')
 
 function describeDecision(entry: Members): string[] {
   const attempt = record(entry['attempt'])
@@ -149,7 +168,8 @@ function describeRules(explanation: Members, entry: Members): string[] {
   const determining = list(explanation['determining']).map(record)
   const nearest = record(explanation['nearest'])
   const lines = determining.map(
-    (policy) => `decided by ${word(policy['effect'])} ${word(policy['id'])}  ${word(policy['file'])}:${word(policy['line'])}`,
+    (policy) =>
+      `decided by ${word(policy['effect'])} ${word(policy['id'])}  ${word(policy['file'])}:${word(policy['line'])}`,
   )
   if (entry['outcome'] === 'permit') return lines
   if (evaluation['mismatch'] !== undefined) lines.push(word(evaluation['mismatch']))
@@ -157,12 +177,18 @@ function describeRules(explanation: Members, entry: Members): string[] {
   if (policy['id'] !== undefined) {
     lines.push(`nearest rule: ${word(policy['id'])}  ${word(policy['file'])}:${word(policy['line'])}`)
     for (const clause of list(nearest['clauses']).map(record)) {
-      const mark = clause['status'] === 'holds' ? '✓ holds ' : clause['status'] === 'fails' ? '✗ fails ' : '! errors'
+      const mark =
+        clause['status'] === 'holds' ? '✓ holds ' : clause['status'] === 'fails' ? '✗ fails ' : '! errors'
       const actual = list(clause['actual'])
         .map(record)
-        .map((value) => `${word(value['path'])} is ${value['unknown'] === true ? 'unknown' : value['value'] === undefined ? 'absent' : word(value['value'])}`)
+        .map(
+          (value) =>
+            `${word(value['path'])} is ${value['unknown'] === true ? 'unknown' : value['value'] === undefined ? 'absent' : word(value['value'])}`,
+        )
       const message = clause['message'] === undefined ? '' : ` · ${word(clause['message'])}`
-      lines.push(`  ${mark}  ${word(clause['text'])}${actual.length === 0 ? '' : `  (${actual.join(', ')})`}${message}`)
+      lines.push(
+        `  ${mark}  ${word(clause['text'])}${actual.length === 0 ? '' : `  (${actual.join(', ')})`}${message}`,
+      )
     }
   }
   if (evaluation['forbidden'] !== true) lines.push('no forbid rule applies')

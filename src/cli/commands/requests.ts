@@ -22,7 +22,10 @@ const columns = (now: number): readonly Column[] => [
     title: 'EXPIRES',
     value: (row) => (row['status'] === 'pending' ? when(row['expires_at'] as string | undefined, now) : ''),
   },
-  { title: 'YOURS TO APPROVE', value: (row) => ((row['may_approve'] as string[] | undefined) ?? []).join(', ') },
+  {
+    title: 'YOURS TO APPROVE',
+    value: (row) => ((row['may_approve'] as string[] | undefined) ?? []).join(', '),
+  },
 ]
 
 export type AskOptions = Readonly<{
@@ -37,7 +40,8 @@ export type AskOptions = Readonly<{
 /** Asks for a grant: there at once if it is permitted, else an access request, waited for if wished. */
 export async function request(context: Context, action: string, options: AskOptions): Promise<number> {
   const { on: resource, reason, ttl, as, task } = options
-  if (resource === undefined) throw usage('`--on` is missing', 'name the resource, e.g. `--on Database/orders`')
+  if (resource === undefined)
+    throw usage('`--on` is missing', 'name the resource, e.g. `--on Database/orders`')
   const { writ } = context
   const attempt = {
     ...(as === undefined ? {} : { subject: as }),
@@ -75,7 +79,10 @@ export async function list(context: Context, options: { all?: boolean; limit?: s
   const more = page.next_cursor === undefined ? {} : { more: { next_cursor: page.next_cursor } }
   context.print({ items: page.items, ...more }, { columns: columns(context.io.now()) })
   if (page.items.length === 0) {
-    context.note('info', options.all === true ? 'no access requests' : 'nothing is waiting · `--all` shows what has ended')
+    context.note(
+      'info',
+      options.all === true ? 'no access requests' : 'nothing is waiting · `--all` shows what has ended',
+    )
   }
 }
 
@@ -87,7 +94,10 @@ export async function show(context: Context, id: string): Promise<void> {
 /** Waits until a request has settled; what comes of it is said, nothing is activated. */
 export async function waitFor(context: Context, id: string, options: { timeout?: string }): Promise<number> {
   const state = await wait(context, id, options.timeout ?? true)
-  context.print({ item: { id, status: state.status, ...(state.approval ? { approval: state.approval } : {}) } }, { lines: [state.status] })
+  context.print(
+    { item: { id, status: state.status, ...(state.approval ? { approval: state.approval } : {}) } },
+    { lines: [state.status] },
+  )
   if (state.approval === undefined) return codeOf(state)
   context.note('ok', `approved · \`writ run --request ${plain(id)} -- …\``)
   return exit.ok
@@ -108,8 +118,13 @@ export async function approve(context: Context, id: string, options: GiveOptions
     ...(options.comment === undefined ? {} : { comment: options.comment }),
   })
   context.print({ item: approved }, { lines: [approved.status] })
-  if (approved.status === 'pending') context.note('wait', `approved by you · more is needed: ${requirements(approved.alternatives)}`)
-  else context.note(approved.status === 'approved' ? 'ok' : 'warn', `access request is ${plain(approved.status)}`)
+  if (approved.status === 'pending')
+    context.note('wait', `approved by you · more is needed: ${requirements(approved.alternatives)}`)
+  else
+    context.note(
+      approved.status === 'approved' ? 'ok' : 'warn',
+      `access request is ${plain(approved.status)}`,
+    )
 }
 
 export async function deny(context: Context, id: string, options: GiveOptions): Promise<void> {
@@ -119,15 +134,24 @@ export async function deny(context: Context, id: string, options: GiveOptions): 
 }
 
 /** The digest of what a person has seen: of what is on the screen now, or the one they give. */
-async function shown(context: Context, id: string, given: string | undefined, question: string): Promise<string> {
+async function shown(
+  context: Context,
+  id: string,
+  given: string | undefined,
+  question: string,
+): Promise<string> {
   const made = await context.writ.requests.get(id)
   if (given !== undefined) return given
   for (const line of describe(made, context.io.now())) context.say(line)
   context.say('')
   if (context.options.yes === true) {
-    throw usage('what was seen must be named', `give --statement ${made.digest} after reading \`writ requests show ${plain(id)}\``)
+    throw usage(
+      'what was seen must be named',
+      `give --statement ${made.digest} after reading \`writ requests show ${plain(id)}\``,
+    )
   }
-  if (!(await context.confirm(question, `--statement ${made.digest}`))) throw new CliError(exit.error, 'nothing was done')
+  if (!(await context.confirm(question, `--statement ${made.digest}`)))
+    throw new CliError(exit.error, 'nothing was done')
   return made.digest
 }
 
@@ -143,7 +167,11 @@ async function wait(context: Context, id: string, how: true | string): Promise<A
   } catch (error) {
     if (!stop.signal.aborted) throw error
     waiting[Symbol.dispose]()
-    throw new CliError(stop.exitCode, `interrupted; access request ${plain(id)} is still pending`, `\`writ requests wait ${plain(id)}\``)
+    throw new CliError(
+      stop.exitCode,
+      `interrupted; access request ${plain(id)} is still pending`,
+      `\`writ requests wait ${plain(id)}\``,
+    )
   }
 }
 
@@ -153,7 +181,9 @@ function unapproved(context: Context, state: AccessState): number {
   const late = !isSettled(state)
   context.note(
     'bad',
-    late ? `not approved in time · \`writ requests wait ${plain(task.id)}\`` : `access request is ${plain(state.status)}`,
+    late
+      ? `not approved in time · \`writ requests wait ${plain(task.id)}\``
+      : `access request is ${plain(state.status)}`,
   )
   return codeOf(state)
 }
@@ -171,8 +201,12 @@ function granted(context: Context, grant: Grant | undefined): number {
 
 export function denied(decision: Exclude<Decision, { outcome: 'permit' }>): CliError {
   const why = decision.id === undefined ? undefined : `\`writ why ${decision.id}\``
-  if (decision.outcome === 'challenge') return new CliError(exit.denied, `needs ${requirements((decision as Challenge).alternatives)}`, why)
-  const retry = decision.nextAction === 'retry' && decision.retryAfter !== undefined ? `try again in ${decision.retryAfter} s` : why
+  if (decision.outcome === 'challenge')
+    return new CliError(exit.denied, `needs ${requirements((decision as Challenge).alternatives)}`, why)
+  const retry =
+    decision.nextAction === 'retry' && decision.retryAfter !== undefined
+      ? `try again in ${decision.retryAfter} s`
+      : why
   return new CliError(exit.denied, `denied: ${plain(decision.reason)}`, retry)
 }
 
@@ -184,9 +218,16 @@ function describe(made: AccessRequest, now: number): string[] {
     `status      ${plain(made.status)}${made.status === 'pending' ? `, expires ${when(made.expires_at, now)}` : ''}`,
     `needs       ${requirements(made.alternatives)}`,
     `binds to    this ${plain(made.binding)}${made.task === undefined ? '' : ` · task ${plain(made.task)}`}`,
-    ...(made.justification === undefined ? [] : [`they say    “${plain(made.justification)}” (not verified)`]),
-    ...made.approvals.map((a) => `approval    ${plain(a.pool)}${a.person === undefined ? '' : ` by ${plain(a.person)}`} ${when(a.at, now)}`),
-    ...(made.may_approve === undefined || made.may_approve.length === 0 ? [] : [`yours to approve as ${made.may_approve.map(plain).join(', ')}`]),
+    ...(made.justification === undefined
+      ? []
+      : [`they say    “${plain(made.justification)}” (not verified)`]),
+    ...made.approvals.map(
+      (a) =>
+        `approval    ${plain(a.pool)}${a.person === undefined ? '' : ` by ${plain(a.person)}`} ${when(a.at, now)}`,
+    ),
+    ...(made.may_approve === undefined || made.may_approve.length === 0
+      ? []
+      : [`yours to approve as ${made.may_approve.map(plain).join(', ')}`]),
     'statement:',
     ...plainLines(JSON.stringify(made.statement, undefined, 2))
       .split('\n')
@@ -202,6 +243,7 @@ const text =
 
 export function limitOf(text: string | undefined): number | undefined {
   if (text === undefined) return undefined
-  if (!/^[1-9]\d{0,3}$/u.test(text) || Number(text) > 1_000) throw usage(`\`--limit ${text}\` is not a number from 1 to 1000`)
+  if (!/^[1-9]\d{0,3}$/u.test(text) || Number(text) > 1_000)
+    throw usage(`\`--limit ${text}\` is not a number from 1 to 1000`)
   return Number(text)
 }

@@ -11,7 +11,10 @@ import { CliError, exit, tell, usage } from '../exit.ts'
 import { plain, took, when } from '../text.ts'
 
 /** A one-time code, or a token, becomes what this command line uses with this server. */
-export async function login(context: Context, options: { code?: boolean; withToken?: boolean }): Promise<void> {
+export async function login(
+  context: Context,
+  options: { code?: boolean; withToken?: boolean },
+): Promise<void> {
   if (options.withToken === true) {
     const token = await context.secret('token', true, '--with-token')
     context.sessions.set(context.url, { token, person: '', ends_at: '' })
@@ -56,10 +59,25 @@ export async function status(context: Context): Promise<void> {
   const health = await writ.ready()
   const me = await writ.me()
   const stored = context.sessions.get(url)
-  const token = context.io.env['WRIT_TOKEN'] ? 'WRIT_TOKEN' : context.loaded.config.token_file ? 'token_file' : 'session'
-  const ends = token === 'session' && stored !== undefined && stored.ends_at !== '' ? stored.ends_at : undefined
+  const token = context.io.env['WRIT_TOKEN']
+    ? 'WRIT_TOKEN'
+    : context.loaded.config.token_file
+      ? 'token_file'
+      : 'session'
+  const ends =
+    token === 'session' && stored !== undefined && stored.ends_at !== '' ? stored.ends_at : undefined
   context.print(
-    { item: { url, version: health.version, status: health.status, subject: me.subject, kind: me.kind, token, ...(ends ? { ends_at: ends } : {}) } },
+    {
+      item: {
+        url,
+        version: health.version,
+        status: health.status,
+        subject: me.subject,
+        kind: me.kind,
+        token,
+        ...(ends ? { ends_at: ends } : {}),
+      },
+    },
     {
       lines: [
         `${url}  ${plain(health.status)}, version ${plain(health.version)}`,
@@ -77,9 +95,13 @@ export async function doctor(context: Context): Promise<number> {
   for (const warning of loaded.warnings) report.warn(warning)
   const server = serverConfig(loaded, context.sources())
   const there = existsSync(server.data)
-  if (there && (statSync(server.data).mode & 0o077) !== 0) report.bad(`others may enter the data folder ${server.data}`, `\`chmod 700 ${server.data}\``)
+  if (there && (statSync(server.data).mode & 0o077) !== 0)
+    report.bad(`others may enter the data folder ${server.data}`, `\`chmod 700 ${server.data}\``)
   if (there && !existsSync(server.keyFile)) {
-    report.bad(`the key file ${server.keyFile} is missing`, 'restore it from your backup: without it sealed secrets are lost')
+    report.bad(
+      `the key file ${server.keyFile} is missing`,
+      'restore it from your backup: without it sealed secrets are lost',
+    )
   }
   if (existsSync(context.sessions.path) && (statSync(context.sessions.path).mode & 0o077) !== 0) {
     chmodSync(context.sessions.path, 0o600)
@@ -144,7 +166,10 @@ class Report {
     await this.#try('credentials', async () => {
       const open = await writ.credentials.list({ open: true })
       for (const credential of open.items.filter((c) => c.state === 'unresolved')) {
-        const ago = credential.revoking_at === undefined ? '' : `, ${took(io.now() - Date.parse(credential.revoking_at))} after it was revoked`
+        const ago =
+          credential.revoking_at === undefined
+            ? ''
+            : `, ${took(io.now() - Date.parse(credential.revoking_at))} after it was revoked`
         report.bad(
           `credential ${plain(credential.id)} at ${plain(credential.target)} is unresolved${ago}: ${plain(credential.problem ?? 'unknown')}`,
           'access is denied; it is tried again until it works, and stays listed until then',
@@ -154,7 +179,10 @@ class Report {
     await this.#try('people', async () => {
       const people = await writ.inventory.list({ type: 'Person', limit: 1_000 })
       if (people.items.length < 2) {
-        report.warn('there is one person only, and nobody approves what they started or own', 'invite another with `writ people invite`')
+        report.warn(
+          'there is one person only, and nobody approves what they started or own',
+          'invite another with `writ people invite`',
+        )
       }
     })
     report.warn(
@@ -180,7 +208,11 @@ class Report {
       { items: this.#found },
       {
         columns: [
-          { title: '', value: (row) => (row['level'] === 'ok' ? '✓ ok' : row['level'] === 'warning' ? '! warning' : '✗ problem') },
+          {
+            title: '',
+            value: (row) =>
+              row['level'] === 'ok' ? '✓ ok' : row['level'] === 'warning' ? '! warning' : '✗ problem',
+          },
           { title: '', value: (row) => String(row['message']) },
           { title: '', value: (row) => (row['hint'] === undefined ? '' : `→ ${String(row['hint'])}`) },
         ],
@@ -190,4 +222,3 @@ class Report {
     return code === exit.ok && errors > 0 ? exit.error : code
   }
 }
-

@@ -64,7 +64,10 @@ export function init(context: Context, folder: string | undefined): void {
 /** Every setting of the server with its default, switched off: what differs from the defaults is then easy to see. */
 function sampleConfig(): string {
   const lines = settings
-    .filter(({ reader, type, path }) => reader === 'server' && type !== 'map' && type !== 'list' && path.length === 1)
+    .filter(
+      ({ reader, type, path }) =>
+        reader === 'server' && type !== 'map' && type !== 'list' && path.length === 1,
+    )
     .map((s) => `# ${s.sentence}\n# ${s.name}: ${s.default ?? ''}`.trimEnd())
   return `# Configuration of Writ: every setting is in docs/reference/configuration.md, and\n# \`writ config explain\` shows what is in force and where it comes from.\n\n${lines.join('\n\n')}\n`
 }
@@ -73,7 +76,10 @@ export function configExplain(context: Context): void {
   const { loaded } = context
   const items = settings.map((setting) => ({
     name: setting.name,
-    value: setting.path.reduce<unknown>((at, member) => (at as Record<string, unknown> | undefined)?.[member], loaded.config),
+    value: setting.path.reduce<unknown>(
+      (at, member) => (at as Record<string, unknown> | undefined)?.[member],
+      loaded.config,
+    ),
     origin: loaded.origins.get(setting.name)?.where ?? 'default',
     kind: loaded.origins.get(setting.name)?.kind ?? 'default',
     sentence: setting.sentence,
@@ -95,7 +101,14 @@ export function configExplain(context: Context): void {
 function shown(value: unknown, type: unknown): string {
   if (value === undefined) return ''
   if (type === 'duration' && typeof value === 'number') {
-    const [size, unit] = ([[86_400_000, 'd'], [3_600_000, 'h'], [60_000, 'm'], [1_000, 's']] as const).find(([s]) => value % s === 0) ?? [1, 'ms']
+    const [size, unit] = (
+      [
+        [86_400_000, 'd'],
+        [3_600_000, 'h'],
+        [60_000, 'm'],
+        [1_000, 's'],
+      ] as const
+    ).find(([s]) => value % s === 0) ?? [1, 'ms']
     return `${value / size}${unit}`
   }
   return typeof value === 'object' ? JSON.stringify(value) : String(value as string | number)
@@ -108,12 +121,15 @@ const shells = ['bash', 'zsh', 'fish'] as const
 
 export function completion(context: Context, shell: string, words: readonly Word[]): void {
   const known = shells.find((one) => one === shell)
-  if (known === undefined) throw usage(`no completion for \`${shell}\``, `there is one for ${shells.join(', ')}`)
+  if (known === undefined)
+    throw usage(`no completion for \`${shell}\``, `there is one for ${shells.join(', ')}`)
   if (known === 'fish') {
     context.io.out(words.map(fishLine).join(''))
     return
   }
-  const cases = words.map(({ path, words: all }) => `    ${quote(path)}) words=${quote(all.join(' '))} ;;`).join('\n')
+  const cases = words
+    .map(({ path, words: all }) => `    ${quote(path)}) words=${quote(all.join(' '))} ;;`)
+    .join('\n')
   // zsh reads bash's completion by itself
   const head = known === 'zsh' ? '#compdef writ\nautoload -U +X bashcompinit && bashcompinit\n' : ''
   context.io.out(`${head}_writ() {
@@ -127,7 +143,10 @@ export function completion(context: Context, shell: string, words: readonly Word
   case "$path" in
 ${cases}
     *) case "\${path%% *}" in
-${words.filter(({ path }) => path !== '' && !path.includes(' ')).map(({ path, words: all }) => `      ${quote(path)}) words=${quote(all.join(' '))} ;;`).join('\n')}
+${words
+  .filter(({ path }) => path !== '' && !path.includes(' '))
+  .map(({ path, words: all }) => `      ${quote(path)}) words=${quote(all.join(' '))} ;;`)
+  .join('\n')}
     esac ;;
   esac
   COMPREPLY=($(compgen -W "$words" -- "\${COMP_WORDS[COMP_CWORD]}"))
@@ -139,21 +158,33 @@ complete -o default -F _writ writ
 const quote = (text: string): string => `'${text.replaceAll("'", String.raw`'\''`)}'`
 
 function fishLine({ path, words }: Word): string {
-  const when = path === '' ? '__fish_use_subcommand' : `__fish_seen_subcommand_from ${path.split(' ').at(-1) ?? ''}`
+  const when =
+    path === '' ? '__fish_use_subcommand' : `__fish_seen_subcommand_from ${path.split(' ').at(-1) ?? ''}`
   return words.map((word) => `complete -c writ -n '${when}' -a '${word}'\n`).join('')
 }
 
 /** The policy files of a folder, and the schema if there is one. */
-export function readPolicyFolder(folder: string): { policies: { name: string; text: string }[]; schema?: { name: string; text: string } } {
+export function readPolicyFolder(folder: string): {
+  policies: { name: string; text: string }[]
+  schema?: { name: string; text: string }
+} {
   const files = readdirSync(folder, { withFileTypes: true, recursive: true })
     .filter((entry) => entry.isFile())
     .map((entry) => relative(folder, join(entry.parentPath, entry.name)).replaceAll('\\', '/'))
     .sort()
-  const read = (name: string): { name: string; text: string } => ({ name, text: readFileSync(join(folder, name), 'utf8') })
+  const read = (name: string): { name: string; text: string } => ({
+    name,
+    text: readFileSync(join(folder, name), 'utf8'),
+  })
   const policies = files.filter((name) => name.endsWith('.cedar')).map(read)
-  if (policies.length === 0) throw usage(`\`${folder}\` holds no policies`, 'policies are files that end in `.cedar`; `writ init` writes samples')
+  if (policies.length === 0)
+    throw usage(
+      `\`${folder}\` holds no policies`,
+      'policies are files that end in `.cedar`; `writ init` writes samples',
+    )
   const schemas = files.filter((name) => name.endsWith('.cedarschema') || name.endsWith('.cedarschema.json'))
   const [schema, second] = schemas
-  if (second !== undefined) throw usage(`\`${folder}\` holds two schemas, ${schemas.join(' and ')}`, 'keep one')
+  if (second !== undefined)
+    throw usage(`\`${folder}\` holds two schemas, ${schemas.join(' and ')}`, 'keep one')
   return { policies, ...(schema === undefined ? {} : { schema: read(schema) }) }
 }

@@ -45,7 +45,11 @@ export async function confirmAbsent(
 ): Promise<number> {
   const started = performance.now()
   let open = credentials
-  for (let tries = 0; open.some((c) => c.state !== 'absent') && performance.now() - started < timeout; tries++) {
+  for (
+    let tries = 0;
+    open.some((c) => c.state !== 'absent') && performance.now() - started < timeout;
+    tries++
+  ) {
     await new Promise((resolve) => setTimeout(resolve, Math.min(50 * 1.6 ** Math.min(tries, 8), 1_000)))
     open = await again(context.writ)
   }

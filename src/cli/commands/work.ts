@@ -30,7 +30,8 @@ export async function taskStart(context: Context, options: StartOptions): Promis
   if (actions.length === 0) throw usage('`--action` is missing', 'name what the task may do; may be repeated')
   if (on.length === 0) throw usage('`--on` is missing', 'name what the task may touch; may be repeated')
   const { calls } = options
-  if (calls !== undefined && !/^[1-9]\d{0,8}$/u.test(calls)) throw usage(`\`--calls ${calls}\` is not a number`)
+  if (calls !== undefined && !/^[1-9]\d{0,8}$/u.test(calls))
+    throw usage(`\`--calls ${calls}\` is not a number`)
   const task = await context.writ.tasks.declare({
     purpose,
     scope: { actions, resources: on.map(resourceOf) },
@@ -43,7 +44,10 @@ export async function taskStart(context: Context, options: StartOptions): Promis
     ...(calls === undefined ? {} : { limits: { calls: Number(calls) } }),
   })
   context.print({ item: task }, { lines: [task.id] })
-  context.note('info', `declared · its clocks start with its first permit, then it needs a heartbeat every ${plain(task.heartbeat)}`)
+  context.note(
+    'info',
+    `declared · its clocks start with its first permit, then it needs a heartbeat every ${plain(task.heartbeat)}`,
+  )
 }
 
 /** `Type/id`, or `Type` alone for all of it. */
@@ -61,11 +65,16 @@ export async function taskList(context: Context, options: { all?: boolean; limit
     { title: 'STATE', value: (row) => String(row['state']) },
     { title: 'WHO', value: (row) => String(row['subject']) },
     { title: 'PURPOSE', value: (row) => String(row['purpose']) },
-    { title: 'ENDS', value: (row) => when((row['ended_at'] ?? row['ends_at'] ?? row['lapses_at']) as string | undefined, now) },
+    {
+      title: 'ENDS',
+      value: (row) =>
+        when((row['ended_at'] ?? row['ends_at'] ?? row['lapses_at']) as string | undefined, now),
+    },
   ]
   const more = page.next_cursor === undefined ? {} : { more: { next_cursor: page.next_cursor } }
   context.print({ items: page.items, ...more }, { columns })
-  if (page.items.length === 0) context.note('info', live === true ? 'no task is live · `--all` shows those that have ended' : 'no tasks')
+  if (page.items.length === 0)
+    context.note('info', live === true ? 'no task is live · `--all` shows those that have ended' : 'no tasks')
 }
 
 export async function taskShow(context: Context, id: string): Promise<void> {
@@ -81,9 +90,14 @@ export async function taskHeartbeat(context: Context, id: string): Promise<numbe
 
 const endings = ['completed', 'failed', 'cancelled'] as const
 
-export async function taskEnd(context: Context, id: string, options: { status?: string; reason?: string }): Promise<number> {
+export async function taskEnd(
+  context: Context,
+  id: string,
+  options: { status?: string; reason?: string },
+): Promise<number> {
   const status = endings.find((ending) => ending === (options.status ?? 'completed'))
-  if (status === undefined) throw usage(`\`--status ${options.status ?? ''}\` is not one of ${endings.join(', ')}`)
+  if (status === undefined)
+    throw usage(`\`--status ${options.status ?? ''}\` is not one of ${endings.join(', ')}`)
   const state = await context.writ.tasks.end(id, status, options.reason)
   context.print({ item: state }, { lines: [state.task.state] })
   return confirmAbsent(context, state.credentials, async (writ) => (await writ.tasks.get(id)).credentials)
@@ -103,20 +117,29 @@ function describeTask(state: TaskState, now: number): string[] {
     `may         ${scope}`,
     ...(task.ended_at === undefined
       ? [`ends        ${when(task.lapses_at ?? task.ends_at, now)} unless a heartbeat comes`]
-      : [`ended       ${when(task.ended_at, now)}${task.ending === undefined ? '' : `: ${plain(task.ending.reason)}`}`]),
+      : [
+          `ended       ${when(task.ended_at, now)}${task.ending === undefined ? '' : `: ${plain(task.ending.reason)}`}`,
+        ]),
     ...state.requests.map((r) => `request     ${plain(r.id)}  ${plain(r.status)}`),
-    ...state.grants.map((g) => `grant       ${plain(g.id)}  ${grantState(g)}  ${plain(g.action)} on ${plain(g.resource)}`),
+    ...state.grants.map(
+      (g) => `grant       ${plain(g.id)}  ${grantState(g)}  ${plain(g.action)} on ${plain(g.resource)}`,
+    ),
     ...state.credentials.map(
-      (c) => `credential  ${plain(c.id)}  ${plain(c.state)} at ${plain(c.target)}${c.problem === undefined ? '' : `: ${plain(c.problem)}`}`,
+      (c) =>
+        `credential  ${plain(c.id)}  ${plain(c.state)} at ${plain(c.target)}${c.problem === undefined ? '' : `: ${plain(c.problem)}`}`,
     ),
     ...state.children.map((t) => `child       ${plain(t.id)}  ${plain(t.state)}  ${plain(t.purpose)}`),
   ]
 }
 
 const isLive = (task: Task): boolean => task.state === 'declared' || task.state === 'open'
-const grantState = (grant: Grant): string => (grant.end === undefined ? plain(grant.state) : `${plain(grant.state)} (${plain(grant.end)})`)
+const grantState = (grant: Grant): string =>
+  grant.end === undefined ? plain(grant.state) : `${plain(grant.state)} (${plain(grant.end)})`
 
-export async function grantList(context: Context, options: { task?: string; all?: boolean; limit?: string }): Promise<void> {
+export async function grantList(
+  context: Context,
+  options: { task?: string; all?: boolean; limit?: string },
+): Promise<void> {
   const live = options.all === true ? undefined : true
   const page = await context.writ.grants.list({ task: options.task, live, limit: limitOf(options.limit) })
   const now = context.io.now()
@@ -127,7 +150,11 @@ export async function grantList(context: Context, options: { task?: string; all?
     { title: 'WHO', value: (row) => String(row['subject']) },
     { title: 'WHAT', value: (row) => `${String(row['action'])} on ${String(row['resource'])}` },
     { title: 'ENDS', value: (row) => when((row['ended_at'] ?? row['ends_at']) as string, now) },
-    { title: 'USED', value: (row) => (row['uses'] === undefined ? String(row['used']) : `${String(row['used'])}/${String(row['uses'])}`) },
+    {
+      title: 'USED',
+      value: (row) =>
+        row['uses'] === undefined ? String(row['used']) : `${String(row['used'])}/${String(row['uses'])}`,
+    },
   ]
   const more = page.next_cursor === undefined ? {} : { more: { next_cursor: page.next_cursor } }
   context.print({ items, ...more }, { columns })
@@ -160,7 +187,11 @@ export async function grantShow(context: Context, id: string): Promise<void> {
 export type RevokeOptions = Readonly<{ task?: string; subject?: string; reason?: string; until?: string }>
 
 /** Takes back a grant, or all of a task's or a subject's. */
-export async function grantRevoke(context: Context, id: string | undefined, options: RevokeOptions): Promise<number> {
+export async function grantRevoke(
+  context: Context,
+  id: string | undefined,
+  options: RevokeOptions,
+): Promise<number> {
   const { task, subject } = options
   if ([id, task, subject].filter((one) => one !== undefined).length !== 1) {
     throw usage('name exactly one: a grant, `--task` or `--subject`')
@@ -170,7 +201,8 @@ export async function grantRevoke(context: Context, id: string | undefined, opti
   let narrowing: Narrowing
   if (task !== undefined) narrowing = await writ.tasks.revoke(task, reason)
   else if (subject !== undefined) {
-    if (!(await context.confirm(`Lock ${plain(subject)} and end everything under it?`))) throw new CliError(exit.error, 'nothing was done')
+    if (!(await context.confirm(`Lock ${plain(subject)} and end everything under it?`)))
+      throw new CliError(exit.error, 'nothing was done')
     narrowing = await writ.subjects.revoke(subject, reason, options.until)
   } else narrowing = await writ.grants.revoke(id as string, reason)
   context.print({ item: narrowing }, { lines: [`${narrowing.grants.length} grants denied`] })

@@ -1,0 +1,110 @@
+/**
+ * The `writ` command as a child process, with a home of its own.
+ *
+ * @module
+ */
+import type { ChildProcess } from 'node:child_process'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+
+const BIN = resolve(import.meta.dirname, '../../bin/writ.js')
+
+export type Ran = Readonly<{
+  code: number | null
+  signal: NodeJS.Signals | null
+  stdout: string
+  stderr: string
+}>
+
+/** A command under way. */
+export type Running = Readonly<{
+  process: ChildProcess
+  pid: number
+  /** Resolves once standard error (or, with `stdout`, standard output) matches. */
+  says(pattern: RegExp, stream?: 'stdout' | 'stderr'): Promise<RegExpExecArray>
+  done: Promise<Ran>
+}>
+
+export type CliOptions = Readonly<{ env?: Record<string, string>; stdin?: string; cwd?: string }>
+
+/** Commands that share a home, a working folder and variables. */
+export class Cli implements Disposable {
+  readonly home: string
+  readonly cwd: string
+  readonly env: Record<string, string>
+  readonly #running = new Set<ChildProcess>()
+
+  constructor(env: Record<string, string> = {}) {
+    this.home = mkdtempSync(join(tmpdir(), 'writ-cli-'))
+    this.cwd = this.home
+    this.env = {
+      PATH: process.env['PATH'] ?? '',
+      HOME: this.home,
+      TMPDIR: tmpdir(),
+      XDG_CONFIG_HOME: join(this.home, 'config'),
+      XDG_STATE_HOME: join(this.home, 'state'),
+      ...env,
+    }
+  }
+
+  /** Runs a command to its end. */
+  run(args: readonly string[], options: CliOptions = {}): Promise<Ran> {
+    return this.start(args, options).done
+  }
+
+  start(args: readonly string[], options: CliOptions = {}): Running {
+    const child = spawn(process.execPath, [BIN, ...args], {
+      cwd: options.cwd ?? this.cwd,
+      env: { ...this.env, ...options.env },
+      stdio: ['pipe', 'pipe', 'pipe'],
+    })
+    this.#running.add(child)
+    const text = { stdout: '', stderr: '' }
+    const watchers = new Set<() => void>()
+    for (const stream of ['stdout', 'stderr'] as const) {
+      child[stream].setEncoding('utf8').on('data', (chunk: string) => {
+        text[stream] += chunk
+        for (const look of watchers) look()
+      })
+    }
+    child.stdin.on('error', () => undefined) // it may have ended without reading
+    child.stdin.end(options.stdin ?? '')
+    const done = once(child, 'close').then(([code, signal]): Ran => {
+      this.#running.delete(child)
+      return { code: code as number | null, signal: signal as NodeJS.Signals | null, ...text }
+    })
+    return {
+      process: child,
+      pid: child.pid ?? -1,
+      done,
+      says: (pattern, stream = 'stderr') =>
+        new Promise((found, lost) => {
+          const look = (): void => {
+            const match = pattern.exec(text[stream])
+            if (!match) return
+            watchers.delete(look)
+            found(match)
+          }
+          watchers.add(look)
+          look()
+          void done.then((ran) => {
+            look()
+            // settled already if it matched
+            lost(
+              new Error(
+                `ended with ${String(ran.code ?? ran.signal)} without saying ${String(pattern)}:\n${ran.stdout}${ran.stderr}`,
+              ),
+            )
+          })
+        }),
+    }
+  }
+
+  [Symbol.dispose](): void {
+    for (const child of this.#running) child.kill('SIGKILL')
+    rmSync(this.home, { recursive: true, force: true })
+  }
+}
