@@ -212,7 +212,10 @@ export async function analyse(
     obligations: { ...evaluation.obligations, binding: bindingOf(evaluation) },
     binding: bindingOf(evaluation),
     readsHistory,
-    errors: evaluation.errors.map((e) => ({ policy: e.policy, message: e.message })),
+    errors: [
+      ...evaluation.errors.map((e) => ({ policy: e.policy, message: e.message })),
+      ...(evaluation.mismatch === undefined ? [] : [{ policy: 'schema', message: evaluation.mismatch }]),
+    ],
     dropped: [...asserted.dropped, ...evaluation.dropped],
     unknown: [...facts.unknown, ...evaluation.unknownInputs],
     forbidden: evaluation.forbidden,

@@ -131,6 +131,11 @@ export class Attempts {
     return analysis.outcome === 'permit'
   }
 
+  /** Who may take back what `subject` has: an administrator, or whom policy names, e.g. its owner. */
+  async mayRevoke(caller: Caller, subject: EntityRef): Promise<boolean> {
+    return (await this.may(caller, 'revoke')) || this.may(caller, 'revoke', subject)
+  }
+
   async decision(caller: Caller, id: string): Promise<Json> {
     const entry = await this.#decisionEntry(id)
     if (entry === undefined || !(await this.#maySee(caller, entry))) {

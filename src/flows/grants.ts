@@ -227,7 +227,7 @@ export class Grants {
     reason: string,
     options: { until?: Instant } = {},
   ): Promise<Narrowing> {
-    if (!(await this.#attempts.may(caller, 'revoke'))) {
+    if (!(await this.#attempts.mayRevoke(caller, subject))) {
       throw new WritError('ERR_FORBIDDEN', `${refKey(caller.subject)} may not revoke subjects`)
     }
     const key = refKey(subject)

@@ -86,7 +86,7 @@ export class Requests {
       ...(attempt.task === undefined ? [] : [{ kind: 'task' as const, id: attempt.task }]),
       ...(replayId === undefined ? [] : [{ kind: 'replay' as const, id: replayId }]),
     ]
-    return store.commit({
+    const settled = await store.commit({
       reads,
       run: (tx) => {
         const before = replayId === undefined ? undefined : tx.get('replay', replayId)?.value
@@ -177,6 +177,8 @@ export class Requests {
         return settled
       },
     })
+    // a repeated submission gets the request as it is now, not as it was
+    return (await this.#find(settled.id)) ?? settled
   }
 
   /** @throws {WritError} `ERR_NOT_FOUND` (`unknown_task`) when unknown or not available to this caller. */

@@ -6,7 +6,9 @@
 import { credentialRevoking } from '../model/credential.ts'
 import type { Kind } from '../model/records.ts'
 import { isLive } from '../model/task.ts'
-import type { Millis } from '../model/time.ts'
+import type { Instant, Millis } from '../model/time.ts'
+import { HOUR } from '../model/time.ts'
+import { REPLAY_FOR } from '../decision/decide.ts'
 import type { FlowDeps } from './deps.ts'
 import type { Grants } from './grants.ts'
 import type { Narrower } from './narrow.ts'
@@ -21,6 +23,10 @@ const NAP: Millis = 250
 
 /** How often targets are searched for what has no row. */
 const RECONCILE_EVERY: Millis = 60_000
+
+/** How often answers kept for retries are looked through, and how long those to submissions are kept (ARAP: a day more). */
+const TIDY_EVERY: Millis = 60_000
+const SUBMISSION_KEPT: Millis = 25 * HOUR
 
 /** Items handled before other work gets a turn. */
 const AT_ONCE = 64
@@ -37,6 +43,7 @@ export class Sweeper {
   #timer: NodeJS.Timeout | undefined
   #running: Promise<void> | undefined
   #reconciledAt = -Infinity
+  #tidiedAt = 0
   #stopped = false
 
   constructor(
@@ -142,10 +149,36 @@ export class Sweeper {
       if (due.some(({ at }) => at > now)) break
     }
     const { now } = await store.read([])
+    if (now - this.#tidiedAt >= TIDY_EVERY) {
+      this.#tidiedAt = now
+      await this.#tidy(now)
+    }
     if (now - this.#reconciledAt >= RECONCILE_EVERY) {
       this.#reconciledAt = now
       for (const target of this.#deps.targets.all()) void this.#reconcile(target.id)
     }
+  }
+
+  /** Forgets answers that were kept for retries and are too old for one. */
+  async #tidy(now: Instant): Promise<void> {
+    const { store } = this.#deps
+    let after: string | undefined
+    do {
+      const page = await store.list('replay', { limit: 500, ...(after === undefined ? {} : { after }) })
+      const old = page.items.filter(
+        ({ value }) => now - value.at >= (value.outcome === 'permit' ? REPLAY_FOR : SUBMISSION_KEPT),
+      )
+      if (old.length > 0) {
+        await store.commit({
+          reads: old.map(({ id }) => ({ kind: 'replay', id })),
+          run: (tx) =>
+            old.forEach(
+              ({ id, version }) => tx.get('replay', id)?.version === version && tx.delete('replay', id),
+            ),
+        })
+      }
+      after = page.next
+    } while (after !== undefined)
   }
 
   async #reconcile(id: string): Promise<void> {

@@ -235,7 +235,8 @@ export class Tasks {
 
   async revoke(caller: Caller, id: string, reason: string): Promise<Narrowing> {
     const task = await this.#find(id)
-    const allowed = task !== undefined && (mine(caller, task) || (await this.#attempts.may(caller, 'revoke')))
+    const allowed =
+      task !== undefined && (mine(caller, task) || (await this.#attempts.mayRevoke(caller, task.subject)))
     if (!allowed) throw notFound(id)
     const { grants, credentials, recorded } = await this.endBelow(id, 'cancelled', { reason, by: caller.id })
     return { denied: true, recorded, grants, credentials }
