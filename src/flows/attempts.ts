@@ -71,16 +71,19 @@ export class Attempts {
     return decide(this.#deps.decision, caller, toAttempt(input), options)
   }
 
+  /** Who may read everything may also ask on behalf of anybody: a question never authorises. */
   async ask(caller: Caller, input: AttemptInput): Promise<Decision> {
-    const analysis = await analyse(this.#deps.decision, caller, toAttempt(input), 'question')
-    const grant = analysis.grant
+    const reads = !sameRef(caller.subject, input.subject) && (await this.may(caller, 'read'))
+    // as an enforcement point would ask, so that the asking person is no instigator of what it asks about
+    const asking: Caller = reads ? { ...caller, kind: 'key', pep: { subjects: ['*'], attributes: {} } } : caller
+    const analysis = await analyse(this.#deps.decision, asking, toAttempt(input), 'question')
     return describe(
       this.#deps.decision.newId('question'),
       analysis,
       analysis.picture.now,
       undefined,
       undefined,
-      grant,
+      analysis.grant,
     )
   }
 
