@@ -147,6 +147,8 @@ async function commit(
   const reads: Read[] = [
     ...analysis.picture.readSet.map(({ kind, id }) => ({ kind, id })),
     ...(replayId === undefined ? [] : [{ kind: 'replay' as const, id: replayId }]),
+    // the grant of the first answer was not looked for by this analysis, but is tested again
+    ...(replay?.grant === undefined ? [] : [{ kind: 'grant' as const, id: replay.grant }]),
     ...(options.also?.reads ?? []),
   ]
   return deps.store
