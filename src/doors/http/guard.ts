@@ -75,7 +75,8 @@ export function secureHeaders(reply: FastifyReply, page: boolean, secure: boolea
   reply.header('content-security-policy', page ? PAGE_POLICY : API_POLICY)
   reply.header('cache-control', 'no-store')
   if (page) {
-    reply.header('referrer-policy', 'no-referrer')
+    // not `no-referrer`: with it a browser sends our own forms with `Origin: null`
+    reply.header('referrer-policy', 'same-origin')
     reply.header('x-frame-options', 'DENY')
     reply.header('cross-origin-opener-policy', 'same-origin')
     reply.header('cross-origin-resource-policy', 'same-origin')

@@ -82,7 +82,7 @@ describe('B71 nothing that somebody wrote becomes part of the page', () => {
           assert.match(policy, /frame-ancestors 'none'/)
           assert.doesNotMatch(policy, /unsafe|script-src/)
           assert.equal(page.headers.get('x-frame-options'), 'DENY')
-          assert.equal(page.headers.get('referrer-policy'), 'no-referrer')
+          assert.equal(page.headers.get('referrer-policy'), 'same-origin')
           assert.equal(page.headers.get('cache-control'), 'no-store')
         }
       }
@@ -323,7 +323,7 @@ describe('pages', () => {
     assert.equal(page.status, 409)
     const body = await page.text()
     assert.match(body, /It changed while you were looking/)
-    assert.match(body, /this is not the statement that was displayed/)
+    assert.match(body, /This is not the statement that was displayed\./)
     assert.match(body, /href="\/requests\/req_1"/)
   })
   test('who may not approve sees why there is no button', async () => {
@@ -341,7 +341,7 @@ describe('pages', () => {
     assert.equal(page.status, 500)
     assert.match(page.headers.get('content-type') ?? '', /^text\/html/)
     const body = await page.text()
-    assert.match(body, /something went wrong/)
+    assert.match(body, /Something went wrong; the operator/)
     assert.doesNotMatch(body, /canary/)
     const nowhere = await door.fetch('/nowhere', { headers: { accept: 'text/html' } })
     assert.equal(nowhere.status, 404)

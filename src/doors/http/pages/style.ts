@@ -43,7 +43,7 @@ body {
 .top form { margin: 0; }
 main { max-width: 46rem; margin: 0 auto; padding: 1.75rem 1rem 4rem; }
 main.narrow { max-width: 27rem; }
-h1 { font-size: 1.6rem; line-height: 1.25; letter-spacing: -.015em; margin: 0 0 .5rem; text-wrap: balance; }
+h1 { font-weight: 500; font-size: 1.6rem; line-height: 1.25; letter-spacing: -.015em; margin: 0 0 .5rem; text-wrap: balance; }
 h2 { font-size: 1.05rem; margin: 2rem 0 .6rem; }
 p { margin: .5rem 0; }
 a { color: var(--link); text-underline-offset: .15em; }
@@ -54,10 +54,12 @@ code { background: color-mix(in srgb, var(--line) 35%, transparent); padding: .1
 pre { margin: .5rem 0 0; padding: .9rem 1rem; overflow-x: auto; white-space: pre-wrap; background: var(--paper); border: 1px solid var(--line); border-radius: .5rem; }
 pre code { background: none; padding: 0; }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: .75rem; padding: 1.1rem 1.25rem; margin: 0 0 1rem; }
+.card > :first-child { margin-top: 0; }
+.card > :last-child { margin-bottom: 0; }
 .cards { list-style: none; margin: 0; padding: 0; }
-.cards h2 { margin: 0 0 .35rem; font-size: 1.1rem; font-weight: 600; line-height: 1.4; }
+.cards h2 { margin: 0 0 .35rem; font-size: 1.1rem; font-weight: 450; line-height: 1.4; }
 .card .foot { display: flex; flex-wrap: wrap; align-items: center; justify-content: space-between; gap: .6rem 1rem; margin-top: .9rem; }
-.thing { font-weight: 650; unicode-bidi: isolate; }
+.thing { font-weight: 700; unicode-bidi: isolate; }
 .chip { display: inline-block; padding: .1rem .6rem; border: 1px solid var(--line); border-radius: 1rem; font-size: .85rem; color: var(--soft); white-space: nowrap; }
 .chips { display: flex; flex-wrap: wrap; gap: .4rem; margin: .5rem 0 0; padding: 0; list-style: none; }
 .quote { margin: .8rem 0 0; padding: .6rem .9rem; background: var(--note); border: 1px solid var(--note-line); border-radius: .5rem; }
@@ -70,8 +72,10 @@ pre code { background: none; padding: 0; }
 dl { display: grid; grid-template-columns: minmax(7.5rem, max-content) 1fr; gap: .45rem 1.25rem; margin: 0; }
 dt { color: var(--soft); }
 dd { margin: 0; unicode-bidi: isolate; }
+dd bdi { white-space: pre-wrap; }
 dd ul { margin: 0; padding-left: 1.1rem; }
 dd dl { gap: .2rem 1rem; grid-template-columns: max-content 1fr; }
+label .soft { font-weight: 400; }
 label { display: block; font-weight: 600; margin: 0 0 .3rem; }
 input[type=text], textarea, select {
   width: 100%; font: inherit; color: inherit; background: var(--paper);
@@ -92,6 +96,7 @@ button:hover, .button:hover { filter: brightness(1.06); }
 .decide { display: grid; gap: 1rem; grid-template-columns: 1fr 1fr; align-items: start; }
 .decide .card { margin: 0; }
 .decide button { width: 100%; margin-top: .8rem; }
+details { margin-top: .75rem; }
 details summary { cursor: pointer; padding: .35rem 0; color: var(--link); }
 .empty { text-align: center; padding: 2.25rem 1.25rem; }
 .empty h2 { margin: 0 0 .4rem; }

@@ -8,7 +8,7 @@ import type { EntityRef } from '../../../model/entity.ts'
 import { refKey } from '../../../model/entity.ts'
 import type { AccessRequest, RequirementSet } from '../../../model/request.ts'
 import type { Instant, Millis } from '../../../model/time.ts'
-import { HOUR, MINUTE, SECOND, formatDuration, toRfc3339 } from '../../../model/time.ts'
+import { HOUR, MINUTE, SECOND, toRfc3339 } from '../../../model/time.ts'
 import type { Problem } from '../../../wire/problem.ts'
 import type { Html } from './html.ts'
 import { markup } from './html.ts'
@@ -104,7 +104,7 @@ function chips(request: AccessRequest): Html {
         ? 'whole task'
         : `${request.uses} uses`
   const asked = request.merged > 0 ? `asked ${request.merged + 1} times` : undefined
-  const items = [`for ${formatDuration(request.ttl)}`, uses, request.task, asked]
+  const items = [`for ${spell(request.ttl)}`, uses, request.task, asked]
   return markup`<ul class="chips">
     ${items.filter((item) => item !== undefined).map((item) => markup`<li class="chip">${item}</li>`)}
   </ul>`
@@ -313,7 +313,7 @@ function decideForms(request: Listed): Html {
       </form>
       <form class="card" method="post" action="${action}/deny">
         ${statement}
-        <label for="reason">Reason <span class="soft">(optional, the requester sees it)</span></label>
+        <label for="reason">Reason <span class="soft">(optional, shown to the requester)</span></label>
         <textarea id="reason" name="reason" maxlength="2000"></textarea>
         <button class="stop">✗ Deny</button>
       </form>
@@ -409,10 +409,17 @@ export function changedPage(person: EntityRef, id: string, detail: string): stri
   return frame(
     { title: 'It changed', person },
     markup`<h1>It changed while you were looking</h1>
-      <div class="banner bad" role="alert"><p>Your decision was not taken: ${detail}.</p></div>
+      <div class="banner bad" role="alert"><p>Your decision was not taken. ${prose(detail)}</p></div>
       <p>Look at it as it is now, then decide.</p>
       <p><a class="button go" href="/requests/${encodeURIComponent(id)}">Look again</a></p>`,
   )
+}
+
+/** An error's sentence as a page says it: begun and ended like one, `code` as code. */
+function prose(text: string): Html {
+  const sentence = text.charAt(0).toUpperCase() + text.slice(1)
+  const parts = sentence.split('`').map((part, i) => (i % 2 === 1 ? markup`<code>${part}</code>` : part))
+  return markup`${parts}${/[.!?]$/.test(text) ? undefined : '.'}`
 }
 
 const errorTitles: Readonly<Record<number, string>> = {
@@ -428,8 +435,8 @@ export function errorPage(problem: Problem): string {
   return frame(
     { title: 'Problem', narrow: true },
     markup`<h1>${errorTitles[problem.status] ?? 'Something went wrong'}</h1>
-      <div class="banner bad" role="alert"><p>${problem.detail}</p></div>
-      ${problem.hint === undefined ? undefined : markup`<p>${problem.hint}</p>`}
+      <div class="banner bad" role="alert"><p>${prose(problem.detail)}</p></div>
+      ${problem.hint === undefined ? undefined : markup`<p>${prose(problem.hint)}</p>`}
       <p><a href="/inbox">Go to the inbox</a></p>
       <p class="soft small">Request <code>${problem.request_id}</code></p>`,
   )
