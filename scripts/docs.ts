@@ -7,6 +7,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import manifest from '../package.json' with { type: 'json' }
+import { cliPage } from '../src/cli/program.ts'
 import { configurationPage, configurationSchema } from '../src/config/index.ts'
 import { openapi } from '../src/doors/http/openapi.ts'
 import type { Door } from '../src/doors/http/route.ts'
@@ -21,6 +22,7 @@ const ROOT = resolve(import.meta.dirname, '..')
 const references: Readonly<Record<string, () => string>> = {
   'docs/reference/openapi.json': openapiDocument,
   'docs/reference/errors.md': errorsPage,
+  'docs/reference/cli.md': cliPage,
   'docs/reference/configuration.md': configurationPage,
   'docs/reference/configuration.schema.json': configurationSchema,
 }

@@ -38,6 +38,16 @@ export async function auditVerify(context: Context, options: VerifyOptions): Pro
   }
 }
 
+/** The verdict on a data folder by itself. */
+export async function verifyFolder(folder: string): Promise<Verdict> {
+  const log = openLogFolder(folder)
+  try {
+    return await verifyLog(log)
+  } finally {
+    log.close()
+  }
+}
+
 function report(context: Context, verdict: Verdict, heads: number): number {
   const { ok, size, root, firstBad } = verdict
   context.print(

@@ -20,7 +20,7 @@ import { runUntilStopped, serveConfig } from './server.ts'
 import { plain } from './text.ts'
 
 /** The person at this terminal, who may approve; and the one who owns the samples, so that somebody else may be asked. */
-const LOCAL = 'local'
+export const LOCAL_PERSON = 'local'
 const OWNER = 'ada'
 /** Editors write a file in several steps. */
 const SETTLE = 100
@@ -40,7 +40,7 @@ export async function dev(context: Context, options: ServeOptions): Promise<numb
       config.policies,
       () => void reload().catch((error: unknown) => context.note('bad', tell(error).message)),
     )
-    const code = await oneTimeCode(app, LOCAL)
+    const code = await oneTimeCode(app, LOCAL_PERSON)
     context.print(
       { item: { url: app.url, data: config.data, console: `${app.url}/?code=${code}`, pid: process.pid } },
       {
@@ -48,7 +48,7 @@ export async function dev(context: Context, options: ServeOptions): Promise<numb
           `DEV MODE · data in ${here(config.data)} · loopback only`,
           `Console  ${app.url}/?code=${code}   (one use, 10 min)`,
           `API      ${app.url}/openapi.json · policies in ${here(config.policies)} (watching)`,
-          `You are  Person/${LOCAL}; this command line is signed in`,
+          `You are  Person/${LOCAL_PERSON}; this command line is signed in`,
         ],
       },
     )
@@ -73,14 +73,14 @@ async function seed(
   inventory: string | undefined,
 ): Promise<DevPeople> {
   const people = await devPeople(app)
-  context.sessions.set(app.url, { token: people.token, person: `Person/${LOCAL}`, ends_at: '' })
+  context.sessions.set(app.url, { token: people.token, person: `Person/${LOCAL_PERSON}`, ends_at: '' })
   const { cwd } = context.io
   const file = inventory ?? resolve(cwd, 'inventory.yaml')
   if (existsSync(file)) await people.local.inventory.put(readInventory(context, file))
   else if (inventory !== undefined) throw new CliError(exit.usage, `there is no inventory \`${inventory}\``)
   const groups = ['Group/administrators', 'Group/developers', 'Group/dba']
   await people.local.inventory.put([
-    { type: 'Person', id: LOCAL, kind: 'human', name: 'You', parents: groups },
+    { type: 'Person', id: LOCAL_PERSON, kind: 'human', name: 'You', parents: groups },
   ])
   await publish(context, people, policies)
   return people
@@ -88,7 +88,7 @@ async function seed(
 
 /** Sessions of the local person and of the owner of the samples: dev mode alone makes people by itself. */
 export async function devPeople(app: App): Promise<DevPeople> {
-  const [local, owner] = [await sessionOf(app, LOCAL), await sessionOf(app, OWNER)]
+  const [local, owner] = [await sessionOf(app, LOCAL_PERSON), await sessionOf(app, OWNER)]
   return {
     local: createWrit({ url: app.url, token: local }),
     owner: createWrit({ url: app.url, token: owner }),

@@ -110,10 +110,12 @@ function systemSentence(error: unknown): string | undefined {
       return `${path} is a folder`
     case 'ENOTDIR':
       return `${path} is not a folder`
+    case 'EEXIST':
+      return `${path} exists already`
     case 'ENOSPC':
       return 'the disk is full'
     case 'EADDRINUSE':
-      return `port ${String(at.port ?? '')} is taken; give another with --port, or 0 for a free one`
+      return `port ${typeof at.port === 'number' ? at.port : ''} is taken; give another with --port, or 0 for a free one`
     default:
       return undefined
   }

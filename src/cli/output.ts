@@ -102,7 +102,7 @@ function table(data: Data, view: View, fields: readonly string[] | undefined): s
 export function cell(value: unknown): string {
   if (value === undefined || value === null) return ''
   if (typeof value === 'string') return plain(value)
-  return typeof value === 'object' ? plain(JSON.stringify(value)) : String(value as number | boolean)
+  return plain(JSON.stringify(value))
 }
 
 /** Columns that a terminal gives to a text; wide characters take two. */

@@ -79,7 +79,7 @@ function entityData(entity: EntityInput): EntityData {
   return {
     uid: { type, id },
     attrs: {
-      ...(attrs as EntityData['attrs'] | undefined),
+      ...attrs,
       ...(sensitivity === undefined ? {} : { sensitivity: levels.indexOf(sensitivity) + 1 }),
       ...(owner === undefined ? {} : { owner: spelled(owner) }),
       ...(team === undefined ? {} : { team: spelled(team) }),

@@ -92,11 +92,8 @@ export function createProgram(io: Io, finish: Finish): Command {
       const options: Record<string, unknown> = self.optsWithGlobals()
       const debug = options['debug'] === true || Boolean(io.env['WRIT_DEBUG'])
       const context = new Context(io, { ...(options as GlobalOptions), debug })
-      const code = await (action as (context: Context, ...args: unknown[]) => ReturnType<Action>)(
-        context,
-        ...args,
-        self.opts(),
-      )
+      const act = action as (context: Context, ...args: unknown[]) => number | void | Promise<number | void>
+      const code: number | void = await act(context, ...args, self.opts())
       finish(code ?? exit.ok)
     })
   }

@@ -11,8 +11,8 @@ import { Child, exitCodeOf, findCommand } from './child.ts'
 import type { Ended } from './child.ts'
 import type { Context } from './context.ts'
 import { CliError, exit, runExit, tell, usage } from './exit.ts'
-import { SCHEMA_VERSION } from './output.ts'
-import { plain, requirements, took } from './text.ts'
+import { SCHEMA_VERSION, cell } from './output.ts'
+import { plain, reasonOf, requirements, took } from './text.ts'
 import { Waiting } from './waiting.ts'
 
 export type RunOptions = Readonly<{
@@ -158,7 +158,7 @@ class Run {
       ...(ended.code === undefined ? {} : { code: ended.code }),
       ...(ended.signal === undefined ? {} : { signal: ended.signal }),
     }
-    const ending = await this.#giveBack(lease, code === 0 ? 'completed' : 'failed', reasonOf(ended))
+    const ending = await this.#giveBack(lease, code === 0 ? 'completed' : 'failed', endedBecause(ended))
     const wasLost = this.#result.outcome === 'authority_lost'
     if (!wasLost) this.#result.outcome = 'exited'
     const unconfirmed = ending?.clean !== true
@@ -271,11 +271,11 @@ class Run {
       return new CliError(exit.notApproved, error.message, this.#comeBack(request.id))
     }
     this.#result.outcome = request?.status === 'expired' ? 'not_approved' : 'denied'
-    const why = decision.id === undefined ? undefined : `writ why ${decision.id}`
+    const why = decision.id === undefined ? undefined : `\`writ why ${decision.id}\``
     const remark = displayReason(request?.display)
     return new CliError(
       exit.denied,
-      `${plain(error.message)}${remark === undefined ? '' : ` (${plain(remark)})`}`,
+      `${request === undefined ? `denied: ${reasonOf(decision.reason)}` : plain(error.message)}${remark === undefined ? '' : ` (${plain(remark)})`}`,
       why,
     )
   }
@@ -405,19 +405,18 @@ function asReport(report: unknown): { sessionsCut?: number; left: string[] } {
     const items = behind[name]
     return Array.isArray(items) ? items.map(record) : []
   }
-  const named = (item: Record<string, unknown>): string =>
-    plain(`${String(item['type'] ?? '')} ${String(item['name'] ?? '')}`)
+  const named = (item: Record<string, unknown>): string => `${cell(item['type'])} ${cell(item['name'])}`
   const left = [
-    ...several(list('objects'), (item) => `stays: ${named(item)}, owned by ${plain(String(item['owner']))}`),
+    ...several(list('objects'), (item) => `stays: ${named(item)}, owned by ${cell(item['owner'])}`),
     ...several(
       list('securityDefiner'),
       (item) => `stays and runs with its owner's authority: ${named(item)}`,
     ),
     ...several(
       list('aclChanges'),
-      (item) => `privileges changed: ${plain(String(item['object']))} for ${plain(String(item['grantee']))}`,
+      (item) => `privileges changed: ${cell(item['object'])} for ${cell(item['grantee'])}`,
     ),
-    ...several(list('preparedTransactions'), (item) => `prepared transaction: ${plain(String(item['gid']))}`),
+    ...several(list('preparedTransactions'), (item) => `prepared transaction: ${cell(item['gid'])}`),
   ]
   return { ...(typeof cut === 'number' ? { sessionsCut: cut } : {}), left }
 }
@@ -438,7 +437,7 @@ function displayReason(display: unknown): string | undefined {
   return typeof reason === 'string' && reason !== '' ? reason : undefined
 }
 
-function reasonOf(ended: Ended): string | undefined {
+function endedBecause(ended: Ended): string | undefined {
   if (ended.signal !== undefined) return `the command was ended by ${ended.signal}`
   return ended.code === 0 ? undefined : `the command exited with ${ended.code ?? 'no code'}`
 }

@@ -56,3 +56,34 @@ export function requirements(
 ): string {
   return alternatives.map((set) => set.requirements.map(requirement).join(' and ')).join(', or ')
 }
+
+/** Why, in words; what is not listed is shown as it is. */
+const reasonWords: Readonly<Record<string, string>> = {
+  policy_denied: 'no policy permits it',
+  unknown_facts: 'something that the policies need to know could not be observed',
+  task_unknown: 'there is no such task',
+  task_ended: 'its task has ended',
+  task_scope: 'it lies outside what the task may do',
+  task_limit: 'a limit of the task is spent',
+  grant_unknown: 'there is no such grant',
+  grant_ended: 'its grant has ended',
+  grant_spent: 'its grant is spent',
+  out_of_scope: 'the approval was given for something else',
+  approval_expired: 'the approval is spent or too old',
+  approval_unverifiable: 'the approval cannot be verified',
+  grant_pending: 'it still waits for approval',
+  subject_locked: 'the subject is locked',
+  delegation: 'a delegator does not carry it',
+  forbidden_assertion: 'your token may not speak for this subject',
+  changed: 'something has changed since',
+  contended: 'too much happened at once; try again',
+  clock_behind: 'the clock is behind the record, nothing widens',
+  store_full: 'the disk is full, nothing widens',
+  rate_limited: 'too many requests',
+}
+
+/** `its task has ended (task_ended)`. */
+export function reasonOf(reason: string): string {
+  const words = reasonWords[reason]
+  return words === undefined ? plain(reason) : `${words} (${plain(reason)})`
+}

@@ -3,12 +3,13 @@
  *
  * @module
  */
-import { closeSync, openSync, readFileSync, writeSync } from 'node:fs'
+import { closeSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { parseDocument } from 'yaml'
 import type { EntityInput, Finding, Properties } from '../../../client/src/index.ts'
 import { inventoryInput } from '../../wire/v1/index.ts'
 import type { Context } from '../context.ts'
+import { cell } from '../output.ts'
 import { CliError, exit, usage } from '../exit.ts'
 import { plain, when } from '../text.ts'
 import { limitOf } from './requests.ts'
@@ -65,6 +66,9 @@ export async function keyCreate(context: Context, name: string, options: KeyOpti
       writeSync(file, `${key.secret}\n`)
       context.print({ item: { id: key.id, file: options.out ?? '' } }, { lines: [key.id] })
     }
+  } catch (error) {
+    if (options.out !== undefined) rmSync(resolve(context.io.cwd, options.out), { force: true })
+    throw error
   } finally {
     if (file !== undefined) closeSync(file)
   }
@@ -107,8 +111,8 @@ export async function targetAdd(context: Context, id: string, options: TargetOpt
   const config = targetConfig(context, options)
   const { admin: given, ...rest } = config
   const user =
-    typeof given === 'object' && given !== null && 'user' in given
-      ? String(given.user)
+    typeof given === 'object' && given !== null && 'user' in given && typeof given.user === 'string'
+      ? given.user
       : userOf(options.address)
   if (user === undefined)
     throw usage(
@@ -182,8 +186,8 @@ export async function targetList(context: Context): Promise<void> {
     { items },
     {
       columns: [
-        { title: 'ID', value: (row) => String(row['id']) },
-        { title: 'KIND', value: (row) => String(row['kind']) },
+        { title: 'ID', value: (row) => cell(row['id']) },
+        { title: 'KIND', value: (row) => cell(row['kind']) },
         { title: 'SERVES', value: (row) => serves(row['config']) },
       ],
     },
@@ -206,9 +210,9 @@ export async function targetCheck(context: Context, id: string): Promise<number>
     { items },
     {
       columns: [
-        { title: 'LEVEL', value: (row) => String(row['level']) },
-        { title: 'FINDING', value: (row) => String(row['message']) },
-        { title: 'MEND', value: (row) => String(row['hint'] ?? '') },
+        { title: 'LEVEL', value: (row) => cell(row['level']) },
+        { title: 'FINDING', value: (row) => cell(row['message']) },
+        { title: 'MEND', value: (row) => cell(row['hint']) },
       ],
     },
   )
@@ -237,18 +241,24 @@ export async function inventoryList(
     { items: page.items, ...more },
     {
       columns: [
-        { title: 'WHAT', value: (row) => `${String(row['type'])}/${String(row['id'])}` },
-        { title: 'KIND', value: (row) => String(row['kind']) },
+        { title: 'WHAT', value: (row) => `${cell(row['type'])}/${cell(row['id'])}` },
+        { title: 'KIND', value: (row) => cell(row['kind']) },
         {
           title: 'SENSITIVITY',
-          value: (row) => (row['kind'] === 'resource' ? String(row['sensitivity']) : ''),
+          value: (row) => (row['kind'] === 'resource' ? cell(row['sensitivity']) : ''),
         },
-        { title: 'OWNER', value: (row) => String(row['owner'] ?? row['team'] ?? '') },
+        {
+          title: 'OWNER',
+          value: (row) =>
+            [row['owner'], row['team']]
+              .filter((one) => one !== undefined)
+              .map(cell)
+              .join(', '),
+        },
         { title: 'IN', value: (row) => (row['parents'] as string[]).join(', ') },
         {
           title: 'LOCKED',
-          value: (row) =>
-            row['locked'] === undefined ? '' : String((row['locked'] as { reason: string }).reason),
+          value: (row) => (row['locked'] === undefined ? '' : (row['locked'] as { reason: string }).reason),
         },
       ],
     },
@@ -261,7 +271,7 @@ export async function inventoryApply(context: Context, file: string): Promise<vo
   const items = await context.writ.inventory.put(entities)
   context.print(
     { items },
-    { columns: [{ title: 'APPLIED', value: (row) => `${String(row['type'])}/${String(row['id'])}` }] },
+    { columns: [{ title: 'APPLIED', value: (row) => `${cell(row['type'])}/${cell(row['id'])}` }] },
   )
 }
 

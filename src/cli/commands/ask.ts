@@ -5,10 +5,11 @@
  */
 import { readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
-import type { Json, Properties } from '../../../client/src/index.ts'
+import type { Properties, Writ } from '../../../client/src/index.ts'
+import { isWritClientError } from '../../../client/src/index.ts'
 import type { Context } from '../context.ts'
 import { CliError, exit, usage } from '../exit.ts'
-import { plain, requirements } from '../text.ts'
+import { plain, reasonOf, requirements } from '../text.ts'
 
 export type CanOptions = Readonly<{ as?: string; task?: string; context?: string; contextFile?: string }>
 
@@ -44,7 +45,7 @@ export async function canI(
           ? context.io.styleOut('green', 'yes')
           : outcome === 'challenge'
             ? `${context.io.styleOut('yellow', 'not yet')}: needs ${requirements(answer.alternatives)}${answer.truncated ? ' (or something else: the search was cut short)' : ''}`
-            : `${context.io.styleOut('red', 'no')}: ${plain(answer.reason)}`,
+            : `${context.io.styleOut('red', 'no')}: ${reasonOf(answer.reason)}`,
       ],
     },
   )
@@ -74,25 +75,31 @@ export type WhyOptions = Readonly<{ subject?: string; at?: string }>
 /** Why a decision fell as it did: rules and values for operators, what is missing for requesters. */
 export async function why(context: Context, id: string | undefined, options: WhyOptions): Promise<void> {
   const wanted = id ?? (await latest(context, options))
-  const { writ } = context
-  let explained: Json
+  const explained = await explanationOf(context.writ, wanted)
+  context.print({ item: explained }, { lines: linesOf(explained) })
+}
+
+/** The lines that `writ why` prints. */
+export async function describeWhy(writ: Writ, id: string): Promise<readonly string[]> {
+  return linesOf(await explanationOf(writ, id))
+}
+
+function linesOf({ decision, explanation }: Members): string[] {
+  const entry = record(decision)
+  return [
+    ...describeDecision(entry),
+    ...(explanation === undefined ? [] : describeRules(record(explanation), entry)),
+  ]
+}
+
+/** Decision and rules for who may see rules, else the decision alone. */
+async function explanationOf(writ: Writ, id: string): Promise<Members> {
   try {
-    explained = await writ.decisions.explain(wanted)
+    return record(await writ.decisions.explain(id))
   } catch (error) {
-    const hidden =
-      error instanceof Error && 'status' in error && (error.status === 404 || error.status === 403)
-    if (!hidden) throw error
-    const entry = await writ.decisions.get(wanted)
-    context.print({ item: { decision: entry } }, { lines: describeDecision(record(entry)) })
-    return
+    if (!isWritClientError(error, 'ERR_NOT_FOUND', 'ERR_FORBIDDEN')) throw error
+    return { decision: await writ.decisions.get(id) }
   }
-  const { decision, explanation } = record(explained)
-  context.print(
-    { item: record(explained) },
-    {
-      lines: [...describeDecision(record(decision)), ...describeRules(record(explanation), record(decision))],
-    },
-  )
 }
 
 /** The last decision about a subject at or before an instant. */
@@ -143,6 +150,8 @@ const list = (value: unknown): readonly unknown[] => (Array.isArray(value) ? val
 const word = (value: unknown): string =>
   typeof value === 'string' ? plain(value) : plain(JSON.stringify(value) ?? '')
 
+const brief = (text: string): string => (text.length > 48 ? `${text.slice(0, 45)}…` : text)
+
 function describeDecision(entry: Members): string[] {
   const attempt = record(entry['attempt'])
   const [subject, resource] = [record(attempt['subject']), record(attempt['resource'])]
@@ -183,7 +192,7 @@ function describeRules(explanation: Members, entry: Members): string[] {
         .map(record)
         .map(
           (value) =>
-            `${word(value['path'])} is ${value['unknown'] === true ? 'unknown' : value['value'] === undefined ? 'absent' : word(value['value'])}`,
+            `${word(value['path'])} is ${value['unknown'] === true ? 'unknown' : value['value'] === undefined ? 'absent' : brief(word(value['value']))}`,
         )
       const message = clause['message'] === undefined ? '' : ` · ${word(clause['message'])}`
       lines.push(

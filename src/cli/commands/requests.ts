@@ -3,12 +3,13 @@
  *
  * @module
  */
-import type { AccessRequest, AccessState, Challenge, Decision, Grant } from '../../../client/src/index.ts'
+import type { AccessRequest, AccessState, Decision, Grant } from '../../../client/src/index.ts'
 import { isSettled, isWritClientError } from '../../../client/src/index.ts'
 import type { Context } from '../context.ts'
 import { CliError, exit, usage } from '../exit.ts'
 import type { Column, Row } from '../output.ts'
-import { plain, plainLines, requirements, when } from '../text.ts'
+import { cell } from '../output.ts'
+import { plain, plainLines, reasonOf, requirements, when } from '../text.ts'
 import { Waiting } from '../waiting.ts'
 import { untilInterrupted } from './shared.ts'
 
@@ -16,8 +17,8 @@ const columns = (now: number): readonly Column[] => [
   { title: 'ID', value: text('id') },
   { title: 'STATUS', value: text('status') },
   { title: 'WHO', value: text('subject') },
-  { title: 'WHAT', value: (row) => `${String(row['action'])} on ${String(row['resource'])}` },
-  { title: 'WHY', value: (row) => String(row['justification'] ?? '') },
+  { title: 'WHAT', value: (row) => `${cell(row['action'])} on ${cell(row['resource'])}` },
+  { title: 'WHY', value: (row) => cell(row['justification']) },
   {
     title: 'EXPIRES',
     value: (row) => (row['status'] === 'pending' ? when(row['expires_at'] as string | undefined, now) : ''),
@@ -202,12 +203,12 @@ function granted(context: Context, grant: Grant | undefined): number {
 export function denied(decision: Exclude<Decision, { outcome: 'permit' }>): CliError {
   const why = decision.id === undefined ? undefined : `\`writ why ${decision.id}\``
   if (decision.outcome === 'challenge')
-    return new CliError(exit.denied, `needs ${requirements((decision as Challenge).alternatives)}`, why)
+    return new CliError(exit.denied, `needs ${requirements(decision.alternatives)}`, why)
   const retry =
     decision.nextAction === 'retry' && decision.retryAfter !== undefined
       ? `try again in ${decision.retryAfter} s`
       : why
-  return new CliError(exit.denied, `denied: ${plain(decision.reason)}`, retry)
+  return new CliError(exit.denied, `denied: ${reasonOf(decision.reason)}`, retry)
 }
 
 /** What an approver reads. The requester's own words are marked: they are no fact. */
@@ -239,7 +240,7 @@ function describe(made: AccessRequest, now: number): string[] {
 const text =
   (name: string) =>
   (row: Row): string =>
-    String(row[name] ?? '')
+    cell(row[name])
 
 export function limitOf(text: string | undefined): number | undefined {
   if (text === undefined) return undefined

@@ -7,6 +7,7 @@ import { chmodSync, existsSync, statSync } from 'node:fs'
 import { isWritClientError } from '../../../client/src/index.ts'
 import { serverConfig } from '../../config/index.ts'
 import type { Context } from '../context.ts'
+import { cell } from '../output.ts'
 import { CliError, exit, tell, usage } from '../exit.ts'
 import { plain, took, when } from '../text.ts'
 
@@ -213,8 +214,8 @@ class Report {
             value: (row) =>
               row['level'] === 'ok' ? '✓ ok' : row['level'] === 'warning' ? '! warning' : '✗ problem',
           },
-          { title: '', value: (row) => String(row['message']) },
-          { title: '', value: (row) => (row['hint'] === undefined ? '' : `→ ${String(row['hint'])}`) },
+          { title: '', value: (row) => cell(row['message']) },
+          { title: '', value: (row) => (row['hint'] === undefined ? '' : `→ ${cell(row['hint'])}`) },
         ],
       },
     )

@@ -7,6 +7,7 @@ import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync
 import { dirname, join, relative, resolve } from 'node:path'
 import { settings } from '../../config/index.ts'
 import type { Context } from '../context.ts'
+import { cell } from '../output.ts'
 import { CliError, exit, usage } from '../exit.ts'
 
 /** Where the samples are: beside `src` in a checkout, beside `dist` in the package. */
@@ -53,7 +54,7 @@ export function init(context: Context, folder: string | undefined): void {
     { items: done },
     {
       columns: [
-        { title: 'FILE', value: (row) => String(row['file']) },
+        { title: 'FILE', value: (row) => cell(row['file']) },
         { title: '', value: (row) => (row['written'] === true ? 'written' : 'kept as it was') },
       ],
     },
@@ -89,9 +90,9 @@ export function configExplain(context: Context): void {
     { items },
     {
       columns: [
-        { title: 'SETTING', value: (row) => String(row['name']) },
+        { title: 'SETTING', value: (row) => cell(row['name']) },
         { title: 'VALUE', value: (row) => shown(row['value'], row['type']) },
-        { title: 'FROM', value: (row) => String(row['origin']) },
+        { title: 'FROM', value: (row) => cell(row['origin']) },
       ],
     },
   )
@@ -111,7 +112,7 @@ function shown(value: unknown, type: unknown): string {
     ).find(([s]) => value % s === 0) ?? [1, 'ms']
     return `${value / size}${unit}`
   }
-  return typeof value === 'object' ? JSON.stringify(value) : String(value as string | number)
+  return cell(value)
 }
 
 /** A command with its options, as completion scripts need them. */

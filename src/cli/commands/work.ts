@@ -7,6 +7,7 @@ import type { Grant, Narrowing, Task, TaskState } from '../../../client/src/inde
 import type { Context } from '../context.ts'
 import { CliError, exit, usage } from '../exit.ts'
 import type { Column } from '../output.ts'
+import { cell } from '../output.ts'
 import { plain, when } from '../text.ts'
 import { limitOf } from './requests.ts'
 import { confirmAbsent } from './shared.ts'
@@ -61,10 +62,10 @@ export async function taskList(context: Context, options: { all?: boolean; limit
   const page = await context.writ.tasks.list({ live, limit: limitOf(options.limit) })
   const now = context.io.now()
   const columns: readonly Column[] = [
-    { title: 'ID', value: (row) => String(row['id']) },
-    { title: 'STATE', value: (row) => String(row['state']) },
-    { title: 'WHO', value: (row) => String(row['subject']) },
-    { title: 'PURPOSE', value: (row) => String(row['purpose']) },
+    { title: 'ID', value: (row) => cell(row['id']) },
+    { title: 'STATE', value: (row) => cell(row['state']) },
+    { title: 'WHO', value: (row) => cell(row['subject']) },
+    { title: 'PURPOSE', value: (row) => cell(row['purpose']) },
     {
       title: 'ENDS',
       value: (row) =>
@@ -145,15 +146,15 @@ export async function grantList(
   const now = context.io.now()
   const items = page.items.toSorted((a, b) => a.ends_at.localeCompare(b.ends_at))
   const columns: readonly Column[] = [
-    { title: 'ID', value: (row) => String(row['id']) },
+    { title: 'ID', value: (row) => cell(row['id']) },
     { title: 'STATE', value: (row) => grantState(row as unknown as Grant) },
-    { title: 'WHO', value: (row) => String(row['subject']) },
-    { title: 'WHAT', value: (row) => `${String(row['action'])} on ${String(row['resource'])}` },
+    { title: 'WHO', value: (row) => cell(row['subject']) },
+    { title: 'WHAT', value: (row) => `${cell(row['action'])} on ${cell(row['resource'])}` },
     { title: 'ENDS', value: (row) => when((row['ended_at'] ?? row['ends_at']) as string, now) },
     {
       title: 'USED',
       value: (row) =>
-        row['uses'] === undefined ? String(row['used']) : `${String(row['used'])}/${String(row['uses'])}`,
+        row['uses'] === undefined ? cell(row['used']) : `${cell(row['used'])}/${cell(row['uses'])}`,
     },
   ]
   const more = page.next_cursor === undefined ? {} : { more: { next_cursor: page.next_cursor } }
