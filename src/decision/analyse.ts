@@ -168,7 +168,7 @@ export async function analyse(
   const bounds = refuseBounds(attempt, tasks, now, again !== undefined)
   if (bounds !== undefined) return deny(bounds)
   if (policy === undefined) {
-    return isFounding(caller, attempt, subject)
+    return policyVersion === NO_POLICY && isFounding(caller, attempt, subject)
       ? { ...base, outcome: 'permit', reason: 'standing', determining: [FOUNDING] }
       : deny('policy_denied')
   }

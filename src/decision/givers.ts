@@ -61,7 +61,7 @@ export class Givers {
   ): Promise<readonly string[]> {
     await loadClosure(picture, [person, resource])
     const entity = registered(picture, person)
-    if (entity === undefined || !able(entity, picture.now)) return []
+    if (entity === undefined || !isAble(entity, picture.now)) return []
     return pools.filter((pool) => mayApprove(picture, policy, person, pool, resource, action))
   }
 
@@ -107,7 +107,8 @@ export class Givers {
   }
 }
 
-const able = (person: Entity, now: Instant): boolean =>
+/** Whether somebody may act at all: a person, neither locked nor past their end. */
+export const isAble = (person: Entity, now: Instant): boolean =>
   person.kind === 'human' &&
   (person.locked === undefined || now >= (person.locked.until ?? Infinity)) &&
   now < (person.endsAt ?? Infinity)

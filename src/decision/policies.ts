@@ -24,7 +24,10 @@ export class Policies {
     }
   }
 
+  /** What is asked for stays: the version in force cannot be pushed out by sets that nobody decides with. */
   get(version: string): PolicySet | undefined {
-    return this.#sets.get(version)
+    const set = this.#sets.get(version)
+    if (set !== undefined) this.add(set)
+    return set
   }
 }

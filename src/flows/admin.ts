@@ -5,18 +5,17 @@
  */
 import type { Caller, Invite, PepTrust, TargetRecord } from '../model/access.ts'
 import type { Json } from '../model/canonical.ts'
-import type { Entity, EntityRef, SubjectKind } from '../model/entity.ts'
-import { refKey } from '../model/entity.ts'
+import type { Entity, EntityRef } from '../model/entity.ts'
+import { defaultKind, PERSON, refKey } from '../model/entity.ts'
 import { WritError } from '../model/errors.ts'
-import { isIdentity } from '../model/name.ts'
+import { isIdentity, isTypeName } from '../model/name.ts'
 import { Secret } from '../model/secret.ts'
 import type { Instant, Millis } from '../model/time.ts'
 import { MINUTE } from '../model/time.ts'
 import { ADMINISTRATORS } from '../decision/analyse.ts'
-import { cedarEntity, MAX_ANCESTORS, MAX_DEPTH } from '../identity/inventory.ts'
+import { checkHierarchy } from '../identity/inventory.ts'
 import { KEY_PREFIX, newSecret, secretDigest, SESSION_PREFIX } from '../identity/secrets.ts'
 import { SESSION_IDLE, SESSION_LIFE } from '../identity/callers.ts'
-import type { EntityData } from '../policy/index.ts'
 import type { Page, Read, Transaction } from '../store/port.ts'
 import type { Attempts } from './attempts.ts'
 import type { FlowDeps } from './deps.ts'
@@ -24,6 +23,8 @@ import type { Access, Grants } from './grants.ts'
 import type { Narrower } from './narrow.ts'
 import { endTasks } from '../lives/ending.ts'
 import type { EntityInput } from './port.ts'
+import type { Publishing } from './publish.ts'
+import { everything } from './versions.ts'
 
 /** Entities that one call may write. */
 export const MAX_ENTITIES = 1_000
@@ -31,28 +32,22 @@ export const MAX_ENTITIES = 1_000
 /** How long a one-time code lives. */
 export const CODE_LIFE: Millis = 10 * MINUTE
 
-/** Types that are people without being told. */
-const PERSON = 'Person'
-const GROUPS: ReadonlySet<string> = new Set(['Group', 'Role'])
-
 export class Administration {
   readonly #deps: FlowDeps
   readonly #attempts: Attempts
   readonly #narrower: Narrower
   readonly #grants: Grants
-  /** Called with the inventory as it will be, before it is written: a derived schema must still validate. */
-  readonly #fits: (prospective: readonly EntityData[]) => Promise<() => void>
+  readonly #publishing: Publishing
 
   constructor(
     deps: FlowDeps,
-    parts: Readonly<{ attempts: Attempts; narrower: Narrower; grants: Grants }>,
-    fits: (prospective: readonly EntityData[]) => Promise<() => void>,
+    parts: Readonly<{ attempts: Attempts; narrower: Narrower; grants: Grants; publishing: Publishing }>,
   ) {
     this.#deps = deps
     this.#attempts = parts.attempts
     this.#narrower = parts.narrower
     this.#grants = parts.grants
-    this.#fits = fits
+    this.#publishing = parts.publishing
   }
 
   async inventory(
@@ -84,30 +79,34 @@ export class Administration {
       seen.add(key)
       this.#checkEntity(input)
     }
-    const current = await this.#everything()
-    for (const input of inputs) current.set(refKey(input), toEntity(input, current.get(refKey(input))))
-    this.#checkParents(inputs, current)
-    const adopt = await this.#fits(
-      [...current.values()].filter((e) => e.deletedAt === undefined).map(cedarEntity),
-    )
+    // asked before anything is loaded: what others send must not be worth the work, nor say what policies say
+    if (!(await this.#attempts.may(caller, 'administer'))) {
+      throw new WritError('ERR_FORBIDDEN', `${refKey(caller.subject)} may not change the inventory`)
+    }
     const written: Entity[] = []
-    await this.#attempts.administer(caller, 'administer', {
-      also: {
-        reads: inputs.map((input): Read => ({ kind: 'entity', id: refKey(input) })),
-        run: (tx) => {
-          written.length = 0
-          for (const input of inputs) {
-            const key = refKey(input)
-            const entity = toEntity(input, tx.get('entity', key)?.value)
-            tx.put('entity', key, entity)
-            written.push(entity)
-          }
-          appendInBatches(tx, caller, written)
-          return undefined
+    await this.#publishing.exclusively(async () => {
+      const all = await everything(this.#deps.store)
+      for (const input of inputs) all.set(refKey(input), toEntity(input, all.get(refKey(input))))
+      checkHierarchy(all, inputs.map(refKey))
+      const adopt = await this.#publishing.fits(all.values())
+      await this.#attempts.administer(caller, 'administer', {
+        also: {
+          reads: inputs.map((input): Read => ({ kind: 'entity', id: refKey(input) })),
+          run: (tx) => {
+            written.length = 0
+            for (const input of inputs) {
+              const key = refKey(input)
+              const entity = toEntity(input, tx.get('entity', key)?.value)
+              tx.put('entity', key, entity)
+              written.push(entity)
+            }
+            appendInBatches(tx, caller, written)
+            return undefined
+          },
         },
-      },
+      })
+      adopt()
     })
-    adopt()
     this.#deps.decision.givers.changed()
     await this.#grants.react('the inventory changed')
     return written
@@ -279,63 +278,66 @@ export class Administration {
       new WritError('ERR_UNAUTHENTICATED', 'this code is wrong, was used, or is too old', {
         hint: 'ask for a new one',
       })
-    const found = (await store.read([{ kind: 'invite', id }])).get('invite', id)?.value
-    if (found === undefined) throw refused()
+    const view = await store.read([{ kind: 'invite', id }])
+    const found = view.get('invite', id)?.value
+    if (found === undefined || found.usedAt !== undefined || view.now >= found.endsAt) throw refused()
     const key = refKey(found.person)
     const token = newSecret(SESSION_PREFIX, this.#deps.randomBytes)
     const session = secretDigest(token.expose())
-    const prospective = await this.#everything()
-    prospective.set(key, enrolled(found, prospective.get(key)))
-    for (const group of found.groups)
-      prospective.set(refKey(group), prospective.get(refKey(group)) ?? groupOf(group))
-    const adopt = await this.#fits(
-      [...prospective.values()].filter((e) => e.deletedAt === undefined).map(cedarEntity),
-    )
-    const answer = await store.commit({
-      reads: [
-        { kind: 'invite', id },
-        { kind: 'entity', id: key },
-        { kind: 'meta', id: 'founded' },
-        ...found.groups.map((group): Read => ({ kind: 'entity', id: refKey(group) })),
-      ],
-      run: (tx) => {
-        const invite = tx.get('invite', id)?.value
-        if (invite === undefined || invite.usedAt !== undefined || tx.now >= invite.endsAt) throw refused()
-        // a second bootstrap code must not make a second first administrator
-        if (invite.purpose === 'bootstrap' && tx.get('meta', 'founded') !== undefined) throw refused()
-        const existing = tx.get('entity', key)?.value
-        if (existing?.locked !== undefined && tx.now < (existing.locked.until ?? Infinity)) throw refused()
-        const person = enrolled(invite, existing)
-        tx.put('invite', id, { ...invite, usedAt: tx.now })
-        tx.put('entity', key, person)
-        for (const group of invite.groups) {
-          if (tx.get('entity', refKey(group)) === undefined) tx.put('entity', refKey(group), groupOf(group))
-        }
-        if (invite.purpose !== 'invite' && tx.get('meta', 'founded') === undefined) {
-          tx.put('meta', 'founded', { by: key, at: tx.now })
-        }
-        const endsAt = tx.now + SESSION_LIFE
-        tx.put('session', session, {
-          id: session,
-          person: invite.person,
-          generation: person.generation,
-          createdAt: tx.now,
-          idleUntil: tx.now + SESSION_IDLE,
-          endsAt,
-        })
-        tx.append({
-          kind: 'person.enrolled',
-          refs: [key],
-          person: key,
-          purpose: invite.purpose,
-          groups: person.parents.map(refKey),
-          invited_by: invite.createdBy,
-          session,
-        })
-        return { token, person: invite.person, endsAt }
-      },
+    const answer = await this.#publishing.exclusively(async () => {
+      const prospective = await everything(this.#deps.store)
+      prospective.set(key, enrolled(found, prospective.get(key)))
+      for (const group of found.groups)
+        prospective.set(refKey(group), prospective.get(refKey(group)) ?? groupOf(group))
+      checkHierarchy(prospective, [key])
+      const adopt = await this.#publishing.fits(prospective.values())
+      const redeemed = await store.commit({
+        reads: [
+          { kind: 'invite', id },
+          { kind: 'entity', id: key },
+          { kind: 'meta', id: 'founded' },
+          ...found.groups.map((group): Read => ({ kind: 'entity', id: refKey(group) })),
+        ],
+        run: (tx) => {
+          const invite = tx.get('invite', id)?.value
+          if (invite === undefined || invite.usedAt !== undefined || tx.now >= invite.endsAt) throw refused()
+          // a second bootstrap code must not make a second first administrator
+          if (invite.purpose === 'bootstrap' && tx.get('meta', 'founded') !== undefined) throw refused()
+          const existing = tx.get('entity', key)?.value
+          if (existing?.locked !== undefined && tx.now < (existing.locked.until ?? Infinity)) throw refused()
+          const person = enrolled(invite, existing)
+          tx.put('invite', id, { ...invite, usedAt: tx.now })
+          tx.put('entity', key, person)
+          for (const group of invite.groups) {
+            if (tx.get('entity', refKey(group)) === undefined) tx.put('entity', refKey(group), groupOf(group))
+          }
+          if (invite.purpose !== 'invite' && tx.get('meta', 'founded') === undefined) {
+            tx.put('meta', 'founded', { by: key, at: tx.now })
+          }
+          const endsAt = tx.now + SESSION_LIFE
+          tx.put('session', session, {
+            id: session,
+            person: invite.person,
+            generation: person.generation,
+            createdAt: tx.now,
+            idleUntil: tx.now + SESSION_IDLE,
+            endsAt,
+          })
+          tx.append({
+            kind: 'person.enrolled',
+            refs: [key],
+            person: key,
+            purpose: invite.purpose,
+            groups: person.parents.map(refKey),
+            invited_by: invite.createdBy,
+            session,
+          })
+          return { token, person: invite.person, endsAt }
+        },
+      })
+      adopt()
+      return redeemed
     })
-    adopt()
     this.#deps.decision.givers.changed()
     return answer
   }
@@ -454,24 +456,9 @@ export class Administration {
     throw new WritError('ERR_FORBIDDEN', `${refKey(caller.subject)} may not read the inventory or targets`)
   }
 
-  /** The whole inventory, deleted lines too. */
-  async #everything(): Promise<Map<string, Entity>> {
-    const all = new Map<string, Entity>()
-    let after: string | undefined
-    do {
-      const page = await this.#deps.store.list('entity', {
-        limit: 1_000,
-        ...(after === undefined ? {} : { after }),
-      })
-      for (const { id, value } of page.items) all.set(id, value)
-      after = page.next
-    } while (after !== undefined)
-    return all
-  }
-
   #checkEntity(input: EntityInput): void {
     const key = refKey(input)
-    if (!isIdentity(input.id) || !/^[A-Za-z_]\w*(::[A-Za-z_]\w*)*$/.test(input.type)) {
+    if (!isIdentity(input.id) || !isTypeName(input.type)) {
       throw new WritError('ERR_INPUT_INVALID', `\`${key}\` is no name for an entity`)
     }
     if (
@@ -489,36 +476,6 @@ export class Administration {
       throw new WritError('ERR_INPUT_INVALID', `\`${key}\`: people have the type \`${PERSON}\``)
     }
   }
-
-  /** Parents form no cycle and stay within bounds, judged over the inventory as it will be. */
-  #checkParents(inputs: readonly EntityInput[], all: ReadonlyMap<string, Entity>): void {
-    for (const input of inputs) {
-      const above = new Set<string>()
-      let next = (all.get(refKey(input))?.parents ?? []).map(refKey)
-      for (let depth = 0; next.length > 0; depth += 1) {
-        if (depth >= MAX_DEPTH || above.size > MAX_ANCESTORS) {
-          throw new WritError(
-            'ERR_TOO_LARGE',
-            `\`${refKey(input)}\` has more than ${MAX_DEPTH} levels or ${MAX_ANCESTORS} ancestors`,
-          )
-        }
-        if (next.includes(refKey(input))) {
-          throw new WritError('ERR_INPUT_INVALID', `\`${refKey(input)}\` would be its own ancestor`)
-        }
-        next.forEach((key) => above.add(key))
-        next = [...new Set(next.flatMap((key) => (all.get(key)?.parents ?? []).map(refKey)))].filter(
-          (key) => !above.has(key) || key === refKey(input),
-        )
-      }
-    }
-  }
-}
-
-function defaultKind(type: string): SubjectKind {
-  if (type === PERSON) return 'human'
-  if (GROUPS.has(type)) return 'group'
-  if (/agent/i.test(type)) return 'agent'
-  return /^(service|workload|pipeline|job)/i.test(type) ? 'workload' : 'resource'
 }
 
 function toEntity(input: EntityInput, existing: Entity | undefined): Entity {

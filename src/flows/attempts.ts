@@ -19,6 +19,7 @@ import { cedarEntities, loadClosure } from '../identity/inventory.ts'
 import { Picture } from '../store/picture.ts'
 import type { FlowDeps } from './deps.ts'
 import type { AttemptInput } from './port.ts'
+import { policySet } from './versions.ts'
 
 /** The resource of Writ's own administration. */
 export const SYSTEM: EntityRef = { type: 'Writ::System', id: 'writ' }
@@ -75,7 +76,9 @@ export class Attempts {
   async ask(caller: Caller, input: AttemptInput): Promise<Decision> {
     const reads = !sameRef(caller.subject, input.subject) && (await this.may(caller, 'read'))
     // as an enforcement point would ask, so that the asking person is no instigator of what it asks about
-    const asking: Caller = reads ? { ...caller, kind: 'key', pep: { subjects: ['*'], attributes: {} } } : caller
+    const asking: Caller = reads
+      ? { ...caller, kind: 'key', pep: { subjects: ['*'], attributes: {} } }
+      : caller
     const analysis = await analyse(this.#deps.decision, asking, toAttempt(input), 'question')
     return describe(
       this.#deps.decision.newId('question'),
@@ -193,7 +196,7 @@ export class Attempts {
       })
     }
     const attempt = entry['attempt'] as unknown as Attempt
-    const policy = this.#deps.decision.policies.get(entry['policy'] as string)
+    const policy = await policySet(this.#deps.decision, entry['policy'] as string)
     if (policy === undefined) return { decision: entry, explanation: null }
     const picture = new Picture(this.#deps.store)
     await loadClosure(picture, [...attempt.chain, attempt.resource])

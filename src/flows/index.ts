@@ -7,7 +7,6 @@ import type { Caller } from '../model/access.ts'
 import { refKey } from '../model/entity.ts'
 import { WritError } from '../model/errors.ts'
 import { formatDuration } from '../model/time.ts'
-import type { EntityData } from '../policy/index.ts'
 import type { LogEntry } from '../store/port.ts'
 import { Administration } from './admin.ts'
 import { Attempts, parseEntry } from './attempts.ts'
@@ -43,8 +42,7 @@ export function createFlows(deps: FlowDeps): Flowing {
   const requests = new Requests(deps, attempts)
   const grants = new Grants(deps, attempts, narrower, takeBack)
   const publishing = new Publishing(deps, attempts, grants)
-  const fits = (prospective: readonly EntityData[]): Promise<() => void> => publishing.fits(prospective)
-  const admin = new Administration(deps, { attempts, narrower, grants }, fits)
+  const admin = new Administration(deps, { attempts, narrower, grants, publishing })
   const sweeper = new Sweeper(deps, { tasks, requests, grants, narrower, takeBack })
   const { store } = deps
 

@@ -6,23 +6,26 @@
  */
 import type { Caller, PolicyVersion } from '../model/access.ts'
 import { refKey } from '../model/entity.ts'
-import type { Entity } from '../model/entity.ts'
+import type { Entity, EntityRef } from '../model/entity.ts'
 import { WritError } from '../model/errors.ts'
+import { isAble } from '../decision/givers.ts'
 import { ownFacts } from '../context/facts.ts'
-import { cedarEntities, cedarEntity, loadClosure } from '../identity/inventory.ts'
-import type { EntityData, PolicySet, PolicySource } from '../policy/index.ts'
-import { loadPolicySet, renderProblem } from '../policy/index.ts'
+import { cedarEntities, humanRoots, loadClosure, refOf } from '../identity/inventory.ts'
+import type { PolicySet, PolicySource } from '../policy/index.ts'
 import { hex, sha256 } from '../store/hash.ts'
 import { Picture } from '../store/picture.ts'
 import type { Attempts } from './attempts.ts'
 import { SYSTEM } from './attempts.ts'
 import type { FlowDeps } from './deps.ts'
 import type { Grants } from './grants.ts'
+import type { Lines } from './versions.ts'
+import { everything, linesOf, load, loadAgain, policySet, sourceOf } from './versions.ts'
 
 export class Publishing {
   readonly #deps: FlowDeps
   readonly #attempts: Attempts
   readonly #grants: Grants
+  #changing: Promise<void> = Promise.resolve()
 
   constructor(deps: FlowDeps, attempts: Attempts, grants: Grants) {
     this.#deps = deps
@@ -34,18 +37,34 @@ export class Publishing {
   async recover(): Promise<void> {
     const current = await this.#current()
     if (current === undefined) return
-    this.#deps.decision.policies.add(load(sourceOf(current), await this.#entities()))
+    this.#deps.decision.policies.add(loadAgain(sourceOf(current), await this.#lines()))
+  }
+
+  /**
+   * Changes of inventory and policy take turns: a derived schema must be that of the inventory as it is, not of what
+   * two changes each thought it would be.
+   */
+  async exclusively<T>(change: () => Promise<T>): Promise<T> {
+    const before = this.#changing
+    const { promise, resolve } = Promise.withResolvers<void>()
+    this.#changing = promise
+    await before
+    try {
+      return await change()
+    } finally {
+      resolve()
+    }
   }
 
   /**
    * What must hold of the inventory before it is written: a schema that was derived from it still validates. Returns
-   * what takes the new schema into use.
+   * what takes the new schema into use. Call it `exclusively`.
    */
-  async fits(prospective: readonly EntityData[]): Promise<() => void> {
+  async fits(prospective: Iterable<Entity>): Promise<() => void> {
     const current = await this.#current()
     const set = current === undefined ? undefined : this.#deps.decision.policies.get(current.version)
     if (set === undefined || !set.derivedSchema) return () => undefined
-    const derived = load(set.source, prospective)
+    const derived = loadAgain(set.source, linesOf(prospective))
     return () => this.#deps.decision.policies.add(derived)
   }
 
@@ -54,30 +73,31 @@ export class Publishing {
    * nobody could publish afterwards. The set in force stays.
    */
   async publish(caller: Caller, source: PolicySource): Promise<PolicyVersion> {
-    const set = load(source, await this.#entities())
-    const after = await this.#publishers(set)
-    if (after.length === 0) {
-      throw new WritError('ERR_CONFLICT', 'nobody could publish after this set, so it is refused', {
-        hint: 'permit `Writ::Action::"publish"` to somebody, e.g. `principal in Group::"administrators"`',
-      })
-    }
-    const current = await this.#current()
-    const inForce = current === undefined ? undefined : this.#deps.decision.policies.get(current.version)
-    const before = inForce === undefined ? [] : await this.#publishers(inForce)
-    const root = refKey(caller.subject)
-    const second = before.some((person) => person !== root)
-    const version: PolicyVersion = {
-      version: set.version,
-      policies: set.source.policies,
-      ...(set.source.schema === undefined ? {} : { schema: set.source.schema }),
-      composed: set.schemaText,
-      state: second ? 'proposed' : 'published',
-      proposedBy: root,
-      proposedAt: 0,
-      agreedBy: [root],
-    }
-    this.#deps.decision.policies.add(set)
-    return this.#write(caller, version, second ? 'policy.proposed' : 'policy.published')
+    await this.#mayPublish(caller)
+    return this.exclusively(async () => {
+      const set = load(source, (await this.#lines()).live)
+      await this.#mustStayPublishable(set)
+      const current = await this.#current()
+      if (current?.version === set.version) return current
+      const inForce =
+        current === undefined ? undefined : await policySet(this.#deps.decision, current.version)
+      const before = inForce === undefined ? [] : await this.#publishers(inForce)
+      const roots = await this.#behind(caller.subject)
+      const second = before.some((person) => !roots.includes(person))
+      const version: PolicyVersion = {
+        version: set.version,
+        policies: set.source.policies,
+        ...(set.source.schema === undefined ? {} : { schema: set.source.schema }),
+        composed: set.schemaText,
+        state: second ? 'proposed' : 'published',
+        proposedBy: refKey(caller.subject),
+        proposedAt: 0,
+        agreedBy: roots,
+      }
+      if (second) return this.#write(caller, version, 'policy.proposed')
+      this.#deps.decision.policies.add(set)
+      return this.#write(caller, version, 'policy.published')
+    })
   }
 
   /** The second human root agrees; the set is checked again against the inventory of now. */
@@ -85,20 +105,31 @@ export class Publishing {
     if (caller.kind !== 'session') {
       throw new WritError('ERR_FORBIDDEN', 'only a person in their own session can agree to a policy set')
     }
-    const view = await this.#deps.store.read([{ kind: 'policy', id }])
-    const proposed = view.get('policy', id)?.value
-    if (proposed === undefined) throw new WritError('ERR_NOT_FOUND', `there is no policy set \`${id}\``)
-    if (proposed.state !== 'proposed')
-      throw new WritError('ERR_CONFLICT', `policy set \`${id}\` is ${proposed.state}`)
-    const root = refKey(caller.subject)
-    if (proposed.agreedBy.includes(root)) {
-      throw new WritError('ERR_FORBIDDEN', 'a second person must agree', {
-        hint: 'you proposed this set yourself',
-      })
-    }
-    this.#deps.decision.policies.add(load(sourceOf(proposed), await this.#entities()))
-    const version: PolicyVersion = { ...proposed, state: 'published', agreedBy: [...proposed.agreedBy, root] }
-    return this.#write(caller, version, 'policy.published')
+    await this.#mayPublish(caller)
+    return this.exclusively(async () => {
+      const view = await this.#deps.store.read([{ kind: 'policy', id }])
+      const proposed = view.get('policy', id)?.value
+      if (proposed === undefined) throw new WritError('ERR_NOT_FOUND', `there is no policy set \`${id}\``)
+      if (proposed.state !== 'proposed')
+        throw new WritError('ERR_CONFLICT', `policy set \`${id}\` is ${proposed.state}`)
+      const root = refKey(caller.subject)
+      // whoever stood behind the proposal then, or stands behind its proposer now, is no second person
+      const barred = [...proposed.agreedBy, ...(await this.#behind(refOf(proposed.proposedBy)))]
+      if (barred.includes(root)) {
+        throw new WritError('ERR_FORBIDDEN', 'a second person must agree', {
+          hint: 'you proposed this set yourself',
+        })
+      }
+      const set = load(sourceOf(proposed), (await this.#lines()).live)
+      await this.#mustStayPublishable(set)
+      this.#deps.decision.policies.add(set)
+      const version: PolicyVersion = {
+        ...proposed,
+        state: 'published',
+        agreedBy: [...proposed.agreedBy, root],
+      }
+      return this.#write(caller, version, 'policy.published')
+    })
   }
 
   async policy(caller: Caller, id?: string): Promise<PolicyVersion | undefined> {
@@ -146,6 +177,28 @@ export class Publishing {
     return written
   }
 
+  /** Asked before anything is loaded: what others send must not be worth the work, nor say what policies say. */
+  async #mayPublish(caller: Caller): Promise<void> {
+    if (await this.#attempts.may(caller, 'publish')) return
+    throw new WritError('ERR_FORBIDDEN', `${refKey(caller.subject)} may not publish policies`)
+  }
+
+  async #mustStayPublishable(set: PolicySet): Promise<void> {
+    if ((await this.#publishers(set)).length > 0) return
+    throw new WritError('ERR_CONFLICT', 'nobody could publish after this set, so it is refused', {
+      hint: 'permit `Writ::Action::"publish"` to somebody, e.g. `principal in Group::"administrators"`',
+    })
+  }
+
+  /** The human roots behind who publishes: a pipeline's proposal is its owner's. */
+  async #behind(subject: EntityRef): Promise<readonly string[]> {
+    const { roots, unresolved } = await humanRoots(new Picture(this.#deps.store), [subject])
+    if (!unresolved) return roots
+    throw new WritError('ERR_FORBIDDEN', `nobody is known to stand behind ${refKey(subject)}`, {
+      hint: 'register its owner in the inventory',
+    })
+  }
+
   /** People who could publish under `set`, as human roots. */
   async #publishers(set: PolicySet): Promise<readonly string[]> {
     const found: string[] = []
@@ -164,7 +217,7 @@ export class Publishing {
         proof: { approvals: {}, justification: false },
         entities: cedarEntities(picture, [principal]),
       })
-      if (evaluation.decision === 'permit' && person.locked === undefined) found.push(refKey(person))
+      if (evaluation.decision === 'permit' && isAble(person, picture.now)) found.push(refKey(person))
     }
     return found
   }
@@ -174,18 +227,8 @@ export class Publishing {
     return view.scan('entity.kind', 'human').map(({ value }) => value)
   }
 
-  async #entities(): Promise<readonly EntityData[]> {
-    const all: EntityData[] = []
-    let after: string | undefined
-    do {
-      const page = await this.#deps.store.list('entity', {
-        limit: 1_000,
-        ...(after === undefined ? {} : { after }),
-      })
-      for (const { value } of page.items) if (value.deletedAt === undefined) all.push(cedarEntity(value))
-      after = page.next
-    } while (after !== undefined)
-    return all
+  async #lines(): Promise<Lines> {
+    return linesOf((await everything(this.#deps.store)).values())
   }
 
   async #current(): Promise<PolicyVersion | undefined> {
@@ -194,18 +237,4 @@ export class Publishing {
     if (typeof version !== 'string') return undefined
     return (await this.#deps.store.read([{ kind: 'policy', id: version }])).get('policy', version)?.value
   }
-}
-
-const sourceOf = (version: PolicyVersion): PolicySource => ({
-  policies: version.policies,
-  ...(version.schema === undefined ? {} : { schema: version.schema }),
-})
-
-function load(source: PolicySource, inventory: readonly EntityData[]): PolicySet {
-  const loaded = loadPolicySet(source, { hash: (text) => hex(sha256(text)), inventory })
-  if (loaded.ok) return loaded.set
-  const [first] = loaded.problems
-  throw new WritError('ERR_POLICY_INVALID', first?.message ?? 'the policy set does not load', {
-    hint: loaded.problems.map(renderProblem).join('\n\n'),
-  })
 }

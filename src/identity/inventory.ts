@@ -6,6 +6,7 @@
 import type { Json } from '../model/canonical.ts'
 import type { Entity, EntityRef } from '../model/entity.ts'
 import { parseRef, refKey } from '../model/entity.ts'
+import { WritError } from '../model/errors.ts'
 import type { Picture } from '../store/picture.ts'
 
 /** Parents are followed this far; a deeper hierarchy is refused when it is written. */
@@ -27,20 +28,64 @@ export function registered(picture: Picture, ref: EntityRef): Entity | undefined
   return entity === undefined || entity.deletedAt !== undefined ? undefined : entity
 }
 
-/** Loads `refs` and all their ancestors and teams into the picture; cycles end by themselves. */
+/**
+ * Loads `refs` and all their ancestors into the picture; cycles end by themselves.
+ *
+ * @throws {WritError} `ERR_TOO_LARGE` beyond the bounds: a hierarchy that is cut off would hide what a policy forbids.
+ */
 export async function loadClosure(picture: Picture, refs: readonly EntityRef[]): Promise<void> {
   const loaded = new Set<string>()
-  let next = refs.map(refKey)
-  for (let depth = 0; next.length > 0 && depth <= MAX_DEPTH; depth += 1) {
+  let next = [...new Set(refs.map(refKey))]
+  const most = next.length * (1 + MAX_ANCESTORS)
+  for (let depth = 0; next.length > 0; depth += 1) {
+    if (depth > MAX_DEPTH || loaded.size + next.length > most) {
+      throw new WritError(
+        'ERR_TOO_LARGE',
+        'the hierarchy of the inventory is too deep or too wide to be followed',
+        {
+          hint: `keep entities to ${MAX_DEPTH} levels and ${MAX_ANCESTORS} ancestors`,
+        },
+      )
+    }
     await picture.load(next.map((id) => ({ kind: 'entity' as const, id })))
     for (const id of next) loaded.add(id)
-    next = [
-      ...new Set(
-        next
-          .flatMap((id) => (picture.get('entity', id)?.value.parents ?? []).map(refKey))
-          .filter((id) => !loaded.has(id)),
-      ),
-    ].slice(0, MAX_ANCESTORS)
+    const parents = next.flatMap((id) => (picture.get('entity', id)?.value.parents ?? []).map(refKey))
+    next = [...new Set(parents)].filter((id) => !loaded.has(id))
+  }
+}
+
+/**
+ * Parents form no cycle and stay within bounds, judged over the inventory as it will be, for what changes and for
+ * everything below it.
+ *
+ * @throws {WritError} `ERR_INPUT_INVALID` for a cycle, `ERR_TOO_LARGE` beyond the bounds.
+ */
+export function checkHierarchy(all: ReadonlyMap<string, Entity>, changed: readonly string[]): void {
+  const children = new Map<string, string[]>()
+  for (const [key, entity] of all) {
+    for (const parent of entity.parents) {
+      const listed = children.get(refKey(parent))
+      if (listed === undefined) children.set(refKey(parent), [key])
+      else listed.push(key)
+    }
+  }
+  const affected = new Set(changed)
+  for (const key of affected) for (const child of children.get(key) ?? []) affected.add(child)
+  for (const key of affected) {
+    const above = new Set<string>()
+    let next = [key]
+    for (let depth = 0; next.length > 0; depth += 1) {
+      const parents = new Set(next.flatMap((id) => (all.get(id)?.parents ?? []).map(refKey)))
+      if (parents.has(key)) throw new WritError('ERR_INPUT_INVALID', `\`${key}\` would be its own ancestor`)
+      next = [...parents].filter((id) => !above.has(id))
+      for (const id of next) above.add(id)
+      if (above.size > MAX_ANCESTORS || (next.length > 0 && depth >= MAX_DEPTH)) {
+        throw new WritError(
+          'ERR_TOO_LARGE',
+          `\`${key}\` has more than ${MAX_DEPTH} levels or ${MAX_ANCESTORS} ancestors`,
+        )
+      }
+    }
   }
 }
 

@@ -64,3 +64,14 @@ export function parseRef(text: string): EntityRef | undefined {
 export function sameRef(a: EntityRef, b: EntityRef): boolean {
   return a.type === b.type && a.id === b.id
 }
+
+/** The type of people. */
+export const PERSON = 'Person'
+
+/** What an entity is when nobody said it, by the name of its type. */
+export function defaultKind(type: string): SubjectKind {
+  if (type === PERSON) return 'human'
+  if (type === 'Group' || type === 'Role') return 'group'
+  if (/agent/i.test(type)) return 'agent'
+  return /^(service|workload|pipeline|job)/i.test(type) ? 'workload' : 'resource'
+}

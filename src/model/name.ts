@@ -22,3 +22,8 @@ export function isIdentity(text: string): boolean {
 export function isText(text: string): boolean {
   return text.isWellFormed() && !textControls.test(text) && !turning.test(text)
 }
+
+/** Whether `text` may be an entity type, e.g. `Agent` or `Shop::Order`: what Cedar can name. */
+export function isTypeName(text: string): boolean {
+  return /^[A-Za-z_]\w*(::[A-Za-z_]\w*)*$/.test(text)
+}

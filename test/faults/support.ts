@@ -1,0 +1,219 @@
+/**
+ * What the fault tests share: worlds on a clock that only the test moves, targets that fail on command, and short
+ * ways to say what happened.
+ *
+ * @module
+ */
+import assert from 'node:assert/strict'
+import type { App } from '../../src/app.ts'
+import type { AttemptInput, Caller, EntityInput, Flows } from '../../src/flows/port.ts'
+import { createCallers } from '../../src/identity/callers.ts'
+import type { PepTrust } from '../../src/model/access.ts'
+import { isWritError, WritError } from '../../src/model/errors.ts'
+import { Secret } from '../../src/model/secret.ts'
+import type { IssuedSecret, PlannedCredential, RevokeReport, Target } from '../../src/targets/port.ts'
+import type { ManualClock } from '../support/store.ts'
+import { manualClock } from '../support/store.ts'
+import type { World, WorldOptions } from '../support/world.ts'
+import { openWorld, ref, starterPolicies } from '../support/world.ts'
+
+export { ref } from '../support/world.ts'
+
+export type FaultWorld = World & Readonly<{ clock: ManualClock; target: FakeTarget }>
+
+/** A world without doors and sweeper, on a manual clock, with one fake target behind Database/orders. */
+export async function faultWorld(options: WorldOptions & { targets?: boolean } = {}): Promise<FaultWorld> {
+  const { targets = false, ...rest } = options
+  const clock = manualClock()
+  const target = new FakeTarget('orders-db')
+  const others = new Map<string, FakeTarget>([[target.id, target]])
+  const world = await openWorld({
+    clock,
+    http: false,
+    sweeper: false,
+    targetKinds: {
+      fake: (record) => {
+        const known = others.get(record.id) ?? new FakeTarget(record.id)
+        others.set(record.id, known)
+        return known
+      },
+    },
+    ...rest,
+  })
+  if (targets) await serve(world, target.id, 'db:migrate', 'Database/orders')
+  return { ...world, clock, target }
+}
+
+/** Configures a fake target that serves one action on one resource. */
+export async function serve(world: World, id: string, action: string, resource: string): Promise<void> {
+  await world.app.flows.addTarget(world.ada, {
+    id,
+    kind: 'fake',
+    config: { access: [{ action, resource, role: 'migrate' }] },
+    admin: { user: 'admin', password: 'canary-admin' },
+  })
+}
+
+/** The starter policies with `text` beside them. */
+export const withPolicy = (text: string): readonly { name: string; text: string }[] => [
+  ...starterPolicies(),
+  { name: 'test.cedar', text },
+]
+
+/** The caller behind a new API key. */
+export async function keyFor(world: World, subject: string, pep?: PepTrust): Promise<Caller> {
+  const key = await world.app.flows.createKey(world.ada, {
+    name: subject,
+    subject: ref(subject),
+    ...(pep === undefined ? {} : { pep }),
+  })
+  return callerOf(world.app, key.secret.expose())
+}
+
+/** The caller behind a new session of a person. */
+export async function sessionFor(world: World, id: string, groups: readonly string[] = []): Promise<Caller> {
+  const { code } = await world.app.flows.invite(world.ada, { id, groups: groups.map(ref) })
+  return callerOf(world.app, (await world.app.flows.redeem(code.expose())).token.expose())
+}
+
+export const callerOf = (app: App, token: string): Promise<Caller> =>
+  createCallers({ store: app.store }).authenticate({ authorization: `Bearer ${token}` })
+
+export function attempt(
+  subject: string,
+  action: string,
+  resource: string,
+  context: Record<string, string> = {},
+): AttemptInput {
+  return { subject: ref(subject), action: { name: action }, resource: ref(resource), context }
+}
+
+/** Publishes as ada and has grace agree if a second person must. */
+export async function publish(
+  world: World,
+  policies: readonly { name: string; text: string }[],
+): Promise<string> {
+  const version = await world.app.flows.publish(world.ada, { policies })
+  return version.version
+}
+
+export async function put(world: World, ...entities: readonly EntityInput[]): Promise<void> {
+  await world.app.flows.putEntities(world.ada, entities)
+}
+
+/** The error of `work`, which must be one of Writ's with `code`. */
+export async function fails(work: Promise<unknown>, code: string): Promise<WritError> {
+  try {
+    await work
+  } catch (error) {
+    assert.ok(isWritError(error), `expected a WritError, got ${String(error)}`)
+    assert.equal(error.code, code, error.message)
+    return error
+  }
+  return assert.fail(`expected ${code}, but it went through`)
+}
+
+/** Every entry of the log, parsed. */
+export async function entries(app: App): Promise<readonly Readonly<Record<string, unknown>>[]> {
+  const { size } = await app.store.log.head()
+  const found: Record<string, unknown>[] = []
+  for (let from = 0; from < size; from += 1_000) {
+    for (const { bytes } of await app.store.log.entries(from, Math.min(size, from + 1_000))) {
+      found.push(JSON.parse(Buffer.from(bytes).toString('utf8')) as Record<string, unknown>)
+    }
+  }
+  return found
+}
+
+export const kindsOf = async (app: App): Promise<readonly string[]> =>
+  (await entries(app)).map((entry) => String(entry['kind']))
+
+/** How many times each outcome and reason came out, e.g. `{ permit: 10, 'deny task_limit': 490 }`. */
+export function tally(decisions: readonly { outcome: string; reason: string }[]): Record<string, number> {
+  const counts: Record<string, number> = {}
+  for (const { outcome, reason } of decisions) {
+    const key = outcome === 'permit' ? outcome : `${outcome} ${reason}`
+    counts[key] = (counts[key] ?? 0) + 1
+  }
+  return counts
+}
+
+/** Sweeps until nothing is due and no revocation is under way. */
+export async function settle(app: App): Promise<void> {
+  await app.flows.sweeper.sweep()
+  await app.flows.settled()
+}
+
+export type FlowsOf = Flows
+
+/** A target whose state outlives restarts of Writ, and that fails when told to. */
+export class FakeTarget implements Target {
+  readonly kind = 'fake'
+  readonly id: string
+  readonly notices: readonly string[] = []
+  /** Names that exist at the target now. */
+  readonly names = new Set<string>()
+  readonly revoked: string[] = []
+  /** While set, every call but `check` fails as unreachable. */
+  dead = false
+  /** Awaited inside `issue` before the thing exists, and after. */
+  beforeIssue: (planned: PlannedCredential) => Promise<void> = () => Promise.resolve()
+  afterIssue: (planned: PlannedCredential) => Promise<void> = () => Promise.resolve()
+  beforeRevoke: (name: string) => Promise<void> = () => Promise.resolve()
+  /** While set, `revoke` reports that it is still there, with this sentence. */
+  stuck: string | undefined
+
+  constructor(id: string) {
+    this.id = id
+  }
+
+  async check(): Promise<readonly never[]> {
+    return []
+  }
+
+  plan(credentialId: string, request: { role: string }): PlannedCredential {
+    return { id: credentialId, target: this.id, name: `writ_${credentialId}`, shape: { role: request.role } }
+  }
+
+  async issue(planned: PlannedCredential): Promise<IssuedSecret> {
+    this.#alive()
+    await this.beforeIssue(planned)
+    this.#alive()
+    this.names.add(planned.name)
+    await this.afterIssue(planned)
+    return new Secret({
+      kind: 'postgres',
+      host: 'h',
+      port: 1,
+      database: 'd',
+      user: planned.name,
+      password: 'canary-credential',
+      sslmode: 'disable',
+      url: 'u',
+      env: {},
+    })
+  }
+
+  async revoke(credential: { name: string }): Promise<RevokeReport> {
+    this.#alive()
+    await this.beforeRevoke(credential.name)
+    this.#alive()
+    const nothing = { objects: [], aclChanges: [], securityDefiner: [], preparedTransactions: [], unseen: [] }
+    const report = { sessionsCut: 0, leftBehind: nothing, took: { denied: 0, cut: 0, total: 0 } }
+    if (this.stuck !== undefined) return { ...report, absent: false, problem: this.stuck }
+    this.names.delete(credential.name)
+    this.revoked.push(credential.name)
+    return { ...report, absent: true }
+  }
+
+  async list(): Promise<readonly string[]> {
+    this.#alive()
+    return [...this.names]
+  }
+
+  async close(): Promise<void> {}
+
+  #alive(): void {
+    if (this.dead) throw new WritError('ERR_TARGET_UNREACHABLE', `target \`${this.id}\` does not answer`)
+  }
+}
