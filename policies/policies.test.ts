@@ -10,7 +10,15 @@ import { parse } from 'yaml'
 import type { EntityData, EntityUid, Query } from '../src/policy/index.ts'
 import { loadPolicySet, renderProblem, uidText, writAction, writSystem } from '../src/policy/index.ts'
 
-type Line = { type: string; id: string; owner?: string; team?: string; sensitivity?: number; parents?: string[]; attrs?: object }
+type Line = {
+  type: string
+  id: string
+  owner?: string
+  team?: string
+  sensitivity?: number
+  parents?: string[]
+  attrs?: object
+}
 
 const read = (name: string) => readFileSync(new URL(name, import.meta.url), 'utf8')
 const ref = (text: string): EntityUid => {
@@ -18,16 +26,18 @@ const ref = (text: string): EntityUid => {
   return { type: text.slice(0, cut), id: text.slice(cut + 1) }
 }
 
-const inventory: EntityData[] = (parse(read('./inventory.yaml')) as { entities: Line[] }).entities.map((line) => ({
-  uid: { type: line.type, id: line.id },
-  attrs: {
-    ...line.attrs,
-    ...(line.sensitivity === undefined ? {} : { sensitivity: line.sensitivity }),
-    ...(line.owner === undefined ? {} : { owner: uidText(ref(line.owner)) }),
-    ...(line.team === undefined ? {} : { team: uidText(ref(line.team)) }),
-  },
-  parents: (line.parents ?? []).map(ref),
-}))
+const inventory: EntityData[] = (parse(read('./inventory.yaml')) as { entities: Line[] }).entities.map(
+  (line) => ({
+    uid: { type: line.type, id: line.id },
+    attrs: {
+      ...line.attrs,
+      ...(line.sensitivity === undefined ? {} : { sensitivity: line.sensitivity }),
+      ...(line.owner === undefined ? {} : { owner: uidText(ref(line.owner)) }),
+      ...(line.team === undefined ? {} : { team: uidText(ref(line.team)) }),
+    },
+    parents: (line.parents ?? []).map(ref),
+  }),
+)
 
 const loaded = loadPolicySet(
   { policies: ['writ.cedar', 'migration.cedar'].map((name) => ({ name, text: read(`./${name}`) })) },
@@ -71,7 +81,8 @@ test('S29 a low-risk read flows; a sensitive or unregistered resource does not, 
 })
 
 test('S26 a migration needs task, justification and one approval, all of them', () => {
-  const migrate = (more: Partial<Query>) => decide(ask('Agent/migrator', action('db:migrate'), 'Database/orders', more))
+  const migrate = (more: Partial<Query>) =>
+    decide(ask('Agent/migrator', action('db:migrate'), 'Database/orders', more))
   assert.equal(migrate({}), 'deny')
   assert.equal(migrate(proved(0)), 'deny')
   assert.equal(migrate({ ...proved(1), proof: { approvals: { dba: 1 }, justification: false } }), 'deny')
@@ -83,7 +94,13 @@ test('S26 a migration needs task, justification and one approval, all of them', 
 test('a migration carries its obligations', () => {
   const answer = set.evaluate(ask('Agent/migrator', action('db:migrate'), 'Database/orders', proved(1)))
   assert.deepEqual(answer.determining, ['migrate-with-approval'])
-  assert.deepEqual(answer.obligations, { ttl: 600_000, uses: 1, binding: 'attempt', bindingDeclared: true, notify: [] })
+  assert.deepEqual(answer.obligations, {
+    ttl: 600_000,
+    uses: 1,
+    binding: 'attempt',
+    bindingDeclared: true,
+    notify: [],
+  })
 })
 
 test('a critical database needs two approvals, and may say so', () => {
@@ -91,11 +108,16 @@ test('a critical database needs two approvals, and may say so', () => {
     entity.uid.id === 'orders' ? { ...entity, attrs: { ...entity.attrs, sensitivity: 4 } } : entity,
   )
   const migrate = (dba: number) =>
-    set.evaluate(ask('Agent/migrator', action('db:migrate'), 'Database/orders', { ...proved(dba), entities: critical }))
+    set.evaluate(
+      ask('Agent/migrator', action('db:migrate'), 'Database/orders', { ...proved(dba), entities: critical }),
+    )
   assert.equal(migrate(2).decision, 'permit')
   const denied = migrate(1)
   assert.equal(denied.decision, 'deny')
-  assert.deepEqual([denied.determining, denied.forbidden, denied.explainable], [['critical-needs-two'], true, true])
+  assert.deepEqual(
+    [denied.determining, denied.forbidden, denied.explainable],
+    [['critical-needs-two'], true, true],
+  )
 })
 
 test('only the database group gives approvals of its pool', () => {

@@ -24,7 +24,9 @@ export type Annotations = Readonly<{
 }>
 
 /** Everything Writ reads, with what it takes and an example. `@doc` is free text for people. */
-export const annotationNames: Readonly<Record<string, Readonly<{ on: 'permit' | 'forbid' | 'both'; takes: string }>>> = {
+export const annotationNames: Readonly<
+  Record<string, Readonly<{ on: 'permit' | 'forbid' | 'both'; takes: string }>>
+> = {
   id: { on: 'both', takes: 'a name, e.g. `@id("migrations")`' },
   doc: { on: 'both', takes: 'a sentence' },
   ttl: { on: 'permit', takes: 'a duration, e.g. `@ttl("10m")`' },
@@ -32,7 +34,10 @@ export const annotationNames: Readonly<Record<string, Readonly<{ on: 'permit' | 
   binding: { on: 'permit', takes: '`@binding("attempt")` or `@binding("task")`' },
   review: { on: 'permit', takes: 'a duration, e.g. `@review("24h")`' },
   notify: { on: 'permit', takes: 'names separated by spaces, e.g. `@notify("on-call")`' },
-  unknown_ignore: { on: 'both', takes: 'names of facts or inputs separated by spaces, e.g. `@unknown_ignore("history")`' },
+  unknown_ignore: {
+    on: 'both',
+    takes: 'names of facts or inputs separated by spaces, e.g. `@unknown_ignore("history")`',
+  },
   explain: { on: 'forbid', takes: 'nothing: write `@explain`' },
 }
 
@@ -42,7 +47,7 @@ type Written = Readonly<{ name: string; value: string | undefined; span: Span; v
 function written(slice: PolicySlice): Written[] {
   const found: Written[] = []
   const { tokens } = slice
-  for (let at = 0; tokens[at]?.text === '@'; ) {
+  for (let at = 0; tokens[at]?.text === '@';) {
     const mark = tokens[at] as Token
     const name = tokens[at + 1]
     if (name === undefined) break
@@ -112,7 +117,9 @@ export function readAnnotations(
       }
       case 'unknown_ignore': {
         const names = words(text)
-        const wrong = names.find((one) => !Object.hasOwn(facts, one) && !/^(context|principal|resource)\../.test(one))
+        const wrong = names.find(
+          (one) => !Object.hasOwn(facts, one) && !/^(context|principal|resource)\../.test(one),
+        )
         if (names.length === 0) malformed()
         else if (wrong === undefined) result.unknownIgnore = new Set(names)
         else {

@@ -14,7 +14,7 @@ import { closest, SourceFile as File } from './problems.ts'
 import type { PolicySlice } from './scan.ts'
 import { findPath } from './scan.ts'
 import type { NamespaceJson, ResolvedSchema } from './schema.ts'
-import { builtins, injectedNames, qualify, reservedKeys } from './schema.ts'
+import { builtins, injectedNames, reservedKeys } from './schema.ts'
 import { namesWrit } from './scope.ts'
 import { entityValue, isName } from './typing.ts'
 import type { EntityData, EntityUid, HeadConstraint } from './types.ts'
@@ -24,7 +24,12 @@ import { uidText } from './types.ts'
 export type PlacedPolicy = Readonly<{ file: SourceFile; slice: PolicySlice; parsed: ParsedPolicy }>
 
 type Attribute = { type: SchemaType; count: number }
-type EntityDraft = { parents: Set<string>; attributes: Map<string, Attribute>; count: number; registered: boolean }
+type EntityDraft = {
+  parents: Set<string>
+  attributes: Map<string, Attribute>
+  count: number
+  registered: boolean
+}
 
 /** What is known of one context key. */
 type Draft = { type?: SchemaType; at: Place; tested: boolean; fields?: Map<string, Draft> }
@@ -38,7 +43,10 @@ export function deriveSchema(
 ): { schema: ResolvedSchema; problems: Problem[] } {
   const problems: Problem[] = []
   const types = entityTypes(policies, inventory, problems)
-  const actions = new Map<string, { uid: EntityUid; principals: Set<string>; resources: Set<string>; context: Map<string, Draft> }>()
+  const actions = new Map<
+    string,
+    { uid: EntityUid; principals: Set<string>; resources: Set<string>; context: Map<string, Draft> }
+  >()
   const ordinary = policies.filter(({ parsed }) => !isOnlyWrit(parsed))
   for (const { parsed } of ordinary) {
     for (const uid of namedActions(parsed)) {
@@ -77,7 +85,10 @@ export function deriveSchema(
       shape: {
         type: 'Record',
         attributes: Object.fromEntries(
-          [...attributes].map(([key, { type, count: seen }]) => [key, seen < count ? { ...type, required: false } : type]),
+          [...attributes].map(([key, { type, count: seen }]) => [
+            key,
+            seen < count ? { ...type, required: false } : type,
+          ]),
         ),
       },
     }
@@ -102,8 +113,12 @@ const isOnlyWrit = ({ scope }: ParsedPolicy): boolean =>
   namesWrit(scope.action) && !scope.action.any && scope.action.oneOf.every((uid) => isWrit(uid.type))
 
 function namedActions({ scope, conditions }: ParsedPolicy): EntityUid[] {
-  const inBody = conditions.flatMap(({ body }) => [...walk(body)].flatMap((part) => (part.op === 'entity' ? [part.uid] : [])))
-  return [...(scope.action.any ? [] : scope.action.oneOf), ...inBody].filter((uid) => isAction(uid) && !isWrit(uid.type))
+  const inBody = conditions.flatMap(({ body }) =>
+    [...walk(body)].flatMap((part) => (part.op === 'entity' ? [part.uid] : [])),
+  )
+  return [...(scope.action.any ? [] : scope.action.oneOf), ...inBody].filter(
+    (uid) => isAction(uid) && !isWrit(uid.type),
+  )
 }
 
 function entityTypes(
@@ -115,7 +130,12 @@ function entityTypes(
   const draft = (name: string, registered: boolean): EntityDraft => {
     let known = types.get(name)
     if (known === undefined) {
-      known = { parents: new Set(Object.hasOwn(builtins, name) ? builtins[name] : []), attributes: new Map(), count: 0, registered }
+      known = {
+        parents: new Set(Object.hasOwn(builtins, name) ? builtins[name] : []),
+        attributes: new Map(),
+        count: 0,
+        registered,
+      }
       types.set(name, known)
     }
     known.registered ||= registered
@@ -141,7 +161,10 @@ function entityTypes(
   for (const policy of policies) {
     for (const [type, name] of typesNamed(policy.parsed)) {
       if (types.has(type) || isWrit(type)) continue
-      const meant = closest(type, [...types].filter(([, known]) => known.registered).map(([known]) => known))
+      const meant = closest(
+        type,
+        [...types].filter(([, known]) => known.registered).map(([known]) => known),
+      )
       if (meant !== undefined) {
         const span = findPath(policy.slice, [name]) ?? policy.slice
         const hint = `did you mean \`${meant}\`?`
@@ -158,12 +181,19 @@ function entityTypes(
       const { attributes } = draft(uid.type, true)
       const type = valueType(value, types)
       const before = attributes.get(name)
-      const merged = type === undefined ? undefined : before === undefined ? type : mergeTypes(before.type, type)
+      const merged =
+        type === undefined ? undefined : before === undefined ? type : mergeTypes(before.type, type)
       if (merged === undefined) {
         const where = `\`${name}\` of \`${uidText(uid)}\``
-        const message = type === undefined ? `${where} has no Cedar type` : `${where} has another type than before`
-        const hint = 'use whole numbers, text, true or false, lists and records of these, the same for every entity of a type; or write a schema'
-        problems.push(inventoryFile.problem(type === undefined ? 'P016' : 'P017', { start: 0, end: 0 }, message, { hint }))
+        const message =
+          type === undefined ? `${where} has no Cedar type` : `${where} has another type than before`
+        const hint =
+          'use whole numbers, text, true or false, lists and records of these, the same for every entity of a type; or write a schema'
+        problems.push(
+          inventoryFile.problem(type === undefined ? 'P016' : 'P017', { start: 0, end: 0 }, message, {
+            hint,
+          }),
+        )
         continue
       }
       attributes.set(name, { type: merged, count: (before?.count ?? 0) + 1 })
@@ -219,7 +249,7 @@ function valueType(value: Json, types: ReadonlyMap<string, EntityDraft>, depth =
   const attributes: [string, SchemaType][] = []
   for (const [key, member] of Object.entries(value)) {
     if (member === undefined || member === null) continue
-    const type = valueType(member as Json, types, depth + 1)
+    const type = valueType(member, types, depth + 1)
     if (type === undefined) return undefined
     attributes.push([key, type])
   }
@@ -236,10 +266,13 @@ function mergeTypes(a: SchemaType, b: SchemaType): SchemaType | undefined {
   if (a.attributes === undefined || b.attributes === undefined) return a
   const attributes: [string, SchemaType & { required?: boolean }][] = []
   for (const key of new Set([...Object.keys(a.attributes), ...Object.keys(b.attributes)])) {
-    const [left, right] = [a, b].map(({ attributes: all }) => (all !== undefined && Object.hasOwn(all, key) ? all[key] : undefined))
+    const [left, right] = [a, b].map(({ attributes: all }) =>
+      all !== undefined && Object.hasOwn(all, key) ? all[key] : undefined,
+    )
     const merged = left !== undefined && right !== undefined ? mergeTypes(left, right) : (left ?? right)
     if (merged === undefined) return undefined
-    const optional = left === undefined || right === undefined || left.required === false || right.required === false
+    const optional =
+      left === undefined || right === undefined || left.required === false || right.required === false
     attributes.push([key, optional ? { ...merged, required: false } : merged])
   }
   return { type: 'Record', attributes: Object.fromEntries(attributes) }
@@ -265,10 +298,12 @@ function contextKeys(
       const last = index === names.length - 1
       if (last && tested) draft.tested = true
       if (!last) {
-        if (draft.type !== undefined) return clash(policy, names.slice(0, index + 1), draft, 'a record', at().span, problems)
+        if (draft.type !== undefined)
+          return clash(policy, names.slice(0, index + 1), draft, 'a record', at().span, problems)
         fields = draft.fields ??= new Map()
       } else if (type !== undefined) {
-        if (draft.fields !== undefined) return clash(policy, names, draft, typeName(type), at().span, problems)
+        if (draft.fields !== undefined)
+          return clash(policy, names, draft, typeName(type), at().span, problems)
         const merged = draft.type === undefined ? type : mergeTypes(draft.type, type)
         if (merged === undefined) return clash(policy, names, draft, typeName(type), at().span, problems)
         draft.type = merged
@@ -301,11 +336,18 @@ function contextKeys(
         return
       case 'if':
         visit(expression.test, { type: 'Bool' })
-        visit(expression.then, expected)
-        visit(expression.else, expected)
+        visit(expression.yes, expected)
+        visit(expression.no, expected)
         return
       case 'unary':
-        return visit(expression.arg, expression.name === '!' ? { type: 'Bool' } : expression.name === 'neg' ? { type: 'Long' } : undefined)
+        return visit(
+          expression.arg,
+          expression.name === '!'
+            ? { type: 'Bool' }
+            : expression.name === 'neg'
+              ? { type: 'Long' }
+              : undefined,
+        )
       case 'set':
         for (const item of expression.items) visit(item, expected?.element)
         return
@@ -328,7 +370,8 @@ function contextKeys(
   }
   const binary = (name: string, left: Expression, right: Expression): void => {
     const [a, b] = [typeOf(left), typeOf(right)]
-    const set = (element: SchemaType | undefined): SchemaType | undefined => element && { type: 'Set', element }
+    const set = (element: SchemaType | undefined): SchemaType | undefined =>
+      element && { type: 'Set', element }
     switch (name) {
       case '&&':
       case '||':
@@ -354,12 +397,23 @@ function contextKeys(
   const typeOf = (expression: Expression): SchemaType | undefined => {
     switch (expression.op) {
       case 'literal':
-        return { type: typeof expression.value === 'number' ? 'Long' : typeof expression.value === 'string' ? 'String' : 'Bool' }
+        return {
+          type:
+            typeof expression.value === 'number'
+              ? 'Long'
+              : typeof expression.value === 'string'
+                ? 'String'
+                : 'Bool',
+        }
       case 'entity':
         return { type: 'Entity', name: expression.uid.type }
       case 'variable': {
         if (expression.name === 'context' || expression.name === 'action') return undefined
-        const [only, ...others] = typesOf(policy.parsed.scope[expression.name], types, expression.name === 'principal')
+        const [only, ...others] = typesOf(
+          policy.parsed.scope[expression.name],
+          types,
+          expression.name === 'principal',
+        )
         return only === undefined || others.length > 0 ? undefined : { type: 'Entity', name: only }
       }
       case 'attribute':
@@ -373,7 +427,7 @@ function contextKeys(
       case 'binary':
         return { type: ['+', '-', '*'].includes(expression.name) ? 'Long' : 'Bool' }
       case 'if':
-        return typeOf(expression.then) ?? typeOf(expression.else)
+        return typeOf(expression.yes) ?? typeOf(expression.no)
       case 'set': {
         const element = expression.items.map(typeOf).find((type) => type !== undefined)
         return element && { type: 'Set', element }
@@ -392,7 +446,10 @@ function contextKeys(
     const [first, second, third] = chain.names
     if (chain.root === 'context') {
       if (first === 'proof') return { type: second === 'approvals' ? 'Long' : 'Bool' }
-      const fact = first === 'live' && second !== undefined && Object.hasOwn(facts, second) ? facts[second]?.type : undefined
+      const fact =
+        first === 'live' && second !== undefined && Object.hasOwn(facts, second)
+          ? facts[second]?.type
+          : undefined
       return third === undefined ? fact : fact?.attributes?.[third]
     }
     if (chain.names.length !== 1 || first === undefined) return undefined
@@ -422,7 +479,12 @@ function clash(
   problems.push(policy.file.problem('P017', span, message, { hint: 'use one type, or write a schema' }))
 }
 
-function recordOf(keys: ReadonlyMap<string, Draft>, path: readonly string[], action: EntityUid, problems: Problem[]): SchemaType {
+function recordOf(
+  keys: ReadonlyMap<string, Draft>,
+  path: readonly string[],
+  action: EntityUid,
+  problems: Problem[],
+): SchemaType {
   const attributes: [string, SchemaType & { required?: boolean }][] = []
   for (const [name, draft] of keys) {
     const full = [...path, name]
@@ -493,11 +555,4 @@ const callResults: Readonly<Record<string, string>> = {
   lessThanOrEqual: 'Bool',
   greaterThan: 'Bool',
   greaterThanOrEqual: 'Bool',
-}
-
-/** Every type name of a schema. */
-export function schemaTypes(schema: ResolvedSchema): string[] {
-  return Object.entries(schema).flatMap(([space, { entityTypes: types }]) =>
-    Object.keys(types).map((name) => qualify(space, name)),
-  )
 }

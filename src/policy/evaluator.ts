@@ -49,7 +49,8 @@ export class CedarEvaluator implements Evaluator {
   constructor(policies: Readonly<Record<string, string>>) {
     this.#name = free.pop() ?? `writ-${names++}`
     const answer = cedar.preparsePolicySet(this.#name, { staticPolicies: policies })
-    if (answer.type === 'failure') throw new EngineFailure(answer.errors.map((error) => error.message).join('; '))
+    if (answer.type === 'failure')
+      throw new EngineFailure(answer.errors.map((error) => error.message).join('; '))
     gone.register(this, this.#name)
   }
 
@@ -59,7 +60,7 @@ export class CedarEvaluator implements Evaluator {
         principal: request.principal,
         action: request.action,
         resource: request.resource,
-        context: request.context as cedar.Context,
+        context: request.context,
         preparsedPolicySetId: this.#name,
         entities: request.entities as cedar.Entities,
       }),
@@ -68,13 +69,16 @@ export class CedarEvaluator implements Evaluator {
 }
 
 /** One evaluation of policies that are not kept. */
-export function evaluateOnce(policies: Readonly<Record<string, string>>, request: EngineRequest): EngineAnswer {
+export function evaluateOnce(
+  policies: Readonly<Record<string, string>>,
+  request: EngineRequest,
+): EngineAnswer {
   return run(() =>
     cedar.isAuthorized({
       principal: request.principal,
       action: request.action,
       resource: request.resource,
-      context: request.context as cedar.Context,
+      context: request.context,
       policies: { staticPolicies: policies },
       entities: request.entities as cedar.Entities,
     }),
@@ -88,7 +92,8 @@ function run(ask: () => cedar.AuthorizationAnswer): EngineAnswer {
   } catch (error) {
     throw new EngineFailure('the policy engine failed', { cause: error })
   }
-  if (answer.type === 'failure') throw new EngineFailure(answer.errors.map((error) => error.message).join('; '))
+  if (answer.type === 'failure')
+    throw new EngineFailure(answer.errors.map((error) => error.message).join('; '))
   const { decision, diagnostics } = answer.response
   return {
     decision,

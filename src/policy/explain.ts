@@ -29,7 +29,11 @@ export function explainPermit(
   unknowns: readonly Unknown[],
 ): ClauseResult[] {
   const { file, slice } = policy
-  const cut = clauses(slice).map(({ kind, span }) => ({ kind, span, text: file.text.slice(span.start, span.end) }))
+  const cut = clauses(slice).map(({ kind, span }) => ({
+    kind,
+    span,
+    text: file.text.slice(span.start, span.end),
+  }))
   const alone = (text: string) => `permit(principal, action, resource) when { ${text} };`
   const policies = Object.fromEntries(cut.map(({ text }, index) => [String(index), alone(text)]))
   let answer: EngineAnswer
@@ -37,7 +41,11 @@ export function explainPermit(
     answer = evaluateOnce(policies, prepared.request)
   } catch (error) {
     if (!(error instanceof EngineFailure)) throw error
-    answer = { decision: 'deny', reason: [], errors: cut.map((_, index) => ({ policy: String(index), message: error.message })) }
+    answer = {
+      decision: 'deny',
+      reason: [],
+      errors: cut.map((_, index) => ({ policy: String(index), message: error.message })),
+    }
   }
   return cut.map(({ kind, span, text }, index): ClauseResult => {
     const parsed = parseClause(alone(text))
@@ -69,13 +77,20 @@ function parseClause(text: string) {
 }
 
 /** Values of the attribute accesses in a clause, each once, at most sixteen. */
-function actual(body: Expression, query: Query, prepared: Prepared, unknowns: readonly Unknown[]): ClauseResult['actual'] {
+function actual(
+  body: Expression,
+  query: Query,
+  prepared: Prepared,
+  unknowns: readonly Unknown[],
+): ClauseResult['actual'] {
   const found = new Map<string, { path: string; value?: Json; unknown?: boolean }>()
   const visit = (expression: Expression): void => {
     const chain = expression.op === 'attribute' ? chainOf(expression) : undefined
     const tested = expression.op === 'has' ? chainOf(expression.of) : undefined
     const root = chain?.root ?? tested?.root
-    const names = chain?.names ?? (tested === undefined ? [] : [...tested.names, ...(expression as { path: readonly string[] }).path])
+    const names =
+      chain?.names ??
+      (tested === undefined ? [] : [...tested.names, ...(expression as { path: readonly string[] }).path])
     if (typeof root === 'string' && root !== 'action' && names.length > 0) {
       const path = [root, ...names].join('.')
       const unknown = unknowns.some((one) => {
@@ -83,7 +98,8 @@ function actual(body: Expression, query: Query, prepared: Prepared, unknowns: re
         return path === label || path.startsWith(`${label}.`) || label.startsWith(`${path}.`)
       })
       const value = unknown ? undefined : lookup(root, names, query, prepared)
-      if (!found.has(path)) found.set(path, { path, ...(unknown ? { unknown } : value === undefined ? {} : { value }) })
+      if (!found.has(path))
+        found.set(path, { path, ...(unknown ? { unknown } : value === undefined ? {} : { value }) })
       return
     }
     for (const child of children(expression)) visit(child)
@@ -92,15 +108,22 @@ function actual(body: Expression, query: Query, prepared: Prepared, unknowns: re
   return [...found.values()].slice(0, 16)
 }
 
-function lookup(root: 'principal' | 'resource' | 'context', names: readonly string[], query: Query, { request }: Prepared): Json | undefined {
+function lookup(
+  root: 'principal' | 'resource' | 'context',
+  names: readonly string[],
+  query: Query,
+  { request }: Prepared,
+): Json | undefined {
   const attributes = (uid: Readonly<{ type: string; id: string }>): CedarValueJson | undefined => {
     const key = uidText(uid)
-    return request.entities.find((entity) => uidText(entity.uid as { type: string; id: string }) === key)?.attrs
+    return request.entities.find((entity) => uidText(entity.uid as { type: string; id: string }) === key)
+      ?.attrs
   }
-  let at: CedarValueJson | undefined = root === 'context' ? (request.context as CedarValueJson) : attributes(query[root])
+  let at: CedarValueJson | undefined = root === 'context' ? request.context : attributes(query[root])
   for (const name of names) {
     if (typeof at !== 'object' || at === null || Array.isArray(at)) return undefined
-    const entity = '__entity' in at ? attributes((at as { __entity: { type: string; id: string } }).__entity) : at
+    const entity =
+      '__entity' in at ? attributes((at as { __entity: { type: string; id: string } }).__entity) : at
     if (typeof entity !== 'object' || entity === null || !Object.hasOwn(entity, name)) return undefined
     at = (entity as Readonly<Record<string, CedarValueJson>>)[name]
   }
@@ -113,5 +136,5 @@ function natural(value: CedarValueJson): Json {
   if (Array.isArray(value)) return value.map(natural)
   if ('__entity' in value) return uidText((value as { __entity: { type: string; id: string } }).__entity)
   if ('__extn' in value) return natural((value as { __extn: { arg: CedarValueJson } }).__extn.arg)
-  return Object.fromEntries(Object.entries(value).map(([key, member]) => [key, natural(member as CedarValueJson)]))
+  return Object.fromEntries(Object.entries(value).map(([key, member]) => [key, natural(member)]))
 }

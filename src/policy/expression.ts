@@ -17,7 +17,7 @@ export type Expression =
   | Readonly<{ op: 'has'; of: Expression; path: readonly string[] }>
   | Readonly<{ op: 'like'; of: Expression }>
   | Readonly<{ op: 'is'; of: Expression; type: string; in?: Expression }>
-  | Readonly<{ op: 'if'; test: Expression; then: Expression; else: Expression }>
+  | Readonly<{ op: 'if'; test: Expression; yes: Expression; no: Expression }>
   | Readonly<{ op: 'set'; items: readonly Expression[] }>
   | Readonly<{ op: 'record'; fields: readonly (readonly [string, Expression])[] }>
   | Readonly<{ op: 'call'; name: string; args: readonly Expression[] }>
@@ -113,7 +113,11 @@ function readExpression(json: unknown): Expression {
       return { op: 'attribute', of: readExpression(node(body)['left']), name: text(node(body)['attr']) }
     case 'has': {
       const { left, attr } = node(body)
-      return { op: 'has', of: readExpression(left), path: typeof attr === 'string' ? [attr] : list(attr).map(text) }
+      return {
+        op: 'has',
+        of: readExpression(left),
+        path: typeof attr === 'string' ? [attr] : list(attr).map(text),
+      }
     }
     case 'like':
       return { op: 'like', of: readExpression(node(body)['left']) }
@@ -123,17 +127,25 @@ function readExpression(json: unknown): Expression {
       return below === undefined ? plain : { ...plain, in: readExpression(below) }
     }
     case 'if-then-else': {
-      const { if: test, then, else: otherwise } = node(body)
-      return { op: 'if', test: readExpression(test), then: readExpression(then), else: readExpression(otherwise) }
+      const { if: test, then: yes, else: no } = node(body)
+      return { op: 'if', test: readExpression(test), yes: readExpression(yes), no: readExpression(no) }
     }
     case 'Set':
       return { op: 'set', items: list(body).map(readExpression) }
     case 'Record':
-      return { op: 'record', fields: Object.entries(node(body)).map(([key, value]) => [key, readExpression(value)]) }
+      return {
+        op: 'record',
+        fields: Object.entries(node(body)).map(([key, value]) => [key, readExpression(value)]),
+      }
     default:
       if ((binaries as readonly string[]).includes(name)) {
         const { left, right } = node(body)
-        return { op: 'binary', name: name as Binary, left: readExpression(left), right: readExpression(right) }
+        return {
+          op: 'binary',
+          name: name as Binary,
+          left: readExpression(left),
+          right: readExpression(right),
+        }
       }
       if (Array.isArray(body)) return { op: 'call', name, args: body.map(readExpression) }
       throw new TypeError(`unknown expression ${name}`)
@@ -141,7 +153,8 @@ function readExpression(json: unknown): Expression {
 }
 
 function readValue(value: unknown): Expression {
-  if (typeof value === 'boolean' || typeof value === 'number' || typeof value === 'string') return { op: 'literal', value }
+  if (typeof value === 'boolean' || typeof value === 'number' || typeof value === 'string')
+    return { op: 'literal', value }
   if (typeof value === 'bigint') return { op: 'literal', value: Number(value) }
   if (Array.isArray(value)) return { op: 'set', items: value.map(readValue) }
   const members = node(value)
@@ -160,7 +173,8 @@ function readUid(json: unknown): EntityUid {
 }
 
 function node(value: unknown): Node {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new TypeError('expected an object')
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw new TypeError('expected an object')
   return value as Node
 }
 
@@ -192,7 +206,7 @@ export function children(expression: Expression): readonly Expression[] {
     case 'is':
       return expression.in === undefined ? [expression.of] : [expression.of, expression.in]
     case 'if':
-      return [expression.test, expression.then, expression.else]
+      return [expression.test, expression.yes, expression.no]
     case 'set':
       return expression.items
     case 'record':

@@ -16,7 +16,12 @@ export type SchemaType = Readonly<{
  * `pulled` facts come from a source that is asked over the network: policies on narrowing actions may not read them,
  * so that no outage can stop a revocation.
  */
-export type FactDefinition = Readonly<{ type: SchemaType; optional: boolean; pulled: boolean; sentence: string }>
+export type FactDefinition = Readonly<{
+  type: SchemaType
+  optional: boolean
+  pulled: boolean
+  sentence: string
+}>
 
 const long: SchemaType = { type: 'Long' }
 const string: SchemaType = { type: 'String' }

@@ -119,7 +119,9 @@ export class Inputs {
     for (const path of found.unknown) unknowns.push({ kind: 'context', path })
 
     const live = this.#live(query, unknowns)
-    const approvals = Object.fromEntries(this.#pools.map((pool) => [pool, count(query.proof.approvals, pool)]))
+    const approvals = Object.fromEntries(
+      this.#pools.map((pool) => [pool, count(query.proof.approvals, pool)]),
+    )
     return {
       action,
       lineage: lineageOf(index),
@@ -127,7 +129,7 @@ export class Inputs {
         principal: query.principal,
         action: query.action,
         resource: query.resource,
-        context: { ...context, live, proof: { approvals, justification: query.proof.justification === true } },
+        context: { ...context, live, proof: { approvals, justification: query.proof.justification } },
         entities,
       },
       unknowns,
@@ -159,7 +161,9 @@ export class Inputs {
     if (before !== undefined) return before
     refuseReferences(entity.attrs)
     const found: Findings = { unknown: [], dropped: [] }
-    const attrs = Object.hasOwn(entity.attrs, 'sensitivity') ? entity.attrs : { ...entity.attrs, sensitivity: HIGHEST }
+    const attrs = Object.hasOwn(entity.attrs, 'sensitivity')
+      ? entity.attrs
+      : { ...entity.attrs, sensitivity: HIGHEST }
     const json: EntityJson = {
       uid: { type: entity.uid.type, id: entity.uid.id },
       attrs: typeFields(attrs, type.fields, this.#schema.entityTypes, [], found),
@@ -174,7 +178,9 @@ export class Inputs {
     const key = uidText(action.uid)
     let known = this.#actions.get(key)
     if (known === undefined) {
-      const parents = [...action.self].flatMap((name) => (name === key ? [] : (this.#schema.actions.get(name)?.uid ?? [])))
+      const parents = [...action.self].flatMap((name) =>
+        name === key ? [] : (this.#schema.actions.get(name)?.uid ?? []),
+      )
       known = [{ uid: { ...action.uid }, attrs: {}, parents: parents.map((uid) => ({ ...uid })) }]
       this.#actions.set(key, known)
     }

@@ -6,11 +6,12 @@
 import { test } from 'node:test'
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
-import type { EntityData, PolicySet, PolicySource, Problem } from './index.ts'
-import { loadPolicySet, problemCodes, renderProblem } from './index.ts'
+import type { EntityData, FactDefinition, PolicySet, PolicySource, Problem } from './index.ts'
+import { facts, loadPolicySet, problemCodes, renderProblem } from './index.ts'
 
 const hash = (text: string) => `sha256:${createHash('sha256').update(text).digest('hex')}`
-const load = (source: PolicySource, inventory: readonly EntityData[] = []) => loadPolicySet(source, { hash, inventory })
+const load = (source: PolicySource, inventory: readonly EntityData[] = []) =>
+  loadPolicySet(source, { hash, inventory })
 const file = (text: string, name = 'a.cedar') => ({ name, text })
 
 const schema = `
@@ -23,14 +24,24 @@ action read, write appliesTo {
 };
 `
 
-function problemsOf(text: string, user: string | null = schema, inventory: readonly EntityData[] = []): Problem[] {
-  const source = { policies: [file(text)], ...(user === null ? {} : { schema: file(user, 'schema.cedarschema') }) }
+function problemsOf(
+  text: string,
+  user: string | null = schema,
+  inventory: readonly EntityData[] = [],
+): Problem[] {
+  const source = {
+    policies: [file(text)],
+    ...(user === null ? {} : { schema: file(user, 'schema.cedarschema') }),
+  }
   const loaded = load(source, inventory)
   return loaded.ok ? loaded.warnings : loaded.problems
 }
 
 function setOf(text: string, user: string | null = schema, inventory: readonly EntityData[] = []): PolicySet {
-  const source = { policies: [file(text)], ...(user === null ? {} : { schema: file(user, 'schema.cedarschema') }) }
+  const source = {
+    policies: [file(text)],
+    ...(user === null ? {} : { schema: file(user, 'schema.cedarschema') }),
+  }
   const loaded = load(source, inventory)
   if (!loaded.ok) throw new Error(loaded.problems.map(renderProblem).join('\n'))
   return loaded.set
@@ -39,7 +50,8 @@ function setOf(text: string, user: string | null = schema, inventory: readonly E
 const policy = (condition: string, head = 'principal is Agent, action == Action::"read", resource') =>
   `permit(${head})\nwhen { ${condition} };`
 
-const pools = 'permit(principal, action == Writ::Action::"approve", resource) when { context.pool == "dba" };\n'
+const pools =
+  'permit(principal, action == Writ::Action::"approve", resource) when { context.pool == "dba" };\n'
 
 /** Policy text (schema text in `user`) → what a person reads. */
 const renderings: readonly Readonly<{ name: string; text: string; user?: string | null; shown: string }>[] = [
@@ -229,6 +241,14 @@ const renderings: readonly Readonly<{ name: string; text: string; user?: string 
   |        ^^^^^^^^^^^^^^^^^^^^^^^ did you mean \`device_posture\`?`,
   },
   {
+    name: 'P014 an attribute that only some types have',
+    text: 'permit(principal, action == Action::"read", resource) when { principal.device_posture == "ok" };',
+    shown: `error[P014]: unknown attribute \`principal.device_posture\` on \`Person\`
+  a.cedar:1:62
+1 | permit(principal, action == Action::"read", resource) when { principal.device_posture == "ok" };
+  |                                                              ^^^^^^^^^^^^^^^^^^^^^^^^ only some types have it: \`principal is Agent && …\``,
+  },
+  {
     name: 'P014 unknown fact',
     text: policy('context.live.tsk.id == "x"'),
     shown: `error[P014]: unknown attribute \`context.live.tsk\`
@@ -246,7 +266,10 @@ const renderings: readonly Readonly<{ name: string; text: string; user?: string 
   },
   {
     name: 'P016 no type to be told',
-    text: policy('context.left == context.right', 'principal, action == Action::"read", resource is Database'),
+    text: policy(
+      'context.left == context.right',
+      'principal, action == Action::"read", resource is Database',
+    ),
     user: null,
     shown: `error[P016]: the type of \`context.left\` cannot be told from the policies
   a.cedar:2:8
@@ -303,21 +326,32 @@ for (const { name, text, user, shown } of renderings) {
 test('every code has a rendering here or a test of its own', () => {
   const elsewhere = ['P018', 'P019', 'P021', 'P023']
   const shown = renderings.map(({ name }) => name.slice(0, 4))
-  assert.deepEqual(Object.keys(problemCodes).filter((code) => !shown.includes(code) && !elsewhere.includes(code)), [])
+  assert.deepEqual(
+    Object.keys(problemCodes).filter((code) => !shown.includes(code) && !elsewhere.includes(code)),
+    [],
+  )
 })
 
 test('all problems of all files come at once, in order', () => {
   const loaded = load({
     policies: [
       file('permit(principal, action, resource', 'b.cedar'),
-      file(`@uses("0") ${policy('principal.posture == 1')}\n${policy('context.amnt > 1')}\n@x ${policy('true')}`),
+      file(
+        `@uses("0") ${policy('principal.posture == 1')}\n${policy('context.amnt > 1')}\n@x ${policy('true')}`,
+      ),
     ],
     schema: file(schema, 's'),
   })
   assert.ok(!loaded.ok)
   assert.deepEqual(
     loaded.problems.map(({ code, file: name, line }) => [code, name, line]),
-    [['P005', 'a.cedar', 1], ['P014', 'a.cedar', 2], ['P014', 'a.cedar', 4], ['P004', 'a.cedar', 5], ['P001', 'b.cedar', 1]],
+    [
+      ['P005', 'a.cedar', 1],
+      ['P014', 'a.cedar', 2],
+      ['P014', 'a.cedar', 4],
+      ['P004', 'a.cedar', 5],
+      ['P001', 'b.cedar', 1],
+    ],
   )
 })
 
@@ -328,7 +362,10 @@ test('the version is that of the content, whatever the order of files', () => {
     return loaded.ok ? loaded.set.version : assert.fail()
   }
   const user = file(schema, 's')
-  assert.equal(version({ policies: [one, two], schema: user }), version({ policies: [two, one], schema: user }))
+  assert.equal(
+    version({ policies: [one, two], schema: user }),
+    version({ policies: [two, one], schema: user }),
+  )
   assert.notEqual(version({ policies: [one, two], schema: user }), version({ policies: [one], schema: user }))
   const other = { policies: [one, two], schema: file(`${schema}\nentity More;`, 's') }
   assert.notEqual(version({ policies: [one, two], schema: user }), version(other))
@@ -339,7 +376,10 @@ test('what a policy is and reads is told', () => {
     `${pools}@id("m") @ttl("10m") @doc("migrations") ${policy('context.live has task && context.proof.approvals.dba > 1 && context.amount < 5 && context.proof.justification')}`,
   )
   const info = set.policies[1]!
-  assert.deepEqual([info.id, info.file, info.line, info.effect, info.governsWrit], ['m', 'a.cedar', 2, 'permit', false])
+  assert.deepEqual(
+    [info.id, info.file, info.line, info.effect, info.governsWrit],
+    ['m', 'a.cedar', 2, 'permit', false],
+  )
   assert.deepEqual(info.annotations, { id: 'm', ttl: '10m', doc: 'migrations' })
   assert.deepEqual([...info.reads.facts], ['task'])
   assert.deepEqual([...info.reads.contextKeys], ['amount'])
@@ -356,12 +396,21 @@ test('a schema in JSON does as well', () => {
       actions: { open: { appliesTo: { principalTypes: ['Person'], resourceTypes: ['Box'] } } },
     },
   })
-  assert.match(setOf('permit(principal, action == Action::"open", resource) when { resource.size < 3 };', json).schemaText, /entity Box/)
-  assert.deepEqual(problemsOf(pools, '{ "": ').map(({ code }) => code), ['P002'])
+  assert.match(
+    setOf('permit(principal, action == Action::"open", resource) when { resource.size < 3 };', json)
+      .schemaText,
+    /entity Box/,
+  )
+  assert.deepEqual(
+    problemsOf(pools, '{ "": ').map(({ code }) => code),
+    ['P002'],
+  )
 })
 
 test('names of the user may be those of Writ’s actions', () => {
-  const set = setOf('permit(principal, action == Action::"read", resource);\npermit(principal, action == Writ::Action::"read", resource);')
+  const set = setOf(
+    'permit(principal, action == Action::"read", resource);\npermit(principal, action == Writ::Action::"read", resource);',
+  )
   assert.equal(set.policies.length, 2)
   assert.match(set.schemaText, /Added by Writ/)
 })
@@ -381,7 +430,27 @@ test('the user’s own common types, groups of actions and namespaces are compos
 
 test('Cedar’s warnings about look-alike text are warnings', () => {
   const problems = problemsOf(policy('context.amount == 1 && principal.device_posture == "say\u202eok"'))
-  assert.deepEqual(problems.map(({ code, severity }) => [code, severity]), [['P023', 'warning']])
+  assert.deepEqual(
+    problems.map(({ code, severity }) => [code, severity]),
+    [['P023', 'warning']],
+  )
+})
+
+test('P018 a policy on narrowing actions may not read what an outage could hide', () => {
+  const table = facts as Record<string, FactDefinition>
+  table['risk'] = { type: { type: 'Long' }, optional: true, pulled: true, sentence: 'for this test' }
+  try {
+    const text =
+      'forbid(principal, action in [Writ::Action::"publish", Writ::Action::"revoke"], resource) when { context.live has risk };'
+    const [problem] = problemsOf(text)
+    assert.deepEqual(
+      [problem?.code, problem?.message, problem?.column],
+      ['P018', '`context.live.risk` may not be read here', 97],
+    )
+    assert.deepEqual(problemsOf(text.replace('"revoke"', '"publish"')), [])
+  } finally {
+    delete table['risk']
+  }
 })
 
 test('an inventory that does not fit the schema is warned of', () => {
@@ -390,7 +459,9 @@ test('an inventory that does not fit the schema is warned of', () => {
     { uid: { type: 'Robot', id: 'y' }, attrs: {}, parents: [] },
   ]
   assert.deepEqual(
-    problemsOf(policy('true'), schema, inventory).map(({ code, severity, message }) => `${code} ${severity} ${message}`).sort(),
+    problemsOf(policy('true'), schema, inventory)
+      .map(({ code, severity, message }) => `${code} ${severity} ${message}`)
+      .sort(),
     [
       'P021 warning `Agent::"x"` is in `Role::"r"`',
       'P021 warning `Robot::"y"` has an undeclared type',
@@ -413,7 +484,12 @@ test('a hostile set is refused in bounded time and leaves the engine working', (
   }
   assert.ok(!load({ policies: [file('permit(principal, action, resource);'.repeat(60_000))] }).ok)
   assert.ok(!load({ policies: [file('\ud800')] }).ok)
-  assert.ok(!load({ policies: [file(pools)], schema: file(`entity A { a: ${'{ a: '.repeat(3_000)}Long${' }'.repeat(3_000)} };`) }).ok)
+  assert.ok(
+    !load({
+      policies: [file(pools)],
+      schema: file(`entity A { a: ${'{ a: '.repeat(3_000)}Long${' }'.repeat(3_000)} };`),
+    }).ok,
+  )
   assert.ok(!load({ policies: [file(pools)], schema: file('{"":'.repeat(3_000)) }).ok)
   assert.ok(performance.now() - started < 10_000)
   setOf(policy('true'))

@@ -18,7 +18,7 @@ import { entityFields, poolOf, readsOf } from './reads.ts'
 import type { PolicySlice } from './scan.ts'
 import { findPath, slices, tokenize } from './scan.ts'
 import type { Field, Schema } from './schema.ts'
-import { compose, narrowingActions, parseUserSchema, typeText, writAction } from './schema.ts'
+import { compose, narrowingActions, parseUserSchema, schemaText, typeText, writAction } from './schema.ts'
 import { namesWrit } from './scope.ts'
 import type { LoadedPolicy } from './set.ts'
 import { LoadedSet } from './set.ts'
@@ -65,8 +65,10 @@ export function loadPolicySet(
   const pools = poolsOf(policies.map((policy) => policy.parsed))
 
   // With a policy missing, pools and what is derived would be incomplete: the rest is checked once everything parses.
-  const schemaFile = source.schema === undefined ? undefined : new SourceFile(source.schema.name, source.schema.text)
+  const schemaFile =
+    source.schema === undefined ? undefined : new SourceFile(source.schema.name, source.schema.text)
   let schema: Schema | undefined
+  let ownSchemaText = source.schema?.text ?? ''
   if (schemaFile !== undefined) {
     checkText(schemaFile, problems)
     const deep = schemaDepth(schemaFile.text) > 4 * policyLimits.brackets
@@ -81,6 +83,7 @@ export function loadPolicySet(
   } else if (parsed) {
     const derived = deriveSchema(policies, options.inventory)
     problems.push(...derived.problems)
+    ownSchemaText = schemaText(derived.schema)
     if (derived.problems.length === 0) {
       const composed = compose(derived.schema, pools, undefined)
       if (composed.ok) schema = composed.schema
@@ -103,6 +106,7 @@ export function loadPolicySet(
     version: options.hash(versionText(source)),
     source,
     derivedSchema: schemaFile === undefined,
+    ownSchemaText,
     schema,
     pools,
     policies: loaded,
@@ -147,7 +151,9 @@ function checkSize(files: readonly SourceFile[], problems: Problem[]): void {
   const names = new Set<string>()
   for (const file of files) {
     if (names.has(file.name)) {
-      problems.push(file.problem('P003', nowhereSpan, `two files are called \`${file.name}\``, { hint: 'rename one' }))
+      problems.push(
+        file.problem('P003', nowhereSpan, `two files are called \`${file.name}\``, { hint: 'rename one' }),
+      )
     }
     names.add(file.name)
   }
@@ -157,11 +163,19 @@ function checkSize(files: readonly SourceFile[], problems: Problem[]): void {
 function checkText(file: SourceFile, problems: Problem[]): void {
   if (!file.text.isWellFormed()) {
     const start = [...file.text.matchAll(/\p{Cs}/gu)][0]?.index ?? 0
-    problems.push(file.problem('P001', { start, end: start + 1 }, 'the text holds half a character', { hint: 'save it as UTF-8' }))
+    problems.push(
+      file.problem('P001', { start, end: start + 1 }, 'the text holds half a character', {
+        hint: 'save it as UTF-8',
+      }),
+    )
   }
   const start = file.text.indexOf('__proto__')
   if (start !== -1) {
-    problems.push(file.problem('P007', { start, end: start + 9 }, '`__proto__` cannot be a name', { hint: 'choose another' }))
+    problems.push(
+      file.problem('P007', { start, end: start + 9 }, '`__proto__` cannot be a name', {
+        hint: 'choose another',
+      }),
+    )
   }
 }
 
@@ -170,7 +184,9 @@ function parseFile(file: SourceFile, problems: Problem[]): Placed[] {
   const found: Placed[] = []
   for (const slice of slices(file.text)) {
     const { tokens } = slice
-    const slot = tokens.findIndex(({ text }, at) => text === '?' && /^(principal|resource)$/.test(tokens[at + 1]?.text ?? ''))
+    const slot = tokens.findIndex(
+      ({ text }, at) => text === '?' && /^(principal|resource)$/.test(tokens[at + 1]?.text ?? ''),
+    )
     if (slot !== -1) {
       const span = { start: tokens[slot]?.start ?? 0, end: tokens[slot + 1]?.end ?? 0 }
       const hint = 'write one policy per case, or name a group'
@@ -178,11 +194,14 @@ function parseFile(file: SourceFile, problems: Problem[]): Placed[] {
       continue
     }
     const ifs = tokens.filter(({ text }) => text === 'if').length
-    const flat = slice.depth <= policyLimits.brackets && ifs <= policyLimits.ifs && tokens.length <= policyLimits.tokens
+    const flat =
+      slice.depth <= policyLimits.brackets && ifs <= policyLimits.ifs && tokens.length <= policyLimits.tokens
     const parsed = flat ? parseSlice(file, slice, problems) : undefined
     if (!flat || (parsed !== undefined && depthOf(parsed) > policyLimits.depth)) {
       const hint = 'split it into several policies'
-      problems.push(file.problem('P022', tokens[0] ?? slice, 'the policy is too large or too deeply nested', { hint }))
+      problems.push(
+        file.problem('P022', tokens[0] ?? slice, 'the policy is too large or too deeply nested', { hint }),
+      )
     }
     if (!flat || parsed === undefined) continue
     const { annotations, problems: malformed } = readAnnotations(file, slice, parsed.effect)
@@ -190,7 +209,11 @@ function parseFile(file: SourceFile, problems: Problem[]): Placed[] {
     const { action } = parsed.scope
     if (namesWrit(action) && !action.any && action.oneOf.some((uid) => uid.type !== 'Writ::Action')) {
       const hint = 'write one policy for each'
-      problems.push(file.problem('P024', slice.tokens[0] ?? slice, 'the policy names actions of Writ and others', { hint }))
+      problems.push(
+        file.problem('P024', slice.tokens[0] ?? slice, 'the policy names actions of Writ and others', {
+          hint,
+        }),
+      )
       continue
     }
     const { line } = file.place(slice.start)
@@ -252,7 +275,9 @@ function uniqueIds(policies: readonly Placed[], problems: Problem[]): void {
     const { line } = before.file.place(before.slice.start)
     const message = `the id \`${policy.id}\` is taken by ${before.file.name}:${line}`
     const start = policy.slice.tokens[0]
-    problems.push(policy.file.problem('P003', start ?? policy.slice, message, { hint: 'give it another `@id`' }))
+    problems.push(
+      policy.file.problem('P003', start ?? policy.slice, message, { hint: 'give it another `@id`' }),
+    )
   }
 }
 
@@ -331,7 +356,8 @@ function validate(policies: readonly Placed[], schema: Schema, problems: Problem
     } catch (error) {
       const [first] = members
       const message = error instanceof Error ? error.message : String(error)
-      if (first !== undefined) problems.push(first.file.problem('P019', first.slice, `the validator failed: ${message}`))
+      if (first !== undefined)
+        problems.push(first.file.problem('P019', first.slice, `the validator failed: ${message}`))
       continue
     }
     if (answer.type === 'failure') {
@@ -341,12 +367,34 @@ function validate(policies: readonly Placed[], schema: Schema, problems: Problem
       }
       continue
     }
-    report(answer.validationErrors, (policy, error) => problems.push(translateError(policy, error, schema)))
+    const errors: Problem[] = []
+    report(answer.validationErrors, (policy, error) => errors.push(translateError(policy, error, schema)))
+    problems.push(...merged(errors))
     const wrong = new Set(answer.validationErrors.map(({ policyId }) => policyId))
     // A policy that has an error is often impossible because of it: only the cause is said.
     const warnings = answer.validationWarnings.filter(({ policyId }) => !wrong.has(policyId))
     report(warnings, (policy, error) => problems.push(translateWarning(policy, error)))
   }
+}
+
+/** One finding for each place: what several types lack is said once. */
+function merged(errors: readonly Problem[]): Problem[] {
+  const byPlace = new Map<string, Problem[]>()
+  for (const problem of errors) {
+    const key =
+      problem.code === 'P014' ? `${problem.file}:${problem.line}:${problem.column}` : `${byPlace.size}`
+    byPlace.set(key, [...(byPlace.get(key) ?? []), problem])
+  }
+  return [...byPlace.values()].map((all) => {
+    const [first, ...others] = all as [Problem, ...Problem[]]
+    const lacking = [...new Set(all.map(({ message }) => / on `(.+)`$/.exec(message)?.[1]))].filter(
+      (type) => type !== undefined,
+    )
+    if (others.length === 0 || lacking.length < 2) return first
+    const types = lacking.slice(0, 3).map((type) => `\`${type}\``)
+    const rest = lacking.length > types.length ? ` and ${lacking.length - types.length} more types` : ''
+    return { ...first, message: `${first.message.replace(/ on `.+`$/, '')} on ${types.join(', ')}${rest}` }
+  })
 }
 
 type Translate = (policy: Placed, error: cedar.DetailedError) => void
@@ -358,16 +406,30 @@ function translateError(policy: Placed, error: cedar.DetailedError, schema: Sche
   const span = place === undefined ? slice : within(text, slice, place)
   const message = error.message.replace(/^for policy `[^`]*`, /, '')
   const help = error.help?.replace(/^for policy `[^`]*`, /, '') ?? undefined
-  const missing = /^attribute `([^`]*)` (?:in context for (.+?)|on entity type `(.+?)`|on record type.*?|.*?) ?not found$/.exec(message)
+  const missing =
+    /^attribute `([^`]*)` (?:in context for (.+?)|on entity type `(.+?)`|on record type.*?|.*?) ?not found$/.exec(
+      message,
+    )
   if (missing !== null) {
     const path = (missing[1] as string).split('.')
     const at = upTo(file, span, path)
-    const fields = missing[3] === undefined ? contextFields(missing[2], schema) : schema.entityTypes.get(missing[3])?.fields
+    const fields =
+      missing[3] === undefined
+        ? contextFields(missing[2], schema)
+        : schema.entityTypes.get(missing[3])?.fields
     const names = fieldsBelow(fields, path.slice(0, -1))
     if (path[0] === 'proof' && path[1] === 'approvals') {
-      return file.problem('P011', span, `unknown approval pool \`${path[2] ?? ''}\``, { hint: suggest(path[2] ?? '', names, 'pools') })
+      return file.problem('P011', span, `unknown approval pool \`${path[2] ?? ''}\``, {
+        hint: suggest(path[2] ?? '', names, 'pools'),
+      })
     }
-    const hint = suggest(path.at(-1) ?? '', names, 'attributes') ?? help
+    const having = missing[3] === undefined ? [] : typesWith(schema, path[0] ?? '')
+    const shown = textOf(file, at)
+    const narrow = /^(principal|resource)\.\w+$/.exec(shown)
+    const hint =
+      having.length > 0 && narrow !== null
+        ? `only some types have it: \`${narrow[1]} is ${having[0]} && …\``
+        : (suggest(path.at(-1) ?? '', names, 'attributes') ?? help)
     const what = missing[3] === undefined ? '' : ` on \`${missing[3]}\``
     return file.problem('P014', at, `unknown attribute \`${short(textOf(file, at))}\`${what}`, { hint })
   }
@@ -375,20 +437,29 @@ function translateError(policy: Placed, error: cedar.DetailedError, schema: Sche
   if (optional !== undefined) {
     const at = upTo(file, span, optional.split('.'))
     const shown = short(textOf(file, at))
-    return file.problem('P013', at, `\`${shown}\` may be absent`, { hint: `test it first: \`${hasText(shown)} && …\`` })
+    return file.problem('P013', at, `\`${shown}\` may be absent`, {
+      hint: `test it first: \`${hasText(shown)} && …\``,
+    })
   }
   const type = /^unrecognized entity type `(.+)`$/.exec(message)?.[1]
   if (type !== undefined) {
-    return file.problem('P008', span, `unknown entity type \`${type}\``, { hint: suggest(type, schema.entityTypes.keys(), 'types') })
+    return file.problem('P008', span, `unknown entity type \`${type}\``, {
+      hint: suggest(type, schema.entityTypes.keys(), 'types'),
+    })
   }
   const action = /^unrecognized action `(.+)`$/.exec(message)?.[1]
   if (action !== undefined) {
     const known = [...schema.actions.values()].map(({ uid }) => uidText(uid))
-    return file.problem('P009', span, `unknown action \`${action}\``, { hint: suggest(action, known, 'actions') })
+    return file.problem('P009', span, `unknown action \`${action}\``, {
+      hint: suggest(action, known, 'actions'),
+    })
   }
   if (/type/.test(message)) return file.problem('P012', span, message, { hint: help })
   return file.problem('P019', span, message, { hint: help })
 }
+
+const typesWith = (schema: Schema, attribute: string): string[] =>
+  [...schema.entityTypes.values()].filter(({ fields }) => fields.has(attribute)).map(({ name }) => name)
 
 function contextFields(action: string | undefined, schema: Schema): ReadonlyMap<string, Field> | undefined {
   const known = action === undefined ? undefined : schema.actions.get(action)
@@ -413,7 +484,8 @@ function upTo(file: SourceFile, span: Span, names: readonly string[]): Span {
   const parts = text.split('.')
   for (let end = names.length + 1; end < parts.length; end++) {
     const head = parts.slice(0, end)
-    if (head.slice(-names.length).join('.') === names.join('.')) return { start: span.start, end: span.start + head.join('.').length }
+    if (head.slice(-names.length).join('.') === names.join('.'))
+      return { start: span.start, end: span.start + head.join('.').length }
   }
   return span
 }
@@ -446,7 +518,9 @@ function translateWarning(policy: Placed, error: cedar.DetailedError): Problem {
 
 function checkNarrowing({ file, slice, parsed, reads }: LoadedPolicy, problems: Problem[]): void {
   if (parsed.scope.action.any) return
-  const narrowing = parsed.scope.action.oneOf.some((uid) => uid.type === 'Writ::Action' && narrowingActions.has(uid.id))
+  const narrowing = parsed.scope.action.oneOf.some(
+    (uid) => uid.type === 'Writ::Action' && narrowingActions.has(uid.id),
+  )
   if (!narrowing) return
   for (const fact of reads.facts) {
     if (!Object.hasOwn(facts, fact) || facts[fact]?.pulled !== true) continue
@@ -460,17 +534,24 @@ function checkNarrowing({ file, slice, parsed, reads }: LoadedPolicy, problems: 
 function checkInventory(schema: Schema, inventory: readonly EntityData[], problems: Problem[]): void {
   const file = new SourceFile('inventory', '')
   const warn = (message: string, hint: string) => {
-    if (problems.length < 200) problems.push(file.problem('P021', nowhereSpan, message, { severity: 'warning', hint }))
+    if (problems.length < 200)
+      problems.push(file.problem('P021', nowhereSpan, message, { severity: 'warning', hint }))
   }
   for (const { uid, attrs, parents } of inventory) {
     const type = schema.entityTypes.get(uid.type)
     if (type === undefined) {
-      warn(`\`${uidText(uid)}\` has an undeclared type`, suggest(uid.type, schema.entityTypes.keys(), 'types') ?? '')
+      warn(
+        `\`${uidText(uid)}\` has an undeclared type`,
+        suggest(uid.type, schema.entityTypes.keys(), 'types') ?? '',
+      )
       continue
     }
     for (const parent of parents) {
       if (!type.memberOf.includes(parent.type)) {
-        warn(`\`${uidText(uid)}\` is in \`${uidText(parent)}\``, `declare \`entity ${uid.type} in [${parent.type}]\``)
+        warn(
+          `\`${uidText(uid)}\` is in \`${uidText(parent)}\``,
+          `declare \`entity ${uid.type} in [${parent.type}]\``,
+        )
       }
     }
     const found: Findings = { unknown: [], dropped: [] }
@@ -478,7 +559,10 @@ function checkInventory(schema: Schema, inventory: readonly EntityData[], proble
     for (const path of found.unknown) {
       const field = type.fields.get(path[0] as string)
       if (path[0] === 'sensitivity' && !Object.hasOwn(attrs, 'sensitivity')) continue
-      warn(`\`${path.join('.')}\` of \`${uidText(uid)}\` is unknown to policies`, `it must be ${field === undefined ? 'declared' : typeText(field.type)}`)
+      warn(
+        `\`${path.join('.')}\` of \`${uidText(uid)}\` is unknown to policies`,
+        `it must be ${field === undefined ? 'declared' : typeText(field.type)}`,
+      )
     }
   }
 }
@@ -496,7 +580,9 @@ function infoOf(policy: Placed, reads: Reads, keys: ReadonlySet<string>): Policy
     reads: {
       facts: reads.facts,
       contextKeys: whole ? keys : new Set(reads.context.map(([first]) => first as string)),
-      approvals: new Map([...reads.approvals].map(([pool, counts]) => [pool, [...counts].sort((a, b) => a - b)])),
+      approvals: new Map(
+        [...reads.approvals].map(([pool, counts]) => [pool, [...counts].sort((a, b) => a - b)]),
+      ),
       justification: reads.justification,
     },
     governsWrit: namesWrit(parsed.scope.action),

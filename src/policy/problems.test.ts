@@ -30,7 +30,9 @@ test('a problem over several lines is underlined to the end of its first', () =>
 
 test('a very long line is shown around the place', () => {
   const text = `${'x'.repeat(1000)}HERE${'y'.repeat(1000)}`
-  const lines = renderProblem(new SourceFile('a', text).problem('P001', { start: 1000, end: 1004 }, 'm')).split('\n')
+  const lines = renderProblem(
+    new SourceFile('a', text).problem('P001', { start: 1000, end: 1004 }, 'm'),
+  ).split('\n')
   const caret = (lines[3] as string).indexOf('^')
   assert.equal((lines[2] as string).slice(caret, caret + 4), 'HERE')
   assert.ok((lines[2] as string).length < 200)
@@ -38,8 +40,12 @@ test('a very long line is shown around the place', () => {
 
 test('columns count characters, and a file cannot move the cursor of a terminal', () => {
   const text = '/* \u{1F600}\u001b[2J\u202e */ x'
-  const problem = new SourceFile('a', text).problem('P001', { start: text.length - 1, end: text.length }, 'bad \u0007')
-  assert.equal(problem.column, [...text].length)
+  const problem = new SourceFile('a', text).problem(
+    'P001',
+    { start: text.length - 1, end: text.length },
+    'bad \u0007',
+  )
+  assert.equal(problem.column, Array.from(text).length)
   assert.doesNotMatch(renderProblem(problem), /[\u001b\u0007\u202e]/)
 })
 

@@ -153,7 +153,7 @@ export function renderProblem(problem: Problem): string {
   const number = String(problem.line)
   const gutter = ' '.repeat(number.length)
   const hint = problem.hint === undefined ? '' : plain(problem.hint)
-  const characters = [...plain(problem.excerpt)]
+  const characters = Array.from(plain(problem.excerpt))
   if (characters.length === 0) return [head, place, ...(hint === '' ? [] : [`  ${hint}`])].join('\n')
   const from = problem.column - 1
   const to =
@@ -161,8 +161,14 @@ export function renderProblem(problem: Problem): string {
       ? characters.length
       : Math.max((problem.endColumn ?? problem.column + 1) - 1, from + 1)
   // A very long line is shown around the place, so that one minified file cannot fill a terminal.
-  const cut = characters.length > EXCERPT_WIDTH ? Math.max(0, Math.min(from - 40, characters.length - EXCERPT_WIDTH)) : 0
-  const shown = characters.slice(cut, cut + EXCERPT_WIDTH).join('').trimEnd()
+  const cut =
+    characters.length > EXCERPT_WIDTH
+      ? Math.max(0, Math.min(from - 40, characters.length - EXCERPT_WIDTH))
+      : 0
+  const shown = characters
+    .slice(cut, cut + EXCERPT_WIDTH)
+    .join('')
+    .trimEnd()
   const width = Math.max(1, Math.min(to, cut + EXCERPT_WIDTH) - from)
   const carets = `${' '.repeat(from - cut)}${'^'.repeat(width)}`
   return [
@@ -176,7 +182,9 @@ export function renderProblem(problem: Problem): string {
 
 /** Without control characters: a policy file must not move the cursor of the terminal that shows it. */
 function plain(text: string): string {
-  return text.replace(/\t/g, ' ').replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g, '·')
+  return text
+    .replace(/\t/g, ' ')
+    .replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g, '·')
 }
 
 /** The known name that was most likely meant, or `undefined` if none is close. */
@@ -198,7 +206,10 @@ export function suggest(name: string, known: Iterable<string>, what: string): st
   const meant = closest(name, all)
   if (meant !== undefined) return `did you mean \`${meant}\`?`
   if (all.length === 0) return undefined
-  const shown = all.sort().slice(0, 8).map((known) => `\`${known}\``)
+  const shown = all
+    .sort()
+    .slice(0, 8)
+    .map((known) => `\`${known}\``)
   return `known ${what}: ${shown.join(', ')}${all.length > shown.length ? ', …' : ''}`
 }
 

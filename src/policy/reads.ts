@@ -93,7 +93,11 @@ export function poolOf(expression: Expression): string | undefined {
 /** The read set of one policy. `allFacts` and `pools` stand for reads of everything. */
 export function readsOf(
   policy: ParsedPolicy,
-  world: Readonly<{ allFacts: Iterable<string>; pools: readonly string[]; entityFields: ReadonlySet<string> }>,
+  world: Readonly<{
+    allFacts: Iterable<string>
+    pools: readonly string[]
+    entityFields: ReadonlySet<string>
+  }>,
 ): Reads {
   const facts = new Set<string>()
   const context: Path[] = []
@@ -131,7 +135,8 @@ export function readsOf(
     }
     if (first === undefined || first === 'proof') {
       if (second === undefined || second === 'justification') justification = true
-      if (second === undefined || (second === 'approvals' && third === undefined)) world.pools.forEach(everyCount)
+      if (second === undefined || (second === 'approvals' && third === undefined))
+        world.pools.forEach(everyCount)
       else if (second === 'approvals' && third !== undefined) everyCount(third)
     }
     if (first !== 'live' && first !== 'proof') context.push(names)
@@ -179,7 +184,9 @@ export function readsOf(
 function smallNumbers(policy: ParsedPolicy): number[] {
   return policy.conditions.flatMap(({ body }) =>
     [...walk(body)].flatMap((part) =>
-      part.op === 'literal' && typeof part.value === 'number' && part.value >= 1 && part.value <= 10 ? [part.value] : [],
+      part.op === 'literal' && typeof part.value === 'number' && part.value >= 1 && part.value <= 10
+        ? [part.value]
+        : [],
     ),
   )
 }

@@ -10,7 +10,8 @@ const parts = (condition: string, kind: 'when' | 'unless' = 'when') => {
 }
 
 test('files are cut at semicolons, not at those in strings, comments or brackets', () => {
-  const text = '// a; b\n@id("x;y") permit(principal, action, resource) when { context.a == "};" };\n// end;\nforbid(principal, action, resource); rest'
+  const text =
+    '// a; b\n@id("x;y") permit(principal, action, resource) when { context.a == "};" };\n// end;\nforbid(principal, action, resource); rest'
   assert.deepEqual(cut(text), [
     '@id("x;y") permit(principal, action, resource) when { context.a == "};" };',
     'forbid(principal, action, resource);',
@@ -20,7 +21,10 @@ test('files are cut at semicolons, not at those in strings, comments or brackets
 })
 
 test('one policy without its bracket does not swallow the next', () => {
-  assert.equal(cut('permit(principal, action, resource) when { a ;\npermit(principal, action, resource);').length, 2)
+  assert.equal(
+    cut('permit(principal, action, resource) when { a ;\npermit(principal, action, resource);').length,
+    2,
+  )
 })
 
 test('conditions are cut where every part must hold, and only there', () => {
@@ -29,7 +33,10 @@ test('conditions are cut where every part must hold, and only there', () => {
   assert.deepEqual(parts('a && b || c'), ['a && b || c'])
   assert.deepEqual(parts('a || b && c'), ['a || b && c'])
   assert.deepEqual(parts('if a then b else c && d'), ['if a then b else c && d'])
-  assert.deepEqual(parts('[a && b].contains(c) && context["&&"] == "x && y"'), ['[a && b].contains(c)', 'context["&&"] == "x && y"'])
+  assert.deepEqual(parts('[a && b].contains(c) && context["&&"] == "x && y"'), [
+    '[a && b].contains(c)',
+    'context["&&"] == "x && y"',
+  ])
   assert.deepEqual(parts('a || b', 'unless'), ['a', 'b'])
   assert.deepEqual(parts('a && b || c', 'unless'), ['a && b', 'c'])
   assert.deepEqual(parts('a && b', 'unless'), ['a && b'])
@@ -40,12 +47,17 @@ test('several conditions, and records that look like them', () => {
   const text = 'permit(principal, action, resource) when { {when: 1} == context.r } unless { b } when { c };'
   assert.deepEqual(
     clauses(slices(text)[0]!).map(({ kind, span }) => [kind, text.slice(span.start, span.end)]),
-    [['when', '{when: 1} == context.r'], ['unless', 'b'], ['when', 'c']],
+    [
+      ['when', '{when: 1} == context.r'],
+      ['unless', 'b'],
+      ['when', 'c'],
+    ],
   )
 })
 
 test('paths are found as they are written', () => {
-  const text = 'permit(principal, action, resource) when { x.context.ticket && context has ticket.id && context["ticket"].id == context.ticket.id };'
+  const text =
+    'permit(principal, action, resource) when { x.context.ticket && context has ticket.id && context["ticket"].id == context.ticket.id };'
   const place = (path: string[]) => {
     const span = findPath(slices(text)[0]!, path)
     return span === undefined ? undefined : text.slice(span.start, span.end)
@@ -59,7 +71,8 @@ test('paths are found as they are written', () => {
 
 test('string literals are read as Cedar reads them', () => {
   assert.equal(unquote('"a\\n\\"\\u{1F600}\\x41\\0"'), 'a\n"\u{1F600}A\0')
-  for (const bad of ['"', 'a', '"\\q"', '"\\u{110000}"', '"\\u{d800}"']) assert.equal(unquote(bad), undefined, bad)
+  for (const bad of ['"', 'a', '"\\q"', '"\\u{110000}"', '"\\u{d800}"'])
+    assert.equal(unquote(bad), undefined, bad)
 })
 
 test('any text can be cut, and nothing but space and comments is lost', () => {

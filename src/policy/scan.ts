@@ -6,7 +6,12 @@
  */
 import type { Span } from './problems.ts'
 
-export type Token = Readonly<{ kind: 'word' | 'string' | 'number' | 'mark'; text: string; start: number; end: number }>
+export type Token = Readonly<{
+  kind: 'word' | 'string' | 'number' | 'mark'
+  text: string
+  start: number
+  end: number
+}>
 
 /** Ill-formed text never fails here: Cedar says what is wrong with it, at its place. */
 export function tokenize(text: string): Token[] {
@@ -17,7 +22,8 @@ export function tokenize(text: string): Token[] {
     const [found] = match
     const first = found[0] as string
     if (/\s/.test(first) || found.startsWith('//')) continue
-    const kind = first === '"' ? 'string' : /[A-Za-z_]/.test(first) ? 'word' : /[0-9]/.test(first) ? 'number' : 'mark'
+    const kind =
+      first === '"' ? 'string' : /[A-Za-z_]/.test(first) ? 'word' : /[0-9]/.test(first) ? 'number' : 'mark'
     tokens.push({ kind, text: found, start: match.index, end: match.index + found.length })
   }
   return tokens
@@ -87,7 +93,12 @@ function matching(tokens: readonly Token[], open: number): number | undefined {
 }
 
 /** Splits at `operator` when it is the loosest operator of the expression; otherwise the whole is one part. */
-function parts(tokens: readonly Token[], from: number, to: number, operator: '&&' | '||'): [number, number][] {
+function parts(
+  tokens: readonly Token[],
+  from: number,
+  to: number,
+  operator: '&&' | '||',
+): [number, number][] {
   if (from >= to) return []
   if (tokens[from]?.text === '(' && tokens[from]?.kind === 'mark' && matching(tokens, from) === to - 1) {
     return parts(tokens, from + 1, to - 1, operator)
@@ -126,7 +137,8 @@ export function findPath(slice: PolicySlice, path: readonly string[]): Span | un
       if ((dot?.text === '.' || (dot?.text === 'has' && !tested)) && name && named(name, path[step])) {
         tested ||= dot.text === 'has'
         next += 2
-      } else if (dot?.text === '[' && name && named(name, path[step]) && tokens[next + 2]?.text === ']') next += 3
+      } else if (dot?.text === '[' && name && named(name, path[step]) && tokens[next + 2]?.text === ']')
+        next += 3
       else break
       step++
     }
@@ -145,15 +157,26 @@ export function unquote(literal: string): string | undefined {
   let good = true
   const text = literal
     .slice(1, -1)
-    .replace(/\\(?:u\{([0-9A-Fa-f]{1,6})\}|x([0-7][0-9A-Fa-f])|([^]))/g, (_, unicode, hex, single) => {
-      if (unicode !== undefined || hex !== undefined) {
-        const point = Number.parseInt(unicode ?? hex, 16)
-        if (point > 0x10ffff || (point >= 0xd800 && point <= 0xdfff)) good = false
-        return good ? String.fromCodePoint(point) : ''
-      }
-      const known: Readonly<Record<string, string>> = { n: '\n', r: '\r', t: '\t', '0': '\0', '\\': '\\', '"': '"', "'": "'" }
-      if (!Object.hasOwn(known, single)) good = false
-      return known[single] ?? ''
-    })
+    .replace(
+      /\\(?:u\{([0-9A-Fa-f]{1,6})\}|x([0-7][0-9A-Fa-f])|([^]))/g,
+      (_, unicode: string | undefined, hex: string | undefined, single: string) => {
+        if (unicode !== undefined || hex !== undefined) {
+          const point = Number.parseInt(unicode ?? hex ?? '', 16)
+          if (point > 0x10ffff || (point >= 0xd800 && point <= 0xdfff)) good = false
+          return good ? String.fromCodePoint(point) : ''
+        }
+        const known: Readonly<Record<string, string>> = {
+          n: '\n',
+          r: '\r',
+          t: '\t',
+          '0': '\0',
+          '\\': '\\',
+          '"': '"',
+          "'": "'",
+        }
+        if (!Object.hasOwn(known, single)) good = false
+        return known[single] ?? ''
+      },
+    )
   return good ? text : undefined
 }

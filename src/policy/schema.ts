@@ -111,7 +111,8 @@ export function parseUserSchema(
       return { ok: false, problems: [file.problem('P002', firstLine(file), message)] }
     }
     const printed = guarded(() => cedar.schemaToText(json as SchemaJson<string>))
-    if (printed.type === 'failure') return { ok: false, problems: schemaProblems(file, printed.errors, false) }
+    if (printed.type === 'failure')
+      return { ok: false, problems: schemaProblems(file, printed.errors, false) }
     full = printed.text
   } else {
     const declared = declaredTypes(file.text)
@@ -119,8 +120,9 @@ export function parseUserSchema(
     full = [file.text, ...missing.map(([name, parents]) => builtinText(name, parents))].join('\n')
   }
   const resolved = guarded(() => cedar.schemaToJsonWithResolvedTypes(full))
-  if (resolved.type === 'failure') return { ok: false, problems: schemaProblems(file, resolved.errors, !isJson) }
-  return { ok: true, schema: resolved.json as ResolvedSchema }
+  if (resolved.type === 'failure')
+    return { ok: false, problems: schemaProblems(file, resolved.errors, !isJson) }
+  return { ok: true, schema: resolved.json }
 }
 
 /** Names of the types that schema text declares, those outside namespaces apart. */
@@ -171,7 +173,11 @@ function guarded<T>(run: () => T | Failure): T | Failure {
   }
 }
 
-function schemaProblems(file: SourceFile, errors: readonly cedar.DetailedError[], placed: boolean): Problem[] {
+function schemaProblems(
+  file: SourceFile,
+  errors: readonly cedar.DetailedError[],
+  placed: boolean,
+): Problem[] {
   return errors.flatMap((error) => {
     const located = placed ? error.sourceLocations?.[0] : undefined
     const span = located
@@ -181,15 +187,31 @@ function schemaProblems(file: SourceFile, errors: readonly cedar.DetailedError[]
     if (unknown !== undefined) {
       const known = [...declaredTypes(file.text).all, ...primitives]
       return [...new Set(unknown.split(', '))].map((name) =>
-        file.problem('P002', place(file, [name]), `unknown type \`${name}\``, { hint: suggest(name, known, 'types') }),
+        file.problem('P002', place(file, [name]), `unknown type \`${name}\``, {
+          hint: suggest(name, known, 'types'),
+        }),
       )
     }
-    const message = error.message.replace(/^failed to parse schema from string: /, '').replace(/^error parsing schema: /, '')
+    const message = error.message
+      .replace(/^failed to parse schema from string: /, '')
+      .replace(/^error parsing schema: /, '')
     return file.problem('P002', span, message, { hint: located?.label ?? error.help ?? undefined })
   })
 }
 
-const primitives = ['Long', 'String', 'Bool', 'Set', 'datetime', 'decimal', 'duration', 'ipaddr', 'Person', 'Group', 'Role']
+const primitives = [
+  'Long',
+  'String',
+  'Bool',
+  'Set',
+  'datetime',
+  'decimal',
+  'duration',
+  'ipaddr',
+  'Person',
+  'Group',
+  'Role',
+]
 
 function firstLine(file: SourceFile) {
   const end = file.text.indexOf('\n')
@@ -211,13 +233,20 @@ export function compose(
   const problems: Problem[] = []
   const at = (...words: string[]) => place(file as SourceFile, words)
   const complain = (code: 'P007' | 'P010' | 'P002', words: string[], message: string, hint: string) => {
-    problems.push((file ?? nowhere).problem(code, file ? at(...words) : { start: 0, end: 0 }, message, { hint }))
+    problems.push(
+      (file ?? nowhere).problem(code, file ? at(...words) : { start: 0, end: 0 }, message, { hint }),
+    )
   }
   const resolver = new Resolver(user)
   const composed = Object.create(null) as ResolvedSchema
   for (const [space, { commonTypes, entityTypes, actions }] of Object.entries(user)) {
     if (space === WRIT || space.startsWith(`${WRIT}::`)) {
-      complain('P007', ['namespace', WRIT], `namespace \`${space}\` belongs to Writ`, 'choose another namespace')
+      complain(
+        'P007',
+        ['namespace', WRIT],
+        `namespace \`${space}\` belongs to Writ`,
+        'choose another namespace',
+      )
       continue
     }
     composed[space] = {
@@ -226,7 +255,12 @@ export function compose(
         if (entity.enum !== undefined) return entity
         const shape = resolver.record(entity.shape)
         if (shape === undefined) {
-          complain('P002', ['entity', name], `\`${qualify(space, name)}\` must be a record`, 'write `entity X = { … };`')
+          complain(
+            'P002',
+            ['entity', name],
+            `\`${qualify(space, name)}\` must be a record`,
+            'write `entity X = { … };`',
+          )
           return entity
         }
         const attributes: Attributes = { ...shape }
@@ -234,7 +268,12 @@ export function compose(
           const declared = attributes[attribute]
           if (declared !== undefined && !sameType(resolver.type(declared), resolver.builtin(wanted))) {
             const full = `${qualify(space, name)}.${attribute}`
-            complain('P010', ['entity', name, attribute], `\`${full}\` must be ${hint}`, 'Writ fills it from the inventory')
+            complain(
+              'P010',
+              ['entity', name, attribute],
+              `\`${full}\` must be ${hint}`,
+              'Writ fills it from the inventory',
+            )
           }
           // The inventory always knows a sensitivity; a declared `owner` keeps what the user said about its presence.
           if (declared === undefined || attribute === 'sensitivity') attributes[attribute] = wanted
@@ -244,13 +283,23 @@ export function compose(
       actions: mapValues(actions, (action, name) => {
         for (const group of action.memberOf ?? []) {
           if (group.type === 'Writ::Action') {
-            complain('P007', ['action', name], `action \`${name}\` may not be in \`${uidText({ type: group.type, id: group.id })}\``, 'actions of Writ have no members')
+            complain(
+              'P007',
+              ['action', name],
+              `action \`${name}\` may not be in \`${uidText({ type: group.type, id: group.id })}\``,
+              'actions of Writ have no members',
+            )
           }
         }
         if (action.appliesTo === undefined) return action
         const context = resolver.record(action.appliesTo.context)
         if (context === undefined) {
-          complain('P002', ['action', name], `the context of \`${name}\` must be a record`, 'write `context: { … }`')
+          complain(
+            'P002',
+            ['action', name],
+            `the context of \`${name}\` must be a record`,
+            'write `context: { … }`',
+          )
           return action
         }
         for (const key of Object.keys(context)) {
@@ -279,9 +328,11 @@ export function compose(
   const texts: string[] = []
   for (const json of [ordinary, writ] as SchemaJson<string>[]) {
     const checked = guarded(() => cedar.checkParseSchema(json))
-    if (checked.type === 'failure') return { ok: false, problems: schemaProblems(file ?? nowhere, checked.errors, false) }
+    if (checked.type === 'failure')
+      return { ok: false, problems: schemaProblems(file ?? nowhere, checked.errors, false) }
     const printed = guarded(() => cedar.schemaToText(json))
-    if (printed.type === 'failure') return { ok: false, problems: schemaProblems(file ?? nowhere, printed.errors, false) }
+    if (printed.type === 'failure')
+      return { ok: false, problems: schemaProblems(file ?? nowhere, printed.errors, false) }
     texts.push(printed.text)
   }
   const block = /^namespace Writ \{$[^]*?^\}$/m
@@ -291,8 +342,8 @@ export function compose(
     ok: true,
     schema: {
       text,
-      ordinary: ordinary as SchemaJson<string>,
-      writ: writ as SchemaJson<string>,
+      ordinary: ordinary,
+      writ: writ,
       ...model({ ...composed, [WRIT]: own }),
     },
   }
@@ -319,25 +370,36 @@ function withLive(context: Attributes): SchemaType {
 
 function writNamespace(pools: readonly string[], types: readonly string[]): NamespaceJson {
   const all = [...types, 'Writ::System']
-  const on = (principals: readonly string[], resources: readonly string[], context: Attributes = {}): ActionJson => ({
+  const on = (
+    principals: readonly string[],
+    resources: readonly string[],
+    context: Attributes = {},
+  ): ActionJson => ({
     appliesTo: { principalTypes: [...principals], resourceTypes: [...resources], context: withLive(context) },
   })
   return {
     commonTypes: {
       Live: {
         type: 'Record',
-        attributes: mapValues(facts, ({ type, optional }) => (optional ? { ...type, required: false } : type)),
+        attributes: mapValues(facts, ({ type, optional }) =>
+          optional ? { ...type, required: false } : type,
+        ),
       },
       Proof: {
         type: 'Record',
         attributes: {
-          approvals: { type: 'Record', attributes: Object.fromEntries(pools.map((pool) => [pool, { type: 'Long' }])) },
+          approvals: {
+            type: 'Record',
+            attributes: Object.fromEntries(pools.map((pool) => [pool, { type: 'Long' }])),
+          },
           justification: { type: 'Bool' },
         },
       },
     },
     entityTypes: {
-      System: { shape: { type: 'Record', attributes: Object.fromEntries(injected.map(([key, type]) => [key, type])) } },
+      System: {
+        shape: { type: 'Record', attributes: Object.fromEntries(injected.map(([key, type]) => [key, type])) },
+      },
     },
     actions: {
       approve: on(['Person'], all, { pool: { type: 'String' }, action: { type: 'String' } }),
@@ -354,12 +416,21 @@ function writNamespace(pools: readonly string[], types: readonly string[]): Name
 export const writActions = ['approve', 'publish', 'administer', 'revoke', 'deny', 'read'] as const
 
 function entityTypeNames(schema: ResolvedSchema): string[] {
-  return Object.entries(schema).flatMap(([space, { entityTypes }]) =>
-    Object.keys(entityTypes).map((name) => qualify(space, name)),
-  )
+  return Object.entries(schema)
+    .flatMap(([space, { entityTypes }]) => Object.keys(entityTypes).map((name) => qualify(space, name)))
+    .sort()
 }
 
-function mapValues<A, B>(record: Readonly<Record<string, A>>, change: (value: A, key: string) => B): Record<string, B> {
+/** A schema as text that could be saved as a user's own. */
+export function schemaText(schema: ResolvedSchema): string {
+  const printed = guarded(() => cedar.schemaToText(schema as SchemaJson<string>))
+  return printed.type === 'success' ? printed.text : ''
+}
+
+function mapValues<A, B>(
+  record: Readonly<Record<string, A>>,
+  change: (value: A, key: string) => B,
+): Record<string, B> {
   return Object.fromEntries(Object.entries(record).map(([key, value]) => [key, change(value, key)]))
 }
 
@@ -507,7 +578,9 @@ function place(file: SourceFile, words: readonly string[]) {
   const tokens = tokenize(file.text)
   for (const word of words) {
     const found = tokens.find(
-      (token) => token.start >= from && (token.text === word || (token.kind === 'string' && unquote(token.text) === word)),
+      (token) =>
+        token.start >= from &&
+        (token.text === word || (token.kind === 'string' && unquote(token.text) === word)),
     )
     if (found === undefined) continue
     span = { start: found.start, end: found.end }

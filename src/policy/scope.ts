@@ -32,7 +32,9 @@ function headMatches(constraint: HeadConstraint, uid: EntityUid, lineage: Lineag
 
 export function actionMatches(scope: Scope['action'], action: ActionType): boolean {
   if (scope.any) return true
-  return scope.oneOf.some((named) => (scope.exact ? sameUid(named, action.uid) : action.self.has(uidText(named))))
+  return scope.oneOf.some((named) =>
+    scope.exact ? sameUid(named, action.uid) : action.self.has(uidText(named)),
+  )
 }
 
 export function scopeMatches(

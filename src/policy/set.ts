@@ -33,12 +33,14 @@ import type {
 import { uidText } from './types.ts'
 
 /** A policy with everything that loading found out about it. */
-export type LoadedPolicy = PlacedPolicy & Readonly<{ info: PolicyInfo; annotations: Annotations; reads: Reads }>
+export type LoadedPolicy = PlacedPolicy &
+  Readonly<{ info: PolicyInfo; annotations: Annotations; reads: Reads }>
 
 type Parts = Readonly<{
   version: string
   source: PolicySource
   derivedSchema: boolean
+  ownSchemaText: string
   schema: Schema
   pools: readonly string[]
   policies: readonly LoadedPolicy[]
@@ -50,6 +52,7 @@ export class LoadedSet implements PolicySet {
   readonly version: string
   readonly source: PolicySource
   readonly schemaText: string
+  readonly ownSchemaText: string
   readonly derivedSchema: boolean
   readonly pools: readonly string[]
   readonly policies: readonly PolicyInfo[]
@@ -63,6 +66,7 @@ export class LoadedSet implements PolicySet {
     this.version = parts.version
     this.source = parts.source
     this.schemaText = parts.schema.text
+    this.ownSchemaText = parts.ownSchemaText
     this.derivedSchema = parts.derivedSchema
     this.pools = parts.pools
     this.policies = parts.policies.map(({ info }) => info)
@@ -77,7 +81,8 @@ export class LoadedSet implements PolicySet {
     let known = this.#byAction.get(key)
     if (known === undefined) {
       known = this.#loaded.filter(
-        ({ info }) => (info.governsWrit || !isWritAction(action.uid)) && actionMatches(info.scope.action, action),
+        ({ info }) =>
+          (info.governsWrit || !isWritAction(action.uid)) && actionMatches(info.scope.action, action),
       )
       this.#byAction.set(key, known)
     }
@@ -89,14 +94,18 @@ export class LoadedSet implements PolicySet {
     const key = uidText(action.uid)
     let known = this.#evaluators.get(key)
     if (known === undefined) {
-      known = new CedarEvaluator(Object.fromEntries(this.#for(action).map(({ info }) => [info.id, info.text])))
+      known = new CedarEvaluator(
+        Object.fromEntries(this.#for(action).map(({ info }) => [info.id, info.text])),
+      )
       this.#evaluators.set(key, known)
     }
     return known
   }
 
   #inScope(head: Head, action: ActionType, lineage: Lineage): LoadedPolicy[] {
-    return this.#for(action).filter(({ info }) => scopeMatches(info.scope, head.principal, head.resource, lineage))
+    return this.#for(action).filter(({ info }) =>
+      scopeMatches(info.scope, head.principal, head.resource, lineage),
+    )
   }
 
   readsFor(head: Head, entities: readonly EntityData[]): PolicyReads {
@@ -200,7 +209,8 @@ export class LoadedSet implements PolicySet {
         policy: policy.info,
         clauses: explainPermit(policy, query, prepared, unknownTo(policy, prepared.unknowns)),
       }))
-    const inTheWay = ({ clauses }: (typeof failing)[number]) => clauses.filter(({ status }) => status !== 'holds').length
+    const inTheWay = ({ clauses }: (typeof failing)[number]) =>
+      clauses.filter(({ status }) => status !== 'holds').length
     const nearest = failing.sort((a, b) => inTheWay(a) - inTheWay(b))[0]
     return nearest === undefined ? base : { ...base, nearest }
   }
@@ -224,7 +234,9 @@ function unknownTo({ reads, annotations }: LoadedPolicy, unknowns: readonly Unkn
 function ignores({ unknownIgnore }: Annotations, unknown: Unknown): boolean {
   if (unknownIgnore.size === 0) return false
   const label = unknownLabel(unknown)
-  return [...unknownIgnore].some((name) => label === name || (unknown.kind !== 'fact' && label.startsWith(`${name}.`)))
+  return [...unknownIgnore].some(
+    (name) => label === name || (unknown.kind !== 'fact' && label.startsWith(`${name}.`)),
+  )
 }
 
 const nothing: Evaluation = {

@@ -139,6 +139,8 @@ export interface PolicySet {
   readonly source: PolicySource
   /** The schema that everything is checked against, as Cedar text. */
   readonly schemaText: string
+  /** The part of it that is not Writ's: what the user wrote, or could save to go on from what was derived. */
+  readonly ownSchemaText: string
   /** Whether it was derived from inventory and policies because the user gave none. */
   readonly derivedSchema: boolean
   /** Every kind of approval that some policy on `Writ::Action::"approve"` says who may give. */

@@ -39,20 +39,37 @@ const texts: Readonly<Record<Extension, fc.Arbitrary<string>>> = {
     fc.ipV4(),
     fc.ipV6(),
     fc.ipV4Extended(),
-    fc.tuple(fc.oneof(fc.ipV4(), fc.ipV6()), pieces(['/', '0', '1', '3', '24', '32', '64', '128'], 3)).map(([a, b]) => a + b),
+    fc
+      .tuple(fc.oneof(fc.ipV4(), fc.ipV6()), pieces(['/', '0', '1', '3', '24', '32', '64', '128'], 3))
+      .map(([a, b]) => a + b),
     pieces(['0', '1', '255', '256', '01', '.', ':', '::', 'f', 'ffff', '10000', '/', '%'], 10),
   ),
   datetime: fc.oneof(
-    fc.date({ min: new Date('0000-01-01'), max: new Date('9999-12-31'), noInvalidDate: true }).map((date) => date.toISOString()),
+    fc
+      .date({ min: new Date('0000-01-01'), max: new Date('9999-12-31'), noInvalidDate: true })
+      .map((date) => date.toISOString()),
     fc
       .tuple(
         fc.constantFrom('2024', '2023', '1900', '2000', '0000', '10000', '-001'),
         fc.constantFrom('00', '01', '02', '04', '12', '13', '1'),
         fc.constantFrom('00', '01', '28', '29', '30', '31', '32'),
-        fc.constantFrom('', 'T00:00:00Z', 'T23:59:59.999Z', 'T24:00:00Z', 'T12:60:00Z', 'T23:59:60Z', 't00:00:00Z', 'T00:00:00', 'T00:00:00.5Z'),
+        fc.constantFrom(
+          '',
+          'T00:00:00Z',
+          'T23:59:59.999Z',
+          'T24:00:00Z',
+          'T12:60:00Z',
+          'T23:59:60Z',
+          't00:00:00Z',
+          'T00:00:00',
+          'T00:00:00.5Z',
+        ),
         fc.constantFrom('', 'Z', '+0000', '-2359', '+2400', '+0060', '+00:00'),
       )
-      .map(([year, month, day, time, zone]) => `${year}-${month}-${day}${zone === '' ? time : time.replace('Z', zone)}`),
+      .map(
+        ([year, month, day, time, zone]) =>
+          `${year}-${month}-${day}${zone === '' ? time : time.replace('Z', zone)}`,
+      ),
   ),
   duration: fc.oneof(
     pieces(['1', '0', '25', 'd', 'h', 'm', 's', 'ms', '-', '+', ' '], 8),
@@ -95,14 +112,31 @@ const { type } = fc.letrec<{ type: Type }>((tie) => ({
     leaf,
     tie('type').map((element): Type => ({ kind: 'set', element })),
     fc
-      .dictionary(fieldNames, fc.record({ type: tie('type'), required: fc.boolean() }), { maxKeys: 3, noNullPrototype: true })
+      .dictionary(fieldNames, fc.record({ type: tie('type'), required: fc.boolean() }), {
+        maxKeys: 3,
+        noNullPrototype: true,
+      })
       .map((fields): Type => ({ kind: 'record', fields: new Map(Object.entries(fields)) })),
   ),
 }))
 
 /** A value that often fits the type. */
 function valueOf(type: Type): fc.Arbitrary<Json> {
-  const odd: fc.Arbitrary<Json> = fc.constantFrom<Json>(null, 1.5, 2 ** 53, -1, '', 'x', true, [], {}, [1], { a: 1 }, 'Person::"ada"', '\ud800')
+  const odd: fc.Arbitrary<Json> = fc.constantFrom<Json>(
+    null,
+    1.5,
+    2 ** 60,
+    -1,
+    '',
+    'x',
+    true,
+    [],
+    {},
+    [1],
+    { a: 1 },
+    'Person::"ada"',
+    '\ud800',
+  )
   const good = (): fc.Arbitrary<Json> => {
     switch (type.kind) {
       case 'long':
@@ -112,14 +146,24 @@ function valueOf(type: Type): fc.Arbitrary<Json> {
       case 'bool':
         return fc.boolean()
       case 'entity':
-        return fc.constantFrom<Json>('Person::"ada"', 'Person::"a\\"b"', { type: 'Person', id: 'ada' }, 'Colour::"red"', 'Colour::"blue"')
+        return fc.constantFrom<Json>(
+          'Person::"ada"',
+          'Person::"a\\"b"',
+          { type: 'Person', id: 'ada' },
+          'Colour::"red"',
+          'Colour::"blue"',
+        )
       case 'extension':
         return fc.constantFrom('2024-02-29', '2023-02-29', '10.0.0.0/8', '10.0.0.0/33')
       case 'set':
         return fc.array(valueOf(type.element), { maxLength: 3 })
       case 'record':
         return fc
-          .tuple(...[...type.fields].map(([name, field]) => fc.option(valueOf(field.type), { nil: undefined }).map((value) => [name, value] as const)))
+          .tuple(
+            ...[...type.fields].map(([name, field]) =>
+              fc.option(valueOf(field.type), { nil: undefined }).map((value) => [name, value] as const),
+            ),
+          )
           .map((members) => Object.fromEntries(members.filter(([, value]) => value !== undefined)))
     }
   }
@@ -142,7 +186,7 @@ test('what typing lets through, Cedar takes for the same type; what it calls unk
         assert.ok(!accepts({ x: value as cedar.CedarValueJson }), 'called unknown, taken by Cedar')
       }
     }),
-    { numRuns: 400 },
+    { numRuns: 200 },
   )
 })
 
@@ -151,7 +195,7 @@ test('C6 an input that its type cannot hold is unknown, never absent and never b
   for (const value of [1.5, 2 ** 53, -(2 ** 53), 1e300, NaN, Infinity, null, '1', true, [1], { n: 1 }]) {
     const found: Findings = { unknown: [], dropped: [] }
     assert.deepEqual(typeFields({ n: value }, new Map([['n', long]]), types, [], found), {})
-    assert.deepEqual(found.unknown, [['n']], String(value))
+    assert.deepEqual(found.unknown, [['n']], JSON.stringify(value))
   }
   const found: Findings = { unknown: [], dropped: [] }
   assert.deepEqual(typeFields({ n: undefined }, new Map([['n', long]]), types, [], found), {})
@@ -160,21 +204,34 @@ test('C6 an input that its type cannot hold is unknown, never absent and never b
 
 test('C6 a required member that is missing is unknown', () => {
   const found: Findings = { unknown: [], dropped: [] }
-  typeFields({}, new Map<string, Field>([['n', { type: { kind: 'long' }, required: true }]]), types, ['deep'], found)
+  typeFields(
+    {},
+    new Map<string, Field>([['n', { type: { kind: 'long' }, required: true }]]),
+    types,
+    ['deep'],
+    found,
+  )
   assert.deepEqual(found.unknown, [['deep', 'n']])
 })
 
 test('undeclared members are dropped and noted, at any depth', () => {
   const inner: Field = { type: { kind: 'record', fields: new Map() }, required: true }
   const found: Findings = { unknown: [], dropped: [] }
-  assert.deepEqual(typeFields({ r: { x: 1 }, y: 2, constructor: 3 }, new Map([['r', inner]]), types, [], found), { r: {} })
+  assert.deepEqual(
+    typeFields({ r: { x: 1 }, y: 2, constructor: 3 }, new Map([['r', inner]]), types, [], found),
+    { r: {} },
+  )
   assert.deepEqual(found.dropped, ['r.x', 'y', 'constructor'])
 })
 
 test('B79 keys that Cedar or JavaScript would read as something else are refused at any depth', () => {
   for (const key of ['__entity', '__extn', '__expr', '__proto__']) {
     const value = JSON.parse(`{"a":[{"b":{${JSON.stringify(key)}:{"type":"Person","id":"ada"}}}]}`) as Json
-    assert.throws(() => refuseReferences(value), (error) => isWritError(error, 'ERR_INPUT_INVALID'), key)
+    assert.throws(
+      () => refuseReferences(value),
+      (error) => isWritError(error, 'ERR_INPUT_INVALID'),
+      key,
+    )
   }
   refuseReferences({ constructor: 1, entity: { hasOwnProperty: [1, null, 'x'] } })
   let deep: Json = 1
@@ -185,7 +242,17 @@ test('B79 keys that Cedar or JavaScript would read as something else are refused
 test('entity references are read in both natural forms and no other', () => {
   assert.deepEqual(entityValue('App::Person::"a\\"\\u{1F600}b"'), { type: 'App::Person', id: 'a"\u{1F600}b' })
   assert.deepEqual(entityValue({ type: 'Person', id: 'ada' }), { type: 'Person', id: 'ada' })
-  for (const value of ['Person/ada', 'Person::ada', '::"x"', 'Person::"x', 'Person::"\\q"', { type: 'Person' }, { type: 'P', id: 'x', more: 1 }, 7, null]) {
+  for (const value of [
+    'Person/ada',
+    'Person::ada',
+    '::"x"',
+    'Person::"x',
+    'Person::"\\q"',
+    { type: 'Person' },
+    { type: 'P', id: 'x', more: 1 },
+    7,
+    null,
+  ]) {
     assert.equal(entityValue(value), undefined, JSON.stringify(value))
   }
 })

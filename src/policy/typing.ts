@@ -107,7 +107,9 @@ export function entityValue(value: Json): EntityUid | undefined {
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return undefined
   const { type, id, ...rest } = value as Readonly<Record<string, Json>>
-  return typeof type === 'string' && typeof id === 'string' && Object.keys(rest).length === 0 ? { type, id } : undefined
+  return typeof type === 'string' && typeof id === 'string' && Object.keys(rest).length === 0
+    ? { type, id }
+    : undefined
 }
 
 /** Text that has one UTF-8 form: a lone surrogate would reach Cedar as another name. */
@@ -168,7 +170,8 @@ function isIpv6(text: string): boolean {
 }
 
 function isDatetime(text: string): boolean {
-  const match = /^(\d{4})-(\d{2})-(\d{2})(?:T(\d{2}):(\d{2}):(\d{2})(?:\.\d{3})?(?:Z|[+-](\d{2})(\d{2})))?$/.exec(text)
+  const match =
+    /^(\d{4})-(\d{2})-(\d{2})(?:T(\d{2}):(\d{2}):(\d{2})(?:\.\d{3})?(?:Z|[+-](\d{2})(\d{2})))?$/.exec(text)
   if (match === null) return false
   const [year, month, day, hour = 0, minute = 0, second = 0, offsetHour = 0, offsetMinute = 0] = match
     .slice(1)
@@ -213,7 +216,8 @@ export function refuseReferences(value: Json): void {
   for (let next = open.pop(); next !== undefined; next = open.pop()) {
     if (typeof next !== 'object' || next === null) continue
     if (Array.isArray(next)) {
-      for (const item of next as readonly Json[]) if (typeof item === 'object' && item !== null) open.push(item)
+      for (const item of next as readonly Json[])
+        if (typeof item === 'object' && item !== null) open.push(item)
       continue
     }
     for (const key of Object.keys(next)) {
