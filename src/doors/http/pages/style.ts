@@ -34,7 +34,7 @@ body {
 .skip:focus { left: 1rem; top: 1rem; padding: .5rem 1rem; background: var(--card); z-index: 1; }
 .top {
   display: flex; flex-wrap: wrap; align-items: center; gap: .5rem 1rem;
-  padding: .75rem max(1rem, calc((100% - 46rem) / 2));
+  padding: .75rem max(1rem, calc((100% - 44rem) / 2));
   border-bottom: 1px solid var(--line); background: var(--card);
 }
 .brand { display: inline-flex; align-items: center; gap: .5rem; font-weight: 650; letter-spacing: -.01em; color: inherit; text-decoration: none; min-height: 2.75rem; }
@@ -43,7 +43,7 @@ body {
 .top form { margin: 0; }
 main { max-width: 46rem; margin: 0 auto; padding: 1.75rem 1rem 4rem; }
 main.narrow { max-width: 27rem; }
-h1 { font-weight: 500; font-size: 1.6rem; line-height: 1.25; letter-spacing: -.015em; margin: 0 0 .5rem; text-wrap: balance; }
+h1 { font-weight: 500; font-size: 1.6rem; line-height: 1.25; letter-spacing: -.015em; margin: 0 0 .75rem; text-wrap: balance; }
 h2 { font-size: 1.05rem; margin: 2rem 0 .6rem; }
 p { margin: .5rem 0; }
 a { color: var(--link); text-underline-offset: .15em; }
@@ -75,6 +75,7 @@ dd { margin: 0; unicode-bidi: isolate; }
 dd bdi { white-space: pre-wrap; }
 dd ul { margin: 0; padding-left: 1.1rem; }
 dd dl { gap: .2rem 1rem; grid-template-columns: max-content 1fr; }
+input.code + p { margin-top: 1rem; }
 label .soft { font-weight: 400; }
 label { display: block; font-weight: 600; margin: 0 0 .3rem; }
 input[type=text], textarea, select {

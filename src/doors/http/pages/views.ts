@@ -343,7 +343,7 @@ export function requestPage(person: EntityRef, request: Listed, now: Instant): s
       </div>
       <h2>What it needs</h2>
       <div class="card">
-        <p>${request.alternatives.map(requirementText).join(', or ')}</p>
+        <p>${prose(request.alternatives.map(requirementText).join(', or '))}</p>
         ${
           request.approvals.length === 0
             ? markup`<p class="soft small">No approvals yet.</p>`
