@@ -1,0 +1,183 @@
+/**
+ * What a scenario is, and what it has at hand while it runs.
+ *
+ * @module
+ */
+import assert from 'node:assert/strict'
+import { setTimeout as pause } from 'node:timers/promises'
+import { inspect } from 'node:util'
+import type { Decision } from '../../client/src/index.ts'
+import { NotPermitted, WritClientError } from '../../client/src/index.ts'
+
+/** One story, made executable. */
+export type Scenario = Readonly<{
+  id: string
+  name: string
+  /** What must be possible, in a few words. */
+  right: string
+  /** What must fail right beside it, in a few words. */
+  wrong: string
+  run(story: Story): Promise<void>
+}>
+
+/** Something that a story opens. */
+export type Part = AsyncDisposable &
+  Readonly<{
+    /** What must hold of it when the story is over. */
+    atEnd?: Readonly<{ what: string; prove(): Promise<void> }>
+    /** What its operator would read when something went wrong. */
+    log?(): readonly string[]
+  }>
+
+export type Check = Readonly<{ half: 'right' | 'wrong' | 'end'; what: string; ms?: number }>
+
+export class Story {
+  readonly checks: Check[] = []
+  readonly figures: string[] = []
+  /** What was being checked when it went red. */
+  failing: Check | undefined
+  readonly #parts: Part[] = []
+  readonly #stopped: AbortSignal
+
+  constructor(stopped: AbortSignal) {
+    this.#stopped = stopped
+  }
+
+  /** A check that something is possible. */
+  right<T>(what: string, act: () => Promise<T> | T): Promise<T> {
+    return this.#check({ half: 'right', what }, act)
+  }
+
+  /** A check that something is not possible; `act` asserts the refusal. */
+  wrong<T>(what: string, act: () => Promise<T> | T): Promise<T> {
+    return this.#check({ half: 'wrong', what }, act)
+  }
+
+  /** A number to show, never a condition: machines differ. */
+  figure(text: string): void {
+    this.figures.push(text)
+  }
+
+  /** Takes a part in: it is asked to prove its end after the story, and is removed whatever happens. */
+  async part<P extends Part>(opening: Promise<P>): Promise<P> {
+    const part = await opening
+    if (this.#stopped.aborted) {
+      await part[Symbol.asyncDispose]()
+      throw stopped()
+    }
+    this.#parts.push(part)
+    return part
+  }
+
+  /** The end of what the parts have told their operators. */
+  logs(): readonly string[] {
+    return this.#parts.flatMap((part) => part.log?.().slice(-10) ?? [])
+  }
+
+  /** Every part proves its end, last opened first: credentials are taken back before their database is looked at. */
+  async finish(): Promise<void> {
+    for (const half of ['right', 'wrong'] as const) {
+      assert.ok(
+        this.checks.some((check) => check.half === half),
+        `the scenario checked nothing that is ${half}`,
+      )
+    }
+    for (const { atEnd } of this.#parts.toReversed()) {
+      if (atEnd !== undefined) await this.#check({ half: 'end', what: atEnd.what }, () => atEnd.prove())
+    }
+  }
+
+  /** Removes everything, last opened first; the first failure is told after all were tried. */
+  async dispose(): Promise<void> {
+    const failures: unknown[] = []
+    for (const part of this.#parts.splice(0).toReversed()) {
+      try {
+        await part[Symbol.asyncDispose]()
+      } catch (error) {
+        failures.push(error)
+      }
+    }
+    if (failures.length > 0) throw failures[0]
+  }
+
+  async #check<T>(check: Check, act: () => Promise<T> | T): Promise<T> {
+    if (this.#stopped.aborted) throw stopped()
+    this.failing = check
+    const started = performance.now()
+    const result = await act()
+    this.failing = undefined
+    this.checks.push({ ...check, ms: Math.round(performance.now() - started) })
+    return result
+  }
+}
+
+const stopped = (): Error => new Error('interrupted')
+
+/** Waits until `look` finds something; for what has no event. */
+export async function until<T>(
+  what: string,
+  look: () => Promise<T | undefined | false> | T | undefined | false,
+  within = 10_000,
+): Promise<T> {
+  const end = performance.now() + within
+  for (;;) {
+    const found = await look()
+    if (found !== undefined && found !== false) return found
+    assert.ok(performance.now() < end, `not within ${within} ms: ${what}`)
+    await pause(20)
+  }
+}
+
+/** Asserts a denial, for one of `reasons`. */
+export function denied(decision: Pick<Decision, 'outcome' | 'reason'>, ...reasons: string[]): void {
+  assert.equal(decision.outcome, 'deny', `expected a denial, got ${decision.outcome} (${decision.reason})`)
+  assert.ok(
+    reasons.includes(decision.reason),
+    `denied for \`${decision.reason}\`, not for ${reasons.join(' or ')}`,
+  )
+}
+
+/** Asserts that Writ refuses: an error of the server, or a credential that is not issued. */
+export async function refused(acting: Promise<unknown>, ...codes: string[]): Promise<WritClientError> {
+  try {
+    const result = await acting
+    assert.fail(`expected a refusal, got ${inspect(result, { depth: 1 })}`)
+  } catch (error) {
+    if (!(error instanceof WritClientError)) throw error
+    const reason = error instanceof NotPermitted ? error.decision.reason : undefined
+    const known = codes.includes(error.code) || (reason !== undefined && codes.includes(reason))
+    assert.ok(known, `refused with \`${error.code}\` (${error.message}), not with ${codes.join(' or ')}`)
+    return error
+  }
+}
+
+/** SQLSTATEs by what they mean here. */
+export const sql = {
+  /** No right to do it. */
+  noRight: ['42501'],
+  /** No such role, or its password is refused. */
+  noLogin: ['28P01', '28000'],
+  /** The session was ended by the database, or is gone. */
+  cut: ['57P01', 'ECONNRESET', 'EPIPE', 'closed'],
+} as const
+
+/** Asserts that the database refuses, with one of the given states. */
+export async function sqlRefused(
+  acting: Promise<unknown>,
+  ...states: readonly (readonly string[])[]
+): Promise<void> {
+  const known = states.flat()
+  try {
+    await acting
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? String(error.code) : 'closed'
+    // pg has no code for a connection that it knows to be gone
+    const gone = error instanceof Error && /Connection terminated|not queryable/u.test(error.message)
+    assert.ok(
+      known.includes(code) && (code !== 'closed' || gone),
+      `refused with ${code} (${String(error)}), not with ${known.join(' or ')}`,
+    )
+    return
+  }
+  assert.fail('the database did it')
+}
