@@ -214,6 +214,26 @@ describe('over HTTP', () => {
     await reader.cancel()
   })
 
+  test("what is wrong with what one sent is one's own mistake, in one sentence", async () => {
+    await using world = await openWorld()
+    const admin = { user: 'writ', password: 'canary-9d' }
+    const target = await call(world, 'ada', 'POST', '/v1/targets', {
+      id: 't',
+      kind: 'postgres',
+      config: {},
+      admin,
+    })
+    assert.equal(target.status, 400)
+    assert.equal(target.body['code'], 'ERR_INPUT_INVALID')
+    assert.doesNotMatch(JSON.stringify(target.body), /canary/)
+    const policies = [{ name: 'x.cedar', text: 'permit(princpal, action, resource);' }]
+    const published = await call(world, 'ada', 'POST', '/v1/policies', { policies })
+    assert.equal(published.status, 422)
+    assert.match(String(published.body['hint']), /x\.cedar:1:8/)
+    const key = await call(world, 'ada', 'POST', '/v1/keys', { name: 'x', subject: 'Agent/nobody' })
+    assert.equal(key.status, 404)
+  })
+
   test('signing out ends the session', async () => {
     await using world = await openWorld()
     assert.equal((await call(world, 'hedy', 'DELETE', '/v1/sessions/current')).status, 204)

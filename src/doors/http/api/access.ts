@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { WritError, isWritError } from '../../../model/errors.ts'
 import { encodeInstant, encodeRef, given } from '../../../wire/bounds.ts'
 import {
   addedTarget,
@@ -149,7 +150,17 @@ export function accessRoutes({ flows, now }: Door): Route[] {
         403: failed('Not allowed'),
         409: CONFLICT,
       },
-      handle: async ({ caller, body }) => ({ status: 201, body: await flows.addTarget(caller, body) }),
+      handle: async ({ caller, body }) => {
+        try {
+          return { status: 201, body: await flows.addTarget(caller, body) }
+        } catch (error) {
+          // here the configuration is what the caller sent
+          if (!isWritError(error, 'ERR_CONFIG_INVALID')) throw error
+          const { message, hint, detail } = error
+          const more = { ...given('hint', hint), ...given('detail', detail) }
+          throw new WritError('ERR_INPUT_INVALID', message, { ...more, cause: error })
+        }
+      },
     }),
     route({
       method: 'GET',

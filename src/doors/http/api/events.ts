@@ -25,8 +25,8 @@ const UNSENT_EVENTS = 10_000
 /** Streams of one caller, and of all. */
 const STREAMS_EACH = 8
 const STREAMS_MOST = 1_000
-/** Credentials are looked at again before an event, unless that was done this recently. */
-const TRUST: Millis = SECOND
+/** Credentials are looked at again before an event, unless that was done this recently: a burst costs one look. */
+const TRUST: Millis = 50
 
 /** What a stream writes to: the raw response. */
 export type Sink = Readonly<{
