@@ -59,6 +59,11 @@ export function loadPolicySet(
   checkSize(files, problems)
   if (problems.length > 0) return fail()
   const policies = files.flatMap((file) => parseFile(file, problems))
+  const [surplus] = policies.slice(policyLimits.policies)
+  if (surplus !== undefined) {
+    const hint = `at most ${policyLimits.policies} are allowed`
+    problems.push(surplus.file.problem('P022', surplus.slice, 'there are too many policies', { hint }))
+  }
   if (problems.some(({ code }) => code === 'P022')) return fail()
   uniqueIds(policies, problems)
   const parsed = !problems.some(({ code }) => code === 'P001' || code === 'P006')

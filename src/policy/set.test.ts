@@ -234,7 +234,7 @@ describe('law 6: absence never widens', () => {
           )
         },
       ),
-      { numRuns: 60 },
+      { numRuns: 35 },
     )
   })
 
@@ -251,7 +251,7 @@ describe('law 6: absence never widens', () => {
           assert.equal(set.evaluate(more.spoil(query)).decision, 'deny')
         },
       ),
-      { numRuns: 60 },
+      { numRuns: 35 },
     )
   })
 
@@ -271,7 +271,7 @@ describe('law 6: absence never widens', () => {
             assert.equal(set.evaluate({ ...query, context }).decision, 'deny')
         },
       ),
-      { numRuns: 50 },
+      { numRuns: 30 },
     )
   })
 
@@ -528,7 +528,7 @@ describe('scope', () => {
           assert.deepEqual([...set.evaluate(query).determining].sort(), expected)
         },
       ),
-      { numRuns: 50 },
+      { numRuns: 30 },
     )
   })
 
@@ -571,7 +571,7 @@ describe('scope', () => {
         assert.equal(decision, answer.response.decision === 'allow' ? 'permit' : 'deny')
         assert.equal(determining.length, answer.response.diagnostics.reason.length)
       }),
-      { numRuns: 50 },
+      { numRuns: 30 },
     )
   })
 
@@ -677,7 +677,7 @@ describe('reads', () => {
             `${condition} with ${counts.join()}`,
           )
       }),
-      { numRuns: 50 },
+      { numRuns: 30 },
     )
   })
 })
