@@ -72,6 +72,7 @@ async function main(): Promise<number> {
     running = new Story(stop.signal)
     const row = await play(scenario, running)
     running = undefined
+    if (stop.signal.aborted) return 130
     if (!row.ok) red += 1
     console.log(json ? JSON.stringify(row) : render(row))
     if (!json && row.error !== undefined) console.error(row.error)

@@ -37,6 +37,7 @@ export class Story {
   /** What was being checked when it went red. */
   failing: Check | undefined
   readonly #parts: Part[] = []
+  readonly #opening = new Set<Promise<unknown>>()
   readonly #stopped: AbortSignal
 
   constructor(stopped: AbortSignal) {
@@ -60,13 +61,15 @@ export class Story {
 
   /** Takes a part in: it is asked to prove its end after the story, and is removed whatever happens. */
   async part<P extends Part>(opening: Promise<P>): Promise<P> {
-    const part = await opening
-    if (this.#stopped.aborted) {
-      await part[Symbol.asyncDispose]()
-      throw stopped()
+    this.#opening.add(opening)
+    try {
+      const part = await opening
+      this.#parts.push(part)
+      if (this.#stopped.aborted) throw stopped()
+      return part
+    } finally {
+      this.#opening.delete(opening)
     }
-    this.#parts.push(part)
-    return part
   }
 
   /** The end of what the parts have told their operators. */
@@ -90,6 +93,7 @@ export class Story {
   /** Removes everything, last opened first; the first failure is told after all were tried. */
   async dispose(): Promise<void> {
     const failures: unknown[] = []
+    await Promise.allSettled(this.#opening)
     for (const part of this.#parts.splice(0).toReversed()) {
       try {
         await part[Symbol.asyncDispose]()
