@@ -1,6 +1,6 @@
 import { startWorld } from '../targets/world.ts'
-import type { TargetHarness } from './target.ts'
-import { targetContract } from './target.ts'
+import type { TargetHarness } from '../../src/testing.ts'
+import { targetContract } from '../../src/testing.ts'
 
 for (const shape of ['ephemeral', 'lift'] as const) {
   targetContract(`postgres, ${shape}`, async (): Promise<TargetHarness> => {

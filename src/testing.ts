@@ -7,8 +7,8 @@ import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { inspect } from 'node:util'
 
-import { isWritError } from '../../src/model/errors.ts'
-import type { CredentialRequest, IssuedSecret, Target } from '../../src/targets/port.ts'
+import { isWritError } from './model/errors.ts'
+import type { CredentialRequest, IssuedSecret, Target } from './targets/port.ts'
 
 /** A session that was opened with a credential and has its authority in use. */
 export type OpenUse = Readonly<{
