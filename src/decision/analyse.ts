@@ -18,6 +18,7 @@ import { countByPool, isSpendable } from '../model/request.ts'
 import type { Task } from '../model/task.ts'
 import { inScope, isEnded, isLive } from '../model/task.ts'
 import type { Instant, Millis } from '../model/time.ts'
+import { SECOND } from '../model/time.ts'
 import type { Facts } from '../context/facts.ts'
 import { ownFacts } from '../context/facts.ts'
 import { cedarEntities, humanRoots, loadClosure, registered } from '../identity/inventory.ts'
@@ -48,8 +49,11 @@ export type DecisionDeps = Readonly<{
 /** A denial is fresh enough to be asked about for this long. */
 export const DENIAL_TTL: Millis = 600_000
 
-/** Which evidence may count: the attempt's own, or (continuous evaluation, retries) that of a grant whatever is left. */
-export type Mode = 'attempt' | 'question' | Readonly<{ again: Grant | undefined }>
+/**
+ * Which evidence may count: the attempt's own, or (continuous evaluation, retries) that of a grant whatever is left of
+ * it. `own` are the calls that what is analysed again has counted on its task, which do not count against it.
+ */
+export type Mode = 'attempt' | 'question' | Readonly<{ again: Grant | undefined; own: number }>
 
 /** What step 1–6 found. */
 export type Analysis = Readonly<{
@@ -127,7 +131,7 @@ export async function analyse(
   const policyVersion = (picture.get('meta', 'policy')?.value['version'] as string | undefined) ?? NO_POLICY
   const policy = deps.policies.get(policyVersion)
   const subject = registered(picture, attempt.subject)
-  const facts = ownFacts(now, caller.id, attempt.chain, tasks[0])
+  const facts = ownFacts(now, caller.id, attempt.chain, without(tasks[0], again?.own ?? 0))
   const base = {
     attempt,
     attemptDigest: digestOf(attemptStatement(deps.installation, attempt)),
@@ -180,8 +184,10 @@ export async function analyse(
   const heads = attempt.chain.map((principal) => ({ principal, action, resource: refOnly(attempt.resource) }))
   const reads = heads.map((head) => policy.readsFor(head, entities))
   const readsHistory = reads.some((r) => r.facts.has('history'))
+  // nothing but the action's own properties fills this one
+  const { action_properties: sentProperties, ...sentContext } = attempt.context
   const context: Properties = {
-    ...attempt.context,
+    ...sentContext,
     ...(attempt.action.properties === undefined ? {} : { action_properties: attempt.action.properties }),
   }
 
@@ -216,19 +222,29 @@ export async function analyse(
       ...evaluation.errors.map((e) => ({ policy: e.policy, message: e.message })),
       ...(evaluation.mismatch === undefined ? [] : [{ policy: 'schema', message: evaluation.mismatch }]),
     ],
-    dropped: [...asserted.dropped, ...evaluation.dropped],
+    dropped: [
+      ...asserted.dropped,
+      ...(sentProperties === undefined ? [] : ['action_properties']),
+      ...evaluation.dropped,
+    ],
     unknown: [...facts.unknown, ...evaluation.unknownInputs],
     forbidden: evaluation.forbidden,
   })
   const standing = evaluate({}, justified)
   const standingProof = { approvals: {}, justification: justified }
   if (standing.decision === 'permit') {
-    return { ...base, ...found(standing), outcome: 'permit', reason: 'standing', proof: standingProof }
+    return inTime({
+      ...base,
+      ...found(standing),
+      outcome: 'permit',
+      reason: 'standing',
+      proof: standingProof,
+    })
   }
 
   // evidence: that of the grant being analysed again, the named grant or approval, or a live grant of the task
   const tried = await tryEvidence()
-  if (tried !== undefined && 'outcome' in tried) return tried
+  if (tried !== undefined && 'outcome' in tried) return inTime(tried)
   const refusal = tried?.refusal
 
   const plain = found(standing)
@@ -265,6 +281,19 @@ export async function analyse(
     nextAction: 'request',
   }
 
+  /** Evidence may be asked for before a window opens, so that it is there when it does; nothing is permitted before. */
+  function inTime(permit: Analysis): Analysis {
+    const opensAt = Math.max(...tasks.map((task) => task.window?.startsAt ?? 0), 0)
+    if (now >= opensAt) return permit
+    return {
+      ...permit,
+      outcome: 'deny',
+      reason: 'task_scope',
+      nextAction: 'retry',
+      retryAfter: Math.ceil((opensAt - now) / SECOND),
+    }
+  }
+
   async function rootsOf(): ReturnType<typeof humanRoots> {
     const carried = !sameRef(caller.subject, attempt.subject) && caller.kind !== 'session'
     const declarers = tasks[0] === undefined ? [] : [tasks[0].declaredBy]
@@ -294,14 +323,15 @@ export async function analyse(
     await picture.load([{ index: 'grant.task', value: attempt.task }])
     for (const { value: grant } of picture.scan('grant.task', attempt.task)) {
       if (!isLiveGrant(grant, now) || !hasUses(grant) || !sameRef(grant.subject, attempt.subject)) continue
+      if (deps.barrier.bars('grant', grant.id)) continue
       await picture.load([{ kind: 'grant', id: grant.id }])
-      const answer = withGrant(grant)
+      const answer = await withGrant(grant)
       if ('outcome' in answer) return answer
     }
     return undefined
   }
 
-  function withGrant(grant: Grant): Analysis | { refusal: Reason } {
+  async function withGrant(grant: Grant): Promise<Analysis | { refusal: Reason }> {
     if (grant.binding === 'attempt' ? grant.attempt !== base.attemptDigest : grant.task !== attempt.task) {
       return { refusal: 'out_of_scope' }
     }
@@ -309,11 +339,13 @@ export async function analyse(
       (ref) => (registered(picture, ref)?.generation ?? 0) !== grant.generations[refKey(ref)],
     )
     if (stale || attempt.chain.length !== grant.chain.length) return { refusal: 'grant_ended' }
-    const approvals = countByPool(grant.evidence.approvals)
+    const approvals = countByPool(await eligible(grant))
     const justification = justified || grant.evidence.justification
     const evaluation = evaluate(approvals, justification)
     if (evaluation.decision !== 'permit') return { refusal: 'policy_denied' }
     if (bindingOf(evaluation) === 'attempt' && grant.binding !== 'attempt') return { refusal: 'out_of_scope' }
+    const late = exceeds(grant, evaluation.obligations, now, again === undefined)
+    if (late !== undefined) return { refusal: late }
     return {
       ...base,
       ...found(evaluation),
@@ -326,12 +358,38 @@ export async function analyse(
     }
   }
 
+  /** A task-bound grant reaches attempts for which those who gave its evidence might not be the ones to ask. */
+  async function eligible(grant: Grant): Promise<GrantEvidence['approvals']> {
+    const { approvals } = grant.evidence
+    if (grant.action === attempt.action.name && sameRef(grant.resource, attempt.resource)) return approvals
+    const counting: (typeof approvals)[number][] = []
+    for (const approval of approvals) {
+      const giver = { person: approval.root, generation: approval.generation, pool: approval.pool }
+      const set = policy as PolicySet
+      if (await deps.givers.still(picture, set, giver, attempt.resource, attempt.action.name))
+        counting.push(approval)
+    }
+    return counting
+  }
+
   async function withApproval(id: string): Promise<Analysis | { refusal: Reason }> {
     const listed = picture.scan('request.approval', id)[0]?.value
     if (listed === undefined || !mayUse(caller, listed, attempt)) return { refusal: 'approval_unverifiable' }
     await picture.load([{ kind: 'request', id: listed.id }])
     const request = picture.get('request', listed.id)?.value
-    if (request === undefined || !isSpendable(request, now)) return { refusal: 'approval_expired' }
+    if (request === undefined) return { refusal: 'approval_expired' }
+    if (request.grant !== undefined) {
+      // it was spent, into this grant: who comes back with it means what is left of that
+      await picture.load([{ kind: 'grant', id: request.grant }])
+      const grant = picture.get('grant', request.grant)?.value
+      const left = grant !== undefined && isLiveGrant(grant, now) && hasUses(grant)
+      return left ? withGrant(grant) : { refusal: 'approval_expired' }
+    }
+    if (!isSpendable(request, now)) return { refusal: 'approval_expired' }
+    // what was approved for an earlier one of this name, or before it was locked, is not inherited (B34, law 2)
+    const lockedAt = subject?.locked?.at ?? -Infinity
+    if ((subject?.generation ?? 0) !== (request.generation ?? 0) || request.requestedAt <= lockedAt)
+      return { refusal: 'approval_expired' }
     const statement = statementFor(deps.installation, request.binding, attempt, tasks[0], {
       ttl: request.ttl,
       ...(request.uses === undefined ? {} : { uses: request.uses }),
@@ -378,6 +436,25 @@ export async function analyse(
       roots: [...barred],
     }
   }
+}
+
+/** The task as it was before the calls that do not count against what is analysed again. */
+function without(task: Task | undefined, own: number): Task | undefined {
+  return task === undefined || own === 0 ? task : { ...task, calls: Math.max(0, task.calls - own) }
+}
+
+/**
+ * Why a grant does not reach what has these obligations: they may be stricter than those it was given under, and the
+ * strictest win (B21).
+ */
+export function exceeds(
+  grant: Grant,
+  { ttl, uses }: Readonly<{ ttl?: Millis; uses?: number }>,
+  now: Instant,
+  counting: boolean,
+): 'grant_ended' | 'grant_spent' | undefined {
+  if (ttl !== undefined && now >= grant.startedAt + ttl) return 'grant_ended'
+  return counting && uses !== undefined && grant.used >= uses ? 'grant_spent' : undefined
 }
 
 /** The longest a grant from this analysis may live: policy, the request and the default, whichever is least. */
@@ -441,6 +518,11 @@ function refuseCaller(
     if ('idleUntil' in record && (record.endedAt !== undefined || now >= record.endsAt))
       return 'subject_locked'
   }
+  // whoever was deleted is nobody, not somebody unregistered
+  const gone = [...attempt.chain, caller.subject].some(
+    (ref) => picture.get('entity', refKey(ref))?.value.deletedAt !== undefined,
+  )
+  if (gone) return 'subject_locked'
   const identity = registered(picture, caller.subject)
   if ((identity?.generation ?? 0) !== caller.generation) return 'subject_locked'
   for (const ref of [...attempt.chain, caller.subject]) {
@@ -468,7 +550,7 @@ function refuseBounds(
   if (tasks.some((t) => isEnded(t) || !isLive(t, now))) return 'task_ended'
   for (const t of tasks) {
     if (!inScope(t.scope, attempt.action.name, attempt.resource)) return 'task_scope'
-    if (t.window !== undefined && (now < t.window.startsAt || now >= t.window.endsAt)) return 'task_scope'
+    if (now >= (t.window?.endsAt ?? Infinity)) return 'task_scope'
     if (!spent && t.limits.calls !== undefined && t.calls >= t.limits.calls) return 'task_limit'
   }
   return undefined

@@ -7,7 +7,7 @@
 import type { EntityRef } from '../model/entity.ts'
 import { refKey } from '../model/entity.ts'
 
-export type Barred = Readonly<{ kind: 'grant' | 'task' | 'subject' | 'caller'; id: string }>
+export type Barred = Readonly<{ kind: 'grant' | 'task' | 'subject' | 'caller' | 'request'; id: string }>
 
 export class Barrier {
   readonly #barred = new Map<string, number>()
@@ -41,6 +41,11 @@ export class Barrier {
     if (attempt.tasks.some((id) => this.#barred.has(`task\n${id}`))) return 'task_ended'
     if (attempt.grant !== undefined && this.#barred.has(`grant\n${attempt.grant}`)) return 'grant_ended'
     return undefined
+  }
+
+  /** Whether this one thing is barred. */
+  bars(kind: Barred['kind'], id: string): boolean {
+    return this.#barred.has(`${kind}\n${id}`)
   }
 
   /** How many things are barred in memory only. */

@@ -15,16 +15,26 @@ import { isSpendable, spend } from '../model/request.ts'
 import type { Task } from '../model/task.ts'
 import { isEnded, isLive, openTask } from '../model/task.ts'
 import type { Instant } from '../model/time.ts'
-import { MINUTE } from '../model/time.ts'
+import { formatDuration, MINUTE } from '../model/time.ts'
 import type { Read, Transaction } from '../store/port.ts'
 import type { Analysis, DecisionDeps } from './analyse.ts'
-import { analyse, DENIAL_TTL, grantTtl } from './analyse.ts'
+import { analyse, DENIAL_TTL, exceeds, grantTtl } from './analyse.ts'
 
 /** An answer is given again to the same key for this long. */
 export const REPLAY_FOR = MINUTE
 
 /** How far behind the record the wall clock may be before nothing widens any more. */
 export const CLOCK_TOLERANCE = 2_000
+
+/** What a verb that cannot answer with a denial says then. */
+export function clockBehind(millis: number): WritError {
+  const by = Number.isFinite(millis)
+    ? `${formatDuration(Math.ceil(millis / 1_000) * 1_000)} behind the record`
+    : 'unreadable'
+  return new WritError('ERR_CLOCK_INVALID', `the clock is ${by}`, {
+    hint: 'set the clock of the machine; until then nothing widens',
+  })
+}
 
 /** Decided again this often when stale; then `contended`. */
 const TRIES = 3
@@ -42,6 +52,9 @@ export type DecideOptions = Readonly<{
   also?: Readonly<{ reads: readonly Read[]; run(tx: Transaction, permit: Decision): Reason | undefined }>
 }>
 
+/** Stale because others have spent the grant meanwhile. */
+const SPENT = 'spent'
+
 type Settled = Readonly<{ decision: Decision }> | Readonly<{ stale: string }> | Readonly<{ replayed: true }>
 
 /**
@@ -57,7 +70,10 @@ export async function decide(
   options: DecideOptions = {},
 ): Promise<Decision> {
   const replayId =
-    options.idempotencyKey === undefined ? undefined : `${caller.id}\n${options.idempotencyKey}`
+    options.idempotencyKey === undefined
+      ? undefined
+      : // an activation spends no use, so its permit must never answer for an attempt that does
+        `${caller.id}\n${options.spend ?? 'use'}\n${options.idempotencyKey}`
   const turns = turnsOf(deps)
   let done: (() => void) | undefined
   try {
@@ -76,13 +92,17 @@ export async function decide(
           problem: 'duplicate_request',
         })
       }
-      if (done === undefined && analysis.readsHistory) {
-        done = await turns.take(attempt.task)
+      // what is spent below is spent above, so a whole tree of tasks takes turns together
+      const root = analysis.tasks.at(-1)?.id
+      if (done === undefined && root !== undefined && (analysis.readsHistory || turns.busy(root))) {
+        done = await turns.take(root)
         tries -= 1
         continue
       }
       const settled = await commit(deps, caller, analysis, replayId, replay, options)
       if ('decision' in settled) return settled.decision
+      // others spent the grant that was found first, there may be another: each can be lost only once
+      if ('stale' in settled && settled.stale === SPENT) tries -= 1
     }
     return await commitDeny(deps, await analyse(deps, caller, attempt), 'contended')
   } finally {
@@ -121,11 +141,10 @@ function turnsOf(deps: DecisionDeps): Turns {
 }
 
 /** The same attempt analysed with the grant of its first answer present, whatever is left of it. */
-async function again(deps: DecisionDeps, replay: Replay): Promise<{ again: Grant | undefined }> {
-  if (replay.grant === undefined) return { again: undefined }
+async function again(deps: DecisionDeps, replay: Replay): Promise<{ again: Grant | undefined; own: number }> {
+  if (replay.grant === undefined) return { again: undefined, own: 1 }
   const view = await deps.store.read([{ kind: 'grant', id: replay.grant }])
-  const grant = view.get('grant', replay.grant)?.value
-  return { again: grant }
+  return { again: view.get('grant', replay.grant)?.value, own: 1 }
 }
 
 async function loadReplay(deps: DecisionDeps, id: string): Promise<Replay | undefined> {
@@ -162,9 +181,12 @@ async function commit(
         const id = deps.newId('dec')
         if (replay !== undefined) {
           const refused = refusal(deps, analysis, tx, false, undefined)
+          // a permit that stood by itself is not given again because some evidence would carry it now
+          const carried = analysis.grant !== undefined || analysis.request !== undefined
+          const other = replay.grant === undefined && carried
           const grantGone =
             replay.grant !== undefined && !liveAgain(tx.get('grant', replay.grant)?.value, tx.now)
-          if (analysis.outcome === 'permit' && refused === undefined && !grantGone && fresh) {
+          if (analysis.outcome === 'permit' && refused === undefined && !other && !grantGone && fresh) {
             tx.append({
               kind: 'decision.replayed',
               refs: refsOf(replay.decision, analysis),
@@ -176,6 +198,7 @@ async function commit(
         }
         if (analysis.outcome !== 'permit') return { decision: record(tx, id, analysis, undefined, undefined) }
         const refused = refusal(deps, analysis, tx, true, options.under)
+        if (refused === SPENT) return { stale: SPENT }
         if (refused === 'contended') return { stale: analysis.picture.staleIn(tx) ?? 'history' }
         if (refused !== undefined) return { decision: record(tx, id, analysis, refused, undefined) }
         const grant = consume(deps, id, analysis, tx, options)
@@ -232,7 +255,7 @@ function refusal(
   tx: Transaction,
   counting: boolean,
   under: string | undefined,
-): Reason | undefined {
+): Reason | typeof SPENT | undefined {
   const { attempt, picture } = analysis
   if (deps.store.clockBehind() > CLOCK_TOLERANCE) return 'clock_behind'
   const barred = deps.barrier.denies({
@@ -259,7 +282,10 @@ function refusal(
   if (carrier !== undefined) {
     const grant = tx.get('grant', carrier)?.value
     if (grant === undefined || !isLiveGrant(grant, tx.now)) return 'grant_ended'
-    if (counting && !hasUses(grant)) return 'grant_spent'
+    const late = exceeds(grant, analysis.obligations, tx.now, counting)
+    if (late === 'grant_ended') return late
+    if (counting && (!hasUses(grant) || late !== undefined))
+      return under === undefined && attempt.grant === undefined ? SPENT : 'grant_spent'
   }
   if (analysis.request !== undefined) {
     const request = tx.get('request', analysis.request.id)?.value
@@ -291,8 +317,12 @@ function consume(
   const carrier = under ?? analysis.grant?.id
   if (carrier !== undefined) {
     const grant = tx.get('grant', carrier)?.value as Grant
-    if (how === 'activate') return grant
-    const spent = spendUse(grant)
+    if (how === 'activate') {
+      const counting = { ...grant, counted: (grant.counted ?? 0) + 1 }
+      tx.put('grant', grant.id, counting)
+      return counting
+    }
+    const spent = { ...spendUse(grant), counted: (grant.counted ?? 0) + 1 }
     tx.put('grant', grant.id, spent)
     return spent
   }
@@ -318,6 +348,7 @@ function consume(
     evidence,
     ...(uses === undefined ? {} : { uses }),
     used: how === 'use' ? 1 : 0,
+    counted: 1,
     startedAt: tx.now,
     endsAt: grantEnd(tx.now, {
       ttl: grantTtl(analysis),
@@ -447,7 +478,13 @@ export function describe(
     truncated: analysis.truncated,
     ...(outcome === 'challenge' ? { requestableUntil: at + DENIAL_TTL } : {}),
     nextAction: denied === 'contended' || denied === 'clock_behind' ? 'retry' : analysis.nextAction,
-    ...(denied === 'contended' ? { retryAfter: 1 } : denied === 'clock_behind' ? { retryAfter: 5 } : {}),
+    ...(denied === 'contended'
+      ? { retryAfter: 1 }
+      : denied === 'clock_behind'
+        ? { retryAfter: 5 }
+        : analysis.retryAfter === undefined
+          ? {}
+          : { retryAfter: analysis.retryAfter }),
     ...(outcome !== 'permit' || grant === undefined
       ? {}
       : { grant: { id: grant.id, endsAt: grant.endsAt, ...(left === undefined ? {} : { usesLeft: left }) } }),

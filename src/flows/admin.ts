@@ -21,6 +21,7 @@ import type { Attempts } from './attempts.ts'
 import type { FlowDeps } from './deps.ts'
 import type { Access, Grants } from './grants.ts'
 import type { Narrower } from './narrow.ts'
+import { NOTHING } from './narrow.ts'
 import { endTasks } from '../lives/ending.ts'
 import type { EntityInput } from './port.ts'
 import type { Publishing } from './publish.ts'
@@ -128,10 +129,12 @@ export class Administration {
         const view = await store.read([
           { index: 'task.subject', value: key },
           { index: 'grant.subject', value: key },
+          { index: 'request.requester', value: key },
         ])
         return {
           tasks: view.scan('task.subject', key).map(({ id }) => id),
           grants: view.scan('grant.subject', key).map(({ id }) => id),
+          requests: view.scan('request.requester', key).map(({ id }) => id),
         }
       },
       reads: [{ kind: 'entity', id: key }],
@@ -202,24 +205,24 @@ export class Administration {
     return { id, secret }
   }
 
-  /** Ends a key: what it asks from now on is refused. Grants it obtained are its subject's and go on. */
+  /** Ends a key: what it asks from now on is refused, and what it obtained ends. */
   async revokeKey(caller: Caller, id: string): Promise<void> {
     const allowed =
       (await this.#attempts.may(caller, 'administer')) || (await this.#attempts.may(caller, 'revoke'))
     if (!allowed) throw new WritError('ERR_FORBIDDEN', `${refKey(caller.subject)} may not revoke keys`)
-    const lower = this.#deps.decision.barrier.raise([{ kind: 'caller', id: `key:${id}` }])
-    await this.#deps.store.commit({
+    await this.#narrower.narrow({
+      barred: [{ kind: 'caller', id: `key:${id}` }],
       reads: [{ kind: 'key', id }],
-      narrowing: true,
-      run: (tx) => {
+      apply: (tx) => {
         const key = tx.get('key', id)?.value
         if (key === undefined) throw new WritError('ERR_NOT_FOUND', `there is no key \`${id}\``)
-        if (key.revokedAt !== undefined) return
+        if (key.revokedAt !== undefined) return NOTHING
         tx.put('key', id, { ...key, revokedAt: tx.now })
         tx.append({ kind: 'key.revoked', refs: [id, refKey(key.subject)], key: id, by: caller.id })
+        return NOTHING
       },
     })
-    lower()
+    await this.#grants.react('its key was revoked', (grant) => grant.caller === `key:${id}`)
   }
 
   async invite(
@@ -345,12 +348,12 @@ export class Administration {
   async signOut(caller: Caller): Promise<void> {
     if (caller.kind !== 'session') throw new WritError('ERR_FORBIDDEN', 'only a session can sign out')
     const id = caller.id.slice('session:'.length)
-    await this.#deps.store.commit({
+    await this.#narrower.narrow({
+      barred: [{ kind: 'caller', id: caller.id }],
       reads: [{ kind: 'session', id }],
-      narrowing: true,
-      run: (tx) => {
+      apply: (tx) => {
         const session = tx.get('session', id)?.value
-        if (session === undefined || session.endedAt !== undefined) return
+        if (session === undefined || session.endedAt !== undefined) return NOTHING
         tx.put('session', id, { ...session, endedAt: tx.now })
         tx.append({
           kind: 'session.ended',
@@ -358,8 +361,10 @@ export class Administration {
           session: id,
           person: refKey(session.person),
         })
+        return NOTHING
       },
     })
+    await this.#grants.react('its session ended', (grant) => grant.caller === caller.id)
   }
 
   async addTarget(

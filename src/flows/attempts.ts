@@ -6,7 +6,7 @@
 import type { Caller } from '../model/access.ts'
 import type { Attempt } from '../model/attempt.ts'
 import type { Json } from '../model/canonical.ts'
-import type { EntityRef } from '../model/entity.ts'
+import type { EntityRef, Properties } from '../model/entity.ts'
 import { refKey, sameRef } from '../model/entity.ts'
 import { WritError } from '../model/errors.ts'
 import type { Grant } from '../model/grant.ts'
@@ -14,7 +14,7 @@ import type { Decision } from '../model/outcome.ts'
 import type { Page } from '../store/port.ts'
 import { actionUid, analyse } from '../decision/analyse.ts'
 import type { DecideOptions } from '../decision/decide.ts'
-import { decide, describe } from '../decision/decide.ts'
+import { clockBehind, decide, describe } from '../decision/decide.ts'
 import { cedarEntities, loadClosure } from '../identity/inventory.ts'
 import { Picture } from '../store/picture.ts'
 import type { FlowDeps } from './deps.ts'
@@ -122,6 +122,7 @@ export class Attempts {
       adminAttempt(caller, verb, resource, context),
       rest,
     )
+    if (decision.reason === 'clock_behind') throw clockBehind(this.#deps.store.clockBehind())
     if (decision.outcome !== 'permit') throw forbidden(verb, decision)
     return decision
   }
@@ -205,7 +206,10 @@ export class Attempts {
       principal: { type: attempt.subject.type, id: attempt.subject.id },
       action: actionUid(attempt.action.name),
       resource: { type: attempt.resource.type, id: attempt.resource.id },
-      context: attempt.context,
+      context: {
+        ...without(attempt.context, 'action_properties'),
+        ...(attempt.action.properties === undefined ? {} : { action_properties: attempt.action.properties }),
+      },
       live: entry['facts'] as Readonly<Record<string, Json>>,
       unknown: new Set((entry['unknown'] as readonly string[] | undefined) ?? []),
       proof: { approvals: proof.approvals ?? {}, justification: proof.justification ?? false },
@@ -254,6 +258,9 @@ function isOwn(caller: Caller, entry: Entry): boolean {
   )
 }
 
+const without = (context: Properties, left: string): Properties =>
+  Object.fromEntries(Object.entries(context).filter(([member]) => member !== left))
+
 /** What the subject of a decision may see: outcome and remedies, no rules, facts about others or risk. */
 function forRequester(entry: Entry): Json {
   const shown = [
@@ -291,6 +298,11 @@ function adminAttempt(
 }
 
 function forbidden(verb: string, decision: Decision): WritError {
+  if (decision.reason === 'contended') {
+    return new WritError('ERR_CONFLICT', 'too much changed at once for this to be decided', {
+      hint: 'try again',
+    })
+  }
   return new WritError(
     'ERR_FORBIDDEN',
     `${refKey(decision.attempt.subject)} may not \`Writ::${verb}\` here`,

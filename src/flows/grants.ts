@@ -8,8 +8,10 @@ import type { Attempt } from '../model/attempt.ts'
 import type { Credential } from '../model/credential.ts'
 import { credentialLive, credentialRevoking } from '../model/credential.ts'
 import type { EntityRef } from '../model/entity.ts'
-import { refKey, sameRef } from '../model/entity.ts'
+import { defaultKind, refKey, sameRef } from '../model/entity.ts'
 import { isWritError, WritError } from '../model/errors.ts'
+import { isIdentity, isTypeName } from '../model/name.ts'
+import type { Json } from '../model/canonical.ts'
 import type { Grant, GrantEnd } from '../model/grant.ts'
 import { isLiveGrant } from '../model/grant.ts'
 import type { Decision } from '../model/outcome.ts'
@@ -37,6 +39,8 @@ export class Grants {
   readonly #attempts: Attempts
   readonly #narrower: Narrower
   readonly #takeBack: TakeBack
+  /** Under target and name: why it is still there. */
+  readonly #orphans = new Map<string, string>()
 
   constructor(deps: FlowDeps, attempts: Attempts, narrower: Narrower, takeBack: TakeBack) {
     this.#deps = deps
@@ -159,7 +163,10 @@ export class Grants {
     try {
       secret = await target.issue(planned, grant.endsAt)
     } catch (error) {
-      await this.#abandon(id, grant, isWritError(error) ? error.message : 'the target failed')
+      await this.#abandon(
+        { id, grant, target, planned },
+        isWritError(error) ? error.message : 'the target failed',
+      )
       throw error
     }
     const credential = await store
@@ -192,11 +199,11 @@ export class Grants {
         },
       })
       .catch(async (error: unknown) => {
-        await this.#abandon(id, grant, 'its issue could not be recorded')
+        await this.#abandon({ id, grant, target, planned }, 'its issue could not be recorded')
         throw error
       })
     if (credential === undefined) {
-      await this.#abandon(id, grant, 'its grant ended while it was issued')
+      await this.#abandon({ id, grant, target, planned }, 'its grant ended while it was issued')
       return { decision: { ...decision, outcome: 'deny', reason: 'grant_ended', nextAction: 'none' } }
     }
     return { decision, credential, secret }
@@ -230,6 +237,13 @@ export class Grants {
     if (!(await this.#attempts.mayRevoke(caller, subject))) {
       throw new WritError('ERR_FORBIDDEN', `${refKey(caller.subject)} may not revoke subjects`)
     }
+    if (
+      !isTypeName(subject.type) ||
+      /(^|::)Action$|^Writ(::|$)/.test(subject.type) ||
+      !isIdentity(subject.id)
+    ) {
+      throw new WritError('ERR_INPUT_INVALID', `\`${refKey(subject)}\` can be no subject`)
+    }
     const key = refKey(subject)
     const cause = { reason, by: caller.id }
     const { store } = this.#deps
@@ -239,10 +253,12 @@ export class Grants {
         const view = await store.read([
           { index: 'task.subject', value: key },
           { index: 'grant.subject', value: key },
+          { index: 'request.requester', value: key },
         ])
         return {
           tasks: view.scan('task.subject', key).map(({ id }) => id),
           grants: view.scan('grant.subject', key).map(({ id }) => id),
+          requests: view.scan('request.requester', key).map(({ id }) => id),
         }
       },
       reads: [
@@ -252,16 +268,14 @@ export class Grants {
       ],
       apply: (tx, below) => {
         const known = tx.get('entity', key)?.value
-        const locked = {
-          reason,
-          at: tx.now,
-          ...(options.until === undefined ? {} : { until: options.until }),
-        }
+        // taking away never gives back: a lock that holds longer stays
+        const until = laterEnd(known?.locked, options.until, tx.now)
+        const locked = { reason, at: tx.now, ...(until === undefined ? {} : { until }) }
         tx.put('entity', key, {
           ...(known ?? {
             type: subject.type,
             id: subject.id,
-            kind: 'workload' as const,
+            kind: defaultKind(subject.type) === 'human' ? ('human' as const) : ('workload' as const),
             sensitivity: 4 as const,
             parents: [],
             attrs: {},
@@ -275,7 +289,7 @@ export class Grants {
           subject: key,
           reason,
           by: caller.id,
-          ...(options.until === undefined ? {} : { until: options.until }),
+          ...(until === undefined ? {} : { until }),
         })
         return endTasks(tx, below, below.tasks, 'cancelled', cause)
       },
@@ -284,7 +298,7 @@ export class Grants {
   }
 
   /** Continuous evaluation, as far as facts can change today: what would no longer be permitted ends. */
-  async react(why: string): Promise<void> {
+  async react(why: string, concerns: (grant: Grant) => boolean = () => true): Promise<void> {
     let after: string | undefined
     do {
       const page = await this.#deps.store.list('grant', {
@@ -294,31 +308,81 @@ export class Grants {
         ...(after === undefined ? {} : { after }),
       })
       for (const { value: grant } of page.items) {
+        if (!concerns(grant)) continue
         const attempt = { ...(grant.analysed as unknown as Attempt), grant: grant.id }
-        const analysis = await analyse(this.#deps.decision, grant.asked, attempt, { again: grant })
+        const mode = { again: grant, own: grant.counted ?? 0 }
+        const analysis = await analyse(this.#deps.decision, grant.asked, attempt, mode)
         if (analysis.outcome !== 'permit') {
           await this.end(grant.id, 'revoked', { reason: `${why}: ${analysis.reason}`, by: 'writ' })
+        } else if ((analysis.subject?.endsAt ?? Infinity) < grant.endsAt) {
+          await this.#shorten(grant.id, analysis.subject?.endsAt ?? 0, why)
         }
       }
       after = page.next
     } while (after !== undefined)
   }
 
-  /** Marks a credential that may exist although nobody may have it, and takes it back. */
-  async #abandon(id: string, grant: Grant, why: string): Promise<void> {
+  /** A grant ends no later than its subject (law 3), also when that end is set while it lives. */
+  async #shorten(id: string, endsAt: Instant, why: string): Promise<void> {
     await this.#deps.store.commit({
-      reads: [{ kind: 'credential', id }],
+      reads: [{ kind: 'grant', id }],
       narrowing: true,
       run: (tx) => {
-        const credential = tx.get('credential', id)?.value
-        if (credential === undefined) return
-        const revoking = credentialRevoking(credential, tx.now)
-        if (revoking === credential) return
-        tx.put('credential', id, revoking)
-        tx.append({ kind: 'credential.abandoned', refs: refsOf(id, grant), credential: id, why })
+        const grant = tx.get('grant', id)?.value
+        if (grant?.state !== 'active' || grant.endsAt <= endsAt) return
+        tx.put('grant', id, { ...grant, endsAt })
+        const refs = [id, refKey(grant.subject), ...(grant.task === undefined ? [] : [grant.task])]
+        tx.append({
+          kind: 'grant.shortened',
+          refs,
+          grant: id,
+          ends_at: endsAt,
+          before: grant.endsAt,
+          reason: why,
+        })
       },
     })
+  }
+
+  /** Marks a credential that may exist although nobody may have it, and takes it back. */
+  async #abandon(
+    { id, grant, target, planned }: { id: string; grant: Grant; target: Target; planned: PlannedCredential },
+    why: string,
+  ): Promise<void> {
+    let isLate: boolean
+    try {
+      isLate = await this.#deps.store.commit({
+        reads: [{ kind: 'credential', id }],
+        narrowing: true,
+        run: (tx) => {
+          const credential = tx.get('credential', id)?.value
+          if (credential?.state !== 'planned') return true
+          tx.put('credential', id, credentialRevoking(credential, tx.now))
+          tx.append({ kind: 'credential.abandoned', refs: refsOf(id, grant), credential: id, why })
+          return false
+        },
+      })
+    } catch (error) {
+      // its row stays planned and is taken back with its grant, or after a restart; now it goes without a record
+      this.#deps.log('error', 'a credential is taken back without a record', { credential: id, error })
+      await this.#takeBack.unrecorded(id)
+      return
+    }
+    // it may have been verified absent before it came to be (law 8)
+    if (isLate) await this.#revokeAgain(target, planned)
     this.#takeBack.start(id)
+  }
+
+  async #revokeAgain(target: Target, planned: PlannedCredential): Promise<void> {
+    try {
+      await target.revoke(planned)
+    } catch (error) {
+      // without a row at its target it is an orphan, which the reconciler finds
+      this.#deps.log('error', 'a credential that came late could not be removed yet', {
+        id: planned.id,
+        error,
+      })
+    }
   }
 
   async #configured(): Promise<readonly Readonly<{ id: string; access: readonly Access[] }>[]> {
@@ -373,31 +437,56 @@ export class Grants {
         .map(({ value }) => (value.planned as unknown as PlannedCredential).name),
     )
     const orphans = names.filter((name) => !known.has(name))
-    for (const name of orphans) {
-      await this.#deps.store.commit({
-        reads: [],
-        narrowing: true,
-        run: (tx) => {
-          tx.append({ kind: 'credential.orphan', refs: [target.id, name], target: target.id, name })
-        },
-      })
-      const report = await target.revoke({ name })
-      await this.#deps.store.commit({
-        reads: [],
-        narrowing: true,
-        run: (tx) => {
-          tx.append({
-            kind: 'credential.orphan-absent',
-            refs: [target.id, name],
-            target: target.id,
-            name,
-            report: report,
-          })
-        },
-      })
+    for (const key of this.#orphans.keys()) {
+      const [id, name] = key.split('\n') as [string, string]
+      if (id === target.id && !orphans.includes(name)) this.#orphans.delete(key)
     }
+    for (const name of orphans) await this.#removeOrphan(target, name)
     return orphans
   }
+
+  /** What has no row and could not be removed yet, in sentences: nothing is forgotten because it is stubborn (B51). */
+  get unresolvedOrphans(): readonly string[] {
+    return [...this.#orphans].map(([key, problem]) => {
+      const [target, name] = key.split('\n') as [string, string]
+      return `\`${name}\` at \`${target}\` has no row and is unresolved: ${problem}`
+    })
+  }
+
+  async #removeOrphan(target: Target, name: string): Promise<void> {
+    const key = `${target.id}\n${name}`
+    const note = (kind: string, more: Readonly<Record<string, Json>>): Promise<number> =>
+      this.#deps.store.commit({
+        reads: [],
+        narrowing: true,
+        run: (tx) => tx.append({ kind, refs: [target.id, name], target: target.id, name, ...more }),
+      })
+    // said once: a retry every minute is no news
+    if (!this.#orphans.has(key)) await note('credential.orphan', {})
+    this.#orphans.set(key, 'it was just found')
+    try {
+      const report = await target.revoke({ name })
+      if (report.absent) {
+        this.#orphans.delete(key)
+        await note('credential.orphan-absent', { report })
+      } else {
+        this.#orphans.set(key, report.problem ?? 'the target still has it')
+      }
+    } catch (error) {
+      if (!isWritError(error, 'ERR_TARGET_UNREACHABLE', 'ERR_TARGET_REFUSED')) throw error
+      this.#orphans.set(key, error.message)
+    }
+  }
+}
+
+/** When a lock ends that holds as long as the one in force and the one that is asked for; `undefined` is for ever. */
+function laterEnd(
+  inForce: Readonly<{ until?: Instant }> | undefined,
+  until: Instant | undefined,
+  now: Instant,
+): Instant | undefined {
+  if (inForce === undefined || now >= (inForce.until ?? Infinity)) return until
+  return until === undefined || inForce.until === undefined ? undefined : Math.max(until, inForce.until)
 }
 
 const refsOf = (credential: string, grant: Grant): string[] => [

@@ -39,7 +39,7 @@ export function createFlows(deps: FlowDeps): Flowing {
   const takeBack = new TakeBack(deps)
   const narrower = new Narrower(deps, takeBack)
   const tasks = new Tasks(deps, attempts, narrower)
-  const requests = new Requests(deps, attempts)
+  const requests = new Requests(deps, attempts, narrower)
   const grants = new Grants(deps, attempts, narrower, takeBack)
   const publishing = new Publishing(deps, attempts, grants)
   const admin = new Administration(deps, { attempts, narrower, grants, publishing })
@@ -53,7 +53,10 @@ export function createFlows(deps: FlowDeps): Flowing {
       await publishing.recover()
       await sweeper.recover()
     },
-    settled: () => takeBack.idle(),
+    async settled() {
+      await sweeper.reconciled()
+      await takeBack.idle()
+    },
 
     evaluate: (caller, input, options) => attempts.evaluate(caller, input, options),
     ask: (caller, input) => attempts.ask(caller, input),
@@ -125,6 +128,7 @@ export function createFlows(deps: FlowDeps): Flowing {
             ({ value }) =>
               `credential \`${value.id}\` at \`${value.target}\` is unresolved: ${value.problem ?? 'unknown'}`,
           ),
+        ...grants.unresolvedOrphans,
         ...(now < 0 ? ['the clock is before 1970'] : []),
       ]
     },

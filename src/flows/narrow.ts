@@ -17,20 +17,24 @@ export type NarrowSpec = Readonly<{
   tasks?: readonly string[]
   grants?: readonly string[]
   /** More roots that must be found in the store, e.g. the grants of a subject. */
-  find?(): Promise<Readonly<{ tasks?: readonly string[]; grants?: readonly string[] }>>
+  find?(): Promise<
+    Readonly<{ tasks?: readonly string[]; grants?: readonly string[]; requests?: readonly string[] }>
+  >
   reads?: readonly Read[]
   apply(tx: Transaction, below: Below): Ended
 }>
 
 export type Narrowed = Ended & Readonly<{ recorded: boolean }>
 
-const NOTHING: Ended = { tasks: [], grants: [], credentials: [] }
+/** What a narrowing that ends neither tasks nor grants has ended. */
+export const NOTHING: Ended = { tasks: [], grants: [], credentials: [] }
 
 /** Narrowing whose entry is still owed, retried by the sweeper; denied all the while. */
 export class Narrower {
   readonly #deps: FlowDeps
   readonly #takeBack: TakeBack
-  readonly #owed = new Set<NarrowSpec>()
+  /** With each what lowers its bars, and the credentials that were seen gone at their targets meanwhile. */
+  readonly #owed = new Map<NarrowSpec, Readonly<{ lower: () => void; gone: Set<string> }>>()
 
   constructor(deps: FlowDeps, takeBack: TakeBack) {
     this.#deps = deps
@@ -57,24 +61,47 @@ export class Narrower {
       }
       // no room on the record: it stays denied in memory, and the targets are cleaned without waiting for the record
       this.#deps.log('error', 'a narrowing is in effect but not yet recorded', { why: error.message })
-      this.#owed.add(spec)
-      const below = await this.#below(spec)
-      for (const id of below.credentials) void this.#takeBack.unrecorded(id)
+      this.#owed.set(spec, { lower, gone: new Set() })
+      void this.#clean(spec)
       return { ...NOTHING, recorded: false }
     }
   }
 
-  /** Tries again to record what is owed. The bars of what is recorded stay until restart; the records say the same. */
+  /** Tries again to record what is owed; once recorded, the records take over from the bars. */
   async retry(): Promise<void> {
-    for (const spec of this.#owed) {
+    for (const [spec, { lower }] of this.#owed) {
       try {
         const ended = await this.#record(spec)
-        this.#owed.delete(spec)
         for (const credential of ended.credentials) this.#takeBack.start(credential.id)
       } catch (error) {
-        if (!isWritError(error, 'ERR_STORE_FULL', 'ERR_STORE_CORRUPT')) throw error
-        return
+        if (isWritError(error, 'ERR_STORE_FULL', 'ERR_STORE_CORRUPT')) {
+          await this.#clean(spec)
+          return
+        }
+        // one that fails must not keep the others waiting, and stays denied
+        this.#deps.log('error', 'a narrowing could not be recorded', { error })
+        const isSettled = isWritError(error, 'ERR_CONFLICT', 'ERR_NOT_FOUND')
+        if (!isSettled) continue
+        // what it was to end has ended otherwise
       }
+      this.#owed.delete(spec)
+      lower()
+    }
+  }
+
+  /** Takes back at the targets what cannot be recorded yet. Never throws. */
+  async #clean(spec: NarrowSpec): Promise<void> {
+    const gone = this.#owed.get(spec)?.gone ?? new Set<string>()
+    try {
+      const { credentials } = await this.#below(spec)
+      const left = credentials.filter((id) => !gone.has(id))
+      await Promise.all(
+        left.map(async (id) => {
+          if (await this.#takeBack.unrecorded(id)) gone.add(id)
+        }),
+      )
+    } catch (error) {
+      this.#deps.log('error', 'what a narrowing ends cannot be found yet', { error })
     }
   }
 
@@ -83,6 +110,7 @@ export class Narrower {
     return findBelow(this.#deps.store, {
       tasks: [...(spec.tasks ?? []), ...(found?.tasks ?? [])],
       grants: [...(spec.grants ?? []), ...(found?.grants ?? [])],
+      requests: found?.requests ?? [],
     })
   }
 

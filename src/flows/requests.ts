@@ -10,8 +10,9 @@ import { refKey, sameRef } from '../model/entity.ts'
 import { WritError } from '../model/errors.ts'
 import { GRANT_TTL } from '../model/grant.ts'
 import type { AccessRequest, RequirementSet } from '../model/request.ts'
-import { approve, deny, meets, settle } from '../model/request.ts'
-import { waitUntil } from '../model/task.ts'
+import { approve, deny, endRequest, meets, settle } from '../model/request.ts'
+import type { Task } from '../model/task.ts'
+import { isEnded, isLive, waitUntil, windowOf } from '../model/task.ts'
 import type { Transaction, Page, Read } from '../store/port.ts'
 import { Picture } from '../store/picture.ts'
 import { humanRoots } from '../identity/inventory.ts'
@@ -20,6 +21,8 @@ import { endAccessRequest, requestEntry } from '../lives/ending.ts'
 import type { Attempts, Entry } from './attempts.ts'
 import { toAttempt } from './attempts.ts'
 import type { FlowDeps } from './deps.ts'
+import type { Narrower } from './narrow.ts'
+import { NOTHING } from './narrow.ts'
 import type { SubmitInput } from './port.ts'
 
 /** Requests that one requester may have pending at once (B25): more are refused until some are answered. */
@@ -28,10 +31,12 @@ export const MAX_PENDING = 20
 export class Requests {
   readonly #deps: FlowDeps
   readonly #attempts: Attempts
+  readonly #narrower: Narrower
 
-  constructor(deps: FlowDeps, attempts: Attempts) {
+  constructor(deps: FlowDeps, attempts: Attempts, narrower: Narrower) {
     this.#deps = deps
     this.#attempts = attempts
+    this.#narrower = narrower
   }
 
   /**
@@ -43,7 +48,9 @@ export class Requests {
     const { store, decision, defaults } = this.#deps
     const { entry, attempt } = await this.#bound(caller, input)
     const alternatives = entry['alternatives'] as unknown as readonly RequirementSet[]
-    const task = attempt.task === undefined ? undefined : await this.#task(attempt.task)
+    const tasks = await this.#tasks(attempt.task)
+    const [task] = tasks
+    const window = windowOf(tasks)
     const binding = alternatives.some((set) => set.binding === 'attempt') ? 'attempt' : 'task'
     const longest = Math.max(...alternatives.map((set) => set.ttl ?? GRANT_TTL))
     const uses = alternatives.every((set) => set.uses !== undefined)
@@ -83,7 +90,7 @@ export class Requests {
       { index: 'request.same', value: `${refKey(requester)}\n${digest}` },
       { index: 'request.requester', value: refKey(requester) },
       { kind: 'entity', id: refKey(requester) },
-      ...(attempt.task === undefined ? [] : [{ kind: 'task' as const, id: attempt.task }]),
+      ...tasks.map((t): Read => ({ kind: 'task', id: t.id })),
       ...(replayId === undefined ? [] : [{ kind: 'replay' as const, id: replayId }]),
     ]
     const settled = await store.commit({
@@ -97,14 +104,23 @@ export class Requests {
             problem: 'duplicate_request',
           })
         }
-        const locked = tx.get('entity', refKey(requester))?.value.locked
+        const known = tx.get('entity', refKey(requester))?.value
+        const locked = known?.locked
         const barred = decision.barrier.denies({
           chain: attempt.chain,
-          tasks: attempt.task === undefined ? [] : [attempt.task],
+          tasks: tasks.map((t) => t.id),
           caller: caller.id,
         })
         if (barred !== undefined || (locked !== undefined && tx.now < (locked.until ?? Infinity))) {
           throw new WritError('ERR_FORBIDDEN', `${refKey(requester)} may not ask now`)
+        }
+        for (const { id: taskId } of tasks) {
+          const current = tx.get('task', taskId)?.value
+          if (current !== undefined && !isEnded(current) && isLive(current, tx.now)) continue
+          throw new WritError('ERR_CONFLICT', `task \`${taskId}\` has ended`, {
+            hint: 'declare a new task and evaluate again',
+            problem: 'task_ended',
+          })
         }
         const same = tx.scan('request.same', `${refKey(requester)}\n${digest}`)[0]?.value
         const request: AccessRequest =
@@ -122,6 +138,7 @@ export class Requests {
                 alternatives,
                 caller: caller.id,
                 requester,
+                generation: known?.generation ?? 0,
                 roots,
                 unresolved: behind.unresolved,
                 ...(justification === undefined ? {} : { justification }),
@@ -133,7 +150,13 @@ export class Requests {
                 approvals: [],
                 merged: 0,
               }
-            : { ...same, merged: same.merged + 1 }
+            : {
+                ...same,
+                // whoever asks for the same thing stands behind it too
+                roots: [...new Set([...same.roots, ...roots])],
+                unresolved: same.unresolved || behind.unresolved,
+                merged: same.merged + 1,
+              }
         if (same === undefined && tx.scan('request.requester', refKey(requester)).length >= MAX_PENDING) {
           throw new WritError(
             'ERR_RATE_LIMITED',
@@ -159,11 +182,11 @@ export class Requests {
         )
         const justified = alternatives.some((set) => meets(set, [], justification !== undefined))
         const settled = justified
-          ? settle(request, approvalId, tx.now, task?.window?.startsAt, task?.window?.endsAt)
+          ? settle(request, approvalId, tx.now, window.startsAt, window.endsAt)
           : request
         tx.put('request', settled.id, settled)
         if (settled.status === 'approved') this.#approved(tx, settled)
-        this.#keepWaiting(tx, settled)
+        this.#keepWaiting(tx, settled, tasks)
         if (replayId !== undefined) {
           tx.put('replay', replayId, {
             caller: caller.id,
@@ -213,15 +236,20 @@ export class Requests {
   async cancel(caller: Caller, id: string, reason?: string): Promise<AccessRequest> {
     const found = await this.#find(id)
     if (found === undefined || !isRequester(caller, found)) throw unknownRequest(id)
-    return this.#deps.store.commit({
+    if (found.status !== 'pending') throw settledAlready(found)
+    let cancelled = endRequest(found, 'cancelled', found.requestedAt, reason ?? 'cancelled')
+    await this.#narrower.narrow({
+      barred: [{ kind: 'request', id }],
       reads: [{ kind: 'request', id }],
-      narrowing: true,
-      run: (tx) => {
+      apply: (tx) => {
         const request = tx.get('request', id)?.value as AccessRequest
         if (request.status !== 'pending') throw settledAlready(request)
-        return endAccessRequest(tx, request, 'cancelled', { reason: reason ?? 'cancelled', by: caller.id })
+        const cause = { reason: reason ?? 'cancelled', by: caller.id }
+        cancelled = endAccessRequest(tx, request, 'cancelled', cause)
+        return NOTHING
       },
     })
+    return cancelled
   }
 
   /**
@@ -262,6 +290,8 @@ export class Requests {
       })
     }
     const approvalId = this.#deps.decision.newId('appr')
+    const tasks = await this.#tasks(found.task)
+    const window = windowOf(tasks)
     let approved: AccessRequest | undefined
     await this.#attempts.administer(caller, 'approve', {
       resource: { type: found.attempt.resource.type, id: found.attempt.resource.id },
@@ -270,15 +300,16 @@ export class Requests {
         reads: [
           { kind: 'request', id },
           { kind: 'entity', id: root },
-          ...(found.task === undefined ? [] : [{ kind: 'task' as const, id: found.task }]),
+          ...tasks.map((task): Read => ({ kind: 'task', id: task.id })),
         ],
         run: (tx) => {
           const request = tx.get('request', id)?.value as AccessRequest
-          if (request.status !== 'pending' || tx.now >= request.expiresAt) throw settledAlready(request)
+          const denied = this.#deps.decision.barrier.bars('request', id)
+          if (denied || request.status !== 'pending' || tx.now >= request.expiresAt)
+            throw settledAlready(request)
           if (request.approvals.some((approval) => approval.root === root)) {
             throw new WritError('ERR_CONFLICT', 'you have approved this already')
           }
-          const window = found.task === undefined ? undefined : tx.get('task', found.task)?.value.window
           approved = approve(
             request,
             {
@@ -290,8 +321,8 @@ export class Requests {
               ...(input.comment === undefined ? {} : { comment: input.comment }),
             },
             approvalId,
-            window?.startsAt,
-            window?.endsAt,
+            window.startsAt,
+            window.endsAt,
           )
           tx.put('request', id, approved)
           tx.append(
@@ -305,7 +336,7 @@ export class Requests {
           )
           if (approved.status === 'approved') {
             this.#approved(tx, approved)
-            this.#keepWaiting(tx, approved)
+            this.#keepWaiting(tx, approved, tasks)
           }
           return undefined
         },
@@ -324,24 +355,22 @@ export class Requests {
     const eligible =
       (await this.#pools(caller, found)).length > 0 || (await this.#attempts.may(caller, 'deny'))
     if (!eligible) throw new WritError('ERR_FORBIDDEN', 'you are not in a pool that decides on this')
-    return this.#deps.store.commit({
+    const root = refKey(caller.subject)
+    const reason = input.reason ?? 'denied'
+    let denied = deny(found, root, found.requestedAt, reason)
+    await this.#narrower.narrow({
+      barred: [{ kind: 'request', id }],
       reads: [{ kind: 'request', id }],
-      narrowing: true,
-      run: (tx) => {
+      apply: (tx) => {
         const request = tx.get('request', id)?.value as AccessRequest
         if (request.status !== 'pending') throw settledAlready(request)
-        const denied = deny(request, refKey(caller.subject), tx.now, input.reason ?? 'denied')
+        denied = deny(request, root, tx.now, reason)
         tx.put('request', id, denied)
-        tx.append(
-          requestEntry('request.denied', denied, {
-            by: refKey(caller.subject),
-            reason: denied.reason ?? 'denied',
-            statement: request.digest,
-          }),
-        )
-        return denied
+        tx.append(requestEntry('request.denied', denied, { by: root, reason, statement: request.digest }))
+        return NOTHING
       },
     })
+    return denied
   }
 
   /** A pending request whose time is over. */
@@ -367,22 +396,25 @@ export class Requests {
     )
   }
 
-  /** Waiting never eats the task: while somebody may still answer or come back, a declared task waits. */
-  #keepWaiting(tx: Transaction, request: AccessRequest): void {
-    const task = request.task === undefined ? undefined : tx.get('task', request.task)?.value
-    if (task === undefined) return
-    const waiting = waitUntil(task, request.activateBy ?? request.expiresAt)
-    if (waiting !== task) tx.put('task', task.id, waiting)
+  /** Waiting never eats the task, nor those above it: while somebody may still answer or come back, they wait. */
+  #keepWaiting(tx: Transaction, request: AccessRequest, tasks: readonly Task[]): void {
+    for (const { id } of tasks) {
+      const task = tx.get('task', id)?.value
+      if (task === undefined) continue
+      const waiting = waitUntil(task, request.activateBy ?? request.expiresAt)
+      if (waiting !== task) tx.put('task', id, waiting)
+    }
   }
 
   async #mayJudge(caller: Caller, id: string, statement: string): Promise<AccessRequest> {
-    const found = await this.#find(id)
-    if (found === undefined) throw unknownRequest(id)
+    // before anything is looked up, so that no machine learns which ids exist (B33)
     if (caller.kind !== 'session') {
       throw new WritError('ERR_FORBIDDEN', 'only a person in their own session can answer a request', {
         hint: 'sign in, no key or token of a machine can approve',
       })
     }
+    const found = await this.#find(id)
+    if (found === undefined) throw unknownRequest(id)
     const sees =
       isRequester(caller, found) ||
       found.roots.includes(refKey(caller.subject)) ||
@@ -460,8 +492,19 @@ export class Requests {
     return { entry, attempt: { ...recorded, context: attempt.context } }
   }
 
-  async #task(id: string) {
-    return (await this.#deps.store.read([{ kind: 'task', id }])).get('task', id)?.value
+  /** The task and those above it, as they are now. */
+  async #tasks(id: string | undefined): Promise<readonly Task[]> {
+    const tasks: Task[] = []
+    for (let next = id; next !== undefined;) {
+      const task: Task | undefined = (await this.#deps.store.read([{ kind: 'task', id: next }])).get(
+        'task',
+        next,
+      )?.value
+      if (task === undefined) break
+      tasks.push(task)
+      next = task.parent
+    }
+    return tasks
   }
 
   async #find(id: string): Promise<AccessRequest | undefined> {

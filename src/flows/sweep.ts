@@ -43,6 +43,7 @@ export class Sweeper {
   #timer: NodeJS.Timeout | undefined
   #running: Promise<void> | undefined
   #reconciledAt = -Infinity
+  readonly #reconciling = new Map<string, Promise<void>>()
   #tidiedAt = 0
   #stopped = false
 
@@ -136,16 +137,18 @@ export class Sweeper {
       const { now } = await store.read([])
       const due = schedule.take(now, AT_ONCE)
       if (due.length === 0) break
-      for (const { kind, id } of due) {
-        await this.#handle(kind, id).catch((error: unknown) => {
+      // together, so that many that end at once share their commits
+      const handling = due.map(({ kind, id }) =>
+        this.#handle(kind, id).catch((error: unknown) => {
           this.#deps.log('error', 'something that is due could not be handled and is tried again', {
             kind,
             id,
             error,
           })
           schedule.set(kind, id, now + NAP)
-        })
-      }
+        }),
+      )
+      await Promise.all(handling)
       if (due.some(({ at }) => at > now)) break
     }
     const { now } = await store.read([])
@@ -155,7 +158,7 @@ export class Sweeper {
     }
     if (now - this.#reconciledAt >= RECONCILE_EVERY) {
       this.#reconciledAt = now
-      for (const target of this.#deps.targets.all()) void this.#reconcile(target.id)
+      for (const target of this.#deps.targets.all()) this.#startReconcile(target.id)
     }
   }
 
@@ -179,6 +182,18 @@ export class Sweeper {
       }
       after = page.next
     } while (after !== undefined)
+  }
+
+  /** Resolves when no target is being searched. */
+  async reconciled(): Promise<void> {
+    await Promise.all(this.#reconciling.values())
+  }
+
+  /** One search of a target at a time; none waits for another target. */
+  #startReconcile(id: string): void {
+    if (this.#reconciling.has(id)) return
+    const search = this.#reconcile(id).finally(() => this.#reconciling.delete(id))
+    this.#reconciling.set(id, search)
   }
 
   async #reconcile(id: string): Promise<void> {

@@ -45,17 +45,19 @@ export class TakeBack {
     this.#running.set(id, work)
   }
 
-  /** Revokes at the target although the record cannot be written; the record follows when there is room. */
-  async unrecorded(id: string): Promise<void> {
-    const credential = (await this.#deps.store.read([{ kind: 'credential', id }])).get(
-      'credential',
-      id,
-    )?.value
-    if (credential === undefined || !isAtTarget(credential)) return
+  /**
+   * Revokes at the target although the record cannot be written; the record follows when there is room. Returns whether
+   * it was verified gone; never throws.
+   */
+  async unrecorded(id: string): Promise<boolean> {
     try {
-      await this.#atTarget(credential)
+      const view = await this.#deps.store.read([{ kind: 'credential', id }])
+      const credential = view.get('credential', id)?.value
+      if (credential === undefined || !isAtTarget(credential)) return true
+      return (await this.#atTarget(credential)).absent
     } catch (error) {
       this.#deps.log('error', 'a credential could not be taken back yet', { credential: id, error })
+      return false
     }
   }
 
@@ -132,12 +134,14 @@ export class TakeBack {
     if (lane.busy >= PER_TARGET) {
       const { promise, resolve } = Promise.withResolvers<void>()
       lane.waiting.push(resolve)
-      await promise
+      await promise // whoever leaves hands its place over
+    } else {
+      lane.busy += 1
     }
-    lane.busy += 1
     return () => {
-      lane.busy -= 1
-      lane.waiting.shift()?.()
+      const next = lane.waiting.shift()
+      if (next === undefined) lane.busy -= 1
+      else next()
     }
   }
 }

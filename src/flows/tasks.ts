@@ -7,12 +7,12 @@ import type { Caller } from '../model/access.ts'
 import { refKey, sameRef } from '../model/entity.ts'
 import { WritError } from '../model/errors.ts'
 import type { Task, TaskEnd } from '../model/task.ts'
-import { beat, DECLARED_WAIT, isEnded, isLive, narrows } from '../model/task.ts'
-import { DAY, formatDuration, HOUR, SECOND } from '../model/time.ts'
+import { beat, DECLARED_WAIT, isEnded, isLive, narrows, windowOf } from '../model/task.ts'
+import { DAY, HOUR, SECOND } from '../model/time.ts'
 import { isAtTarget } from '../model/credential.ts'
 import type { Page, Read } from '../store/port.ts'
 import { digestOf } from '../decision/statement.ts'
-import { CLOCK_TOLERANCE, REPLAY_FOR } from '../decision/decide.ts'
+import { CLOCK_TOLERANCE, clockBehind, REPLAY_FOR } from '../decision/decide.ts'
 import { endTasks, findBelow } from '../lives/ending.ts'
 import type { Attempts } from './attempts.ts'
 import type { FlowDeps } from './deps.ts'
@@ -149,7 +149,7 @@ export class Tasks {
           ...(parent === undefined ? {} : { parent: parent.id }),
           ...(window === undefined ? {} : { window }),
           declaredAt: tx.now,
-          waitUntil: Math.max(tx.now, window?.startsAt ?? 0) + DECLARED_WAIT,
+          waitUntil: Math.max(tx.now, window?.startsAt ?? 0, windowOf(parents).startsAt ?? 0) + DECLARED_WAIT,
           life: parent === undefined ? life : Math.min(life, parent.life),
           heartbeat,
           calls: 0,
@@ -315,9 +315,3 @@ export function mine(caller: Caller, task: Task): boolean {
 }
 
 const notFound = (id: string): WritError => new WritError('ERR_NOT_FOUND', `there is no task \`${id}\``)
-
-export function clockBehind(millis: number): WritError {
-  return new WritError('ERR_CLOCK_INVALID', `the clock is ${formatDuration(millis)} behind the record`, {
-    hint: 'set the clock of the machine; until then nothing widens',
-  })
-}

@@ -48,9 +48,18 @@ export function readsOf(below: Below): readonly Read[] {
 /** Finds what hangs below; whatever joins afterwards is noticed by `unseen` in the transaction. */
 export async function findBelow(
   store: Pick<Store, 'read'>,
-  roots: Readonly<{ tasks?: readonly string[]; grants?: readonly string[] }>,
+  roots: Readonly<{
+    tasks?: readonly string[]
+    grants?: readonly string[]
+    requests?: readonly string[]
+  }>,
 ): Promise<Below> {
-  let below: Below = { tasks: roots.tasks ?? [], grants: roots.grants ?? [], credentials: [], requests: [] }
+  let below: Below = {
+    tasks: roots.tasks ?? [],
+    grants: roots.grants ?? [],
+    credentials: [],
+    requests: roots.requests ?? [],
+  }
   for (;;) {
     const next = grow(await store.read(readsOf(below)), below)
     if (next === below) return below

@@ -10,7 +10,7 @@ import type { Kind, Records } from './records.ts'
 
 const counters: Readonly<Partial<Record<Kind, readonly string[]>>> = {
   task: ['calls', 'denials', 'resources', 'heartbeatAt', 'waitUntil'],
-  grant: ['used'],
+  grant: ['used', 'counted'],
   session: ['idleUntil'],
 }
 

@@ -46,6 +46,8 @@ export type Grant = Readonly<{
   evidence: GrantEvidence
   uses?: number
   used: number
+  /** Calls that it counted on its task so far: they do not count against it when it is analysed again. */
+  counted?: number
   startedAt: Instant
   endsAt: Instant
   obligations: Obligations

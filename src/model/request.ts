@@ -50,6 +50,8 @@ export type AccessRequest = Readonly<{
   alternatives: readonly RequirementSet[]
   caller: string
   requester: EntityRef
+  /** Generation of the requester then: a recreated one inherits no approval (B34). */
+  generation?: number
   /** Human roots who may not approve: instigators and personal owners. */
   roots: readonly string[]
   /** True when some instigator could not be resolved to a person: then no approval counts. */

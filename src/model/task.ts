@@ -79,6 +79,16 @@ export function narrows(child: Scope, parent: Scope): boolean {
   )
 }
 
+/** The window that all of `tasks` leave open; bounds that none has are missing. */
+export function windowOf(tasks: readonly Task[]): Readonly<{ startsAt?: Instant; endsAt?: Instant }> {
+  const windows = tasks.flatMap((task) => (task.window === undefined ? [] : [task.window]))
+  if (windows.length === 0) return {}
+  return {
+    startsAt: Math.max(...windows.map((w) => w.startsAt)),
+    endsAt: Math.min(...windows.map((w) => w.endsAt)),
+  }
+}
+
 /** The first committed permit opens a declared task: its clocks start now, not while it waited (law 3). */
 export function openTask(task: Task, now: Instant, latestEnd: Instant): Task {
   if (task.state !== 'declared') return task
