@@ -17,8 +17,6 @@ type Action = (context: Context, ...args: never[]) => number | void | Promise<nu
 /** Takes the exit code of the command that ran. */
 export type Finish = (code: number) => void
 
-const GLOBAL = 'Options of every command:'
-
 function globalOptions(): Option[] {
   return [
     new Option('--url <url>', 'the server to talk to (WRIT_URL)'),
@@ -74,8 +72,12 @@ export function createProgram(io: Io, finish: Finish): Command {
     .helpOption('-h, --help', 'show help')
     .helpCommand('help [command]', 'show help of a command')
     .showSuggestionAfterError()
+    // they are understood before and after the command, and shown with every one
+    .configureHelp({ showGlobalOptions: true })
     .exitOverride()
     .configureOutput({ writeOut: (text) => io.out(text), writeErr: (text) => io.err(text) })
+
+  for (const option of globalOptions()) program.addOption(option)
 
   /** A command that does something. */
   const leaf = (parent: Command, usageText: string, summary: string, example: string): Command => {
@@ -83,9 +85,8 @@ export function createProgram(io: Io, finish: Finish): Command {
     command.addHelpText('after', `\nExample:\n  $ ${example}`)
     return command
   }
-  /** Gives a command its action and, after its own options, those of every command. */
+  /** Gives a command its action. */
   const does = (command: Command, action: Action): void => {
-    for (const option of globalOptions()) command.addOption(option.helpGroup(GLOBAL))
     command.action(async (...given: unknown[]) => {
       const self = given.at(-1) as Command
       const args = given.slice(0, -2)
@@ -586,9 +587,7 @@ const cellText = (text: string): string => text.replaceAll('|', '\\|')
 function section(command: Command, name: string): string {
   let after = ''
   const help = command.createHelp()
-  const options = help
-    .visibleOptions(command)
-    .filter((option) => option.helpGroupHeading !== GLOBAL && option.long !== '--help')
+  const options = help.visibleOptions(command).filter((option) => option.long !== '--help')
   command.configureOutput({ writeOut: (text) => (after += text) }).outputHelp()
   const example = /\n {2}\$ (.+)\n?/u.exec(after)?.[1] ?? name
   const rows = options.map((option) => {

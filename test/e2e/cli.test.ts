@@ -1,0 +1,590 @@
+/**
+ * The commands of `writ` as child processes, against a real server.
+ *
+ * @module
+ */
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import type { AddressInfo } from 'node:net'
+import { join, resolve } from 'node:path'
+import { after, before, suite, test } from 'node:test'
+import { createWrit } from '../../client/src/index.ts'
+import { Cli } from '../support/cli.ts'
+import type { Running } from '../support/cli.ts'
+import { fakeServer } from '../support/fake-server.ts'
+import { openWorld } from '../support/world.ts'
+import type { World } from '../support/world.ts'
+
+type Members = Record<string, unknown>
+const json = (text: string) => JSON.parse(text) as Members
+
+/** Ends a server as its operator would, and takes its exit code. */
+async function stop(running: Running): Promise<number | null> {
+  running.process.kill('SIGTERM')
+  return (await running.done).code
+}
+
+suite('with a server', () => {
+  let world: World
+  let cli: Cli
+  let as: (who: 'ada' | 'grace' | 'migrator', ...args: string[]) => ReturnType<Cli['run']>
+
+  before(async () => {
+    world = await openWorld()
+    cli = new Cli({ WRIT_URL: world.app.url })
+    as = (who, ...args) => cli.run(args, { env: { WRIT_TOKEN: world.tokens[who] } })
+  })
+  after(async () => {
+    cli[Symbol.dispose]()
+    await world[Symbol.asyncDispose]()
+  })
+
+  test('exit codes: 0, 1, 2, 3, 4, 5, 7', async () => {
+    const bad = join(cli.home, 'bad')
+    mkdirSync(bad)
+    writeFileSync(
+      join(bad, 'a.cedar'),
+      'permit (principal, action == Action::"x", resource)\nwhen { principal.nmae == "ada" };\n',
+    )
+    const cases: [number, string[], Record<string, string>, RegExp][] = [
+      [0, ['status'], {}, /^$/],
+      [1, ['task', 'show', 'task_none'], {}, /task_none/],
+      [2, ['grants', 'lst'], {}, /Did you mean ls\?/],
+      [2, ['request', 'db:migrate'], {}, /`--on` is missing/],
+      [2, ['can-i', 'db:migrate', 'orders'], {}, /`orders` is not a reference[^]*Type\/id/],
+      [3, ['policy', 'check', bad], {}, /error\[P0\d\d\][^]*bad\/a\.cedar:2:8/],
+      [4, ['task', 'ls'], { WRIT_TOKEN: 'writ_key_wrong' }, /writ login --code/],
+      [5, ['can-i', 'db:migrate', 'Database/orders'], {}, /^$/],
+      [5, ['people', 'invite', 'eve'], {}, /./],
+      [7, ['status'], { WRIT_URL: 'http://127.0.0.1:9' }, /cannot reach `http:\/\/127\.0\.0\.1:9`/],
+    ]
+    for (const [code, args, env, message] of cases) {
+      const ran = await cli.run(args, { env: { WRIT_TOKEN: world.tokens.migrator, ...env } })
+      assert.equal(ran.code, code, `${args.join(' ')}: ${ran.stderr}`)
+      assert.match(ran.stderr, message)
+      assert.doesNotMatch(ran.stderr, /unexpected|\n\s+at /)
+    }
+  })
+
+  test('standard output is data, also when it is a question', async () => {
+    const asked = await as('migrator', 'can-i', 'db:migrate', 'Database/orders', '--json')
+    assert.equal(asked.code, 5)
+    const answer = json(asked.stdout)
+    assert.deepEqual(
+      [answer['schema_version'], answer['outcome']],
+      [1, 'deny'],
+      'without a task there is nothing to be had',
+    )
+    const started = await as(
+      'migrator',
+      'task',
+      'start',
+      '--purpose',
+      'p',
+      '--action',
+      'db:migrate',
+      '--on',
+      'Database/orders',
+      '--reason',
+      'INC-1',
+    )
+    const task = started.stdout.trim()
+    assert.match(task, /^task_\w+$/)
+    const challenged = await as('migrator', 'can-i', 'db:migrate', 'Database/orders', '--task', task)
+    assert.deepEqual([challenged.code, challenged.stdout], [5, 'not yet: needs one approval by dba\n'])
+    const read = await as('migrator', 'can-i', 'read', 'Document/handbook')
+    assert.deepEqual([read.code, read.stdout, read.stderr], [0, 'yes\n', ''])
+    const listed = await as('migrator', 'task', 'ls', '-o', 'ndjson')
+    assert.equal(json(listed.stdout.split('\n')[0] ?? '')['id'], task)
+    const shown = await as('migrator', 'task', 'show', task, '--json=task,clean')
+    assert.deepEqual(Object.keys(json(shown.stdout)), ['schema_version', 'task', 'clean'])
+    const ended = await as('migrator', 'task', 'end', task, '--status', 'cancelled')
+    assert.deepEqual([ended.code, ended.stdout], [0, 'cancelled\n'])
+  })
+
+  test('a request: asked, shown, approved for exactly what was shown, claimed', async () => {
+    const { stdout } = await as(
+      'migrator',
+      'task',
+      'start',
+      '--purpose',
+      'p',
+      '--action',
+      'db:migrate',
+      '--on',
+      'Database/orders',
+      '--reason',
+      'INC-2',
+      '--heartbeat',
+      '60s',
+    )
+    const task = stdout.trim()
+    const asked = await as(
+      'migrator',
+      'request',
+      'db:migrate',
+      '--on',
+      'Database/orders',
+      '--task',
+      task,
+      '--reason',
+      'INC-2 \u001B[2Jnow',
+      '--ttl',
+      '5m',
+    )
+    assert.equal(asked.code, 2, 'control characters never reach a person')
+    const request = await as(
+      'migrator',
+      'request',
+      'db:migrate',
+      '--on',
+      'Database/orders',
+      '--task',
+      task,
+      '--reason',
+      'INC-2',
+      '--ttl',
+      '5m',
+    )
+    assert.equal(request.code, 0, request.stderr)
+    const id = request.stdout.trim()
+    const inbox = await as('grace', 'requests', 'ls')
+    assert.match(
+      inbox.stdout,
+      new RegExp(
+        `${id}\\s+pending\\s+Agent/migrator\\s+db:migrate on Database/orders\\s+INC-2\\s+in \\d+:\\d\\d\\s+dba`,
+      ),
+    )
+    const shown = await as('grace', 'requests', 'show', id)
+    assert.match(shown.stdout, /“INC-2” \(not verified\)/)
+    const digest = /digest {6}(sha256:[0-9a-f]{64})/.exec(shown.stdout)?.[1] ?? ''
+
+    const unseen = await as('grace', 'requests', 'approve', id)
+    assert.deepEqual([unseen.code, unseen.stdout], [2, ''])
+    assert.match(unseen.stderr, /nobody can answer here; give --statement sha256:/)
+    const blind = await as('grace', 'requests', 'approve', id, '--yes')
+    assert.equal(blind.code, 2, 'a yes in advance is a yes to whatever stands there by then')
+    const other = await as('grace', 'requests', 'approve', id, '--statement', `sha256:${'0'.repeat(64)}`)
+    assert.equal(other.code, 1, other.stderr)
+    const own = await as('migrator', 'requests', 'approve', id, '--statement', digest)
+    assert.equal(own.code, 5, own.stderr)
+
+    const waiting = cli.start(['requests', 'wait', id], { env: { WRIT_TOKEN: world.tokens.migrator } })
+    await waiting.says(/is pending/)
+    const approved = await as('grace', 'requests', 'approve', id, '--statement', digest, '--comment', 'go')
+    assert.deepEqual([approved.code, approved.stdout], [0, 'approved\n'], approved.stderr)
+    assert.deepEqual([(await waiting.done).code, (await waiting.done).stdout], [0, 'approved\n'])
+  })
+
+  test('not in time is 6, denied is 5, interrupted leaves it pending', async () => {
+    const { stdout } = await as(
+      'migrator',
+      'task',
+      'start',
+      '--purpose',
+      'p',
+      '--action',
+      'db:migrate',
+      '--on',
+      'Database/orders',
+      '--reason',
+      'INC-3',
+    )
+    const ask = [
+      'request',
+      'db:migrate',
+      '--on',
+      'Database/orders',
+      '--task',
+      stdout.trim(),
+      '--reason',
+      'INC-3',
+    ]
+    const late = await as('migrator', ...ask, '--wait=1s')
+    assert.equal(late.code, 6, late.stderr)
+    const id = late.stderr.match(/req_\w+/)?.[0] ?? ''
+    const waiting = cli.start(['requests', 'wait', id], { env: { WRIT_TOKEN: world.tokens.migrator } })
+    await waiting.says(/is pending/)
+    waiting.process.kill('SIGINT')
+    const interrupted = await waiting.done
+    assert.equal(interrupted.code, 130)
+    assert.match(interrupted.stderr, new RegExp(`still pending[^]*writ requests wait ${id}`))
+    const shown = json((await as('grace', 'requests', 'show', id, '--json')).stdout)
+    const denied = await as(
+      'grace',
+      'requests',
+      'deny',
+      id,
+      '--statement',
+      String(shown['digest']),
+      '--reason',
+      'no',
+    )
+    assert.equal(denied.code, 0, denied.stderr)
+    assert.equal((await as('migrator', 'requests', 'wait', id)).code, 5)
+  })
+
+  test('why: rules for operators, what is missing for requesters', async () => {
+    const { stdout } = await as(
+      'migrator',
+      'task',
+      'start',
+      '--purpose',
+      'p',
+      '--action',
+      'db:migrate',
+      '--on',
+      'Database/orders',
+      '--reason',
+      'INC-4',
+    )
+    await as(
+      'migrator',
+      'request',
+      'db:migrate',
+      '--on',
+      'Database/orders',
+      '--task',
+      stdout.trim(),
+      '--reason',
+      'INC-4',
+    )
+    const operator = await as('ada', 'why', '--subject', 'Agent/migrator')
+    assert.equal(operator.code, 0, operator.stderr)
+    assert.match(operator.stdout, /CHALLENGE {2}evidence_required/)
+    assert.match(
+      operator.stdout,
+      /✗ fails {3}context\.proof\.approvals\.dba >= 1 {2}\(context\.proof\.approvals\.dba is 0\)/,
+    )
+    const id = /dec_\w+/.exec(operator.stdout)?.[0] ?? ''
+    const requester = await as('migrator', 'why', id)
+    assert.equal(requester.code, 0, requester.stderr)
+    assert.match(requester.stdout, /would be permitted with one approval by dba/)
+    assert.doesNotMatch(requester.stdout, /nearest rule|migration\.cedar/)
+    assert.equal((await as('migrator', 'why', 'dec_none')).code, 1)
+    assert.equal((await as('migrator', 'why')).code, 2)
+  })
+
+  test('B43 secrets come in by standard input and files, and go out once', async () => {
+    const invited = await as('ada', 'people', 'invite', 'joan', '--group', 'dba')
+    assert.equal(invited.code, 0, invited.stderr)
+    const login = await cli.run(['login', '--code'], { stdin: invited.stdout })
+    assert.deepEqual([login.code, login.stdout], [0, 'Person/joan\n'], login.stderr)
+    const sessions = join(cli.home, 'config/writ/sessions.json')
+    assert.equal(statSync(sessions).mode & 0o777, 0o600)
+    assert.match((await cli.run(['status'])).stdout, /you are Person\/joan \(session, from session/)
+    const twice = await cli.run(['login', '--code'], { stdin: invited.stdout })
+    assert.equal(twice.code, 4, twice.stderr)
+    assert.equal((await cli.run(['login', '--code'], { stdin: '' })).code, 2)
+    assert.equal((await cli.run(['logout'])).code, 0)
+    assert.deepEqual(json(readFileSync(sessions, 'utf8')), {})
+    assert.equal((await cli.run(['status'])).code, 4)
+
+    const key = await as('ada', 'keys', 'create', 'k', '--subject', 'Service/orders-ci', '--out', 'ci.key')
+    assert.equal(key.code, 0, key.stderr)
+    const secret = readFileSync(join(cli.home, 'ci.key'), 'utf8').trim()
+    assert.match(secret, /^writ_key_/)
+    assert.ok(!`${key.stdout}${key.stderr}`.includes(secret))
+    assert.equal(statSync(join(cli.home, 'ci.key')).mode & 0o777, 0o600)
+    const again = await as('ada', 'keys', 'create', 'k', '--subject', 'Service/orders-ci', '--out', 'ci.key')
+    assert.equal(again.code, 1)
+    assert.match(again.stderr, /exists already/)
+    const none = await as('ada', 'keys', 'create', 'k', '--subject', 'Service/nobody', '--out', 'none.key')
+    assert.equal(none.code, 1)
+    assert.equal(existsSync(join(cli.home, 'none.key')), false)
+    assert.match(
+      (await cli.run(['status'], { env: { WRIT_TOKEN_FILE: 'ci.key' } })).stdout,
+      /Service\/orders-ci/,
+    )
+    const password = await as(
+      'ada',
+      'target',
+      'add',
+      'x',
+      '--address',
+      'postgres://a:hunter2@h/d',
+      '--role',
+      'm=o',
+      '--for',
+      'a',
+      '--on',
+      'D/d',
+    )
+    assert.equal(password.code, 2)
+    assert.doesNotMatch(password.stderr, /hunter2/)
+    assert.match(password.stderr, /may not stand on the command line/)
+  })
+
+  test('bad input is one clear sentence with the mend', async () => {
+    const cases: [string[], number, RegExp][] = [
+      [['inventory', 'apply', 'gone.yaml'], 1, /`.*gone\.yaml` does not exist/],
+      [['target', 'check', 'nowhere'], 1, /no target `nowhere`/],
+      [['task', 'ls', '--limit', 'many'], 2, /not a number/],
+      [['status', '--json=nope'], 2, /no field `nope`[^]*`subject`/],
+      [['status', '--json', '-o', 'yaml'], 2, /do not go together/],
+      [['-c', 'gone.yaml', 'status'], 2, /no configuration file `gone\.yaml`/],
+      [['status', '--profile', 'prod'], 2, /no profile `prod`/],
+      [['status', '-o', 'xml'], 2, /Allowed choices are table, json, yaml, ndjson/],
+      [['policy', 'check', 'nowhere'], 2, /no folder `nowhere`[^]*writ init/],
+      [['audit', 'verify', '--head', 'x'], 2, /no data folder|is no head/],
+      [['task', 'end', 'task_x', '--status', 'done'], 2, /not one of completed, failed, cancelled/],
+      [['completion', 'tcsh'], 2, /bash, zsh, fish/],
+    ]
+    for (const [args, code, message] of cases) {
+      const ran = await as('ada', ...args)
+      assert.equal(ran.code, code, `${args.join(' ')}: ${ran.stderr}`)
+      assert.match(ran.stderr, message, args.join(' '))
+      assert.doesNotMatch(ran.stderr, /unexpected|\n\s+at /)
+    }
+    writeFileSync(
+      join(cli.home, 'inv.yaml'),
+      'entities:\n  - {type: Database, id: a, sensitivty: 3}\n  - {type: "no type", id: b}\n',
+    )
+    const inventory = await as('ada', 'inventory', 'apply', 'inv.yaml')
+    assert.equal(inventory.code, 2)
+    assert.match(inventory.stderr, /inv\.yaml: `entity` of Database\/a: .*sensitivty/)
+    assert.match(inventory.stderr, /inv\.yaml: `type` of no type\/b/)
+  })
+
+  test('the log is verified from afar, and one that contradicts what was seen is refused', async () => {
+    const first = await as('ada', 'audit', 'verify', '--remote')
+    assert.equal(first.code, 0, first.stderr)
+    const head = / head (\d+:[0-9a-f]{64})/.exec(first.stdout)?.[1] ?? ''
+    assert.equal((await as('ada', 'audit', 'verify', '--remote')).code, 0)
+    const local = await cli.run(['audit', 'verify', '--data', world.config.data, '--head', head])
+    assert.equal(local.code, 0, local.stderr)
+    const [size = '0'] = head.split(':')
+    const contradicted = await cli.run([
+      'audit',
+      'verify',
+      '--data',
+      world.config.data,
+      '--head',
+      `${size}:${'0'.repeat(64)}`,
+    ])
+    assert.equal(contradicted.code, 1)
+    assert.match(contradicted.stdout, /verify FAILED at #/)
+  })
+
+  test('completion scripts complete', async () => {
+    const { stdout } = await cli.run(['completion', 'bash'])
+    const complete = async (line: string): Promise<string[]> => {
+      const words = line.split(' ')
+      const script = `${stdout}\nCOMP_WORDS=(${words.map((word) => `'${word}'`).join(' ')}); COMP_CWORD=${words.length - 1}; _writ; printf '%s\\n' "\${COMPREPLY[@]}"`
+      const shell = spawn('bash', ['-c', script])
+      let text = ''
+      shell.stdout.on('data', (chunk: Buffer) => (text += chunk.toString()))
+      await once(shell, 'close')
+      return text.trim().split('\n')
+    }
+    assert.deepEqual(await complete('writ requ'), ['request', 'requests'])
+    assert.deepEqual(await complete('writ requests app'), ['approve'])
+    assert.deepEqual(await complete('writ run --rea'), ['--reason'])
+    assert.match(
+      (await cli.run(['completion', 'fish'])).stdout,
+      /complete -c writ -n '__fish_use_subcommand' -a 'run'/,
+    )
+  })
+})
+
+suite('without a server', () => {
+  test('init writes samples that are valid, and never overwrites', async () => {
+    using cli = new Cli()
+    const first = await cli.run(['init', '--json'])
+    const files = json(first.stdout)['items'] as { file: string; written: boolean }[]
+    assert.ok(files.length >= 4 && files.every((file) => file.written))
+    writeFileSync(join(cli.home, 'inventory.yaml'), 'entities: [] # mine\n')
+    const again = json((await cli.run(['init', '--json'])).stdout)['items'] as { written: boolean }[]
+    assert.ok(again.every((file) => !file.written))
+    assert.match(readFileSync(join(cli.home, 'inventory.yaml'), 'utf8'), /mine/)
+    const explained = await cli.run(['config', 'explain', '--json=name,origin'])
+    assert.equal(explained.code, 0, explained.stderr)
+    using fresh = new Cli()
+    await fresh.run(['init'])
+    const checked = await fresh.run(['policy', 'check'])
+    assert.equal(checked.code, 0, checked.stderr)
+  })
+
+  test('config explain names every origin', async () => {
+    using cli = new Cli({ WRIT_PORT: '1234', WRIT_URLL: 'x' })
+    writeFileSync(join(cli.home, 'writ.config.yaml'), 'host: 127.0.0.2\n')
+    const { stdout, stderr } = await cli.run(['config', 'explain', '--json'])
+    const items = json(stdout)['items'] as { name: string; value: unknown; origin: string }[]
+    const of = (name: string) => items.find((item) => item.name === name)
+    assert.deepEqual([of('port')?.value, of('port')?.origin], [1234, 'WRIT_PORT'])
+    assert.equal(of('host')?.origin, './writ.config.yaml:1:7')
+    assert.equal(of('data')?.origin, 'default')
+    assert.match(stderr, /nothing reads the variable `WRIT_URLL`, did you mean `WRIT_URL`\?/)
+    writeFileSync(join(cli.home, 'writ.config.yaml'), 'hots: 127.0.0.2\n')
+    const wrong = await cli.run(['config', 'explain'])
+    assert.deepEqual([wrong.code, wrong.stdout], [2, ''])
+    assert.match(wrong.stderr, /writ\.config\.yaml:1:1: unknown setting `hots`, did you mean `host`\?/)
+  })
+
+  test('dev starts from an empty folder, signs the command line in, reloads policies, keeps the old ones when they break', async () => {
+    using cli = new Cli()
+    const dev = cli.start(['dev', '--port', '0'])
+    const [, url = ''] = await dev.says(/Console {2}(http:\/\/127\.0\.0\.1:\d+)\/\?code=/, 'stdout')
+    const env = { WRIT_URL: url }
+    assert.match((await cli.run(['status'], { env })).stdout, /you are Person\/local/)
+    const version = async (): Promise<unknown> =>
+      json((await cli.run(['policy', 'show', '--json=version'], { env })).stdout)['version']
+    const before = await version()
+    const file = join(cli.home, 'policies/migration.cedar')
+    writeFileSync(
+      file,
+      `${readFileSync(file, 'utf8')}\npermit (principal, action == Action::"read", resource) when { principle.x };\n`,
+    )
+    await dev.says(/error\[P\d+\][^]*policies\/migration\.cedar:\d+:\d+[^]*the set in force stays/)
+    assert.equal(await version(), before)
+    writeFileSync(
+      file,
+      readFileSync(file, 'utf8').replace(
+        /\npermit \(principal, action == Action::"read", resource\) when \{ principle[^]*$/,
+        '\n// reloaded\n',
+      ),
+    )
+    await dev.says(/policies in force[^]*policies in force/)
+    assert.notEqual(await version(), before)
+    const doctor = await cli.run(['doctor', '--json'], { env })
+    assert.equal(doctor.code, 0, doctor.stdout)
+    const refused = await cli.run(['server', '--port', '0'])
+    assert.equal(refused.code, 1, 'a second process on the folder')
+    assert.equal(await stop(dev), 0)
+    const server = await cli.run(['server', '--port', '0'])
+    assert.equal(server.code, 2, server.stderr)
+    assert.match(server.stderr, /made by `writ dev`/)
+    assert.deepEqual(json(readFileSync(join(cli.home, 'config/writ/sessions.json'), 'utf8')), {})
+  })
+
+  test('a server is bootstrapped once, says when a port is taken, and stops in order', async () => {
+    using cli = new Cli()
+    await cli.run(['init'])
+    const server = cli.start(['server', '--port', '0', '--person', 'ada'])
+    const [url = ''] = await server.says(/http:\/\/127\.0\.0\.1:\d+/, 'stdout')
+    const [, file = ''] = await server.says(/writ login --code < (\S+)`/)
+    assert.equal(statSync(file).mode & 0o777, 0o600)
+    const env = { WRIT_URL: url }
+    const login = await cli.run(['login', '--code'], { env, stdin: readFileSync(file, 'utf8') })
+    assert.deepEqual([login.code, login.stdout], [0, 'Person/ada\n'], login.stderr)
+    assert.equal((await cli.run(['policy', 'publish'], { env })).code, 0)
+    assert.equal((await cli.run(['inventory', 'apply', 'inventory.yaml'], { env })).code, 0)
+    const busy = createServer()
+    await new Promise<void>((done) => busy.listen(0, '127.0.0.1', done))
+    const { port } = busy.address() as AddressInfo
+    const taken = await cli.run(['server', '--port', String(port), '--data', 'other'])
+    assert.equal(taken.code, 2, taken.stderr)
+    assert.match(taken.stderr, new RegExp(`port ${port} on 127\\.0\\.0\\.1 is taken[^]*--port`))
+    busy.close()
+    assert.equal(await stop(server), 0)
+    const verified = await cli.run(['audit', 'verify'])
+    assert.equal(verified.code, 0, verified.stderr)
+    const again = cli.start(['server', '--port', '0'])
+    await again.says(/http:/, 'stdout')
+    assert.equal(await stop(again), 0)
+    assert.doesNotMatch((await again.done).stderr, /login --code/)
+  })
+
+  test('a server that answers nonsense is unreachable or unreadable, never a yes', async () => {
+    using cli = new Cli({ WRIT_TOKEN: 't' })
+    await using fake = await fakeServer(() => ({ text: '<html>Sign in to this network</html>' }))
+    const ran = await cli.run(['can-i', 'a', 'R/r', '--as', 'Agent/a'], { env: { WRIT_URL: fake.url } })
+    assert.deepEqual([ran.code, ran.stdout], [1, ''])
+    assert.match(ran.stderr, /is it a Writ server that answers at this URL\?/)
+  })
+})
+
+suite(
+  'at a terminal',
+  { skip: existsSync('/usr/bin/script') ? false : 'util-linux `script` is not here' },
+  () => {
+    /** The command on a pseudo-terminal; `answers` are typed when what is on the screen matches. */
+    async function onTerminal(
+      cli: Cli,
+      args: readonly string[],
+      answers: readonly [RegExp, string][],
+      env: Record<string, string> = {},
+    ): Promise<{ code: number | null; screen: string }> {
+      const words = [process.execPath, resolve(import.meta.dirname, '../../bin/writ.js'), ...args]
+      const command = words.map((word) => `'${word.replaceAll("'", String.raw`'\''`)}'`).join(' ')
+      const terminal = spawn('/usr/bin/script', ['-qfec', command, '/dev/null'], {
+        cwd: cli.cwd,
+        env: { ...cli.env, TERM: 'xterm', ...env },
+      })
+      const late = setTimeout(() => terminal.kill('SIGKILL'), 30_000)
+      let screen = ''
+      const rest = [...answers]
+      terminal.stdout.on('data', (chunk: Buffer) => {
+        screen += chunk.toString()
+        const [next] = rest
+        if (next !== undefined && next[0].test(screen)) {
+          rest.shift()
+          terminal.stdin.write(next[1])
+        }
+      })
+      const [code] = (await once(terminal, 'close')) as [number | null]
+      clearTimeout(late)
+      assert.deepEqual(rest, [], screen)
+      return { code, screen }
+    }
+
+    test('an approver reads what it is before answering; colours come with words', async () => {
+      await using world = await openWorld()
+      using cli = new Cli({ WRIT_URL: world.app.url })
+      const migrator = createWrit({ url: world.app.url, token: world.tokens.migrator })
+      const task = await migrator.tasks.declare({
+        purpose: 'p',
+        reason: 'INC-9',
+        scope: { actions: ['db:migrate'], resources: [{ type: 'Database', id: 'orders' }] },
+      })
+      const d = await migrator.evaluate({
+        action: 'db:migrate',
+        resource: 'Database/orders',
+        context: { task: task.id },
+      })
+      assert.equal(d.outcome, 'challenge')
+      const { id } = await d.request({ reason: 'INC-9' }).submitted()
+      const env = { WRIT_TOKEN: world.tokens.grace }
+      const no = await onTerminal(cli, ['requests', 'approve', id], [[/Approve this\? \[y\/N\] /, '\n']], env)
+      assert.equal(no.code, 1, no.screen)
+      assert.match(no.screen, /Agent\/migrator wants db:migrate on Database\/orders/)
+      const yes = await onTerminal(
+        cli,
+        ['requests', 'approve', id],
+        [[/Approve this\? \[y\/N\] /, 'y\n']],
+        env,
+      )
+      assert.equal(yes.code, 0, yes.screen)
+      assert.match(yes.screen, /\u001B\[32m✓\u001B\[39m access request is approved/)
+      const plain = await onTerminal(cli, ['requests', 'show', id], [], { ...env, NO_COLOR: '1' })
+      assert.doesNotMatch(plain.screen, /\u001B\[3\dm/)
+      const asked = await onTerminal(cli, ['requests', 'approve', id, '--no-input'], [], env)
+      assert.equal(asked.code, 2, asked.screen)
+    })
+
+    test('a one-time code is typed without being shown', async () => {
+      await using world = await openWorld()
+      using cli = new Cli({ WRIT_URL: world.app.url })
+      const ada = createWrit({ url: world.app.url, token: world.tokens.ada })
+      const { code } = await ada.people.invite({ id: 'joan' })
+      const login = await onTerminal(cli, ['login', '--code'], [[/one-time code: /, `${code}\r`]])
+      assert.equal(login.code, 0, login.screen)
+      assert.ok(!login.screen.includes(code))
+    })
+
+    test('waiting counts down on one line; Ctrl-C leaves the request pending', async () => {
+      await using world = await openWorld()
+      using cli = new Cli({ WRIT_URL: world.app.url, WRIT_TOKEN: world.tokens.migrator })
+      const ran = await onTerminal(
+        cli,
+        ['run', '--for', 'db:migrate', '--on', 'Database/orders', '--reason', 'r', '--wait', '--', 'true'],
+        [[/waiting for approval · expires 1[45]:\d\d · req_/, '\u0003']],
+      )
+      assert.equal(ran.code, 130, ran.screen)
+      assert.match(ran.screen, /still pending/)
+    })
+  },
+)
