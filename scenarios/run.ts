@@ -69,6 +69,7 @@ async function main(): Promise<number> {
   for (const [id, file] of files) {
     if (wanted.length > 0 && !wanted.includes(id)) continue
     const { scenario } = (await import(join(import.meta.dirname, file))) as { scenario: Scenario }
+    if (scenario.id !== id) throw new Error(`${file} says that it is ${scenario.id}`)
     running = new Story(stop.signal)
     const row = await play(scenario, running)
     running = undefined

@@ -152,9 +152,14 @@ export async function openDatabase({
         'url' in options ? { connectionString: options.url } : { ...settings, ...options },
       )
       const ended = new Promise<void>((resolve) => void made.once('end', () => resolve()))
+      // one after the other, as a session is
+      let last: Promise<unknown> = Promise.resolve()
       return {
-        query: async <Row extends object>(text: string, values?: unknown[]) =>
-          (await made.query<Row>(text, values)).rows,
+        async query<Row extends object>(text: string, values?: unknown[]) {
+          const result = last.then(() => made.query<Row>(text, values))
+          last = result.catch(() => {})
+          return (await result).rows
+        },
         ended,
         end: () => made.end(),
       }
