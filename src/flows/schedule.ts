@@ -34,9 +34,12 @@ export function dueAt<K extends Kind>(kind: K, value: Records[K]): Instant | und
   return undefined
 }
 
+/** Places of what has moved that may pile up before they are cleared away. */
+const SLACK = 1_024
+
 /** A binary heap with at most one live place per record; earlier places of it are dropped when they come up. */
 export class Schedule {
-  readonly #heap: Due[] = []
+  #heap: Due[] = []
   readonly #current = new Map<string, Instant>()
 
   set(kind: DueKind, id: string, at: Instant | undefined): void {
@@ -48,6 +51,7 @@ export class Schedule {
     if (this.#current.get(key) === at) return
     this.#current.set(key, at)
     this.#push({ at, kind, id })
+    if (this.#heap.length > 2 * this.#current.size + SLACK) this.#compact()
   }
 
   /** The earliest instant at which something is due. */
@@ -71,6 +75,18 @@ export class Schedule {
 
   get size(): number {
     return this.#current.size
+  }
+
+  /** Places in memory, those that will be dropped included. */
+  get places(): number {
+    return this.#heap.length
+  }
+
+  /** What moved or ended long before its time would otherwise stay until then. */
+  #compact(): void {
+    const live = this.#heap.filter(({ kind, id, at }) => this.#current.get(`${kind}/${id}`) === at)
+    live.sort((a, b) => a.at - b.at) // sorted is a heap
+    this.#heap = live
   }
 
   #drop(): void {

@@ -75,3 +75,10 @@ export function defaultKind(type: string): SubjectKind {
   if (/agent/i.test(type)) return 'agent'
   return /^(service|workload|pipeline|job)/i.test(type) ? 'workload' : 'resource'
 }
+
+/** Whether this identity may have no authority at `now`: it was deleted, is locked or past its end. */
+export function isOver(entity: Entity | undefined, now: Instant): boolean {
+  if (entity === undefined) return false
+  const isLocked = entity.locked !== undefined && now < (entity.locked.until ?? Infinity)
+  return entity.deletedAt !== undefined || isLocked || now >= (entity.endsAt ?? Infinity)
+}

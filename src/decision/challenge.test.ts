@@ -1,0 +1,151 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import fc from 'fast-check'
+import type { RequirementSet } from '../model/request.ts'
+import { meets, seated } from '../model/request.ts'
+import type { Evaluation } from '../policy/index.ts'
+import type { Proof, Search } from './challenge.ts'
+import { ALWAYS_TRIED, MAX_CANDIDATES, searchChallenge } from './challenge.ts'
+
+const answer = (permit: boolean, obligations: { ttl?: number; uses?: number } = {}): Evaluation => ({
+  decision: permit ? 'permit' : 'deny',
+  determining: [],
+  errors: [],
+  obligations: { binding: 'attempt', bindingDeclared: false, notify: [], ...obligations },
+  dropped: [],
+  unknownInputs: [],
+  forbidden: false,
+  explainable: true,
+})
+
+type Ask = (approvals: Readonly<Record<string, number>>, justified: boolean) => Evaluation
+
+function search(
+  literals: Readonly<Record<string, readonly number[]>>,
+  givers: Readonly<Record<string, readonly string[]>>,
+  evaluate: Ask,
+  more: { justification?: boolean; present?: Proof; monotonic?: () => number } = {},
+): Promise<Search> {
+  return searchChallenge({
+    approvals: new Map(Object.entries(literals)),
+    justification: more.justification ?? false,
+    present: more.present ?? { approvals: {}, justification: false },
+    givers: async (pool) => givers[pool] ?? [],
+    evaluate: (proof) => evaluate(proof.approvals, proof.justification),
+    bindingOf: () => 'attempt',
+    monotonic: more.monotonic ?? (() => 0),
+  })
+}
+
+/** E.g. `dba:2 + justification`. */
+const text = (set: RequirementSet): string =>
+  set.requirements.map((r) => (r.kind === 'approval' ? `${r.pool}:${r.count}` : r.kind)).join(' + ')
+const texts = async (found: Promise<Search>): Promise<string[]> => (await found).sets.map(text).sort()
+
+describe('the challenge search', () => {
+  test('finds alternatives, each as small as it can be', async () => {
+    const found = texts(
+      search({ dba: [1, 2], lead: [1] }, { dba: ['1', '2'], lead: ['3'] }, (n) =>
+        answer((n['dba'] ?? 0) >= 2 || (n['lead'] ?? 0) >= 1),
+      ),
+    )
+    assert.deepEqual(await found, ['dba:2', 'lead:1'])
+  })
+
+  test('asks for a justification only where it changes the answer', async () => {
+    const both: Ask = (n, justified) => answer((n['dba'] ?? 0) >= 1 && justified)
+    const givers = { dba: ['1'] }
+    assert.deepEqual(await texts(search({ dba: [1] }, givers, both, { justification: true })), [
+      'dba:1 + justification',
+    ])
+    const present = { approvals: {}, justification: true }
+    assert.deepEqual(await texts(search({ dba: [1] }, givers, both, { justification: true, present })), [
+      'dba:1',
+    ])
+  })
+
+  test('never assumes that more evidence permits more', async () => {
+    // exactly one approval of either pool; two of them deny again
+    const odd: Ask = (n) => answer((n['a'] ?? 0) + (n['b'] ?? 0) === 3 && n['b'] !== 3)
+    const found = await texts(search({ a: [1, 2], b: [1, 2, 3] }, { a: ['1', '2'], b: ['3', '4', '5'] }, odd))
+    assert.deepEqual(found, ['a:1 + b:2', 'a:2 + b:1'])
+  })
+
+  test('assumes only what eligible people could give now', async () => {
+    assert.deepEqual(
+      await texts(search({ dba: [1, 2] }, { dba: ['1'] }, (n) => answer((n['dba'] ?? 0) >= 2))),
+      [],
+    )
+    assert.deepEqual(await texts(search({ dba: [1] }, {}, () => answer(true))), [])
+  })
+
+  test('C4 fills the seats of several pools with different people', async () => {
+    const both: Ask = (n) => answer((n['dba'] ?? 0) >= 1 && (n['lead'] ?? 0) >= 1)
+    const literals = { dba: [1], lead: [1] }
+    assert.deepEqual(await texts(search(literals, { dba: ['ada'], lead: ['ada'] }, both)), [])
+    assert.deepEqual(await texts(search(literals, { dba: ['ada', 'bob'], lead: ['ada'] }, both)), [
+      'dba:1 + lead:1',
+    ])
+  })
+
+  test('each set carries the obligations of what it would fire', async () => {
+    const { sets } = await search({ dba: [1], lead: [1] }, { dba: ['1'], lead: ['2'] }, (n) =>
+      (n['lead'] ?? 0) >= 1 ? answer(true, { ttl: 900, uses: 3 }) : answer((n['dba'] ?? 0) >= 1, { ttl: 60 }),
+    )
+    const of = (wanted: string) => sets.find((set) => text(set) === wanted)
+    assert.deepEqual([of('dba:1')?.ttl, of('dba:1')?.uses], [60, undefined])
+    assert.deepEqual([of('lead:1')?.ttl, of('lead:1')?.uses], [900, 3])
+  })
+
+  test('every set permits, and no part of it does', async () => {
+    const pools = ['a', 'b', 'c'] as const
+    const people = { a: ['1', '2'], b: ['2', '3'], c: ['4'] }
+    const points = [0, 1, 2].flatMap((a) => [0, 1, 2].flatMap((b) => [0, 1].map((c) => `${a}${b}${c}`)))
+    await fc.assert(
+      fc.asyncProperty(fc.subarray(points.slice(1)), async (permitted) => {
+        const permits = new Set(permitted)
+        const key = (n: Readonly<Record<string, number>>) => pools.map((pool) => n[pool] ?? 0).join('')
+        const { sets, truncated } = await search({ a: [1, 2], b: [1, 2], c: [1] }, people, (n) =>
+          answer(permits.has(key(n))),
+        )
+        assert.equal(truncated, false)
+        const counts = (point: string) =>
+          pools.flatMap((pool, i) => Array.from({ length: Number(point[i]) }, () => pool))
+        const pairs = pools.flatMap((pool) => people[pool].map((root) => ({ pool, root })))
+        const possible = permitted.filter((point) => seated(counts(point), pairs) === counts(point).length)
+        const within = (x: string, y: string) => x.split('').every((digit, i) => digit <= (y[i] ?? ''))
+        const minimal = possible.filter(
+          (point) => !possible.some((other) => other !== point && within(other, point)),
+        )
+        const found = sets.map((set) =>
+          key(
+            Object.fromEntries(
+              set.requirements.flatMap((r) => (r.kind === 'approval' ? [[r.pool, r.count]] : [])),
+            ),
+          ),
+        )
+        assert.deepEqual(found.sort(), minimal.sort())
+        for (const set of sets) assert.equal(meets(set, pairs, false), true)
+      }),
+      { numRuns: 300 },
+    )
+  })
+
+  test('is bounded by candidates and by time, says when it was cut, and always tries a few', async () => {
+    const literals = Object.fromEntries(Array.from({ length: 30 }, (_, i) => [`p${i}`, [1, 2, 3]]))
+    const givers = Object.fromEntries(
+      Object.keys(literals).map((pool) => [pool, [`${pool}a`, `${pool}b`, `${pool}c`]]),
+    )
+    const many = await search(literals, givers, () => answer(false))
+    assert.equal(many.truncated, true)
+    assert.ok(many.tried <= MAX_CANDIDATES)
+
+    let time = 0
+    const slow = await search(literals, givers, () => answer(false), { monotonic: () => (time += 6) })
+    assert.deepEqual([slow.truncated, slow.tried], [true, ALWAYS_TRIED])
+    const one = await search({ dba: [1] }, { dba: ['1'] }, () => answer(true), {
+      monotonic: () => (time += 1_000),
+    })
+    assert.deepEqual([one.sets.map(text), one.truncated], [['dba:1'], false])
+  })
+})
