@@ -393,8 +393,9 @@ class Story {
     const words = { permit: 'PERMIT   ', deny: 'DENY     ', challenge: 'CHALLENGE' } as const
     const styles = { permit: 'green', deny: 'red', challenge: 'yellow' } as const
     const { outcome } = decision
-    const why =
-      outcome === 'challenge' ? requirements((decision as Challenge).alternatives) : plain(decision.reason)
+    const missing = outcome === 'challenge' ? requirements((decision as Challenge).alternatives) : undefined
+    // a permit without evidence gives no reason: it is what stands
+    const why = missing ?? (decision.reason === '' ? 'standing' : plain(decision.reason))
     const word = this.#context.io.styleOut(styles[outcome], words[outcome])
     this.#numbered(`${ACTOR}  ${what.padEnd(30)} ${word} ${why}${remark === '' ? '' : `  ${remark}`}`)
   }

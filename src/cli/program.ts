@@ -62,6 +62,20 @@ const waited = <T extends Waits>({
   ...(wait === undefined ? {} : { wait: waitFor ?? true }),
 })
 
+/** `error: unknown option '--tsk'` and its suggestion, as every other error of ours reads. */
+function wrongUse(io: Io, text: string): string {
+  const [first = '', ...rest] = text.trim().split('\n')
+  const sentence = first.replace(/^error: /u, '').replace(/\.$/u, '').replaceAll("'", '`')
+  const suggestion = /^\(Did you mean (.+)\?\)$/u.exec(rest.join(' ').trim())?.[1]
+  const names = suggestion
+    ?.replace(/^one of /u, '')
+    .split(', ')
+    .map((name) => `\`${name}\``)
+    .join(' or ')
+  const hint = names === undefined ? 'add --help to see what there is' : `did you mean ${names}?`
+  return `${io.style('red', '✗')} writ: ${sentence}\n  ${io.style('dim', 'hint:')} ${hint}\n`
+}
+
 const repeat = (value: string, before: readonly string[] | undefined): string[] => [...(before ?? []), value]
 
 /** The program. `finish` hears the exit code of what ran. */

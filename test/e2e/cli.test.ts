@@ -9,10 +9,10 @@ import { once } from 'node:events'
 import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
-import { join, resolve } from 'node:path'
+import { join } from 'node:path'
 import { after, before, suite, test } from 'node:test'
 import { createWrit } from '../../client/src/index.ts'
-import { Cli } from '../support/cli.ts'
+import { Cli, onTerminal, terminals } from '../support/cli.ts'
 import type { Running } from '../support/cli.ts'
 import { fakeServer } from '../support/fake-server.ts'
 import { openWorld } from '../support/world.ts'
@@ -497,94 +497,55 @@ suite('without a server', () => {
   })
 })
 
-suite(
-  'at a terminal',
-  { skip: existsSync('/usr/bin/script') ? false : 'util-linux `script` is not here' },
-  () => {
-    /** The command on a pseudo-terminal; `answers` are typed when what is on the screen matches. */
-    async function onTerminal(
-      cli: Cli,
-      args: readonly string[],
-      answers: readonly [RegExp, string][],
-      env: Record<string, string> = {},
-    ): Promise<{ code: number | null; screen: string }> {
-      const words = [process.execPath, resolve(import.meta.dirname, '../../bin/writ.js'), ...args]
-      const command = words.map((word) => `'${word.replaceAll("'", String.raw`'\''`)}'`).join(' ')
-      const terminal = spawn('/usr/bin/script', ['-qfec', command, '/dev/null'], {
-        cwd: cli.cwd,
-        env: { ...cli.env, TERM: 'xterm', ...env },
-      })
-      const late = setTimeout(() => terminal.kill('SIGKILL'), 30_000)
-      let screen = ''
-      const rest = [...answers]
-      terminal.stdout.on('data', (chunk: Buffer) => {
-        screen += chunk.toString()
-        const [next] = rest
-        if (next !== undefined && next[0].test(screen)) {
-          rest.shift()
-          terminal.stdin.write(next[1])
-        }
-      })
-      const [code] = (await once(terminal, 'close')) as [number | null]
-      clearTimeout(late)
-      assert.deepEqual(rest, [], screen)
-      return { code, screen }
-    }
-
-    test('an approver reads what it is before answering; colours come with words', async () => {
-      await using world = await openWorld()
-      using cli = new Cli({ WRIT_URL: world.app.url })
-      const migrator = createWrit({ url: world.app.url, token: world.tokens.migrator })
-      const task = await migrator.tasks.declare({
-        purpose: 'p',
-        reason: 'INC-9',
-        scope: { actions: ['db:migrate'], resources: [{ type: 'Database', id: 'orders' }] },
-      })
-      const d = await migrator.evaluate({
-        action: 'db:migrate',
-        resource: 'Database/orders',
-        context: { task: task.id },
-      })
-      assert.equal(d.outcome, 'challenge')
-      const { id } = await d.request({ reason: 'INC-9' }).submitted()
-      const env = { WRIT_TOKEN: world.tokens.grace }
-      const no = await onTerminal(cli, ['requests', 'approve', id], [[/Approve this\? \[y\/N\] /, '\n']], env)
-      assert.equal(no.code, 1, no.screen)
-      assert.match(no.screen, /Agent\/migrator wants db:migrate on Database\/orders/)
-      const yes = await onTerminal(
-        cli,
-        ['requests', 'approve', id],
-        [[/Approve this\? \[y\/N\] /, 'y\n']],
-        env,
-      )
-      assert.equal(yes.code, 0, yes.screen)
-      assert.match(yes.screen, /\u001B\[32m✓\u001B\[39m access request is approved/)
-      const plain = await onTerminal(cli, ['requests', 'show', id], [], { ...env, NO_COLOR: '1' })
-      assert.doesNotMatch(plain.screen, /\u001B\[3\dm/)
-      const asked = await onTerminal(cli, ['requests', 'approve', id, '--no-input'], [], env)
-      assert.equal(asked.code, 2, asked.screen)
+suite('at a terminal', { skip: terminals }, () => {
+  test('an approver reads what it is before answering; colours come with words', async () => {
+    await using world = await openWorld()
+    using cli = new Cli({ WRIT_URL: world.app.url })
+    const migrator = createWrit({ url: world.app.url, token: world.tokens.migrator })
+    const task = await migrator.tasks.declare({
+      purpose: 'p',
+      reason: 'INC-9',
+      scope: { actions: ['db:migrate'], resources: [{ type: 'Database', id: 'orders' }] },
     })
-
-    test('a one-time code is typed without being shown', async () => {
-      await using world = await openWorld()
-      using cli = new Cli({ WRIT_URL: world.app.url })
-      const ada = createWrit({ url: world.app.url, token: world.tokens.ada })
-      const { code } = await ada.people.invite({ id: 'joan' })
-      const login = await onTerminal(cli, ['login', '--code'], [[/one-time code: /, `${code}\r`]])
-      assert.equal(login.code, 0, login.screen)
-      assert.ok(!login.screen.includes(code))
+    const d = await migrator.evaluate({
+      action: 'db:migrate',
+      resource: 'Database/orders',
+      context: { task: task.id },
     })
+    assert.equal(d.outcome, 'challenge')
+    const { id } = await d.request({ reason: 'INC-9' }).submitted()
+    const env = { WRIT_TOKEN: world.tokens.grace }
+    const no = await onTerminal(cli, ['requests', 'approve', id], [[/Approve this\? \[y\/N\] /, '\n']], env)
+    assert.equal(no.code, 1, no.screen)
+    assert.match(no.screen, /Agent\/migrator wants db:migrate on Database\/orders/)
+    const yes = await onTerminal(cli, ['requests', 'approve', id], [[/Approve this\? \[y\/N\] /, 'y\n']], env)
+    assert.equal(yes.code, 0, yes.screen)
+    assert.match(yes.screen, /\u001B\[32m✓\u001B\[39m access request is approved/)
+    const plain = await onTerminal(cli, ['requests', 'show', id], [], { ...env, NO_COLOR: '1' })
+    assert.doesNotMatch(plain.screen, /\u001B\[3\dm/)
+    const asked = await onTerminal(cli, ['requests', 'approve', id, '--no-input'], [], env)
+    assert.equal(asked.code, 2, asked.screen)
+  })
 
-    test('waiting counts down on one line; Ctrl-C leaves the request pending', async () => {
-      await using world = await openWorld()
-      using cli = new Cli({ WRIT_URL: world.app.url, WRIT_TOKEN: world.tokens.migrator })
-      const ran = await onTerminal(
-        cli,
-        ['run', '--for', 'db:migrate', '--on', 'Database/orders', '--reason', 'r', '--wait', '--', 'true'],
-        [[/waiting for approval · expires 1[45]:\d\d · req_/, '\u0003']],
-      )
-      assert.equal(ran.code, 130, ran.screen)
-      assert.match(ran.screen, /still pending/)
-    })
-  },
-)
+  test('a one-time code is typed without being shown', async () => {
+    await using world = await openWorld()
+    using cli = new Cli({ WRIT_URL: world.app.url })
+    const ada = createWrit({ url: world.app.url, token: world.tokens.ada })
+    const { code } = await ada.people.invite({ id: 'joan' })
+    const login = await onTerminal(cli, ['login', '--code'], [[/one-time code: /, `${code}\r`]])
+    assert.equal(login.code, 0, login.screen)
+    assert.ok(!login.screen.includes(code))
+  })
+
+  test('waiting counts down on one line; Ctrl-C leaves the request pending', async () => {
+    await using world = await openWorld()
+    using cli = new Cli({ WRIT_URL: world.app.url, WRIT_TOKEN: world.tokens.migrator })
+    const ran = await onTerminal(
+      cli,
+      ['run', '--for', 'db:migrate', '--on', 'Database/orders', '--reason', 'r', '--wait', '--', 'true'],
+      [[/waiting for approval · expires 1[45]:\d\d · req_/, '\u0003']],
+    )
+    assert.equal(ran.code, 130, ran.screen)
+    assert.match(ran.screen, /still pending/)
+  })
+})

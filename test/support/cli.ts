@@ -3,10 +3,11 @@
  *
  * @module
  */
+import assert from 'node:assert/strict'
 import type { ChildProcess } from 'node:child_process'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 
@@ -107,4 +108,48 @@ export class Cli implements Disposable {
     for (const child of this.#running) child.kill('SIGKILL')
     rmSync(this.home, { recursive: true, force: true })
   }
+}
+
+/** Why there is no pseudo-terminal to test on, or `false`: what `skip` takes. */
+export const terminals: string | false = existsSync('/usr/bin/script')
+  ? false
+  : 'util-linux `script` is not here'
+
+/** On a terminal this takes too long, ms. */
+const TERMINAL_TIMEOUT = 60_000
+
+/**
+ * The command on a pseudo-terminal; `answers` are typed one after the other, each when what is on the screen since
+ * the last one matches.
+ */
+export async function onTerminal(
+  cli: Cli,
+  args: readonly string[],
+  answers: readonly (readonly [RegExp, string])[],
+  env: Record<string, string> = {},
+): Promise<{ code: number | null; screen: string }> {
+  const command = [process.execPath, BIN, ...args]
+    .map((word) => `'${word.replaceAll("'", String.raw`'\''`)}'`)
+    .join(' ')
+  const terminal = spawn('/usr/bin/script', ['-qfec', `exec ${command}`, '/dev/null'], {
+    cwd: cli.cwd,
+    env: { ...cli.env, TERM: 'xterm', ...env },
+  })
+  const late = setTimeout(() => terminal.kill('SIGKILL'), TERMINAL_TIMEOUT)
+  let screen = ''
+  let answered = 0
+  const rest = [...answers]
+  terminal.stdout.on('data', (chunk: Buffer) => {
+    screen += chunk.toString()
+    const [next] = rest
+    if (next?.[0].test(screen.slice(answered)) === true) {
+      rest.shift()
+      answered = screen.length
+      terminal.stdin.write(next[1])
+    }
+  })
+  const [code] = (await once(terminal, 'close')) as [number | null]
+  clearTimeout(late)
+  assert.deepEqual(rest, [], screen)
+  return { code, screen }
 }
