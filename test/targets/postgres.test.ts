@@ -94,6 +94,67 @@ describe('ephemeral', () => {
     assert.deepEqual(await world.sql('select from pg_roles where rolname = $1', [planned.name]), [])
   })
 
+  test('B38 nothing that the owner role defined runs as the administrator', async () => {
+    const target = world.target()
+    const { planned, secret } = await issue(target)
+    const client = await world.as(secret)
+    // what the administrator's own statements would call, were they to look beyond the system catalog
+    await client.query(`
+      create schema evil; grant usage on schema evil to public; grant create on schema evil to public;
+      create function evil.run(name text) returns void language plpgsql as $$
+        begin execute format('create role %I login', name); exception when others then end $$;
+      create function evil.join(text, regclass) returns text language sql as
+        $$ select evil.run('through_operator'), pg_catalog.format('%s%s', $1, $2::oid); select '' $$;
+      create operator evil.|| (leftarg = text, rightarg = regclass, function = evil.join);
+      create function evil.format(text, name) returns text language sql as
+        $$ select evil.run('through_function'); select '' $$;
+      create view evil.pg_roles as select * from pg_catalog.pg_roles where evil.run('through_view') is null;
+      grant select on evil.pg_roles to public;
+      create table public.bait (id int); grant select on public.bait to public;
+      alter database orders set search_path = evil, public, pg_catalog`)
+    await target.close()
+    try {
+      const report = await world.target().revoke(planned)
+      assert.equal(report.absent, true)
+      assert.deepEqual(
+        await world.sql(`select rolname from pg_catalog.pg_roles where rolname like 'through\\_%'`),
+        [],
+      )
+      assert.equal(
+        (await world.sql('select from pg_catalog.pg_roles where rolname = $1', [planned.name])).length,
+        0,
+      )
+    } finally {
+      await world.sql(
+        'alter database orders reset search_path; drop schema evil cascade; drop table public.bait',
+      )
+    }
+  })
+
+  for (const [how, shut, open] of [
+    ['makes it read-only', 'set default_transaction_read_only = on', 'reset default_transaction_read_only'],
+    ['ends idle sessions at once', "set idle_session_timeout = '1ms'", 'reset idle_session_timeout'],
+    ['ends transactions at once', "set transaction_timeout = '1ms'", 'reset transaction_timeout'],
+    ['lets nobody connect', 'connection limit 0', 'connection limit -1'],
+  ] as const) {
+    test(`B37 the owner of the database keeps no session by shutting the administrator out: ${how}`, async () => {
+      const target = world.target()
+      const { planned, secret } = await issue(target)
+      const client = await world.as(secret)
+      await client.query(`alter database orders ${shut}`)
+      await target.close()
+      try {
+        const again = world.target()
+        assert.ok((await again.list()).includes(planned.name))
+        const report = await again.revoke(planned)
+        assert.deepEqual([report.absent, report.sessionsCut], [true, 1])
+        await assert.rejects(client.query('select 1'))
+      } finally {
+        await world.sql(`alter database orders ${open}`, undefined, 'postgres')
+      }
+    })
+  }
+
   test('a credential is bounded by the owner role, its end and what remains of it', async () => {
     await world.sql(`create role other_owner nologin; create table public.foreign_table (id int);
       alter table foreign_table owner to other_owner`)
@@ -307,7 +368,7 @@ describe('what is left behind', () => {
       [
         ['column crm.customer.mail', 'friend', ['SELECT']],
         ['default privileges of orders_owner on tables', 'friend', ['INSERT']],
-        ['relation old_table', 'public', ['SELECT']],
+        ['relation public.old_table', 'public', ['SELECT']],
         ['role app_group', 'friend', ['MEMBER']],
       ],
     )
@@ -427,8 +488,18 @@ describe('refusals', () => {
   test('an owner role whose authority would outlive the credential is refused', async () => {
     await world.sql(`create role o_super superuser nologin; create role o_create createrole nologin;
       create role o_login login; create role o_far nologin; grant o_login to o_far;
-      create role o_files nologin; grant pg_write_server_files to o_files`)
-    const roles = { a: 'o_super', b: 'o_create', c: 'o_login', d: 'o_far', e: 'o_files', f: 'o_missing' }
+      create role o_files nologin; grant pg_write_server_files to o_files;
+      create role o_slots nologin replication; create role o_feeds nologin; grant pg_create_subscription to o_feeds`)
+    const roles = {
+      a: 'o_super',
+      b: 'o_create',
+      c: 'o_login',
+      d: 'o_far',
+      e: 'o_files',
+      f: 'o_missing',
+      g: 'o_slots',
+      h: 'o_feeds',
+    }
     const target = world.target({ roles })
     const expected = {
       a: 'o_super is a superuser',
@@ -437,6 +508,8 @@ describe('refusals', () => {
       d: 'o_login may log in',
       e: 'files or programs',
       f: '`o_missing` does not exist',
+      g: 'o_slots may replicate',
+      h: 'keeps subscriptions',
     }
     const findings = (await target.check()).map((finding) => finding.message)
     for (const [role, text] of Object.entries(expected)) {

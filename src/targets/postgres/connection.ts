@@ -18,6 +18,26 @@ const ANSWER_MS = 12_000
 const LOCK_MS = 250
 
 /**
+ * Settings of every connection. The owner role may own the database, and with it the defaults of whoever connects:
+ * nothing that it defined may run as the administrator, whose names are looked up in the system catalog alone, nor may
+ * a default of its keep the administrator from writing.
+ */
+const SETTINGS = [
+  'search_path=pg_catalog',
+  'role=none',
+  'default_transaction_read_only=off',
+  'default_transaction_deferrable=off',
+  'default_transaction_isolation=read\\ committed',
+  'idle_session_timeout=0',
+  'idle_in_transaction_session_timeout=0',
+  // the same few statements for ever: planned once per connection, never compiled
+  'plan_cache_mode=force_generic_plan',
+  'jit=off',
+]
+/** Databases that every server has, for when the target's own shuts us out. */
+const ELSEWHERE = ['postgres', 'template1']
+
+/**
  * One connection for a while. `query` without values may hold several statements, which are then one transaction and
  * answer with the rows of the last; with values it is one statement, planned once per connection.
  */
@@ -30,6 +50,12 @@ export type Session = Readonly<{
 export type Connections = Readonly<{
   /** Runs `work` on a pooled connection to the target's own database. */
   use<T>(work: (session: Session) => Promise<T>): Promise<T>
+  /**
+   * The same for what belongs to the whole server: whoever owns the target's database can shut us out of it (privileges,
+   * connection limit, timeouts) and must not keep a credential by that. Then `work` runs from the start again on
+   * another `database`.
+   */
+  useAnywhere<T>(work: (session: Session, database: string) => Promise<T>): Promise<T>
   /** Runs `work` on a fresh connection to any database of the server, which is closed afterwards. */
   useFresh<T>(database: string, work: (session: Session) => Promise<T>): Promise<T>
   close(): Promise<void>
@@ -97,8 +123,7 @@ export function openConnections(config: PostgresConfig): Connections {
       query_timeout: ANSWER_MS,
       lock_timeout: LOCK_MS,
       keepAlive: true,
-      // The same few statements for ever: planned once per connection, never compiled.
-      options: '-c plan_cache_mode=force_generic_plan -c jit=off',
+      options: SETTINGS.map((setting) => `-c ${setting}`).join(' '),
     }
   }
   const driver = async () => {
@@ -122,7 +147,7 @@ export function openConnections(config: PostgresConfig): Connections {
     return pool
   }
 
-  return {
+  const connections: Connections = {
     use: (work) =>
       admit(async () => {
         try {
@@ -149,6 +174,23 @@ export function openConnections(config: PostgresConfig): Connections {
         }
       }),
 
+    useAnywhere: async (work) => {
+      try {
+        return await connections.use((lent) => work(lent, config.database))
+      } catch (error) {
+        if (!isAnswer(error)) throw error
+        for (const database of ELSEWHERE.filter((name) => name !== config.database)) {
+          try {
+            return await connections.useFresh(database, (lent) => work(lent, database))
+          } catch (other) {
+            // what the other databases say matters only if one of them does better
+            if (!isAnswer(other)) throw other
+          }
+        }
+        throw error
+      }
+    },
+
     useFresh: async (database, work) => {
       let client: Client | undefined
       try {
@@ -172,6 +214,13 @@ export function openConnections(config: PostgresConfig): Connections {
       await pool?.end()
     },
   }
+  return connections
+}
+
+/** Whether the server itself said no, but for a wrong password: the same elsewhere, and counted against the role. */
+function isAnswer(error: unknown): boolean {
+  const state = error instanceof WritError ? sqlState(error.cause) : undefined
+  return state !== undefined && !state.startsWith('28')
 }
 
 function session(client: ClientBase): Session {

@@ -79,15 +79,15 @@ export function postgresTarget(config: PostgresConfig, dependencies: PostgresDep
           ...(planned?.shape === 'lift' ? { account: planned.account } : {}),
           ...(oid === undefined ? {} : { oid }),
         }
-        const report = await connections.use((session) =>
-          revoke(session, { config, connections, clock, name, known }),
+        const report = await connections.useAnywhere((session, database) =>
+          revoke(session, { config: { ...config, database }, connections, clock, name, known }),
         )
         if (report.absent) oids.delete(name)
         return report
       }),
 
     list: () =>
-      connections.use(async (session) => {
+      connections.useAnywhere(async (session) => {
         const rows = await session.query<{ rolname: string; comment: string | null }>(
           `select r.rolname::text, d.description as comment from pg_roles r left join pg_shdescription d
              on d.objoid = r.oid and d.classoid = 'pg_authid'::regclass

@@ -124,8 +124,8 @@ type Surroundings = Readonly<{
 
 /**
  * What surrounds the credential to be. A hazard is a way to authority that would outlive it: becoming a login role
- * means setting that role's password, CREATEROLE makes new logins, and a superuser or a role that reads, writes or
- * runs as the server's system user can do anything. Membership without use counts, since its holder can give it.
+ * means setting that role's password, CREATEROLE makes new logins, slots and subscriptions go on without a session, and a
+ * superuser or a role that reads, writes or runs as the server's system user can do anything. Membership without use counts, since its holder can give it.
  *
  * With `lock` the connection holds that advisory lock afterwards.
  */
@@ -140,11 +140,12 @@ export async function surroundings(
        owner.oid is not null as owner,
        (select format('%I %s', r.rolname, case when r.rolsuper then 'is a superuser'
            when r.rolcreaterole then 'may create roles' when r.rolcanlogin then 'may log in'
+           when r.rolreplication then 'may replicate' when r.rolname = 'pg_create_subscription' then 'keeps subscriptions'
            else 'reaches the server''s files or programs' end)
          from pg_roles r
          where owner.oid is not null and pg_has_role(owner.oid, r.oid, 'MEMBER')
-           and (r.rolsuper or r.rolcreaterole or r.rolcanlogin or r.rolname in
-             ('pg_execute_server_program', 'pg_read_server_files', 'pg_write_server_files'))
+           and (r.rolsuper or r.rolcreaterole or r.rolcanlogin or r.rolreplication or r.rolname in
+             ('pg_execute_server_program', 'pg_read_server_files', 'pg_write_server_files', 'pg_create_subscription'))
          order by r.rolsuper desc, r.rolname = $1 desc, r.rolname limit 1) as owner_hazard,
        coalesce(account.rolcanlogin, false) as account,
        case when account.rolsuper then 'is a superuser' when account.rolcreaterole then 'may create roles' end

@@ -252,8 +252,11 @@ async function endIssue(session: Session, context: RevokeContext): Promise<void>
   const lock = issueLock(context.name)
   const deadline = performance.now() + CUT_MS
   for (let wait = 1; ; wait = Math.min(wait * 2, 50)) {
+    // The lock is the database's own, and this may be another one: then its holder still shows.
     const [row] = await session.query<{ free: boolean }>(
-      'select pg_try_advisory_xact_lock($1::int8) as free',
+      `select pg_try_advisory_xact_lock($1::int8) and not exists (select from pg_locks
+         where locktype = 'advisory' and granted and objsubid = 1
+           and (classid::int8 << 32 | objid::int8) = $1::int8 and pid <> pg_backend_pid()) as free`,
       [lock],
     )
     if (row?.free === true) return
