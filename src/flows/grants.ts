@@ -14,6 +14,7 @@ import { isIdentity, isTypeName } from '../model/name.ts'
 import type { Json } from '../model/canonical.ts'
 import type { Grant, GrantEnd } from '../model/grant.ts'
 import { isLiveGrant } from '../model/grant.ts'
+import { isLive } from '../model/task.ts'
 import type { Decision } from '../model/outcome.ts'
 import type { Instant } from '../model/time.ts'
 import { decide } from '../decision/decide.ts'
@@ -23,6 +24,7 @@ import type { Page, Read } from '../store/port.ts'
 import type { IssuedSecret, PlannedCredential, Target } from '../targets/port.ts'
 import type { Attempts } from './attempts.ts'
 import type { FlowDeps } from './deps.ts'
+import { lineageOf } from './lineage.ts'
 import type { Narrower } from './narrow.ts'
 import type { Narrowing } from './port.ts'
 import type { TakeBack } from './takeback.ts'
@@ -122,6 +124,8 @@ export class Grants {
     const id = decisions.newId('cred')
     const planned = target.plan(id, { role, label: grantId })
     const { approval: _approval, ...attempt } = grant.analysed as unknown as Attempt
+    const tasks = (await lineageOf(store, grant.task)).map((task) => task.id)
+    let { endsAt } = grant
     const decision = await decide(
       decisions,
       caller,
@@ -133,6 +137,7 @@ export class Grants {
           run: (tx) => {
             const live = tx.get('grant', grantId)?.value as Grant
             if (tx.get('target', target.id) === undefined) return 'grant_unknown'
+            endsAt = live.endsAt
             tx.put('credential', id, {
               id,
               state: 'planned',
@@ -161,7 +166,7 @@ export class Grants {
     if (decision.outcome !== 'permit') return { decision }
     let secret: IssuedSecret
     try {
-      secret = await target.issue(planned, grant.endsAt)
+      secret = await target.issue(planned, endsAt)
     } catch (error) {
       await this.#abandon(
         { id, grant, target, planned },
@@ -174,20 +179,27 @@ export class Grants {
         reads: [
           { kind: 'credential', id },
           { kind: 'grant', id: grantId },
+          ...tasks.map((task): Read => ({ kind: 'task', id: task })),
         ],
         run: (tx) => {
           const row = tx.get('credential', id)?.value as Credential
           const live = tx.get('grant', grantId)?.value
           const barred = decisions.barrier.denies({
             chain: grant.chain,
-            tasks: grant.task === undefined ? [] : [grant.task],
+            tasks,
             grant: grantId,
             caller: caller.id,
+          })
+          // a task may have lapsed since, although nobody has swept it up yet
+          const lapsed = tasks.some((task) => {
+            const above = tx.get('task', task)?.value
+            return above === undefined || !isLive(above, tx.now)
           })
           if (
             row.state !== 'planned' ||
             live === undefined ||
             !isLiveGrant(live, tx.now) ||
+            lapsed ||
             barred !== undefined
           ) {
             return undefined

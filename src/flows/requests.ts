@@ -6,7 +6,7 @@
 import type { Caller } from '../model/access.ts'
 import type { Attempt } from '../model/attempt.ts'
 import { attemptStatement } from '../model/attempt.ts'
-import { refKey, sameRef } from '../model/entity.ts'
+import { isOver, refKey, sameRef } from '../model/entity.ts'
 import { WritError } from '../model/errors.ts'
 import { GRANT_TTL } from '../model/grant.ts'
 import type { AccessRequest, RequirementSet } from '../model/request.ts'
@@ -21,6 +21,7 @@ import { endAccessRequest, requestEntry } from '../lives/ending.ts'
 import type { Attempts, Entry } from './attempts.ts'
 import { toAttempt } from './attempts.ts'
 import type { FlowDeps } from './deps.ts'
+import { lineageOf } from './lineage.ts'
 import type { Narrower } from './narrow.ts'
 import { NOTHING } from './narrow.ts'
 import type { SubmitInput } from './port.ts'
@@ -48,7 +49,7 @@ export class Requests {
     const { store, decision, defaults } = this.#deps
     const { entry, attempt } = await this.#bound(caller, input)
     const alternatives = entry['alternatives'] as unknown as readonly RequirementSet[]
-    const tasks = await this.#tasks(attempt.task)
+    const tasks = await lineageOf(this.#deps.store, attempt.task)
     const [task] = tasks
     const window = windowOf(tasks)
     const binding = alternatives.some((set) => set.binding === 'attempt') ? 'attempt' : 'task'
@@ -90,6 +91,7 @@ export class Requests {
       { index: 'request.same', value: `${refKey(requester)}\n${digest}` },
       { index: 'request.requester', value: refKey(requester) },
       { kind: 'entity', id: refKey(requester) },
+      { kind: 'entity', id: refKey(caller.subject) },
       ...tasks.map((t): Read => ({ kind: 'task', id: t.id })),
       ...(replayId === undefined ? [] : [{ kind: 'replay' as const, id: replayId }]),
     ]
@@ -105,13 +107,14 @@ export class Requests {
           })
         }
         const known = tx.get('entity', refKey(requester))?.value
-        const locked = known?.locked
         const barred = decision.barrier.denies({
           chain: attempt.chain,
           tasks: tasks.map((t) => t.id),
           caller: caller.id,
         })
-        if (barred !== undefined || (locked !== undefined && tx.now < (locked.until ?? Infinity))) {
+        const asking = tx.get('entity', refKey(caller.subject))?.value
+        const earlier = (asking?.generation ?? 0) !== caller.generation
+        if (barred !== undefined || earlier || isOver(known, tx.now) || isOver(asking, tx.now)) {
           throw new WritError('ERR_FORBIDDEN', `${refKey(requester)} may not ask now`)
         }
         for (const { id: taskId } of tasks) {
@@ -290,7 +293,7 @@ export class Requests {
       })
     }
     const approvalId = this.#deps.decision.newId('appr')
-    const tasks = await this.#tasks(found.task)
+    const tasks = await lineageOf(this.#deps.store, found.task)
     const window = windowOf(tasks)
     let approved: AccessRequest | undefined
     await this.#attempts.administer(caller, 'approve', {
@@ -490,21 +493,6 @@ export class Requests {
       })
     }
     return { entry, attempt: { ...recorded, context: attempt.context } }
-  }
-
-  /** The task and those above it, as they are now. */
-  async #tasks(id: string | undefined): Promise<readonly Task[]> {
-    const tasks: Task[] = []
-    for (let next = id; next !== undefined;) {
-      const task: Task | undefined = (await this.#deps.store.read([{ kind: 'task', id: next }])).get(
-        'task',
-        next,
-      )?.value
-      if (task === undefined) break
-      tasks.push(task)
-      next = task.parent
-    }
-    return tasks
   }
 
   async #find(id: string): Promise<AccessRequest | undefined> {

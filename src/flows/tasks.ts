@@ -4,7 +4,7 @@
  * @module
  */
 import type { Caller } from '../model/access.ts'
-import { refKey, sameRef } from '../model/entity.ts'
+import { isOver, refKey, sameRef } from '../model/entity.ts'
 import { WritError } from '../model/errors.ts'
 import type { Task, TaskEnd } from '../model/task.ts'
 import { beat, DECLARED_WAIT, isEnded, isLive, narrows, windowOf } from '../model/task.ts'
@@ -92,10 +92,10 @@ export class Tasks {
         if (store.clockBehind() > CLOCK_TOLERANCE) throw clockBehind(store.clockBehind())
         for (const ref of [subject, caller.subject]) {
           const entity = tx.get('entity', refKey(ref))?.value
-          const locked = entity?.locked !== undefined && tx.now < (entity.locked.until ?? Infinity)
-          const ended = entity?.deletedAt === undefined && tx.now >= (entity?.endsAt ?? Infinity)
           const barred = decision.barrier.denies({ chain: [ref], tasks: ancestors, caller: caller.id })
-          if (locked || ended || barred !== undefined) {
+          // what an earlier one of this name declares, the present one would inherit (B34)
+          const earlier = ref === caller.subject && (entity?.generation ?? 0) !== caller.generation
+          if (isOver(entity, tx.now) || earlier || barred !== undefined) {
             throw new WritError('ERR_FORBIDDEN', `${refKey(ref)} is locked or has ended`)
           }
         }
