@@ -16,7 +16,7 @@ import type { Context } from './context.ts'
 import { CliError, exit, tell } from './exit.ts'
 import { check, sayProblems } from './policy.ts'
 import type { ServeOptions } from './server.ts'
-import { runUntilStopped, serveConfig } from './server.ts'
+import { serveConfig, stopper } from './server.ts'
 import { plain } from './text.ts'
 
 /** The person at this terminal, who may approve; and the one who owns the samples, so that somebody else may be asked. */
@@ -32,11 +32,13 @@ export async function dev(context: Context, options: ServeOptions): Promise<numb
     for (const { file, written } of initFolder(context, context.io.cwd))
       if (written) context.note('ok', `wrote ${file}`)
   }
+  const untilStopped = stopper(context)
   const app = await createApp(config, { mode: 'dev', log: devLog(context) })
+  let stopWatching: () => void
   try {
     const people = await seed(context, app, config.policies, config.inventory)
     const reload = (): Promise<void> => publish(context, people, config.policies)
-    const stopWatching = watchFolder(
+    stopWatching = watchFolder(
       config.policies,
       () => void reload().catch((error: unknown) => context.note('bad', tell(error).message)),
     )
@@ -52,14 +54,14 @@ export async function dev(context: Context, options: ServeOptions): Promise<numb
         ],
       },
     )
-    return await runUntilStopped(context, app, () => {
-      stopWatching()
-      context.sessions.delete(app.url)
-    })
   } catch (error) {
     await app.stop()
     throw error
   }
+  return untilStopped(app, () => {
+    stopWatching()
+    context.sessions.delete(app.url)
+  })
 }
 
 /** Clients of the two people that dev mode has. */

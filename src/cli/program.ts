@@ -62,10 +62,22 @@ const waited = <T extends Waits>({
   ...(wait === undefined ? {} : { wait: waitFor ?? true }),
 })
 
+/** A command in a list: its name and what it must be given. */
+const subcommandTerm = (command: Command): string =>
+  [
+    command.name(),
+    ...command.registeredArguments
+      .filter(({ required }) => required)
+      .map((argument) => `<${argument.name()}>`),
+  ].join(' ')
+
 /** `error: unknown option '--tsk'` and its suggestion, as every other error of ours reads. */
 function wrongUse(io: Io, text: string): string {
   const [first = '', ...rest] = text.trim().split('\n')
-  const sentence = first.replace(/^error: /u, '').replace(/\.$/u, '').replaceAll("'", '`')
+  const sentence = first
+    .replace(/^error: /u, '')
+    .replace(/\.$/u, '')
+    .replaceAll("'", '`')
   const suggestion = /^\(Did you mean (.+)\?\)$/u.exec(rest.join(' ').trim())?.[1]
   const names = suggestion
     ?.replace(/^one of /u, '')
@@ -84,18 +96,32 @@ export function createProgram(io: Io, finish: Finish): Command {
     .description('Authority for one act, at the moment of the act.')
     .version(version, '-V, --version', 'print the version')
     .helpOption('-h, --help', 'show help')
-    .helpCommand('help [command]', 'show help of a command')
+    .addHelpCommand(
+      new Command('help')
+        .argument('[command]')
+        .description('show help of a command')
+        .helpGroup('This command line:'),
+    )
     .showSuggestionAfterError()
     // they are understood before and after the command, and shown with every one
-    .configureHelp({ showGlobalOptions: true })
+    .configureHelp({ showGlobalOptions: true, subcommandTerm })
     .exitOverride()
-    .configureOutput({ writeOut: (text) => io.out(text), writeErr: (text) => io.err(text) })
+    .configureOutput({
+      writeOut: (text) => io.out(text),
+      writeErr: (text) => io.err(text),
+      outputError: (text, write) => write(wrongUse(io, text)),
+      ...(io.columns > 0 ? { getOutHelpWidth: () => io.columns, getErrHelpWidth: () => io.columns } : {}),
+    })
+    .addHelpText('after', ({ command }) =>
+      command.parent === null ? '\nEvery command has --help. Start with `writ demo`, then `writ dev`.' : '',
+    )
 
   for (const option of globalOptions()) program.addOption(option)
 
   /** A command that does something. */
   const leaf = (parent: Command, usageText: string, summary: string, example: string): Command => {
     const command = parent.command(usageText).summary(summary).description(`${summary}.`)
+    command.configureHelp({ showGlobalOptions: true, subcommandTerm })
     command.addHelpText('after', `\nExample:\n  $ ${example}`)
     return command
   }
@@ -113,7 +139,12 @@ export function createProgram(io: Io, finish: Finish): Command {
     })
   }
   const group = (usageText: string, summary: string): Command =>
-    program.command(usageText).summary(summary).description(`${summary}.`)
+    program
+      .command(usageText)
+      .summary(summary)
+      .description(`${summary}.`)
+      .helpCommand(false)
+      .configureHelp({ showGlobalOptions: false, subcommandTerm })
 
   // to start with
 

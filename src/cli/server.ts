@@ -38,6 +38,7 @@ export function serveConfig(context: Context, options: ServeOptions): ServerConf
 
 export async function server(context: Context, options: ServeOptions): Promise<number> {
   const config = serveConfig(context, options)
+  const untilStopped = stopper(context)
   const app = await createApp(config, {
     mode: 'server',
     ...(options.person === undefined ? {} : { bootstrapPerson: options.person }),
@@ -55,7 +56,7 @@ export async function server(context: Context, options: ServeOptions): Promise<n
       'listens beyond this machine without TLS: tokens travel in the clear; set tls.cert and tls.key, or put a proxy before it',
     )
   }
-  return runUntilStopped(context, app)
+  return untilStopped(app)
 }
 
 const isLoopback = (host: string): boolean =>
@@ -63,13 +64,12 @@ const isLoopback = (host: string): boolean =>
 
 const STOP_WITHIN = 10_000
 
-/** Waits for a signal, then stops in order; a second one ends it at once, which loses nothing that was answered. */
-export async function runUntilStopped(
-  context: Context,
-  app: Pick<App, 'stop'>,
-  before?: () => void | Promise<void>,
-): Promise<number> {
-  await new Promise<void>((resolve) => {
+/**
+ * Waits for a signal, from now on, so that one that comes while it starts is not lost. Then stops in order; a second
+ * signal ends it at once, which loses nothing that was answered.
+ */
+export function stopper(context: Context): (app: Pick<App, 'stop'>, before?: () => void) => Promise<number> {
+  const signalled = new Promise<void>((resolve) => {
     let told = 0
     const tell = (): void => {
       told += 1
@@ -78,22 +78,25 @@ export async function runUntilStopped(
     }
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, tell)
   })
-  context.note('wait', 'stopping')
-  const late = setTimeout(() => {
-    context.note(
-      'bad',
-      'did not stop in time; what was answered is safe, the rest is recovered at the next start',
-    )
-    process.exit(exit.error)
-  }, STOP_WITHIN)
-  late.unref()
-  try {
-    await before?.()
-    await app.stop()
-  } catch (error) {
-    throw new CliError(exit.error, 'did not stop cleanly; the next start recovers', undefined, error)
-  } finally {
-    clearTimeout(late)
+  return async (app, before) => {
+    await signalled
+    context.note('wait', 'stopping')
+    const late = setTimeout(() => {
+      context.note(
+        'bad',
+        'did not stop in time; what was answered is safe, the rest is recovered at the next start',
+      )
+      process.exit(exit.error)
+    }, STOP_WITHIN)
+    late.unref()
+    try {
+      before?.()
+      await app.stop()
+    } catch (error) {
+      throw new CliError(exit.error, 'did not stop cleanly; the next start recovers', undefined, error)
+    } finally {
+      clearTimeout(late)
+    }
+    return exit.ok
   }
-  return exit.ok
 }
