@@ -390,6 +390,7 @@ export async function analyse(
     const lockedAt = subject?.locked?.at ?? -Infinity
     if ((subject?.generation ?? 0) !== (request.generation ?? 0) || request.requestedAt <= lockedAt)
       return { refusal: 'approval_expired' }
+    if (request.binding === 'task' && tasks.length === 0) return { refusal: 'out_of_scope' }
     const statement = statementFor(deps.installation, request.binding, attempt, tasks[0], {
       ttl: request.ttl,
       ...(request.uses === undefined ? {} : { uses: request.uses }),

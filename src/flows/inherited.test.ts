@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import { isWritError } from '../model/errors.ts'
 import { FakeSystem } from '../../test/support/fake-target.ts'
 import { manualClock } from '../../test/support/store.ts'
-import { activeGrant, declare, migration, openWorld, ref } from '../../test/support/world.ts'
+import { activeGrant, declare, migration, openWorld, ref, starterPolicies } from '../../test/support/world.ts'
 
 const forbidden = (error: unknown): boolean => isWritError(error, 'ERR_FORBIDDEN')
 
@@ -28,6 +28,27 @@ test('B34 who was deleted declares nothing and asks for nothing, so that who com
     flows.submit(world.migrator, { ...migration(task), denial: { evaluationId: id, expiresAt: 0 } }),
     forbidden,
   )
+})
+
+test('B19 an approval for a task serves nothing outside of it', async () => {
+  const query = `
+    @id("query") @binding("task")
+    permit (principal in Group::"deployers", action == Action::"db:query", resource is Database)
+    when { context.proof.approvals.dba >= 1 };`
+  const policies = [...starterPolicies(), { name: 'query.cedar', text: query }]
+  await using world = await openWorld({ http: false, policies })
+  const { flows } = world.app
+  const task = await declare(world, { scope: { actions: ['db:query'], resources: [ref('Database/orders')] } })
+  const attempt = { ...migration(task), action: { name: 'db:query' } }
+  const { id } = await flows.evaluate(world.migrator, attempt)
+  const request = await flows.submit(world.migrator, {
+    ...attempt,
+    denial: { evaluationId: id, expiresAt: 0 },
+  })
+  const { approval = '' } = await flows.approve(world.grace, request.id, { statement: request.digest })
+  const outside = await flows.evaluate(world.migrator, { ...attempt, context: { approval } })
+  assert.equal(outside.outcome, 'challenge')
+  assert.equal(outside.reason, 'out_of_scope')
 })
 
 test('C3 no secret leaves when its task lapses while the target makes it, swept up or not', async () => {
