@@ -6,11 +6,12 @@
  */
 import assert from 'node:assert/strict'
 import type { App } from '../../src/app.ts'
-import type { AttemptInput, Caller, EntityInput, Flows } from '../../src/flows/port.ts'
+import type { AttemptInput, Caller, EntityInput } from '../../src/flows/port.ts'
 import { createCallers } from '../../src/identity/callers.ts'
 import type { PepTrust } from '../../src/model/access.ts'
 import { isWritError, WritError } from '../../src/model/errors.ts'
 import { Secret } from '../../src/model/secret.ts'
+import type { Store } from '../../src/store/port.ts'
 import type { IssuedSecret, PlannedCredential, RevokeReport, Target } from '../../src/targets/port.ts'
 import type { ManualClock } from '../support/store.ts'
 import { manualClock } from '../support/store.ts'
@@ -144,8 +145,6 @@ export async function settle(app: App): Promise<void> {
   await app.flows.settled()
 }
 
-export type FlowsOf = Flows
-
 /** A target whose state outlives restarts of Writ, and that fails when told to. */
 export class FakeTarget implements Target {
   readonly kind = 'fake'
@@ -216,4 +215,26 @@ export class FakeTarget implements Target {
   #alive(): void {
     if (this.dead) throw new WritError('ERR_TARGET_UNREACHABLE', `target \`${this.id}\` does not answer`)
   }
+}
+
+/**
+ * Runs `between` after the next attempt was analysed and before it is committed: the store's next commit waits for it.
+ * `times` commits in a row, or all until the returned function is called.
+ */
+export function interpose(world: World, between: (nth: number) => Promise<unknown>, times = 1): () => void {
+  const store = world.app.decision.store as { commit: Store['commit'] }
+  const commit = store.commit
+  let nth = 0
+  const restore = (): void => {
+    store.commit = commit
+  }
+  const waiting: Store['commit'] = async (item) => {
+    restore()
+    nth += 1
+    await between(nth)
+    if (nth < times) store.commit = waiting
+    return commit(item)
+  }
+  store.commit = waiting
+  return restore
 }
