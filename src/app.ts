@@ -4,7 +4,7 @@
  * @module
  */
 import { createCipheriv, createDecipheriv, randomBytes as systemRandom } from 'node:crypto'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import type { ServerConfig } from './config/index.ts'
@@ -150,7 +150,7 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
     const configured = await store.read([{ index: 'target.all', value: 'all' }])
     for (const { value } of configured.scan('target.all', 'all')) targets.set(targets.open(value))
     await flows.recover()
-    const bootstrapFile = options.mode === 'server' ? await bootstrap(flows) : undefined
+    const bootstrapFile = options.mode === 'server' ? await bootstrap(flows, store) : undefined
 
     const http = createHttp({
       flows,
@@ -165,7 +165,7 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
             }),
         limits: config.limits,
       },
-      clock: { now: () => clock.wall() },
+      clock: { now: () => clock.wall(), monotonic: () => clock.monotonic() },
       random: randomBytes,
       log: ({ level, message, ...fields }) => log(level, message, fields),
       version,
@@ -198,11 +198,18 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
     }
   }
 
-  async function bootstrap(flows: Flowing): Promise<string | undefined> {
+  async function bootstrap(flows: Flowing, store: Store): Promise<string | undefined> {
     const code = await flows.bootstrapCode(options.bootstrapPerson ?? 'admin', 'bootstrap')
-    if (code === undefined) return undefined
     const file = join(config.data, 'bootstrap-code')
+    rmSync(file, { force: true })
+    if (code === undefined) return undefined
     writeFileSync(file, `${code.expose()}\n`, { mode: 0o600 })
+    // a code that was used opens nothing; a file that says otherwise misleads
+    const forget = store.log.subscribe((entries) => {
+      if (!entries.some(({ bytes }) => Buffer.from(bytes).includes('"kind":"person.enrolled"'))) return
+      forget()
+      rmSync(file, { force: true })
+    })
     return file
   }
 }

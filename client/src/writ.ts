@@ -536,9 +536,10 @@ export function createWrit(options: WritOptions = {}) {
       check: async (id: string): Promise<readonly Finding[]> =>
         (await get<{ items: readonly Finding[] }>(`/v1/targets/${segment(id)}/check`)).items,
     },
-    /** Liveness, and what is wrong if something is; needs no token. */
-    ready: async (): Promise<Health> => {
-      const answer: Answer = await transport.call({ method: 'GET', path: '/readyz', authenticate: false })
+    /** Whether it can decide; needs no token. With `problems` and a token, also what is wrong. */
+    ready: async (options: Readonly<{ problems?: boolean }> = {}): Promise<Health> => {
+      const authenticate = options.problems === true
+      const answer: Answer = await transport.call({ method: 'GET', path: '/readyz', authenticate })
       return answer.body as Health
     },
   }

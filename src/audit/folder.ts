@@ -72,7 +72,8 @@ function reading<T>(read: () => T): T {
     return read()
   } catch (error) {
     if (!(error instanceof Error && 'errcode' in error)) throw error
-    throw new WritError('ERR_STORE_CORRUPT', 'the log cannot be read', {
+    throw new WritError('ERR_STORE_CORRUPT', 'the log cannot be read: its file is damaged', {
+      hint: 'keep the folder as it is, and restore a backup elsewhere',
       detail: error.message,
       cause: error,
     })

@@ -75,7 +75,7 @@ export class Context {
     if (named !== undefined && named !== '') return named
     const { token_file: file } = this.loaded.config
     if (file !== undefined) {
-      const text = readFileSync(resolvePath(file, this.io.cwd, this.io.home), 'utf8').trim()
+      const text = readToken(resolvePath(file, this.io.cwd, this.io.home)).trim()
       if (text === '') throw new CliError(exit.authNeeded, `\`${file}\` holds no token`)
       return text
     }
@@ -135,6 +135,19 @@ export class Context {
     if (secret === '') throw usage(`the ${what} is empty`)
     if (secret.includes('\n')) throw usage(`the ${what} has several lines`)
     return secret
+  }
+}
+
+function readToken(path: string): string {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch (error) {
+    throw new CliError(
+      exit.authNeeded,
+      `cannot read the token file \`${path}\`${error instanceof Error && 'code' in error ? ` (${String(error.code)})` : ''}`,
+      'WRIT_TOKEN_FILE or `token_file` names it; `writ keys create --out` writes one',
+      error,
+    )
   }
 }
 

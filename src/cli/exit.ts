@@ -114,6 +114,8 @@ function systemSentence(error: unknown): string | undefined {
       return `${path} exists already`
     case 'ENOSPC':
       return 'the disk is full'
+    case 'ENOTFOUND':
+      return `${'hostname' in at && typeof at.hostname === 'string' ? `\`${at.hostname}\`` : 'that host'} is no address of this machine`
     case 'EADDRINUSE':
       return `port ${typeof at.port === 'number' ? at.port : ''} is taken; give another with --port, or 0 for a free one`
     default:

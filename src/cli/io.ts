@@ -73,8 +73,9 @@ export function systemIo(): Io {
 /** Reads a line that is not shown. */
 function askHidden(question: string): Promise<string> {
   const { stdin, stderr } = process
-  stderr.write(question)
+  // before the question: what is typed right after it must not be shown either
   stdin.setRawMode(true)
+  stderr.write(question)
   stdin.setEncoding('utf8')
   stdin.resume()
   return new Promise((resolve, reject) => {

@@ -21,7 +21,7 @@ export type Column = Readonly<{ title: string; value: (row: Row) => string }>
 export type View = Readonly<{
   /** Several rows, or one thing. */
   columns?: readonly Column[]
-  /** For one thing: the lines a person reads. */
+  /** The lines a person reads: of one thing, or where rows are sentences. */
   lines?: readonly string[]
 }>
 
@@ -69,9 +69,8 @@ export function checkFields(data: Data, fields: readonly string[] | undefined): 
 }
 
 function table(data: Data, view: View, fields: readonly string[] | undefined): string {
+  if (view.lines !== undefined && fields === undefined) return view.lines.map((line) => `${line}\n`).join('')
   if ('item' in data) {
-    if (view.lines !== undefined && fields === undefined)
-      return view.lines.map((line) => `${line}\n`).join('')
     return Object.entries(pick(data.item, fields))
       .filter(([, value]) => value !== undefined)
       .map(([name, value]) => `${name}: ${cell(value)}\n`)

@@ -379,25 +379,26 @@ credential is not confirmed gone.`,
   does(
     leaf(
       requests,
-      'approve <id>',
-      'Approve exactly what is shown; people only, in their own session',
+      'approve [id]',
+      'Approve exactly what is shown, by default the one that waits for you; people only',
       'writ requests approve req_…',
     )
       .option('--pool <name>', 'as a member of which pool')
       .option('--comment <text>', 'for the record')
       .option('--statement <digest>', 'the digest of what you have read, where nobody can be asked'),
-    async (context, id: string, options: object) => (await asking()).approve(context, id, options),
+    async (context, id: string | undefined, options: object) =>
+      (await asking()).approve(context, id, options),
   )
   does(
     leaf(
       requests,
-      'deny <id>',
-      'Deny it; one denial ends it',
+      'deny [id]',
+      'Deny what is shown, by default the one that waits for you; one denial ends it',
       'writ requests deny req_… --reason "not before the freeze"',
     )
       .option('--reason <text>', 'why; the requester reads it')
       .option('--statement <digest>', 'the digest of what you have read, where nobody can be asked'),
-    async (context, id: string, options: object) => (await asking()).deny(context, id, options),
+    async (context, id: string | undefined, options: object) => (await asking()).deny(context, id, options),
   )
 
   // administration

@@ -272,6 +272,12 @@ class Run {
     }
     this.#result.outcome = request?.status === 'expired' ? 'not_approved' : 'denied'
     const why = decision.id === undefined ? undefined : `\`writ why ${decision.id}\``
+    if (request?.status === 'expired')
+      return new CliError(
+        exit.notApproved,
+        `access request ${plain(request.id)} expired: nobody approved it in time`,
+        'nothing was run; run it again to ask again',
+      )
     const remark = displayReason(request?.display)
     return new CliError(
       exit.denied,

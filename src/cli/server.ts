@@ -47,7 +47,7 @@ export async function server(context: Context, options: ServeOptions): Promise<n
   if (app.bootstrapFile !== undefined) {
     context.note(
       'info',
-      `first start: within ten minutes, \`writ login --code < ${app.bootstrapFile}\` makes you the administrator`,
+      `first start: within ten minutes, \`writ login --code < ${app.bootstrapFile}\` makes you the administrator; a restart makes a new code`,
     )
   }
   if (config.tls === undefined && !isLoopback(config.host)) {

@@ -71,7 +71,10 @@ export function readKeyFile(path: string): Secret<Uint8Array> | undefined {
   } catch (error) {
     if (error instanceof WritError) throw error
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined
-    throw new WritError('ERR_CONFIG_INVALID', `cannot read the key file \`${path}\``, { cause: error })
+    throw new WritError('ERR_CONFIG_INVALID', `cannot read the key file \`${path}\``, {
+      hint: 'it must be a file that the user who runs Writ can read; name another with `--key-file`',
+      cause: error,
+    })
   }
   const key = Buffer.from(text.trim(), 'base64')
   if (key.length !== SIZE) {

@@ -395,7 +395,7 @@ export class Administration {
       await target.close()
       throw new WritError(
         'ERR_TARGET_REFUSED',
-        `target \`${input.id}\`: ${fatal.message}`,
+        fatal.message.startsWith('target `') ? fatal.message : `target \`${input.id}\`: ${fatal.message}`,
         fatal.hint === undefined ? {} : { hint: fatal.hint },
       )
     }

@@ -6,7 +6,6 @@
 import type { Caller } from '../model/access.ts'
 import { refKey } from '../model/entity.ts'
 import { WritError } from '../model/errors.ts'
-import { formatDuration } from '../model/time.ts'
 import type { LogEntry } from '../store/port.ts'
 import { Administration } from './admin.ts'
 import { Attempts, parseEntry } from './attempts.ts'
@@ -114,11 +113,9 @@ export function createFlows(deps: FlowDeps): Flowing {
 
     async problems() {
       const { now } = await store.read([])
-      const behind = store.clockBehind()
       const view = await store.read([{ index: 'credential.state', value: 'unresolved' }])
       return [
         ...store.problems(),
-        ...(behind > 0 ? [`the clock is ${formatDuration(behind)} behind the record, nothing widens`] : []),
         ...(narrower.unrecorded > 0
           ? [`${narrower.unrecorded} revocations are in effect but not yet on the record`]
           : []),

@@ -526,8 +526,11 @@ const unknownRequest = (id: string): WritError =>
 const settledAlready = (request: AccessRequest): WritError =>
   new WritError(
     'ERR_CONFLICT',
-    `the request is ${request.status === 'pending' ? 'expired' : request.status} already`,
+    `access request \`${request.id}\` is ${request.status === 'pending' ? 'expired' : request.status} already`,
     {
       problem: 'invalid_task_state',
+      ...(request.status === 'pending' || request.status === 'expired'
+        ? { hint: 'nobody settled it in time; it has to be asked for again' }
+        : {}),
     },
   )

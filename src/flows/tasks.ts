@@ -211,7 +211,7 @@ export class Tasks {
         })
         if (barred !== undefined || isEnded(task) || !isLive(task, tx.now)) {
           throw new WritError('ERR_CONFLICT', `task \`${id}\` has ended`, {
-            hint: task.ending?.reason ?? 'its heartbeat lapsed; declare a new task',
+            hint: `${task.ending?.reason ?? 'its heartbeat lapsed'}; declare a new task to go on`,
             problem: 'task_ended',
           })
         }

@@ -45,8 +45,11 @@ export async function everything(store: Pick<Store, 'list'>): Promise<Map<string
 export function load(source: PolicySource, inventory: readonly EntityData[]): PolicySet {
   const loaded = loadPolicySet(source, { hash: (text) => hex(sha256(text)), inventory })
   if (loaded.ok) return loaded.set
-  const [first] = loaded.problems
-  throw new WritError('ERR_POLICY_INVALID', first?.message ?? 'the policy set does not load', {
+  const [first, ...more] = loaded.problems
+  const place =
+    first === undefined || first.file === '' ? '' : `${first.file}:${first.line}:${first.column}: `
+  const others = more.length === 0 ? '' : ` (and ${more.length} more)`
+  throw new WritError('ERR_POLICY_INVALID', `${place}${first?.message ?? 'the set does not load'}${others}`, {
     hint: loaded.problems.map(renderProblem).join('\n\n'),
   })
 }

@@ -52,12 +52,12 @@ suite('with a server', () => {
     const cases: [number, string[], Record<string, string>, RegExp][] = [
       [0, ['status'], {}, /^$/],
       [1, ['task', 'show', 'task_none'], {}, /task_none/],
-      [2, ['grants', 'lst'], {}, /Did you mean ls\?/],
+      [2, ['grants', 'lst'], {}, /did you mean `ls`\?/],
       [2, ['request', 'db:migrate'], {}, /`--on` is missing/],
       [2, ['can-i', 'db:migrate', 'orders'], {}, /`orders` is not a reference[^]*Type\/id/],
       [3, ['policy', 'check', bad], {}, /error\[P0\d\d\][^]*bad\/a\.cedar:2:8/],
       [4, ['task', 'ls'], { WRIT_TOKEN: 'writ_key_wrong' }, /writ login --code/],
-      [5, ['can-i', 'db:migrate', 'Database/orders'], {}, /^$/],
+      [5, ['can-i', 'db:migrate', 'Database/orders'], {}, /asked without a task/],
       [5, ['people', 'invite', 'eve'], {}, /./],
       [7, ['status'], { WRIT_URL: 'http://127.0.0.1:9' }, /cannot reach `http:\/\/127\.0\.0\.1:9`/],
     ]
@@ -275,7 +275,7 @@ suite('with a server', () => {
     assert.deepEqual([login.code, login.stdout], [0, 'Person/joan\n'], login.stderr)
     const sessions = join(cli.home, 'config/writ/sessions.json')
     assert.equal(statSync(sessions).mode & 0o777, 0o600)
-    assert.match((await cli.run(['status'])).stdout, /you are Person\/joan \(session, from session/)
+    assert.match((await cli.run(['status'])).stdout, /you are Person\/joan \(signed in here/)
     const twice = await cli.run(['login', '--code'], { stdin: invited.stdout })
     assert.equal(twice.code, 4, twice.stderr)
     assert.equal((await cli.run(['login', '--code'], { stdin: '' })).code, 2)

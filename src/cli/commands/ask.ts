@@ -49,6 +49,13 @@ export async function canI(
       ],
     },
   )
+  if (outcome === 'deny' && answer.reason === 'policy_denied' && given?.['task'] === undefined) {
+    // the server says no more to who may not read policies; this is said whatever they are
+    context.note(
+      'info',
+      'asked without a task · many actions want one: give --task, or let `writ run` or `writ task start` declare it',
+    )
+  }
   return outcome === 'permit' ? exit.ok : exit.denied
 }
 
@@ -150,7 +157,13 @@ const list = (value: unknown): readonly unknown[] => (Array.isArray(value) ? val
 const word = (value: unknown): string =>
   typeof value === 'string' ? plain(value) : plain(JSON.stringify(value) ?? '')
 
-const brief = (text: string): string => (text.length > 48 ? `${text.slice(0, 45)}…` : text)
+/** A value in a line: a record by its id, a long text by its beginning. */
+function brief(value: unknown): string {
+  const { id } = record(value)
+  if (typeof id === 'string') return plain(id)
+  const text = word(value)
+  return text.length > 48 ? `${text.slice(0, 45)}…` : text
+}
 
 function describeDecision(entry: Members): string[] {
   const attempt = record(entry['attempt'])
@@ -166,9 +179,23 @@ function describeDecision(entry: Members): string[] {
             attempt['task'] === undefined ? '' : ` for ${word(attempt['task'])}`
           }`,
         ]),
-    ...(entry['policy'] === undefined ? [] : [`policy ${word(entry['policy']).slice(0, 19)}`]),
+    ...(typeof entry['at'] === 'number'
+      ? [`at ${new Date(entry['at']).toISOString().replace(/\.\d+Z$/u, 'Z')}`]
+      : []),
+    ...evidenceOf(record(entry['evidence'])),
+    ...(entry['policy'] === undefined ? [] : [`policy set ${word(entry['policy']).slice(0, 12)}`]),
     ...(alternatives.length === 0 ? [] : [`would be permitted with ${requirements(alternatives)}`]),
   ]
+}
+
+/** What was given, and by whom, where who asks may know. */
+function evidenceOf(evidence: Members): string[] {
+  const approvals = list(evidence['approvals'])
+    .map(record)
+    .map(({ root, pool }) => `approved by ${word(root)} as ${word(pool)}`)
+  const request = evidence['request']
+  if (approvals.length === 0) return []
+  return [`${approvals.join(', ')}${request === undefined ? '' : ` (${word(request)})`}`]
 }
 
 function describeRules(explanation: Members, entry: Members): string[] {
@@ -192,7 +219,7 @@ function describeRules(explanation: Members, entry: Members): string[] {
         .map(record)
         .map(
           (value) =>
-            `${word(value['path'])} is ${value['unknown'] === true ? 'unknown' : value['value'] === undefined ? 'absent' : brief(word(value['value']))}`,
+            `${word(value['path'])} is ${value['unknown'] === true ? 'unknown' : value['value'] === undefined ? 'absent' : brief(value['value'])}`,
         )
       const message = clause['message'] === undefined ? '' : ` · ${word(clause['message'])}`
       lines.push(

@@ -99,7 +99,11 @@ export async function waitFor(context: Context, id: string, options: { timeout?:
     { item: { id, status: state.status, ...(state.approval ? { approval: state.approval } : {}) } },
     { lines: [state.status] },
   )
-  if (state.approval === undefined) return codeOf(state)
+  if (state.approval === undefined) {
+    if (state.status === 'expired') context.note('bad', `nobody approved ${plain(id)} in time · ask again`)
+    else if (!isSettled(state)) context.note('wait', `still pending · \`writ requests wait ${plain(id)}\``)
+    return codeOf(state)
+  }
   context.note('ok', `approved · \`writ run --request ${plain(id)} -- …\``)
   return exit.ok
 }
@@ -112,7 +116,12 @@ export async function cancel(context: Context, id: string, options: { reason?: s
 export type GiveOptions = Readonly<{ pool?: string; comment?: string; statement?: string; reason?: string }>
 
 /** Approves exactly what is shown: the digest of the statement on the screen is what is signed. */
-export async function approve(context: Context, id: string, options: GiveOptions): Promise<void> {
+export async function approve(
+  context: Context,
+  named: string | undefined,
+  options: GiveOptions,
+): Promise<void> {
+  const id = named ?? (await onlyOne(context))
   const statement = await shown(context, id, options.statement, 'Approve this?')
   const approved = await context.writ.requests.approve(id, statement, {
     ...(options.pool === undefined ? {} : { pool: options.pool }),
@@ -128,10 +137,27 @@ export async function approve(context: Context, id: string, options: GiveOptions
     )
 }
 
-export async function deny(context: Context, id: string, options: GiveOptions): Promise<void> {
+export async function deny(context: Context, named: string | undefined, options: GiveOptions): Promise<void> {
+  const id = named ?? (await onlyOne(context))
   const statement = await shown(context, id, options.statement, 'Deny this?')
   const refused = await context.writ.requests.deny(id, statement, options.reason)
   context.print({ item: refused }, { lines: [refused.status] })
+}
+
+/** The one pending request that is this person's to answer, where none is named. */
+async function onlyOne(context: Context): Promise<string> {
+  const { items } = await context.writ.requests.list({ pending: true, limit: 1_000 })
+  const mine = items.filter((item) => (item.may_approve ?? []).length > 0)
+  const [first] = mine
+  if (first === undefined)
+    throw usage('nothing waits for your approval', '`writ requests ls` lists what waits')
+  if (mine.length === 1) return first.id
+  const listed = mine.map(
+    (item) => `${plain(item.id)}  ${plain(item.subject)}: ${plain(item.action)} on ${plain(item.resource)}`,
+  )
+  throw usage(
+    `name one of the ${mine.length} that wait for you:\n${listed.map((line) => `  ${line}`).join('\n')}`,
+  )
 }
 
 /** The digest of what a person has seen: of what is on the screen now, or the one they give. */
@@ -184,7 +210,9 @@ function unapproved(context: Context, state: AccessState): number {
     'bad',
     late
       ? `not approved in time · \`writ requests wait ${plain(task.id)}\``
-      : `access request is ${plain(state.status)}`,
+      : state.status === 'expired'
+        ? `nobody approved ${plain(task.id)} in time · ask again`
+        : `access request is ${plain(state.status)}`,
   )
   return codeOf(state)
 }

@@ -4,10 +4,10 @@
  * @module
  */
 import { chmodSync, existsSync, statSync } from 'node:fs'
+import type { Me, Session } from '../../../client/src/index.ts'
 import { isWritClientError } from '../../../client/src/index.ts'
 import { serverConfig } from '../../config/index.ts'
 import type { Context } from '../context.ts'
-import { cell } from '../output.ts'
 import { CliError, exit, tell, usage } from '../exit.ts'
 import { plain, took, when } from '../text.ts'
 
@@ -26,10 +26,24 @@ export async function login(
   }
   if (options.code !== true) throw usage('say how: `--code` or `--with-token`', 'e.g. `writ login --code`')
   const code = await context.secret('one-time code', !context.interactive, 'standard input')
-  const session = await context.writ.sessions.redeem(code.trim())
+  const session = await redeem(context, code.trim())
   context.sessions.set(context.url, session)
   context.print({ item: { person: session.person, ends_at: session.ends_at } }, { lines: [session.person] })
   context.note('ok', `signed in at ${context.url}, until ${when(session.ends_at, context.io.now())}`)
+}
+
+async function redeem(context: Context, code: string): Promise<Session> {
+  try {
+    return await context.writ.sessions.redeem(code)
+  } catch (error) {
+    if (!isWritClientError(error, 'ERR_UNAUTHENTICATED')) throw error
+    throw new CliError(
+      exit.authNeeded,
+      'that code is wrong, was used, or is too old',
+      'ask for a new one (`writ people invite`); a server that nobody administers yet makes one when it starts',
+      error,
+    )
+  }
 }
 
 /** A token that does not work is not kept. */
@@ -58,7 +72,16 @@ export async function logout(context: Context): Promise<void> {
 export async function status(context: Context): Promise<void> {
   const { writ, url } = context
   const health = await writ.ready()
-  const me = await writ.me()
+  const server = `${url}  ${plain(health.status)}, version ${plain(health.version)}`
+  let me: Me
+  try {
+    me = await writ.me()
+  } catch (error) {
+    // the server is there all the same
+    if (isWritClientError(error, 'ERR_UNAUTHENTICATED')) context.say(server)
+    throw error
+  }
+  const { problems = [] } = health.status === 'ok' ? {} : await writ.ready({ problems: true })
   const stored = context.sessions.get(url)
   const token = context.io.env['WRIT_TOKEN']
     ? 'WRIT_TOKEN'
@@ -67,6 +90,7 @@ export async function status(context: Context): Promise<void> {
       : 'session'
   const ends =
     token === 'session' && stored !== undefined && stored.ends_at !== '' ? stored.ends_at : undefined
+  const how = token === 'session' ? 'signed in here' : `${plain(me.kind)} of ${token}`
   context.print(
     {
       item: {
@@ -77,12 +101,14 @@ export async function status(context: Context): Promise<void> {
         kind: me.kind,
         token,
         ...(ends ? { ends_at: ends } : {}),
+        ...(problems.length > 0 ? { problems } : {}),
       },
     },
     {
       lines: [
-        `${url}  ${plain(health.status)}, version ${plain(health.version)}`,
-        `you are ${plain(me.subject)} (${plain(me.kind)}, from ${token}${ends === undefined ? '' : `, until ${when(ends, context.io.now())}`})`,
+        server,
+        ...problems.map((problem) => `  ${context.io.styleOut('red', '✗')} ${plain(problem)}`),
+        `you are ${plain(me.subject)} (${how}${ends === undefined ? '' : `, until ${when(ends, context.io.now())}`})`,
       ],
     },
   )
@@ -96,6 +122,8 @@ export async function doctor(context: Context): Promise<number> {
   for (const warning of loaded.warnings) report.warn(warning)
   const server = serverConfig(loaded, context.sources())
   const there = existsSync(server.data)
+  if (there && existsSync(server.keyFile))
+    report.ok(`data folder ${server.data}, sealed with ${server.keyFile}: back up both, apart`)
   if (there && (statSync(server.data).mode & 0o077) !== 0)
     report.bad(`others may enter the data folder ${server.data}`, `\`chmod 700 ${server.data}\``)
   if (there && !existsSync(server.keyFile)) {
@@ -150,8 +178,10 @@ class Report {
       return exit.authNeeded
     }
     await this.#try('problems of the server', async () => {
-      const { problems = [] } = await writ.ready()
-      for (const problem of problems) report.bad(plain(problem), 'see the log of the server')
+      const { problems = [] } = await writ.ready({ problems: true })
+      // credentials come below, with when they were revoked
+      for (const problem of problems.filter((one) => !one.startsWith('credential ')))
+        report.bad(plain(problem), 'see the log of the server')
     })
     await this.#try('targets', async () => {
       for (const target of await writ.targets.list()) {
@@ -171,9 +201,11 @@ class Report {
           credential.revoking_at === undefined
             ? ''
             : `, ${took(io.now() - Date.parse(credential.revoking_at))} after it was revoked`
+        const next =
+          credential.next_try_at === undefined ? '' : `, next ${when(credential.next_try_at, io.now())}`
         report.bad(
           `credential ${plain(credential.id)} at ${plain(credential.target)} is unresolved${ago}: ${plain(credential.problem ?? 'unknown')}`,
-          'access is denied; it is tried again until it works, and stays listed until then',
+          `access is denied already; tried ${credential.tries} times${next}, until it is verified absent`,
         )
       }
     })
@@ -205,18 +237,18 @@ class Report {
 
   finish(code: number): number {
     const context = this.#context
+    const marks = {
+      ok: context.io.styleOut('green', '✓ ok     '),
+      warning: context.io.styleOut('yellow', '! warning'),
+      error: context.io.styleOut('red', '✗ problem'),
+    }
     context.print(
       { items: this.#found },
       {
-        columns: [
-          {
-            title: '',
-            value: (row) =>
-              row['level'] === 'ok' ? '✓ ok' : row['level'] === 'warning' ? '! warning' : '✗ problem',
-          },
-          { title: '', value: (row) => cell(row['message']) },
-          { title: '', value: (row) => (row['hint'] === undefined ? '' : `→ ${cell(row['hint'])}`) },
-        ],
+        lines: this.#found.flatMap(({ level, message, hint }) => [
+          `${marks[level]}  ${plain(message)}`,
+          ...(hint === undefined ? [] : [`           → ${plain(hint)}`]),
+        ]),
       },
     )
     const errors = this.#found.filter(({ level }) => level === 'error').length

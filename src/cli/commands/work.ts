@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Grant, Narrowing, Task, TaskState } from '../../../client/src/index.ts'
+import type { Credential, Grant, Narrowing, Task, TaskState } from '../../../client/src/index.ts'
 import type { Context } from '../context.ts'
 import { CliError, exit, usage } from '../exit.ts'
 import type { Column } from '../output.ts'
@@ -125,12 +125,18 @@ function describeTask(state: TaskState, now: number): string[] {
     ...state.grants.map(
       (g) => `grant       ${plain(g.id)}  ${grantState(g)}  ${plain(g.action)} on ${plain(g.resource)}`,
     ),
-    ...state.credentials.map(
-      (c) =>
-        `credential  ${plain(c.id)}  ${plain(c.state)} at ${plain(c.target)}${c.problem === undefined ? '' : `: ${plain(c.problem)}`}`,
-    ),
+    ...state.credentials.map((c) => `credential  ${plain(c.id)}  ${credentialState(c, now)}`),
     ...state.children.map((t) => `child       ${plain(t.id)}  ${plain(t.state)}  ${plain(t.purpose)}`),
   ]
+}
+
+/** `unresolved at orders-db: …`, with what is being done about it. */
+function credentialState(credential: Credential, now: number): string {
+  const { state, target, problem, tries, next_try_at: next } = credential
+  const why = problem === undefined ? '' : `: ${plain(problem)}`
+  if (state !== 'unresolved') return `${plain(state)} at ${plain(target)}${why}`
+  const again = next === undefined ? '' : `, next ${when(next, now)}`
+  return `${plain(state)} at ${plain(target)}${why} · access is denied, tried ${tries} times${again}`
 }
 
 const isLive = (task: Task): boolean => task.state === 'declared' || task.state === 'open'
@@ -179,7 +185,7 @@ export async function grantShow(context: Context, id: string): Promise<void> {
           ? `ends        ${when(grant.ends_at, now)}`
           : `ended       ${when(grant.ended_at, now)}${grant.reason === undefined ? '' : `: ${plain(grant.reason)}`}`,
         `decision    ${plain(grant.decision)}`,
-        ...credentials.map((c) => `credential  ${plain(c.id)}  ${plain(c.state)} at ${plain(c.target)}`),
+        ...credentials.map((c) => `credential  ${plain(c.id)}  ${credentialState(c, now)}`),
       ],
     },
   )
@@ -206,7 +212,10 @@ export async function grantRevoke(
       throw new CliError(exit.error, 'nothing was done')
     narrowing = await writ.subjects.revoke(subject, reason, options.until)
   } else narrowing = await writ.grants.revoke(id as string, reason)
-  context.print({ item: narrowing }, { lines: [`${narrowing.grants.length} grants denied`] })
+  context.print(
+    { item: narrowing },
+    { lines: [`${narrowing.grants.length} grant${narrowing.grants.length === 1 ? '' : 's'} denied`] },
+  )
   if (!narrowing.recorded) context.note('warn', 'in effect, but not on the record yet')
   const wanted = new Set(narrowing.credentials.map((c) => c.id))
   const grants = [...new Set(narrowing.credentials.map((c) => c.grant))]
