@@ -234,11 +234,30 @@ describe('bearer JWTs', async () => {
   }
   const bearer = (token: string) => ({ authorization: `Bearer ${token}` })
 
+  test('B7 two issuers with their subjects never read as one caller', async () => {
+    const store = await openTestStore()
+    await using _ = store
+    const at = Math.floor((await store.read([])).now / 1000)
+    const near = { ...issuer, issuer: 'https://ci.example:8443' }
+    const callers = createCallers({ store, issuers: [issuer, near] })
+    const ids = await Promise.all(
+      [
+        { iss: issuer.issuer, sub: '8443:deploy' },
+        { iss: near.issuer, sub: 'deploy' },
+      ].map(async (who) => {
+        const claims = { ...who, aud: issuer.audience, iat: at, exp: at + 300 }
+        const signed = new SignJWT(claims).setProtectedHeader({ alg: 'ES256', kid: 'k1', typ: 'JWT' })
+        return (await callers.authenticate(bearer(await signed.sign(pair.privateKey)))).id
+      }),
+    )
+    assert.notEqual(ids[0], ids[1])
+  })
+
   test('B4 issuer, audience and type must all be right', async () => {
     const { store, token, callers } = await setup()
     await using _ = store
     assert.deepEqual(await callers.authenticate(bearer(await token())), {
-      id: 'issuer:https://ci.example:repo:x',
+      id: 'issuer:https://ci.example repo:x',
       kind: 'issuer',
       subject: { type: 'Workload', id: 'repo:x' },
       generation: 0,

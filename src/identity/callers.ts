@@ -218,7 +218,8 @@ export function createCallers({ store, issuers = [], dev = false }: Options): Ca
     const ref = { type: issuer.subjectType, id }
     const { entity } = await subject(ref)
     return {
-      id: `issuer:${issuer.issuer}:${id}`,
+      // a URL has no space, so that no issuer and subject together read like another two
+      id: `issuer:${issuer.issuer} ${id}`,
       kind: 'issuer',
       subject: ref,
       generation: entity?.generation ?? 0,

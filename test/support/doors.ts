@@ -132,7 +132,7 @@ export type Knock = Readonly<{
 /** A listening server over `flows`; leaving the scope closes it. */
 export async function knock(
   flows: Partial<Flows>,
-  options: { config?: Partial<HttpConfig>; callers?: Callers } = {},
+  options: { config?: Partial<HttpConfig>; callers?: Callers; monotonic?: () => number } = {},
 ): Promise<Knock> {
   const lines: Knock['lines'] = []
   const clock = { at: NOW }
@@ -140,7 +140,10 @@ export async function knock(
     flows: fakeFlows(flows),
     callers: options.callers ?? fakeCallers,
     config: { host: '127.0.0.1', limits: { body: 262_144, depth: 32, rate: 100_000 }, ...options.config },
-    clock: { now: () => clock.at },
+    clock: {
+      now: () => clock.at,
+      ...(options.monotonic === undefined ? {} : { monotonic: options.monotonic }),
+    },
     random: (bytes) => new Uint8Array(bytes).fill(7),
     log: (line) => void lines.push(line),
     version: '0.0.0-test',

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { RateLimited, Rates, addressKey } from './rates.ts'
+import { RateLimited, Rates, Turns, addressKey } from './rates.ts'
 
 const taken = (rates: Rates, key: string): number => {
   for (let count = 0; ; count++) {
@@ -29,6 +29,16 @@ describe('rates', () => {
     assert.equal(taken(rates, 'hostile'), 3)
     assert.equal(taken(rates, 'victim'), 3)
   })
+  test('a call that is worth more takes more, and never waits for what there cannot be', () => {
+    let now = 0
+    const rates = new Rates({ perSecond: 2, burst: 5 }, () => now)
+    rates.take('a', 4)
+    assert.throws(() => rates.take('a', 4), RateLimited)
+    rates.take('a')
+    now += 2_500
+    rates.take('a', 1_000)
+    assert.equal(taken(rates, 'a'), 0)
+  })
   test('a clock that jumps back gives nothing', () => {
     let now = 10_000
     const rates = new Rates({ perSecond: 1, burst: 3 }, () => now)
@@ -54,4 +64,31 @@ test('IPv6 callers are counted by their /64', () => {
   assert.equal(addressKey('10.0.0.1'), '10.0.0.1')
   assert.equal(addressKey('::ffff:10.0.0.1'), '::ffff:10.0.0.1')
   assert.equal(addressKey('::1'), '0:0:0:0')
+})
+
+describe('turns', () => {
+  test('B80 calls of one caller wait for each other, for nobody else, and not without end', async () => {
+    const turns = new Turns()
+    const done: string[] = []
+    const first = Promise.withResolvers<void>()
+    const slow = turns.take('hostile', () => first.promise.then(() => done.push('hostile 1')))
+    const rest = Array.from({ length: 63 }, (_, i) =>
+      turns.take('hostile', async () => done.push(`hostile ${i + 2}`)),
+    )
+    await assert.rejects(
+      turns.take('hostile', async () => done.push('never')),
+      RateLimited,
+    )
+    await turns.take('victim', async () => done.push('victim'))
+    first.resolve()
+    await Promise.all([slow, ...rest])
+    assert.deepEqual(done, ['victim', ...Array.from({ length: 64 }, (_, i) => `hostile ${i + 1}`)])
+  })
+  test('a call that fails lets the next one go', async () => {
+    const turns = new Turns()
+    const failing = turns.take('a', () => Promise.reject(new Error('x')))
+    const next = turns.take('a', async () => 'next')
+    await assert.rejects(failing, /x/)
+    assert.equal(await next, 'next')
+  })
 })

@@ -35,9 +35,11 @@ export class Rates {
     this.#now = now
   }
 
-  /** Takes one token of `key`. @throws {RateLimited} when it has none. */
-  take(key: string): void {
+  /** Takes a token of `key`, or as many as a call is worth. @throws {RateLimited} when it has too few. */
+  take(key: string, worth = 1): void {
     const { perSecond, burst } = this.#rate
+    // whatever is worth more than there can ever be costs all of it
+    const price = Math.min(worth, burst)
     const now = this.#now()
     let bucket = this.#buckets.get(key)
     if (bucket === undefined) {
@@ -48,8 +50,9 @@ export class Rates {
     const passed: Millis = Math.max(0, now - bucket.at)
     bucket.tokens = Math.min(burst, bucket.tokens + (passed * perSecond) / SECOND)
     bucket.at = Math.max(bucket.at, now)
-    if (bucket.tokens < 1) throw new RateLimited(Math.max(1, Math.ceil((1 - bucket.tokens) / perSecond)))
-    bucket.tokens--
+    if (bucket.tokens < price)
+      throw new RateLimited(Math.max(1, Math.ceil((price - bucket.tokens) / perSecond)))
+    bucket.tokens -= price
   }
 
   /** Full buckets say nothing and go first; if there are none, the oldest goes. */
@@ -62,6 +65,30 @@ export class Rates {
       if (tokens + ((now - at) * perSecond) / SECOND >= burst) this.#buckets.delete(key)
     }
     if (this.#buckets.size >= BUCKETS_MOST && oldest !== undefined) this.#buckets.delete(oldest)
+  }
+}
+
+/** Calls of one caller that may wait for their turn. */
+const WAITING_MOST = 64
+
+/** One call after another for each key: whoever sends many at once waits for itself, not others for it (law 12). */
+export class Turns {
+  readonly #lines = new Map<string, { last: Promise<unknown>; waiting: number }>()
+
+  /** Runs `work` when the calls of `key` before it are done. @throws {RateLimited} when too many wait. */
+  async take<T>(key: string, work: () => Promise<T>): Promise<T> {
+    const line = this.#lines.get(key) ?? { last: Promise.resolve(), waiting: 0 }
+    if (line.waiting >= WAITING_MOST) throw new RateLimited(1)
+    this.#lines.set(key, line)
+    line.waiting++
+    const turn = line.last.then(work)
+    line.last = turn.catch(() => undefined) // its own caller hears of it
+    try {
+      return await turn
+    } finally {
+      line.waiting--
+      if (line.waiting === 0) this.#lines.delete(key)
+    }
   }
 }
 

@@ -59,6 +59,8 @@ export type Context<C, P, Q, B> = Readonly<{
   origin: string
   /** True when the credentials came in the session cookie. */
   cookie: boolean
+  /** Counts so many more calls against the caller's rate: a batch is not one call. @throws {RateLimited} */
+  charge(calls: number): void
   request: FastifyRequest
   reply: FastifyReply
 }>
@@ -82,6 +84,8 @@ export type Route = Readonly<{
   large?: boolean
   /** Code redemption: the strict rate per address. */
   guessable?: boolean
+  /** Much work in one call: each caller does these one after another. */
+  heavy?: boolean
   params?: z.ZodType
   query?: z.ZodType
   body?: z.ZodType

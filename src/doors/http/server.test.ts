@@ -667,6 +667,49 @@ describe('B80 rates', () => {
     assert.equal(statuses.filter((status) => status === 429).length, 20)
     assert.equal(await get('writ_key_test'), 200)
   })
+  test('B80 a batch counts as the decisions it asks for, and lets others have theirs', async () => {
+    const order: string[] = []
+    await using door = await knock(
+      {
+        evaluate: async (_caller, input) => {
+          order.push(input.resource.id)
+          const until = performance.now() + 1
+          while (performance.now() < until);
+          return decisionOn(input)
+        },
+      },
+      { config: { limits: { body: 262_144, depth: 32, rate: 600 } } },
+    )
+    const body = (id: string) => ({
+      subject: { type: 'Agent', id: 'a' },
+      action: { name: 'read' },
+      resource: { type: 'Document', id },
+    })
+    const batch = { ...body('batch'), evaluations: Array.from({ length: 256 }, () => ({})) }
+    const [first] = await Promise.all([
+      door.post('/access/v1/evaluations', batch),
+      door.post('/access/v1/evaluation', body('single')),
+    ])
+    assert.equal(first.status, 200)
+    assert.ok(order.indexOf('single') < 200, 'a single decision does not wait for the whole batch')
+    assert.equal((await door.post('/access/v1/evaluations', batch)).status, 200)
+    const third = await door.post('/access/v1/evaluations', batch)
+    assert.equal(third.status, 429)
+    assert.ok(Number(third.headers.get('retry-after')) >= 1)
+  })
+  test('B31 a clock that was set back keeps nobody out', async () => {
+    let ticks = 0
+    await using door = await knock(
+      { tasks: async () => ({ items: [], next: undefined }) },
+      { config: { limits: { body: 262_144, depth: 32, rate: 2 } }, monotonic: () => ticks },
+    )
+    const get = async () =>
+      (await door.fetch('/v1/tasks', { headers: { authorization: 'Bearer writ_key_test' } })).status
+    assert.deepEqual([await get(), await get(), await get()], [200, 200, 429])
+    door.clock.at -= 3_600_000
+    ticks += 1_000
+    assert.equal(await get(), 200)
+  })
   test('one-time codes are tried ten times, then slowly', async () => {
     let tries = 0
     await using door = await knock({
@@ -696,10 +739,13 @@ describe('B80 rates', () => {
 })
 
 describe('readiness', () => {
-  test('says that it is degraded, and what is wrong to whoever authenticates', async () => {
+  test('says that it is degraded, and what is wrong to who may read the log', async () => {
+    let reads = true
     await using door = await knock({
       head: async () => ({ size: 0, root: '' }),
       problems: async () => ['disk nearly full'],
+      entries: () =>
+        reads ? Promise.resolve([]) : Promise.reject(new WritError('ERR_FORBIDDEN', 'may not read the log')),
     })
     const anyone = await door.fetch('/readyz')
     assert.deepEqual(await json(anyone), { status: 'degraded', version: '0.0.0-test' })
@@ -709,6 +755,9 @@ describe('readiness', () => {
       version: '0.0.0-test',
       problems: ['disk nearly full'],
     })
+    reads = false
+    const stranger = await door.fetch('/readyz', { headers: { authorization: 'Bearer writ_key_test' } })
+    assert.deepEqual(await json(stranger), { status: 'degraded', version: '0.0.0-test' })
     assert.equal((await door.fetch('/readyz', { headers: { authorization: 'Bearer x' } })).status, 401)
   })
   test('/v1/me says who one is', async () => {

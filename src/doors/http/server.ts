@@ -29,7 +29,7 @@ import { parseForm, parseJson } from './json.ts'
 import { openapi } from './openapi.ts'
 import { errorPage, pageRoutes } from './pages/routes.ts'
 import { publicError, renderProblem } from './problems.ts'
-import { Rates, addressKey } from './rates.ts'
+import { Rates, Turns, addressKey } from './rates.ts'
 import type { Answer, Door, Log, Route } from './route.ts'
 import { TAKEN } from './route.ts'
 
@@ -52,7 +52,11 @@ export type HttpOptions = Readonly<{
   flows: Flows
   callers: Callers
   config: HttpConfig
-  clock: Readonly<{ now(): Instant }>
+  clock: Readonly<{
+    now(): Instant
+    /** For rates, which a clock that is set back must not stop; `now` if left out. */
+    monotonic?(): Millis
+  }>
   random: (bytes: number) => Uint8Array
   log: Log
   version: string
@@ -111,11 +115,13 @@ export function createHttp(options: HttpOptions): FastifyInstance {
   const streams = new Set<Stream>()
   const routes = httpRoutes(door, streams)
 
+  const ticks = (): Instant => Math.round(clock.monotonic?.() ?? clock.now())
   const rates = {
-    caller: new Rates({ perSecond: config.limits.rate, burst: config.limits.rate }, now),
-    anonymous: new Rates(ANONYMOUS, now),
-    guesses: new Rates(GUESSES, now),
+    caller: new Rates({ perSecond: config.limits.rate, burst: config.limits.rate }, ticks),
+    anonymous: new Rates(ANONYMOUS, ticks),
+    guesses: new Rates(GUESSES, ticks),
   }
+  const turns = new Turns()
   const publicOrigin = config.publicUrl === undefined ? undefined : new URL(config.publicUrl).origin
   const names = [
     ...(config.publicUrl === undefined ? [] : [new URL(config.publicUrl).hostname]),
@@ -234,7 +240,7 @@ export function createHttp(options: HttpOptions): FastifyInstance {
     } else {
       who = await authenticate(route, request, origin)
     }
-    return route.handle({
+    const context = {
       caller: who?.caller,
       cookie: who?.cookie ?? false,
       params: route.params === undefined ? undefined : read(route.params, request.params),
@@ -242,9 +248,15 @@ export function createHttp(options: HttpOptions): FastifyInstance {
       body: route.body === undefined ? undefined : read(route.body, request.body),
       idempotencyKey: idempotencyKey(request.headers['idempotency-key']),
       origin,
+      charge: (calls: number): void => {
+        if (who !== undefined) rates.caller.take(who.caller.id, calls)
+      },
       request,
       reply,
-    })
+    }
+    const { caller } = context
+    if (route.heavy !== true || caller === undefined) return route.handle(context)
+    return turns.take(caller.id, () => route.handle(context))
   }
 
   server.removeAllContentTypeParsers()

@@ -153,6 +153,7 @@ export function eventRoutes(door: Door, streams: Set<Stream>): Route[] {
     route({
       method: 'GET',
       path: '/v1/events',
+      heavy: true,
       tag: 'Log',
       summary: 'What happens, live; `Last-Event-ID` resumes after that log index',
       who: 'caller',

@@ -40,6 +40,7 @@ export function inventoryRoutes({ flows }: Door): Route[] {
       audit: { event: 'inventory.put' },
       consumes: 'json',
       large: true,
+      heavy: true,
       body: inventoryInput,
       responses: {
         200: { description: 'As they stand now', schema: entityList },

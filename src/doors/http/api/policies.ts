@@ -35,6 +35,7 @@ export function policyRoutes({ flows }: Door): Route[] {
       audit: { event: 'policy.published' },
       consumes: 'json',
       large: true,
+      heavy: true,
       body: policySource,
       responses: {
         201: { description: 'Published, or proposed until a second person agrees', schema: policyVersion },

@@ -27,6 +27,7 @@ export function recordRoutes({ flows }: Door): Route[] {
     route({
       method: 'GET',
       path: '/v1/decisions',
+      heavy: true,
       tag: 'Decisions',
       summary: 'Recorded decisions, newest first',
       who: 'caller',
@@ -78,6 +79,7 @@ export function recordRoutes({ flows }: Door): Route[] {
     route({
       method: 'GET',
       path: '/v1/log/entries',
+      heavy: true,
       tag: 'Log',
       summary: 'Entries with the bytes that were hashed',
       who: 'caller',

@@ -139,6 +139,7 @@ export function requestRoutes(door: Door): Route[] {
     route({
       method: 'GET',
       path: '/v1/requests',
+      heavy: true,
       tag: 'Approving',
       summary: 'Access requests the caller submitted and, for a person, those it could approve',
       who: 'caller',

@@ -164,7 +164,8 @@ describe('B71 no other site acts for a person', () => {
     for (const headers of [
       { 'sec-fetch-site': 'cross-site' },
       { 'sec-fetch-site': 'same-site' },
-      { 'sec-purpose': 'prefetch' },
+      { 'sec-fetch-site': 'none', 'sec-purpose': 'prefetch' },
+      {},
     ]) {
       const page = await link(headers)
       assert.equal(page.status, 200)
@@ -209,7 +210,7 @@ describe('B71 no other site acts for a person', () => {
       },
       { config: { publicUrl: 'https://writ.example' } },
     )
-    const page = await door.fetch('/?code=abcd-efgh')
+    const page = await door.fetch('/?code=abcd-efgh', { headers: { 'sec-fetch-site': 'none' } })
     assert.match(page.headers.get('set-cookie') ?? '', /; Secure$/)
   })
 })

@@ -97,11 +97,12 @@ export function pageRoutes({ flows, now }: Door): Route[] {
       responses: SENT,
       handle: async ({ query, request, origin }) => {
         if (query.code === undefined) return to('/inbox')
-        // a link on somebody else's page, or one fetched ahead, must not sign anybody in: it only offers to
+        // a link on somebody else's page, or one fetched ahead, must not sign anybody in: it only offers to; so does one
+        // of which nobody says where it was (plain HTTP from elsewhere, an old browser, a program that looks at links)
         const { headers } = request
         const site = headers['sec-fetch-site']
         const ahead = headers['sec-purpose'] !== undefined || headers['purpose'] !== undefined
-        if ((site !== undefined && site !== 'none' && site !== 'same-origin') || ahead) {
+        if ((site !== 'none' && site !== 'same-origin') || ahead) {
           return page(signinPage({ code: query.code }))
         }
         return redeem(query.code, origin)
