@@ -118,6 +118,19 @@ suite('configuration', () => {
     assert.match(problemsOf(() => loadConfig(sources({ [project]: 'port: 1\nport: 2' })))[0] ?? '', /unique/u)
   })
 
+  test('B43 a project file may not say where tokens are sent', () => {
+    for (const text of [
+      'url: https://evil.example',
+      'profile: production',
+      'profiles: {a: {url: "https://evil.example"}}',
+    ]) {
+      const [problem] = problemsOf(() => loadConfig(sources({ [project]: text })))
+      assert.match(problem ?? '', /may not stand in a project's file/u, text)
+    }
+    const named = sources({ '/w/own.yaml': 'url: https://writ.example' }, { file: 'own.yaml' })
+    assert.equal(loadConfig(named).config.url, 'https://writ.example')
+  })
+
   test('B43 a project file may not say where the token is', () => {
     const [problem] = problemsOf(() => loadConfig(sources({ [project]: 'token_file: ~/.ssh/id_ed25519' })))
     assert.equal(

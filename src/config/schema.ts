@@ -136,6 +136,8 @@ export const configSchema = z.strictObject({
       default: 'http://127.0.0.1:9748',
       env: 'WRIT_URL',
       reader: 'client',
+      // a repository that says where tokens and one-time codes are sent would have them
+      personal: true,
       sentence: 'Where the Writ server is that commands talk to.',
     },
   ),
@@ -150,6 +152,7 @@ export const configSchema = z.strictObject({
   profile: text({
     env: 'WRIT_PROFILE',
     reader: 'client',
+    personal: true,
     sentence: 'The name under `profiles` whose settings are used.',
   }),
   output: setting(

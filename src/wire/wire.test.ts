@@ -405,6 +405,25 @@ describe('what is read', () => {
   })
 })
 
+test('B43 a target is refused with a password anywhere but where it is sealed', () => {
+  const read = (config: object): boolean =>
+    v1.targetInput.safeParse({ id: 'db', kind: 'postgres', config, admin: { user: 'writ', password: 'x' } })
+      .success
+  assert.equal(
+    read({ url: 'postgresql://writ@localhost/orders?sslmode=disable', roles: { migrate: 'o' } }),
+    true,
+  )
+  for (const config of [
+    { url: 'postgresql://writ:canary@localhost/orders' },
+    { url: 'postgresql://writ@localhost/orders?password=canary' },
+    { url: 'postgresql://writ@localhost/orders?sslpassword=canary' },
+    { admin: { user: 'writ', password: 'canary' } },
+    { access: [{ Password: 'canary' }] },
+  ]) {
+    assert.equal(read(config), false, JSON.stringify(config))
+  }
+})
+
 test('every error code has one status, one title and one type that never change', () => {
   assert.deepEqual(Object.keys(statusOf).toSorted(), [...errorCodes].toSorted())
   assert.deepEqual(Object.keys(titleOf).toSorted(), [...errorCodes].toSorted())

@@ -4,6 +4,7 @@
  * @module
  */
 import * as z from 'zod'
+import type { Json } from '../../model/canonical.ts'
 import {
   actionName,
   displayName,
@@ -77,11 +78,30 @@ export const me = z
 
 export type WireMe = z.infer<typeof me>
 
+/** Whether a target's configuration holds a password: it is recorded and shown as it is, and only `admin` is sealed. */
+function holdsSecret(value: Json): boolean {
+  if (typeof value === 'string') {
+    const url = URL.parse(value)
+    return (
+      url !== null && (url.password !== '' || url.searchParams.keys().some((name) => secretName.test(name)))
+    )
+  }
+  if (typeof value !== 'object' || value === null) return false
+  if (Array.isArray(value)) return value.some(holdsSecret)
+  return Object.entries(value as Record<string, Json>).some(
+    ([name, inner]) => secretName.test(name) || holdsSecret(inner),
+  )
+}
+
+const secretName = /^(?:ssl)?(?:password|passphrase|secret|token)$/i
+
 export const targetInput = z
   .strictObject({
     id,
     kind: displayName,
-    config: properties,
+    config: properties.refine((config) => !holdsSecret(config), {
+      error: 'must hold no password: it is recorded as it is; `admin.password` is sealed',
+    }),
     admin: z.strictObject({ user: z.string().min(1).max(256), password: z.string().max(1_024) }),
   })
   .meta({ id: 'TargetInput' })
