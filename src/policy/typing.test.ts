@@ -170,6 +170,12 @@ function valueOf(type: Type): fc.Arbitrary<Json> {
   return fc.oneof({ weight: 9, arbitrary: good() }, { weight: 1, arbitrary: odd })
 }
 
+/** Whether a whole number in `value` is past what JavaScript holds exactly. */
+const bent = (value: unknown): boolean =>
+  typeof value === 'object' && value !== null
+    ? Object.values(value).some(bent)
+    : Number.isInteger(value) && !Number.isSafeInteger(value)
+
 test('what typing lets through, Cedar takes for the same type; what it calls unknown, Cedar refuses', () => {
   const field = type.chain((of) => fc.tuple(fc.constant(of), valueOf(of)))
   fc.assert(
@@ -181,8 +187,8 @@ test('what typing lets through, Cedar takes for the same type; what it calls unk
       const accepts = (context: cedar.Context) =>
         cedar.checkParseContext({ context, schema, action: { type: 'Action', id: 'go' } }).type === 'success'
       if (found.unknown.length === 0) assert.ok(accepts(typed), 'typed value refused by Cedar')
-      // Half a character is the one thing Cedar takes, because it arrives there as another one.
-      else if (JSON.stringify(value).isWellFormed() && !JSON.stringify(value).includes('ud800')) {
+      // Half a character and a whole number beyond 2^53 Cedar may take, because they arrive there as others.
+      else if (JSON.stringify(value).isWellFormed() && !JSON.stringify(value).includes('ud800') && !bent(value)) {
         assert.ok(!accepts({ x: value as cedar.CedarValueJson }), 'called unknown, taken by Cedar')
       }
     }),
