@@ -54,6 +54,7 @@ export function createFlows(deps: FlowDeps): Flowing {
     },
     async settled() {
       await sweeper.reconciled()
+      await narrower.idle()
       await takeBack.idle()
     },
 

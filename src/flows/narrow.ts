@@ -26,6 +26,9 @@ export type NarrowSpec = Readonly<{
 
 export type Narrowed = Ended & Readonly<{ recorded: boolean }>
 
+/** Whether there is nothing to narrow, or no more: what a verb found out, not what kept the store from writing it. */
+const isSettled = (error: unknown): boolean => isWritError(error, 'ERR_CONFLICT', 'ERR_NOT_FOUND')
+
 /** What a narrowing that ends neither tasks nor grants has ended. */
 export const NOTHING: Ended = { tasks: [], grants: [], credentials: [] }
 
@@ -35,6 +38,7 @@ export class Narrower {
   readonly #takeBack: TakeBack
   /** With each what lowers its bars, and the credentials that were seen gone at their targets meanwhile. */
   readonly #owed = new Map<NarrowSpec, Readonly<{ lower: () => void; gone: Set<string> }>>()
+  readonly #cleaning = new Map<NarrowSpec, Promise<void>>()
 
   constructor(deps: FlowDeps, takeBack: TakeBack) {
     this.#deps = deps
@@ -55,14 +59,15 @@ export class Narrower {
       for (const credential of ended.credentials) this.#takeBack.start(credential.id)
       return { ...ended, recorded: true }
     } catch (error) {
-      if (!isWritError(error, 'ERR_STORE_FULL', 'ERR_STORE_CORRUPT')) {
+      if (isSettled(error)) {
         lower()
         throw error
       }
-      // no room on the record: it stays denied in memory, and the targets are cleaned without waiting for the record
-      this.#deps.log('error', 'a narrowing is in effect but not yet recorded', { why: error.message })
+      // whatever keeps it from the record (no room, a locked file, damage): it stays denied in memory, and the targets
+      // are cleaned without waiting
+      this.#deps.log('error', 'a narrowing is in effect but not yet recorded', { error })
       this.#owed.set(spec, { lower, gone: new Set() })
-      void this.#clean(spec)
+      this.#startClean(spec)
       return { ...NOTHING, recorded: false }
     }
   }
@@ -74,19 +79,31 @@ export class Narrower {
         const ended = await this.#record(spec)
         for (const credential of ended.credentials) this.#takeBack.start(credential.id)
       } catch (error) {
-        if (isWritError(error, 'ERR_STORE_FULL', 'ERR_STORE_CORRUPT')) {
-          await this.#clean(spec)
-          return
+        if (!isSettled(error)) {
+          // one that fails must not keep the others waiting, and stays denied
+          this.#deps.log('warn', 'a narrowing could not be recorded yet', { error })
+          this.#startClean(spec)
+          continue
         }
-        // one that fails must not keep the others waiting, and stays denied
-        this.#deps.log('error', 'a narrowing could not be recorded', { error })
-        const isSettled = isWritError(error, 'ERR_CONFLICT', 'ERR_NOT_FOUND')
-        if (!isSettled) continue
         // what it was to end has ended otherwise
       }
       this.#owed.delete(spec)
       lower()
     }
+  }
+
+  /** Resolves when nothing is being taken back ahead of its record. */
+  async idle(): Promise<void> {
+    await Promise.all(this.#cleaning.values())
+  }
+
+  /** One at a time for each, and nobody waits for a target that does not answer. */
+  #startClean(spec: NarrowSpec): void {
+    if (this.#cleaning.has(spec)) return
+    this.#cleaning.set(
+      spec,
+      this.#clean(spec).finally(() => this.#cleaning.delete(spec)),
+    )
   }
 
   /** Takes back at the targets what cannot be recorded yet. Never throws. */
