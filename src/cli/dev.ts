@@ -13,10 +13,10 @@ import { createApp } from '../app.ts'
 import { readInventory } from './commands/admin.ts'
 import { initFolder, readPolicyFolder } from './commands/setup.ts'
 import type { Context } from './context.ts'
-import { CliError, exit, tell } from './exit.ts'
+import { CliError, exit, tell, usage } from './exit.ts'
 import { check, sayProblems } from './policy.ts'
 import type { ServeOptions } from './server.ts'
-import { serveConfig, stopper } from './server.ts'
+import { isLoopback, serveConfig, stopper } from './server.ts'
 import { plain } from './text.ts'
 
 /** The person at this terminal, who may approve; and the one who owns the samples, so that somebody else may be asked. */
@@ -27,6 +27,13 @@ const SETTLE = 100
 
 export async function dev(context: Context, options: ServeOptions): Promise<number> {
   const config = serveConfig(context, options)
+  // people sign in by themselves here, and a project's file may say where to listen
+  if (!isLoopback(config.host)) {
+    throw usage(
+      `\`writ dev\` is for this machine alone and does not listen on \`${config.host}\``,
+      'for others run `writ server`',
+    )
+  }
   const here = (path: string): string => relative(context.io.cwd, path) || '.'
   if (!existsSync(config.policies) && config.policies === resolve(context.io.cwd, 'policies')) {
     for (const { file, written } of initFolder(context, context.io.cwd))

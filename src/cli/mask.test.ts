@@ -25,6 +25,18 @@ suite('masking', () => {
     for (const form of forms(secret)) assert.equal(masked([secret], `<${form}>`), `<${MARK}>`, form)
   })
 
+  test('B43 a secret inside something that is encoded whole is masked', () => {
+    const secret = 'k3y-äöü/+?=_tail'
+    for (const before of ['', 'u', 'us', 'use', 'user:'])
+      for (const after of ['', ':', '@h', '@ho'])
+        for (const encoding of ['base64', 'base64url'] as const) {
+          const out = masked([secret], `Basic ${Buffer.from(before + secret + after).toString(encoding)}`)
+          assert.ok(out.includes(MARK), `${before}…${after} ${encoding}: ${out}`)
+          assert.ok(out.length < `Basic ${MARK}`.length + 16, out)
+        }
+    assert.equal(masked([secret], Buffer.from(secret).toString('hex').toUpperCase()), MARK)
+  })
+
   test('the longest wins, and what only looks alike stays', () => {
     const url = 'postgres://u:hunter22@h/db'
     assert.equal(

@@ -10,7 +10,7 @@ const SHOWN = Buffer.from('[masked by writ]')
 /** Shorter texts occur by themselves, and masking them would tell what they are. */
 const LEAST = 6
 
-/** Forms under which a program may print a value: as it is, in a URL, in JSON, in base64. */
+/** Forms under which a program may print a value: as it is, in a URL, in JSON, in base64 also of more than it, in hex. */
 export function forms(secret: string): string[] {
   const bytes = Buffer.from(secret)
   return [
@@ -21,7 +21,20 @@ export function forms(secret: string): string[] {
     bytes.toString('base64').replace(/=+$/u, ''),
     bytes.toString('base64url'),
     bytes.toString('hex'),
+    bytes.toString('hex').toUpperCase(),
+    ...inside(bytes, 'base64'),
+    ...inside(bytes, 'base64url'),
   ]
+}
+
+/** What of `bytes` is seen whatever stands around it, e.g. in `Basic …` of a name and a password. */
+function inside(bytes: Buffer, encoding: 'base64' | 'base64url'): string[] {
+  return [0, 1, 2].map((before) => {
+    const text = Buffer.concat([Buffer.alloc(before), bytes]).toString(encoding)
+    // characters that hold bits of a neighbour tell nothing: at the front those of `before`, at the end a partial group
+    const from = Math.ceil((before * 8) / 6)
+    return text.slice(from, Math.floor(((before + bytes.length) * 8) / 6))
+  })
 }
 
 /** A stream that replaces every occurrence of `secrets`, in each of their forms. */

@@ -3,7 +3,8 @@
  *
  * @module
  */
-import { renameSync, writeFileSync } from 'node:fs'
+import { randomBytes } from 'node:crypto'
+import { renameSync, rmSync, writeFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import type { Credential, Ending, Lease, Progress, SecretMaterial } from '../../client/src/index.ts'
 import { NotPermitted, isWritClientError } from '../../client/src/index.ts'
@@ -128,7 +129,7 @@ class Run {
         cwd,
         env: this.#childEnv(lease, secret),
         mask: this.#mask(),
-        secrets: secretsOf(secret, [env['WRIT_TOKEN']]),
+        secrets: secretsOf(secret, [this.#context.token()]),
       })
     } catch (error) {
       await this.#giveBack(lease, 'failed', 'the command could not be started')
@@ -390,7 +391,8 @@ class Run {
   }
 
   #say(kind: 'ok' | 'bad' | 'wait' | 'info', line: string): void {
-    this.#context.note(kind, `writ: ${line}`)
+    // reasons that others wrote are in these lines: none of them makes a second one
+    this.#context.note(kind, `writ: ${plain(line)}`)
   }
 }
 
@@ -456,13 +458,16 @@ function writeResult(context: Context, result: Result): void {
   const path = context.io.env['WRIT_RESULT_FILE']
   if (path === undefined || path === '') return
   const file = resolve(context.io.cwd, path)
-  const temporary = `${file}.${process.pid}`
+  // in a folder that others write to nobody foresees the name, and what lies there is not followed
+  const temporary = `${file}.${process.pid}.${randomBytes(6).toString('hex')}`
   try {
     writeFileSync(temporary, `${JSON.stringify({ schema_version: SCHEMA_VERSION, ...result })}\n`, {
       mode: 0o600,
+      flag: 'wx',
     })
     renameSync(temporary, file)
   } catch (error) {
+    rmSync(temporary, { force: true })
     context.note(
       'warn',
       `writ: cannot write \`${path}\`: ${error instanceof Error ? error.message : String(error)}`,

@@ -59,7 +59,7 @@ export async function server(context: Context, options: ServeOptions): Promise<n
   return untilStopped(app)
 }
 
-const isLoopback = (host: string): boolean =>
+export const isLoopback = (host: string): boolean =>
   host === 'localhost' || host === '::1' || /^127\.\d+\.\d+\.\d+$/u.test(host)
 
 const STOP_WITHIN = 10_000
