@@ -3,11 +3,12 @@
  *
  * @module
  */
+import { createParser } from 'eventsource-parser'
 import { WritClientError } from './error.ts'
 
 export type ServerSentEvent = Readonly<{ id: string | undefined; event: string; data: string }>
 
-/** Longest line and event: a server that sends more is not Writ. */
+/** Longest event: a server that sends more is not Writ. */
 const EVENT_MOST = 4 * 1024 * 1024
 
 /**
@@ -19,40 +20,21 @@ export async function* parseEvents(
   chunks: AsyncIterable<Uint8Array>,
 ): AsyncGenerator<ServerSentEvent | undefined, void, undefined> {
   const decoder = new TextDecoder()
-  let rest = ''
-  let data: string[] = []
-  let size = 0
+  const arrived: (ServerSentEvent | undefined)[] = []
   let id: string | undefined
-  let event = ''
+  let unfinished = 0
+  const parser = createParser({
+    onEvent(event) {
+      id = event.id ?? id
+      arrived.push({ id, event: event.event ?? 'message', data: event.data })
+    },
+    onComment: () => arrived.push(undefined),
+  })
   for await (const chunk of chunks) {
-    rest += decoder.decode(chunk, { stream: true })
-    for (;;) {
-      const end = /\r\n|\n|\r/.exec(rest)
-      // a lone CR at the end may be half of CRLF
-      if (!end || (end[0] === '\r' && end.index === rest.length - 1)) break
-      const line = rest.slice(0, end.index)
-      rest = rest.slice(end.index + end[0].length)
-      if (line === '') {
-        if (data.length > 0) yield { id, event: event === '' ? 'message' : event, data: data.join('\n') }
-        data = []
-        size = 0
-        event = ''
-        continue
-      }
-      if (line.startsWith(':')) {
-        yield undefined
-        continue
-      }
-      const colon = line.indexOf(':')
-      const field = colon === -1 ? line : line.slice(0, colon)
-      const value = colon === -1 ? '' : line.slice(colon + 1).replace(/^ /, '')
-      if (field === 'data') {
-        size += value.length
-        data.push(value)
-      } else if (field === 'event') event = value
-      else if (field === 'id' && !value.includes('\0')) id = value
-    }
-    if (rest.length + size > EVENT_MOST)
+    parser.feed(decoder.decode(chunk, { stream: true }))
+    unfinished = arrived.length > 0 ? 0 : unfinished + chunk.length
+    if (unfinished > EVENT_MOST)
       throw new WritClientError('ERR_PROTOCOL', 'an event of the stream is too long')
+    yield* arrived.splice(0)
   }
 }

@@ -87,8 +87,6 @@ const webUrl = (value: string): boolean => {
   return url !== null && (url.protocol === 'http:' || url.protocol === 'https:') && url.username === ''
 }
 
-const entityRef = z.string().regex(/^[^/\s]+\/.+$/u, 'is not written as `Type/id`')
-
 /** What a caller may assert about others; see `PepTrust` in the model. */
 const pepTrust = z.strictObject({
   subjects: z.array(z.string().min(1)).default([]),
@@ -284,12 +282,6 @@ export const configSchema = z.strictObject({
     reader: 'server',
     sentence:
       'Issuers of bearer JWTs: `issuer`, `audience`, `jwks` (a file), `algorithms`, `subject_type`, `pep`.',
-  }),
-  administrators: setting(z.array(entityRef).default([]), {
-    type: 'list',
-    default: '[]',
-    reader: 'server',
-    sentence: 'Groups (`Group/admins`) that the bootstrap person joins.',
   }),
 })
 

@@ -39,7 +39,6 @@ export type ServerConfig = Readonly<{
   defaults: Readonly<{ request: Millis; task: Millis; heartbeat: Millis; grant: Millis }>
   limits: Readonly<{ body: number; depth: number; rate: number }>
   issuers: readonly Issuer[]
-  administrators: readonly string[]
 }>
 
 /**
@@ -80,7 +79,6 @@ export function serverConfig(
       subjectClaim: subject_claim,
       ...(pep === undefined ? {} : { pep }),
     })),
-    administrators: config.administrators,
   }
 }
 

@@ -5,7 +5,7 @@
  */
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { after, before, suite, test } from 'node:test'
@@ -93,6 +93,9 @@ suite('the client', () => {
   before(async () => {
     world = await openWorld()
     folder = mkdtempSync(join(tmpdir(), 'writ-client-'))
+    // the one library it has, as an installation would bring it
+    mkdirSync(join(folder, 'node_modules'))
+    symlinkSync(join(ROOT, 'node_modules/eventsource-parser'), join(folder, 'node_modules/eventsource-parser'))
     const config = JSON.parse(readFileSync(join(ROOT, 'tsconfig.client.json'), 'utf8')) as {
       compilerOptions: object
     }

@@ -27,7 +27,6 @@ export function testConfig(folder: string, more: Partial<ServerConfig> = {}): Se
     defaults: { request: 900_000, task: 1_800_000, heartbeat: 15_000, grant: 900_000 },
     limits: { body: 262_144, depth: 32, rate: 100_000 },
     issuers: [],
-    administrators: [],
     ...more,
   }
 }
