@@ -223,7 +223,6 @@ async function settle(
 ): Promise<string> {
   const authority: Json = {
     issuers: config.issuers as unknown as Json,
-    administrators: [...config.administrators],
     defaults: config.defaults,
   }
   const digest = `sha256:${hex(sha256(canonical(authority)))}`
