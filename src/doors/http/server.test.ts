@@ -738,6 +738,36 @@ describe('B80 rates', () => {
   })
 })
 
+describe('headers', () => {
+  const knockRaw = async (url: string, head: string): Promise<string> => {
+    const socket = connect(Number(new URL(url).port), '127.0.0.1')
+    socket.end(`GET /v1/me HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n${head}\r\n\r\n`)
+    let text = ''
+    for await (const chunk of socket) text += String(chunk)
+    return text
+  }
+  test('B56 a header that a proxy could read differently is refused', async () => {
+    await using door = await knock({})
+    const key = 'Authorization: Bearer writ_key_test'
+    assert.match(await knockRaw(door.url, key), /^HTTP\/1\.1 200/)
+    for (const head of [
+      `${key}\r\nauthorization: Bearer writ_sess_test`,
+      `${key}\r\nHost: evil.example`,
+      `${key}\r\nOrigin: http://localhost\r\nOrigin: http://evil.example`,
+    ]) {
+      assert.match(await knockRaw(door.url, head), /^HTTP\/1\.1 400 [^]*is there twice/)
+    }
+  })
+  test('B69 a request id is short and visible, or it is ours', async () => {
+    await using door = await knock({})
+    const id = async (sent: string) =>
+      (await door.fetch('/healthz', { headers: { 'x-request-id': sent } })).headers.get('x-request-id')
+    assert.equal(await id('trace-1:2'), 'trace-1:2')
+    assert.match((await id('x'.repeat(257))) ?? '', /^req_/)
+    assert.match((await id('two words')) ?? '', /^req_/)
+  })
+})
+
 describe('readiness', () => {
   test('says that it is degraded, and what is wrong to who may read the log', async () => {
     let reads = true

@@ -78,6 +78,20 @@ const ANONYMOUS = { perSecond: 20, burst: 60 }
 /** Tries at one-time codes, per address. */
 const GUESSES = { perSecond: 0.2, burst: 10 }
 
+/** What a caller may name its request: it comes back in headers and stands in the operator's log. */
+const REQUEST_ID = /^[\x21-\x7e]{1,256}$/
+/** Headers that are there once: of two, a proxy before us may have gone by the other one (B56). */
+const ONCE: ReadonlySet<string> = new Set([
+  'authorization',
+  'content-length',
+  'content-type',
+  'host',
+  'idempotency-key',
+  'last-event-id',
+  'origin',
+  'sec-fetch-site',
+])
+
 declare module 'fastify' {
   interface FastifyContextConfig {
     /** The row of the route table that is answered here. */
@@ -148,7 +162,7 @@ export function createHttp(options: HttpOptions): FastifyInstance {
     routerOptions: { maxParamLength: 3 * 256 },
     genReqId: (raw: { headers: NodeJS.Dict<string | string[]> }): string => {
       const sent = raw.headers['x-request-id']
-      return typeof sent === 'string' && sent !== '' ? sent : newRequestId()
+      return typeof sent === 'string' && REQUEST_ID.test(sent) ? sent : newRequestId()
     },
     frameworkErrors: (error: Error, request: FastifyRequest, reply: FastifyReply) => {
       reply.header('x-request-id', request.id)
@@ -288,6 +302,11 @@ export function createHttp(options: HttpOptions): FastifyInstance {
 
   server.addHook('onRequest', (request, reply, done) => {
     reply.header('x-request-id', request.id)
+    const twice = repeated(request.raw.rawHeaders)
+    if (twice !== undefined) {
+      done(new WritError('ERR_INPUT_INVALID', `the header \`${twice}\` is there twice`))
+      return
+    }
     if (isOurHost(hostnameOf(request.host))) {
       done()
       return
@@ -363,6 +382,18 @@ function send(route: Route, answer: Answer, request: FastifyRequest, reply: Fast
 
 function stackOf(error: unknown): string {
   return error instanceof Error ? (error.stack ?? error.name) : typeof error
+}
+
+/** The first header that is there more than once and must not be. */
+function repeated(raw: readonly string[]): string | undefined {
+  const seen = new Set<string>()
+  for (let i = 0; i < raw.length; i += 2) {
+    const name = (raw[i] as string).toLowerCase()
+    if (!ONCE.has(name)) continue
+    if (seen.has(name)) return name
+    seen.add(name)
+  }
+  return undefined
 }
 
 /** Whether a one-time code is tried: at `/` only if there is one in the query. */

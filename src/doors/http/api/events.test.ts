@@ -31,9 +31,16 @@ async function readUntil(reader: ReadableStreamDefaultReader<Uint8Array>, mark: 
 function hub() {
   const listeners = new Set<(event: LiveEvent) => void>()
   const asked: (number | undefined)[] = []
+  const reader = { is: true }
   return {
     listeners,
     asked,
+    /** Whether whoever asks may read everything. */
+    reader,
+    entries: () =>
+      reader.is
+        ? Promise.resolve([])
+        : Promise.reject(new WritError('ERR_FORBIDDEN', 'may not read the log')),
     events: async (_caller: unknown, after: number | undefined, listener: (event: LiveEvent) => void) => {
       asked.push(after)
       listeners.add(listener)
@@ -71,7 +78,10 @@ describe('live events', () => {
     assert.equal((await door.fetch('/v1/events?after=-1', { headers: bearer })).status, 400)
   })
   test('a refusal is a problem, not a stream', async () => {
-    await using door = await knock({ events: () => Promise.reject(new WritError('ERR_FORBIDDEN', 'no')) })
+    await using door = await knock({
+      entries: async () => [],
+      events: () => Promise.reject(new WritError('ERR_FORBIDDEN', 'no')),
+    })
     const response = await door.fetch('/v1/events', { headers: bearer })
     assert.equal(response.status, 403)
     assert.match(response.headers.get('content-type') ?? '', /^application\/problem\+json/)
@@ -94,6 +104,32 @@ describe('live events', () => {
     flows.tell(event(1))
     assert.equal(await readUntil(reader, 'never'), '')
     assert.equal(flows.listeners.size, 0)
+  })
+  test('B59 end when what the caller may see has changed, before anything more is told', async () => {
+    const flows = hub()
+    await using door = await knock(flows)
+    const response = await door.fetch('/v1/events', { headers: bearer })
+    const reader = response.body!.getReader()
+    await readUntil(reader, 'retry:')
+    flows.reader.is = false
+    door.clock.at += 50
+    flows.tell(event(1))
+    assert.equal(await readUntil(reader, 'never'), '')
+    assert.equal(flows.listeners.size, 0)
+  })
+  test('who may not read everything sees the names of nobody else', async () => {
+    const flows = hub()
+    flows.reader.is = false
+    await using door = await knock(flows)
+    const response = await door.fetch('/v1/events', { headers: bearer })
+    const reader = response.body!.getReader()
+    await readUntil(reader, 'retry:')
+    const refs = ['Person/ada', 'Workload/pep', 'task_1', 'Database/orders']
+    flows.tell({ ...event(2), refs, entry: { kind: 'inventory.put', refs } })
+    const text = await readUntil(reader, '\n\n')
+    assert.match(text, /"refs":\["Workload\/pep","task_1"\].*"refs":\["Workload\/pep","task_1"\]/)
+    assert.doesNotMatch(text, /ada|orders/)
+    await reader.cancel()
   })
   test('a reader that leaves is forgotten', async () => {
     const flows = hub()

@@ -7,6 +7,7 @@ import * as z from 'zod'
 import type { LiveEvent } from '../../../flows/port.ts'
 import { WritError, isWritError } from '../../../model/errors.ts'
 import type { Caller } from '../../../model/access.ts'
+import { refKey } from '../../../model/entity.ts'
 import type { Instant, Millis } from '../../../model/time.ts'
 import { SECOND } from '../../../model/time.ts'
 import type { Credentials } from '../../../identity/callers.ts'
@@ -16,7 +17,7 @@ import { secureHeaders, sessionCookie } from '../guard.ts'
 import { RateLimited } from '../rates.ts'
 import type { Door, Route } from '../route.ts'
 import { READS, TAKEN, route } from '../route.ts'
-import { failed } from './shared.ts'
+import { failed, mayRead } from './shared.ts'
 
 export const HEARTBEAT: Millis = 15 * SECOND
 /** What one slow reader may make the server keep; beyond it the stream ends, and resumes where it was. */
@@ -165,12 +166,14 @@ export function eventRoutes(door: Door, streams: Set<Stream>): Route[] {
       },
       handle: async ({ caller, query, request, reply }) => {
         const after = lastEventId(request.headers['last-event-id']) ?? query.after
-        const leave = places.take(caller)
         const { raw } = reply
         const credentials: Credentials =
           request.headers.authorization === undefined
             ? { session: sessionCookie(request.headers.cookie) }
             : { authorization: request.headers.authorization }
+        // asked before the flows ask it: whoever is read out to as a reader and is none any more is cut off
+        const reads = await mayRead(door.flows, caller)
+        const leave = places.take(caller)
         const stream = new Stream(
           {
             write: (text) => void raw.write(text),
@@ -182,6 +185,9 @@ export function eventRoutes(door: Door, streams: Set<Stream>): Route[] {
             recheck: async () => {
               const { id } = await door.callers.authenticate(credentials)
               if (id !== caller.id) throw new WritError('ERR_UNAUTHENTICATED', 'another caller')
+              // it resumes where it was, and sees what it may see now
+              if ((await mayRead(door.flows, caller)) !== reads)
+                throw new WritError('ERR_UNAUTHENTICATED', 'what it may see has changed')
             },
             failed: (error) =>
               door.log({
@@ -203,7 +209,7 @@ export function eventRoutes(door: Door, streams: Set<Stream>): Route[] {
         raw.once('close', close)
         try {
           open.unsubscribe = await door.flows.events(caller, after, (event) => {
-            stream.push(event)
+            stream.push(reads ? event : ownPart(event, refKey(caller.subject)))
           })
         } catch (error) {
           raw.off('close', close)
@@ -229,6 +235,14 @@ export function eventRoutes(door: Door, streams: Set<Stream>): Route[] {
       },
     }),
   ]
+}
+
+/** An event as who may not read everything sees it: ids, but nobody else's names. */
+function ownPart(event: LiveEvent, own: string): LiveEvent {
+  const refs = event.refs.filter((ref) => ref === own || !ref.includes('/'))
+  const { entry } = event
+  const isObject = typeof entry === 'object' && entry !== null && !Array.isArray(entry)
+  return { ...event, refs, entry: isObject && 'refs' in entry ? { ...entry, refs } : entry }
 }
 
 function lastEventId(header: string | string[] | undefined): number | undefined {

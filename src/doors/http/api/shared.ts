@@ -4,6 +4,9 @@
  * @module
  */
 import * as z from 'zod'
+import type { Flows } from '../../../flows/port.ts'
+import type { Caller } from '../../../model/access.ts'
+import { isWritError } from '../../../model/errors.ts'
 import { given, id } from '../../../wire/bounds.ts'
 import { problem } from '../../../wire/problem.ts'
 import type { ResponseSpec } from '../route.ts'
@@ -29,3 +32,14 @@ export const failed = (description: string): ResponseSpec => ({
 
 export const NOT_FOUND = failed("Unknown, or not the caller's to see")
 export const CONFLICT = failed('The same `Idempotency-Key` with another body, or a life that has moved on')
+
+/** Whether the caller may read what concerns everybody: the log. */
+export async function mayRead(flows: Flows, caller: Caller): Promise<boolean> {
+  try {
+    await flows.entries(caller, 0, 0)
+    return true
+  } catch (error) {
+    if (isWritError(error, 'ERR_FORBIDDEN')) return false
+    throw error
+  }
+}
