@@ -1,0 +1,68 @@
+/**
+ * Runs that once failed, shrunk: what they found does not come back.
+ *
+ * @module
+ */
+import type { Command } from './commands.ts'
+
+type Declare = Extract<Command, { do: 'declare' }>
+type Story = Extract<Command, { do: 'story' }>
+
+const declare: Declare = {
+  do: 'declare',
+  subject: 0,
+  by: 0,
+  scope: 0,
+  parent: 0,
+  limit: 0,
+  window: 0,
+  life: 0,
+  heartbeat: 0,
+  reason: true,
+}
+
+const story: Story = {
+  do: 'story',
+  declare,
+  try: { task: 1, subject: 0, action: 0, resource: 0, amount: undefined, by: 0, odd: 'no' },
+  steps: 5,
+  then: { do: 'nothing' },
+}
+
+export const kept: Readonly<Record<string, readonly Command[]>> = {
+  'a deleted subject declared a task': [
+    { do: 'delete', who: 5 },
+    { ...declare, subject: 0 },
+  ],
+  'a secret left after its task had lapsed': [
+    { ...story, declare: { ...declare, scope: 2, heartbeat: 2 } },
+    { do: 'issueRace', grant: 0, hold: 'before', meanwhile: 'lapse' },
+  ],
+  'an approval for a task was used without it': [
+    { ...story, declare: { ...declare, scope: 7 }, steps: 4 },
+    {
+      do: 'evaluate',
+      try: { ...story.try, task: 0 },
+      grant: 0,
+      approval: 1,
+      key: 0,
+      how: 'use',
+    },
+  ],
+  'an approval without a task was inherited by who came back': [
+    { ...story, try: { ...story.try, task: 0 }, steps: 4 },
+    { do: 'delete', who: 5 },
+    { do: 'recreate', who: 0 },
+    { do: 'activate', request: 0, by: 0, changed: false },
+  ],
+  'a retry with the key of an activation was a permit that spent nothing': [
+    { ...story, declare: { ...declare, scope: 1 } },
+    { do: 'evaluate', try: story.try, grant: 0, approval: 0, key: 1, how: 'activate' },
+    { do: 'retry', earlier: 0, other: true },
+    { do: 'retry', earlier: 0, other: true },
+  ],
+  'a credential came to be after it was verified absent': [
+    story,
+    { do: 'issueRace', grant: 0, hold: 'before', meanwhile: 'revoke' },
+  ],
+}

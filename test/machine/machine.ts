@@ -1,0 +1,1236 @@
+/**
+ * Runs commands against a whole Writ and against the model, and compares them after every one.
+ *
+ * @module
+ */
+import assert from 'node:assert/strict'
+import { rmSync } from 'node:fs'
+import { join } from 'node:path'
+import type { App } from '../../src/app.ts'
+import { openLogFolder } from '../../src/audit/folder.ts'
+import type { Head } from '../../src/audit/verify.ts'
+import { verifyLog } from '../../src/audit/verify.ts'
+import type { AttemptInput, Caller as RealCaller } from '../../src/flows/port.ts'
+import type { Task as RealTask } from '../../src/model/task.ts'
+import { refKey } from '../../src/model/entity.ts'
+import type { WritError } from '../../src/model/errors.ts'
+import { isWritError } from '../../src/model/errors.ts'
+import type { Decision } from '../../src/model/outcome.ts'
+import type { RequirementSet } from '../../src/model/request.ts'
+import type { FakeTarget } from '../support/fake-target.ts'
+import { FakeSystem } from '../support/fake-target.ts'
+import type { ManualClock } from '../support/store.ts'
+import { manualClock } from '../support/store.ts'
+import { ref } from '../support/world.ts'
+import { Auditor } from './auditor.ts'
+import type { Burst, Command, IssueRace, Race, Run, Try } from './commands.ts'
+import type {
+  Attempt,
+  Caller,
+  Denied,
+  Evidence,
+  Grant,
+  NeededSet,
+  Pool,
+  Request,
+  Task,
+  Verdict,
+  Who,
+} from './model.ts'
+import { MINUTE, Model, sameAttempt, SECOND, typeOf } from './model.ts'
+import type { AppParts, Template } from './setup.ts'
+import {
+  copyData,
+  everybody,
+  inputOf,
+  keyFileOf,
+  newKey,
+  newSession,
+  openApp,
+  policiesOf,
+  seededBytes,
+} from './setup.ts'
+
+type Answer<T> = Readonly<{ value: T; error?: undefined }> | Readonly<{ error: WritError; value?: undefined }>
+
+const ADA = 'Person/ada'
+const HUB = 'Service/hub'
+const SUBJECTS = [
+  'Agent/migrator',
+  'Agent/runner',
+  'Agent/helper',
+  'Agent/bot',
+  'Agent/stray',
+  'Person/hedy',
+  'Person/ken',
+  'Service/hub',
+  'Person/ada',
+]
+const SCOPES: readonly Pick<Task, 'actions' | 'resources'>[] = [
+  { actions: ['db:migrate'], resources: ['Database/orders'] },
+  { actions: ['db:query'], resources: ['Database/orders'] },
+  { actions: ['db:count'], resources: ['Database/orders'] },
+  { actions: ['db:migrate', 'db:query', 'db:count'], resources: ['Database/orders', 'Database/payments'] },
+  { actions: ['db:peek', 'db:drop'], resources: ['Database/orders'] },
+  { actions: ['db:migrate'], resources: ['Database/payments'] },
+  { actions: ['db:step', 'db:count'], resources: ['Database/orders'] },
+  { actions: ['db:query', 'db:step', 'read'], resources: ['Database/orders', 'Document/handbook'] },
+]
+const FREE = ['db:peek', 'db:peek', 'db:drop', 'db:guess', 'read', 'db:migrate', 'db:count']
+const RESOURCES = ['Database/orders', 'Database/payments', 'Document/handbook', 'Database/orders']
+const SERVED = ['db:migrate', 'db:query', 'db:peek', 'db:drop', 'db:count']
+const GROUPS = ['dba', 'security', 'deployers', 'dba']
+/** Sessions last a day. */
+const LONGEST_RUN = 18 * 60 * MINUTE
+
+/** How often something of interest happened, so that a machine that reaches nothing is noticed. */
+export type Reached = Map<string, number>
+
+/** Runs one generated run from the template; throws at the first difference. */
+export async function runMachine(template: Template, run: Run, reached: Reached): Promise<void> {
+  const machine = await Machine.open(template, run, reached)
+  try {
+    for (const [index, command] of run.commands.entries()) {
+      try {
+        await machine.run(command)
+        await machine.check()
+      } catch (error) {
+        const why = error instanceof Error ? (error.stack ?? error.message) : String(error)
+        throw new Error(`command ${index} ${JSON.stringify(command)}\n${why}`, { cause: error })
+      }
+    }
+    await machine.settle()
+  } finally {
+    await machine.close()
+  }
+}
+
+class Machine {
+  readonly #template: Template
+  readonly #folders: string
+  readonly #reached: Reached
+  readonly #parts: AppParts
+  readonly #clock: ManualClock
+  readonly #system: FakeSystem
+  readonly #model: Model
+  readonly #auditor = new Auditor()
+  readonly #heads: Head[] = []
+  readonly #callers = new Map<string, RealCaller[]>()
+  readonly #tasks: string[] = []
+  readonly #denials: string[] = []
+  readonly #requests: string[] = []
+  /** Attempts that were sent with a key. */
+  readonly #keyed: { caller: RealCaller; attempt: Attempt; how: 'use' | 'activate'; key: number }[] = []
+  readonly #grants: string[] = []
+  /** Names at the target without a row, which are found and removed. */
+  readonly #orphans = new Set<string>()
+  readonly #complaints: string[] = []
+  #folder = ''
+  #generation = 0
+  #app!: App
+  #drivers: FakeTarget[] = []
+  #taken = 0
+
+  private constructor(template: Template, run: Run, reached: Reached) {
+    this.#template = template
+    this.#reached = reached
+    this.#folders = join(template.folder, `run-${run.seed}-${process.pid}`)
+    this.#clock = manualClock(template.startedAt)
+    this.#model = new Model(template.startedAt)
+    for (const who of everybody()) this.#model.who.set(who.key, who)
+    for (const [key, caller] of template.callers) this.#callers.set(key, [caller])
+    const drivers = (): FakeTarget[] => this.#drivers
+    this.#system = new (class extends FakeSystem {
+      override connect(id: string): FakeTarget {
+        const driver = super.connect(id)
+        drivers().push(driver)
+        return driver
+      }
+    })()
+    this.#parts = {
+      clock: this.#clock,
+      randomBytes: seededBytes(run.seed),
+      system: this.#system,
+      log: (level, message, fields) => {
+        if (level === 'error') this.#complaints.push(`${message} ${String(fields?.['error'] ?? '')}`)
+      },
+      keyFile: keyFileOf(template),
+    }
+  }
+
+  static async open(template: Template, run: Run, reached: Reached): Promise<Machine> {
+    const machine = new Machine(template, run, reached)
+    machine.#folder = join(machine.#folders, '0')
+    copyData(join(template.folder, 'data'), machine.#folder)
+    machine.#app = await openApp(machine.#folder, machine.#parts)
+    await machine.check()
+    return machine
+  }
+
+  async close(): Promise<void> {
+    this.#system.around = undefined
+    for (const driver of this.#drivers) driver.cut()
+    await this.#app.store.close()
+    rmSync(this.#folders, { recursive: true, force: true })
+  }
+
+  async run(command: Command): Promise<void> {
+    this.#note(`do ${command.do}`)
+    switch (command.do) {
+      case 'story':
+        return this.#story(command)
+      case 'declare':
+        await this.#declare(command)
+        return
+      case 'evaluate': {
+        const { attempt, caller } = this.#attempt(command.try)
+        await this.#evaluate(
+          caller,
+          attempt,
+          this.#evidence(command.grant, command.approval),
+          command.how,
+          command.key,
+        )
+        return
+      }
+      case 'retry': {
+        const keyed = this.#keyed.at(-1 - (command.earlier % Math.max(1, this.#keyed.length)))
+        if (keyed === undefined) return
+        const { caller, attempt, how, key } = keyed
+        const other = how === 'use' ? 'activate' : 'use'
+        await this.#evaluate(caller, attempt, {}, command.other ? other : how, key)
+        return
+      }
+      case 'submit': {
+        const denied = this.#pick(this.#denials, command.denial, this.#model.denials)
+        if (denied === undefined) return
+        const caller = this.#caller(denied.attempt.subject, command.by)
+        await this.#submit(caller, denied, command.justification, command.edited)
+        return
+      }
+      case 'approve': {
+        const request = this.#pick(this.#requests, command.request, this.#model.requests)
+        if (request === undefined) return
+        const people = everybody().map(({ key }) => key)
+        const approver = this.#newest(people[command.by % people.length] as string)
+        await this.#approve(approver, request, command.pool, command.other)
+        return
+      }
+      case 'denyRequest':
+        return this.#denyRequest(command)
+      case 'cancelRequest':
+        return this.#cancelRequest(command)
+      case 'activate': {
+        const request = this.#pick(this.#requests, command.request, this.#model.requests)
+        if (request?.approval === undefined) return
+        const attempt: Attempt = command.changed ? { ...request.attempt, amount: 1 } : request.attempt
+        const caller = this.#caller(attempt.subject, command.by)
+        await this.#evaluate(caller, attempt, { approval: request.approval }, 'activate', 0)
+        return
+      }
+      case 'issue': {
+        const any = this.#pick(this.#grants, command.grant, this.#model.grants)
+        const grant = command.by === 0 ? (this.#usable(command.grant) ?? any) : any
+        if (grant !== undefined) await this.#issue(this.#caller(grant.attempt.subject, command.by), grant)
+        return
+      }
+      case 'heartbeat': {
+        const task = this.#pick(this.#tasks, command.task, this.#model.tasks)
+        if (task === undefined) return
+        const caller = this.#caller(task.subject, command.by)
+        const isRight = this.#model.isTheirs(said(caller), task) && this.#model.isLive(task)
+        const { error } = await answer(this.#app.flows.heartbeat(caller, task.id))
+        assert.equal(error === undefined, isRight, `heartbeat: ${error?.message}`)
+        if (isRight && task.openedAt !== undefined) task.heartbeatAt = this.#model.now
+        return
+      }
+      case 'endTask':
+      case 'revokeTask':
+        return this.#endTask(command)
+      case 'revokeGrant': {
+        const grant = this.#pick(this.#grants, command.grant, this.#model.grants)
+        if (grant === undefined) return
+        const caller = this.#caller(grant.attempt.subject, command.by)
+        const { error } = await answer(this.#app.flows.revokeGrant(caller, grant.id, 'revoked'))
+        const isRight = this.#isTheirs(caller, grant) || caller.subject.id === 'ada'
+        assert.equal(error === undefined, isRight, `revoking a grant: ${error?.message}`)
+        if (isRight) this.#model.endGrant(grant)
+        return
+      }
+      case 'lock': {
+        const who = this.#who(command.who)
+        const caller = command.by === 0 ? this.#newest(ADA) : this.#caller(who.key, command.by)
+        await this.#lock(caller, who, command.minutes)
+        return
+      }
+      case 'delete': {
+        const who = this.#who(command.who)
+        const { error } = await answer(this.#app.flows.deleteEntity(this.#newest(ADA), ref(who.key)))
+        assert.equal(error === undefined, !who.deleted, `deleting: ${error?.message}`)
+        if (!who.deleted) this.#wasDeleted(who)
+        return
+      }
+      case 'recreate':
+        return this.#put(this.#deleted(command.who) ?? this.#who(command.who), (who) => {
+          delete who.endsAt
+        })
+      case 'regroup':
+        return this.#put(this.#who(command.who), (who) => {
+          const group = GROUPS[command.group] as string
+          who.groups = who.groups.includes(group)
+            ? who.groups.filter((it) => it !== group)
+            : [...who.groups, group]
+        })
+      case 'endSubject':
+        return this.#put(this.#who(command.who), (who) => {
+          who.endsAt = this.#model.now + command.minutes * MINUTE
+        })
+      case 'publish': {
+        const { error } = await answer(
+          this.#app.flows.publish(this.#newest(ADA), { policies: policiesOf(command.policy) }),
+        )
+        const isSame = command.policy === this.#model.policy
+        assert.equal(error === undefined, isSame || this.#model.clockIsRight, `publishing: ${error?.message}`)
+        if (error !== undefined || isSame) return
+        this.#model.policy = command.policy
+        this.#model.react()
+        this.#note(`policy ${command.policy}`)
+        return
+      }
+      case 'flood': {
+        const [base] = policiesOf('base')
+        const subject = SUBJECTS[command.by] as string
+        if (subject === ADA) return
+        for (let i = 0; i < 9; i += 1) {
+          const policies = [{ name: 'flood.cedar', text: `${base?.text}// ${i}` }]
+          const { error } = await answer(this.#app.flows.publish(this.#newest(subject), { policies }))
+          assert.equal(error?.code, 'ERR_FORBIDDEN', 'who may not publish is refused')
+        }
+        return
+      }
+      case 'advance':
+        return this.#advance(command.seconds * SECOND)
+      case 'advanceTo': {
+        const instants = this.#model.instants()
+        const instant = instants[command.instant % Math.max(1, instants.length)]
+        if (instant !== undefined) this.#advance(instant + command.offset - this.#model.now)
+        return
+      }
+      case 'rewind':
+        this.#clock.rewind(command.millis)
+        this.#model.rewind(command.millis)
+        return
+      case 'mendClock':
+        this.#clock.set(this.#model.now)
+        this.#model.wall = this.#model.now
+        return
+      case 'jump':
+        this.#clock.set(this.#clock.wall() + command.seconds * SECOND)
+        this.#model.jump(command.seconds * SECOND)
+        return
+      case 'crash':
+        return this.#crash()
+      case 'restart':
+        return this.#restart()
+      case 'sweep':
+        return this.#sweep()
+      case 'trouble':
+        this.#system.fault = command.fault
+        this.#model.troubled = command.fault === 'down' || command.fault === 'stays'
+        return
+      case 'orphan': {
+        const name = `fake_orphan_${this.#orphans.size}`
+        if (this.#system.shelf.names().includes(name)) return
+        this.#orphans.add(name)
+        this.#system.shelf.add(name)
+        return
+      }
+      case 'burst': {
+        const { attempt, caller } = this.#attempt(command.try)
+        return this.#burst(caller, attempt, this.#evidence(command.grant, command.approval), command)
+      }
+      case 'race': {
+        const { attempt, caller } = this.#attempt(command.try)
+        return this.#race(caller, attempt, command)
+      }
+      case 'issueRace':
+        return this.#issueRace(this.#usable(command.grant), command)
+    }
+  }
+
+  // what commands do
+
+  async #story({ declare, try: tried, steps, then }: Extract<Command, { do: 'story' }>): Promise<void> {
+    if (tried.task > 0 && (await this.#declare(declare)) === undefined) return
+    const { attempt, caller } = this.#attempt(tried)
+    if (!(await this.#obtain(caller, attempt, steps))) return
+    switch (then.do) {
+      case 'nothing':
+        return
+      case 'issue': {
+        const grant = this.#usable(0)
+        if (grant !== undefined) await this.#issue(this.#newest(grant.attempt.subject), grant)
+        return
+      }
+      case 'burst':
+        return this.#burst(caller, attempt, {}, then)
+      case 'race':
+        return this.#race(caller, attempt, then)
+      case 'issueRace':
+        return this.#issueRace(this.#usable(0), then)
+    }
+  }
+
+  /** As far as `steps`: ask, submit, one approval, all of them, activate. Whether authority was obtained. */
+  async #obtain(caller: RealCaller, attempt: Attempt, steps: number): Promise<boolean> {
+    const decision = await this.#evaluate(caller, attempt, {}, 'activate', 0)
+    if (decision?.outcome === 'permit') return true
+    const denied = this.#model.denials.get(decision?.id ?? '')
+    if (steps < 2 || denied === undefined) return false
+    const request = await this.#submit(caller, denied, denied.sets[0]?.justification === true, false)
+    if (steps < 3 || request === undefined) return false
+    for (const who of everybody()) {
+      if (request.status !== 'pending') break
+      const missing = (['dba', 'security'] as const).find((pool) => {
+        const given = request.approvals.filter((it) => it.pool === pool).length
+        return given < (request.sets[0]?.[pool] ?? 0) && this.#model.poolsOf(who.key, request).includes(pool)
+      })
+      if (missing === undefined || !who.human) continue
+      await this.#approve(this.#newest(who.key), request, missing, false)
+      if (steps < 4) break
+    }
+    if (steps < 5 || request.approval === undefined) return false
+    const permit = await this.#evaluate(caller, attempt, { approval: request.approval }, 'activate', 0)
+    return permit?.outcome === 'permit'
+  }
+
+  async #declare(command: Extract<Command, { do: 'declare' }>): Promise<RealTask | undefined> {
+    const model = this.#model
+    const parent = command.parent === 0 ? undefined : this.#pick(this.#tasks, command.parent - 1, model.tasks)
+    const subject =
+      parent !== undefined && command.subject % 3 > 0 ? parent.subject : (SUBJECTS[command.subject] as string)
+    const caller = this.#caller(subject, command.by)
+    const scope =
+      parent !== undefined && command.scope % 4 > 0
+        ? narrowed(parent, command.scope)
+        : (SCOPES[command.scope % SCOPES.length] as Pick<Task, 'actions' | 'resources'>)
+    const window = [
+      undefined,
+      { startsAt: model.now - MINUTE, endsAt: model.now + 20 * MINUTE },
+      { startsAt: model.now + 5 * MINUTE, endsAt: model.now + 15 * MINUTE },
+      { startsAt: model.now + 30 * MINUTE, endsAt: model.now + 60 * MINUTE },
+      { startsAt: model.now, endsAt: model.now + 3 * MINUTE },
+    ][command.window]
+    const life = [30, 10, 20][command.life] as number
+    const heartbeat = [60 * MINUTE, 5 * MINUTE, MINUTE][command.heartbeat] as number
+    const limit = command.limit === 0 ? undefined : command.limit
+    const isRight = model.mayDeclare(said(caller), subject, parent, scope)
+    const { value: task, error } = await answer(
+      this.#app.flows.declareTask(caller, {
+        purpose: 'something',
+        subject: ref(subject),
+        scope: { actions: scope.actions, resources: scope.resources.map(ref) },
+        life: life * MINUTE,
+        heartbeat,
+        ...(limit === undefined ? {} : { limits: { calls: limit } }),
+        ...(command.reason ? { reason: 'a reason' } : {}),
+        ...(window === undefined ? {} : { window }),
+        ...(parent === undefined ? {} : { parent: parent.id }),
+      }),
+    )
+    assert.equal(task !== undefined, isRight, `declaring: ${error?.message}`)
+    if (task === undefined) return undefined
+    const above = model.lineage(parent?.id)
+    model.declared({
+      id: task.id,
+      subject,
+      declaredBy: refKey(caller.subject),
+      callerId: caller.id,
+      instigators: [
+        ...(caller.kind === 'session' ? [refKey(caller.subject)] : []),
+        ...above.flatMap((it) => it.instigators),
+      ],
+      ...(parent === undefined ? {} : { parent: parent.id }),
+      ...scope,
+      ...(limit === undefined ? {} : { limit }),
+      ...(window === undefined ? {} : { window }),
+      reason: command.reason,
+      life: Math.min(life * MINUTE, parent?.life ?? Infinity),
+      heartbeat,
+    })
+    this.#tasks.push(task.id)
+    this.#note(parent === undefined ? 'task' : 'child task')
+    return task
+  }
+
+  async #evaluate(
+    caller: RealCaller,
+    attempt: Attempt,
+    evidence: Evidence,
+    how: 'use' | 'activate',
+    key: number,
+  ): Promise<Decision | undefined> {
+    const model = this.#model
+    const replayKey = key === 0 ? undefined : `${caller.id} ${how} ${key}`
+    if (key > 0) this.#keyed.push({ caller, attempt, how, key })
+    const replay = replayKey === undefined ? undefined : model.replay(replayKey, said(caller), attempt)
+    const verdict = model.decide(said(caller), attempt, evidence)
+    const { value: decision, error } = await answer(this.#send(caller, attempt, evidence, how, key))
+    if (replay === 'conflict') {
+      assert.equal(error?.code, 'ERR_CONFLICT', 'a key that was used for another attempt is refused')
+      return undefined
+    }
+    assert.ok(decision !== undefined, `evaluating: ${error?.stack}`)
+    await this.#catchUp()
+    if (replay !== undefined) {
+      this.#note(`replay ${replay}`)
+      assert.equal(decision.outcome, replay === 'again' ? 'permit' : 'deny', `a retry: ${decision.reason}`)
+      if (replay === 'again') assert.equal(decision.id, model.replays.get(replayKey as string)?.decision)
+      return decision
+    }
+    assert.equal(decision.outcome, verdict.outcome, `${JSON.stringify(attempt)}: ${decision.reason}`)
+    this.#answered(caller, attempt, verdict, how, decision, replayKey)
+    return decision
+  }
+
+  #send(
+    caller: RealCaller,
+    attempt: Attempt,
+    evidence: Evidence,
+    how: 'use' | 'activate',
+    key: number,
+  ): Promise<Decision> {
+    const { flows } = this.#app
+    const options = key === 0 ? {} : { idempotencyKey: `key-${key}` }
+    const input = inputFor(attempt, evidence)
+    return how === 'use'
+      ? flows.evaluate(caller, input, options)
+      : flows.activate(caller, input, options).then(({ decision }) => decision)
+  }
+
+  /** What a decision tells the model. */
+  #answered(
+    caller: RealCaller,
+    attempt: Attempt,
+    verdict: Verdict,
+    how: 'use' | 'activate',
+    decision: Decision,
+    replayKey: string | undefined,
+  ): void {
+    const model = this.#model
+    this.#note(`${decision.outcome} ${decision.reason}`)
+    if (decision.outcome === 'challenge') {
+      assert.equal(decision.truncated, false)
+      assert.deepEqual(
+        decision.alternatives.map(neededOf).sort(byText),
+        [...verdict.sets].sort(byText),
+        'what is missing',
+      )
+      model.denials.set(decision.id, {
+        id: decision.id,
+        at: model.now,
+        attempt,
+        callerId: caller.id,
+        sets: decision.alternatives.map(neededOf),
+      })
+      this.#denials.push(decision.id)
+    }
+    if (decision.outcome !== 'permit') {
+      assert.equal(decision.grant, undefined, 'C1 nothing but a permit names a grant')
+      return
+    }
+    this.#recorded(decision)
+    const grant = decision.grant?.id
+    const isNew = verdict.request !== undefined || (verdict.grants.length === 0 && how === 'activate')
+    if (verdict.grants.length > 0)
+      assert.ok(verdict.grants.includes(grant ?? ''), 'C10 no other grant carries this')
+    else if (isNew)
+      assert.ok(grant !== undefined && !model.grants.has(grant), 'C9 an approval makes one new grant')
+    else assert.equal(grant, undefined, 'standing access needs no grant')
+    model.permitted(said(caller), attempt, verdict, how, grant)
+    if (isNew && grant !== undefined) this.#grants.push(grant)
+    if (grant !== undefined) assert.equal(decision.grant?.endsAt, model.grants.get(grant)?.endsAt, 'C3')
+    if (replayKey !== undefined) {
+      model.replays.set(replayKey, {
+        attempt: sameAttempt(attempt),
+        at: model.now,
+        decision: decision.id,
+        grant,
+      })
+    }
+  }
+
+  /** C1: what is returned has its entry. */
+  #recorded(decision: Decision): void {
+    const entry = this.#auditor.entries[decision.seq ?? -1]
+    assert.equal(entry?.['id'], decision.id, 'C1 a permit has its entry')
+    assert.equal(entry['outcome'], 'permit', 'C1 the entry says permit')
+  }
+
+  async #submit(
+    caller: RealCaller,
+    denied: Denied,
+    justification: boolean,
+    edited: boolean,
+  ): Promise<Request | undefined> {
+    const model = this.#model
+    const isRight = model.maySubmit(said(caller), denied) && !edited
+    const sent = edited
+      ? { ...denied.attempt, resource: otherDatabase(denied.attempt.resource) }
+      : denied.attempt
+    const { value: request, error } = await answer(
+      this.#app.flows.submit(caller, {
+        ...inputFor(sent, {}),
+        denial: { evaluationId: denied.id, expiresAt: 0 },
+        ...(justification ? { justification: 'because' } : {}),
+      }),
+    )
+    assert.equal(request !== undefined, isRight, `submitting: ${error?.message}`)
+    if (request === undefined) return undefined
+    const merged = model.pendingSame(denied, justification)
+    assert.equal(request.id, merged?.id ?? request.id, 'identical asks are one')
+    model.submitted(request.id, said(caller), denied, justification)
+    if (merged === undefined) this.#requests.push(request.id)
+    this.#note('request')
+    return model.requests.get(request.id)
+  }
+
+  async #approve(
+    caller: RealCaller,
+    request: Request,
+    pool: Pool | undefined,
+    other: boolean,
+  ): Promise<void> {
+    const model = this.#model
+    const chosen = other ? undefined : model.mayApprove(said(caller), request, pool)
+    const statement = other ? 'sha256:other' : (await this.#record('request', request.id)).digest
+    const { value: approved, error } = await answer(
+      this.#app.flows.approve(caller, request.id, { statement, ...(pool === undefined ? {} : { pool }) }),
+    )
+    assert.equal(approved !== undefined, chosen !== undefined, `approving: ${error?.message}`)
+    if (approved === undefined || chosen === undefined) return
+    const isMet = model.approved(said(caller), request, chosen, approved.approval ?? '')
+    assert.equal(approved.status, isMet ? 'approved' : 'pending', 'C4 k of n distinct people')
+    if (isMet) assert.equal(approved.activateBy, request.activateBy)
+    this.#note('approval')
+  }
+
+  async #denyRequest(command: Extract<Command, { do: 'denyRequest' }>): Promise<void> {
+    const request = this.#pick(this.#requests, command.request, this.#model.requests)
+    if (request === undefined) return
+    const people = everybody().map(({ key }) => key)
+    const caller = this.#newest(people[command.by % people.length] as string)
+    const key = refKey(caller.subject)
+    // whom the door would not let in
+    if (this.#model.who.get(key)?.generation !== caller.generation) return
+    const isEligible =
+      caller.kind === 'session' && (key === ADA || this.#model.poolsOf(key, request).length > 0)
+    const { digest } = await this.#record('request', request.id)
+    const { error } = await answer(this.#app.flows.denyRequest(caller, request.id, { statement: digest }))
+    assert.equal(
+      error === undefined,
+      isEligible && request.status === 'pending',
+      `denying: ${error?.message}`,
+    )
+    if (error === undefined) request.status = 'denied'
+  }
+
+  async #cancelRequest(command: Extract<Command, { do: 'cancelRequest' }>): Promise<void> {
+    const request = this.#pick(this.#requests, command.request, this.#model.requests)
+    if (request === undefined) return
+    const caller = this.#caller(request.attempt.subject, command.by)
+    const isTheirs = caller.id === request.callerId || refKey(caller.subject) === request.attempt.subject
+    const { error } = await answer(this.#app.flows.cancelRequest(caller, request.id))
+    assert.equal(
+      error === undefined,
+      isTheirs && request.status === 'pending',
+      `cancelling: ${error?.message}`,
+    )
+    if (error === undefined) request.status = 'over'
+  }
+
+  #isServed({ attempt }: Grant): boolean {
+    return SERVED.includes(attempt.action) && typeOf(attempt.resource) === 'Database'
+  }
+
+  #isTheirs(caller: RealCaller, grant: Grant): boolean {
+    return caller.id === grant.asked.id || refKey(caller.subject) === grant.attempt.subject
+  }
+
+  async #issue(caller: RealCaller, grant: Grant): Promise<void> {
+    const model = this.#model
+    const { fault } = this.#system
+    const isAsked = this.#isTheirs(caller, grant) && this.#isServed(grant)
+    const may = isAsked && model.mayIssue(said(caller), grant)
+    const from = this.#auditor.entries.length
+    const { value: issued, error } = await answer(this.#app.flows.issueCredential(caller, grant.id))
+    await this.#catchUp()
+    const planned = this.#auditor.last('credential.planned', from)?.['credential'] as string | undefined
+    assert.equal(planned !== undefined, may, `issuing: ${error?.message ?? issued?.decision.reason}`)
+    if (!may || planned === undefined) {
+      assert.equal(issued?.secret, undefined, 'B40 no credential without a permit')
+      assert.equal(error !== undefined, !isAsked, `issuing: ${error?.message ?? issued?.decision.reason}`)
+      return
+    }
+    model.issued(said(caller), grant)
+    const isIssued = fault === 'none' || fault === 'stays'
+    model.credentials.set(planned, { id: planned, grant: grant.id, state: 'live' })
+    this.#note(`issue ${fault}`)
+    if (isIssued) {
+      assert.equal(issued?.credential?.id, planned)
+      assert.equal(issued.credential.endsAt, grant.endsAt, 'C3 a credential ends with its grant')
+      assert.ok(this.#auditor.last('credential.live', from) !== undefined, 'C1 a credential has its entry')
+      return
+    }
+    assert.equal(error?.code, fault === 'refuses' ? 'ERR_TARGET_REFUSED' : 'ERR_TARGET_UNREACHABLE')
+    model.takeBack(model.credentials.get(planned) as never)
+  }
+
+  async #endTask(command: Extract<Command, { do: 'endTask' | 'revokeTask' }>): Promise<void> {
+    const task = this.#pick(this.#tasks, command.task, this.#model.tasks)
+    if (task === undefined) return
+    const caller = this.#caller(task.subject, command.by)
+    const { flows } = this.#app
+    const ended =
+      command.do === 'endTask'
+        ? flows.endTask(caller, task.id, command.how)
+        : flows.revokeTask(caller, task.id, 'revoked')
+    const { error } = await answer<unknown>(ended)
+    const isRight =
+      this.#model.isTheirs(said(caller), task) ||
+      (command.do === 'revokeTask' && refKey(caller.subject) === ADA)
+    assert.equal(error === undefined, isRight, `ending a task: ${error?.message}`)
+    if (isRight) this.#model.endTask(task.id)
+  }
+
+  async #lock(caller: RealCaller, who: Who, minutes: number): Promise<void> {
+    const until = minutes === 0 ? undefined : this.#model.now + minutes * MINUTE
+    const options = until === undefined ? {} : { until }
+    const { error } = await answer(this.#app.flows.revokeSubject(caller, ref(who.key), 'locked', options))
+    assert.equal(error === undefined, refKey(caller.subject) === ADA, `locking: ${error?.message}`)
+    if (error === undefined) this.#locked(who, until)
+  }
+
+  #locked(who: Who, until: number | undefined): void {
+    // a lock that holds longer stays
+    const before = this.#model.isLocked(who) ? (who.locked?.until ?? 0) : 0
+    who.locked = { at: this.#model.now, until: Math.max(before, until ?? Infinity) }
+    this.#model.endSubject(who.key)
+    this.#note('lock')
+  }
+
+  #wasDeleted(who: Who): void {
+    who.deleted = true
+    who.generation += 1
+    this.#model.endSubject(who.key)
+    this.#model.react()
+    this.#note('delete')
+  }
+
+  /** Writes somebody's line; one who was deleted comes back as somebody new, with new credentials of their own. */
+  async #put(who: Who, change: (who: Who) => void): Promise<void> {
+    const after = { ...who }
+    change(after)
+    const ada = this.#newest(ADA)
+    const { error } = await answer(this.#app.flows.putEntities(ada, [inputOf(after)]))
+    assert.equal(error === undefined, this.#model.clockIsRight, `writing the inventory: ${error?.message}`)
+    if (error !== undefined) return
+    const wasDeleted = who.deleted
+    if (after.endsAt === undefined) delete who.endsAt
+    if (wasDeleted) delete who.locked
+    Object.assign(who, after, { deleted: false, ...(wasDeleted ? {} : { locked: who.locked }) })
+    if (who.locked === undefined) delete who.locked
+    this.#model.react()
+    if (!wasDeleted) return
+    this.#note('recreate')
+    // an enforcement point or person that has ended gets none before it begins again
+    if (this.#model.now >= (who.endsAt ?? Infinity)) return
+    const caller = who.human
+      ? await newSession(this.#app, ada, who.key)
+      : await newKey(this.#app, ada, who.key)
+    this.#callers.get(who.key)?.push(caller)
+  }
+
+  #advance(by: number): void {
+    if (by <= 0 || this.#model.now + by > this.#template.startedAt + LONGEST_RUN) return
+    this.#clock.advance(by)
+    this.#model.advance(by)
+  }
+
+  async #sweep(): Promise<void> {
+    await this.#app.flows.sweeper.sweep()
+    await this.#app.flows.settled()
+    this.#model.sweep()
+    const isWell =
+      this.#system.fault === 'none' || this.#system.fault === 'lost' || this.#system.fault === 'refuses'
+    if (isWell)
+      for (const name of this.#orphans)
+        if (!this.#system.shelf.names().includes(name)) this.#orphans.delete(name)
+  }
+
+  /** The process is gone in this instant; another opens what it left on the disk. */
+  async #crash(): Promise<void> {
+    for (const driver of this.#drivers) driver.cut()
+    this.#drivers = []
+    this.#generation += 1
+    const left = this.#folder
+    const folder = join(this.#folders, String(this.#generation))
+    copyData(left, folder)
+    // what it still had to write goes into the folder that nobody reads any more
+    await this.#app.store.close()
+    rmSync(left, { recursive: true, force: true })
+    this.#folder = folder
+    this.#app = await openApp(folder, this.#parts)
+    const { now } = await this.#app.store.read([])
+    if (this.#model.wall >= this.#model.now)
+      assert.equal(now, this.#model.now, 'B31 time goes on after a crash')
+    assert.ok(now >= this.#model.wall && now <= this.#model.now, 'B31')
+    this.#model.now = now
+    this.#note('crash')
+  }
+
+  async #restart(): Promise<void> {
+    await this.#app.stop()
+    this.#drivers = []
+    await this.#verifyFolder()
+    this.#app = await openApp(this.#folder, this.#parts)
+    this.#note('restart')
+  }
+
+  /** Many at once: as many permits as there is room for, not one more or less. */
+  async #burst(caller: RealCaller, attempt: Attempt, evidence: Evidence, command: Burst): Promise<void> {
+    const model = this.#model
+    const { key } = command
+    const replayKey = key === 0 ? undefined : `${caller.id} use ${key}`
+    const replay = replayKey === undefined ? undefined : model.replay(replayKey, said(caller), attempt)
+    const first = model.decide(said(caller), attempt, evidence)
+    const answers = await Promise.all(
+      Array.from({ length: command.times }, () => answer(this.#send(caller, attempt, evidence, 'use', key))),
+    )
+    await this.#catchUp()
+    if (replay === 'conflict') {
+      for (const { error } of answers) assert.equal(error?.code, 'ERR_CONFLICT')
+      return
+    }
+    const decisions = answers.map(({ value, error }) => {
+      assert.ok(value !== undefined, `evaluating at once: ${error?.stack}`)
+      assert.notEqual(value.reason, 'contended')
+      return value
+    })
+    const permits = decisions.filter(({ outcome }) => outcome === 'permit').sort(bySeq)
+    if (replayKey !== undefined) {
+      const isPermitted = replay === 'again' || (replay === undefined && first.outcome === 'permit')
+      assert.equal(permits.length, isPermitted ? command.times : 0, 'retries at once get the same answer')
+      assert.ok(new Set(permits.map(({ id }) => id)).size <= 1, 'C9 one key, one permit')
+      const [permit] = permits
+      if (replay === undefined && permit !== undefined)
+        this.#answered(caller, attempt, first, 'use', permit, replayKey)
+      return
+    }
+    for (const permit of permits) {
+      const verdict = model.decide(said(caller), attempt, evidence)
+      assert.equal(verdict.outcome, 'permit', `C5, C9 ${permits.length} permits at once are too many`)
+      this.#answered(caller, attempt, verdict, 'use', permit, undefined)
+    }
+    if (permits.length > 0) this.#note(permits.length < command.times ? 'burst that spends all' : 'burst')
+    if (permits.length === command.times) return
+    const verdict = model.decide(said(caller), attempt, evidence)
+    assert.notEqual(
+      verdict.outcome,
+      'permit',
+      `${permits.length} of ${command.times} at once, and room for more`,
+    )
+  }
+
+  /** Attempts under way while what they stand on is taken back: none that begins afterwards is permitted. */
+  async #race(caller: RealCaller, attempt: Attempt, command: Race): Promise<void> {
+    const model = this.#model
+    const { flows } = this.#app
+    const ada = this.#newest(ADA)
+    const who = model.who.get(attempt.subject) as Who
+    const { grants } = model.decide(said(caller), attempt, {})
+    const grant = model.grants.get(grants[0] ?? '')
+    const task = model.tasks.get(attempt.task ?? '')
+    const { against } = command
+    if (attempt.subject === ADA || (against === 'delete' && who.deleted)) return
+    if ((against === 'grant' && grant === undefined) || (against === 'task' && task === undefined)) return
+
+    const from = this.#auditor.entries.length
+    const during = Array.from({ length: command.times }, () =>
+      answer(this.#send(caller, attempt, {}, 'use', 0)),
+    )
+    for (let tick = 0; tick < command.wait; tick += 1) await turn()
+    const until = model.now + 5 * MINUTE
+    if (against === 'task') await flows.revokeTask(ada, task?.id as string, 'raced')
+    else if (against === 'grant') await flows.revokeGrant(ada, grant?.id as string, 'raced')
+    else if (against === 'subject') await flows.revokeSubject(ada, ref(who.key), 'raced', { until })
+    else await flows.deleteEntity(ada, ref(who.key))
+    const after = [1, 2].map(() => answer(this.#send(caller, attempt, {}, 'use', 0)))
+    const early = decided(await Promise.all(during))
+    const late = decided(await Promise.all(after))
+    await this.#catchUp()
+    for (const decision of late) {
+      if (decision.outcome !== 'permit') continue
+      assert.equal(against, 'grant', 'C2 nothing begins after what it stands on was taken back')
+      assert.notEqual(decision.grant?.id, grant?.id, 'C2 the grant was taken back')
+    }
+    const kinds = {
+      task: 'task.ended',
+      grant: 'grant.ended',
+      subject: 'subject.locked',
+      delete: 'inventory.deleted',
+    }
+    const narrowedAt = this.#auditor.entries.findIndex(
+      (entry, seq) => seq >= from && entry['kind'] === kinds[against],
+    )
+    let isNarrowed = false
+    const narrow = (): void => {
+      isNarrowed = true
+      if (against === 'task') model.endTask(task?.id as string)
+      else if (against === 'grant') model.endGrant(grant as Grant)
+      else if (against === 'subject') this.#locked(who, until)
+      else this.#wasDeleted(who)
+    }
+    for (const decision of [...early, ...late].sort(bySeq)) {
+      if (!isNarrowed && narrowedAt >= 0 && (decision.seq ?? 0) > narrowedAt) narrow()
+      if (decision.outcome !== 'permit') continue
+      const verdict = model.decide(said(caller), attempt, {})
+      assert.equal(verdict.outcome, 'permit', 'C2 permitted in a race that it lost')
+      this.#answered(caller, attempt, verdict, 'use', decision, undefined)
+    }
+    if (!isNarrowed) narrow()
+    this.#note(`race ${against}`)
+  }
+
+  /** B49: a credential is on its way from the target while its grant is taken back. */
+  async #issueRace(grant: Grant | undefined, command: IssueRace): Promise<void> {
+    const model = this.#model
+    if (grant === undefined || this.#system.fault !== 'none' || !this.#isServed(grant)) return
+    const caller = this.#newest(grant.attempt.subject)
+    if (
+      !this.#isTheirs(caller, grant) ||
+      !model.mayIssue(said(caller), grant) ||
+      grant.attempt.subject === ADA
+    )
+      return
+    const reached = Promise.withResolvers<void>()
+    const gate = Promise.withResolvers<void>()
+    this.#system.around = (call, moment) => {
+      if (call !== 'issue' || moment !== command.hold) return undefined
+      reached.resolve()
+      return gate.promise
+    }
+    const from = this.#auditor.entries.length
+    const issuing = answer(this.#app.flows.issueCredential(caller, grant.id))
+    await reached.promise
+    await this.#catchUp()
+    const planned = this.#auditor.last('credential.planned', from)?.['credential'] as string
+    model.issued(said(caller), grant)
+    model.credentials.set(planned, { id: planned, grant: grant.id, state: 'live' })
+    this.#note(`issue race ${command.meanwhile}`)
+
+    if (command.meanwhile === 'crash') {
+      this.#system.around = undefined
+      for (const driver of this.#drivers) driver.cut()
+      gate.resolve()
+      for (let tick = 0; tick < 5; tick += 1) await turn()
+      await this.#crash()
+      // its secret was never given to anybody: it is taken back with the next sweep
+      const credential = model.credentials.get(planned)
+      if (credential?.state === 'live') credential.state = 'stuck'
+      return
+    }
+    const ada = this.#newest(ADA)
+    const who = model.who.get(grant.attempt.subject) as Who
+    if (command.meanwhile === 'revoke') {
+      await this.#app.flows.revokeGrant(ada, grant.id, 'meanwhile')
+      model.endGrant(grant)
+    } else if (command.meanwhile === 'lock') {
+      await this.#lock(ada, who, 5)
+    } else {
+      const ends = [grant.endsAt, ...model.lineage(grant.attempt.task).map((task) => model.lapsesAt(task))]
+      const by = Math.min(...ends) - model.now
+      this.#clock.advance(by)
+      model.advance(by)
+    }
+    for (let tick = 0; tick < 10; tick += 1) await turn()
+    gate.resolve()
+    this.#system.around = undefined
+    const { value: issued, error } = await issuing
+    assert.equal(error, undefined)
+    assert.equal(issued?.secret, undefined, 'B49, C3 no secret leaves under what has ended')
+    assert.notEqual(issued?.decision.outcome, 'permit')
+    await this.#app.flows.settled()
+    const credential = model.credentials.get(planned)
+    if (credential !== undefined) model.takeBack(credential)
+  }
+
+  // comparing
+
+  /** Everything that is recorded against everything that should be. */
+  async check(): Promise<void> {
+    await this.#app.flows.settled()
+    await this.#catchUp()
+    assert.deepEqual(this.#complaints, [], 'nothing goes wrong unexpectedly')
+    const model = this.#model
+    const { tasks, requests, grants, credentials } = model
+    const view = await this.#app.store.read([
+      ...[...tasks.keys()].map((id) => ({ kind: 'task' as const, id })),
+      ...[...requests.keys()].map((id) => ({ kind: 'request' as const, id })),
+      ...[...grants.keys()].map((id) => ({ kind: 'grant' as const, id })),
+      ...[...credentials.keys()].map((id) => ({ kind: 'credential' as const, id })),
+      { index: 'credential.open' as const, value: 'open' },
+    ])
+    assert.equal(view.now, model.now, 'the time')
+    for (const task of tasks.values()) {
+      const { state, calls, endsAt, heartbeatAt, waitUntil } = view.get('task', task.id)?.value as RealTask
+      const expected = { isEnded: task.ended, isOpened: task.openedAt !== undefined, calls: task.calls }
+      const isEnded = state !== 'declared' && state !== 'open'
+      const found = { isEnded, isOpened: endsAt !== undefined, calls }
+      assert.deepEqual(found, expected, `C5 task ${task.id}`)
+      if (endsAt !== undefined && !isEnded)
+        assert.deepEqual([endsAt, heartbeatAt], [task.endsAt, task.heartbeatAt], 'C3')
+      if (state === 'declared') assert.equal(waitUntil, task.waitUntil, 'C3 waiting')
+      if (task.limit !== undefined) assert.ok(calls <= task.limit, 'C5 a limit holds for all below')
+    }
+    for (const request of requests.values()) {
+      const found = view.get('request', request.id)?.value
+      const status = found?.status === 'expired' || found?.status === 'cancelled' ? 'over' : found?.status
+      const expected = [request.status, request.approvals.length, request.grant]
+      assert.deepEqual([status, found?.approvals.length, found?.grant], expected, `request ${request.id}`)
+    }
+    for (const grant of grants.values()) {
+      const found = view.get('grant', grant.id)?.value
+      assert.ok(found !== undefined)
+      const { binding, uses, used, endsAt, ended } = grant
+      assert.deepEqual(
+        {
+          binding: found.binding,
+          uses: found.uses,
+          used: found.used,
+          endsAt: found.endsAt,
+          ended: found.state !== 'active',
+        },
+        { binding, uses, used, endsAt, ended },
+        `grant ${grant.id}`,
+      )
+      assert.ok(used <= (uses ?? Infinity), 'C9 a grant has its uses')
+      for (const task of model.lineage(grant.attempt.task))
+        assert.ok(endsAt <= task.endsAt, 'C3 no grant outlives a task')
+    }
+    const names = new Set(this.#system.shelf.names())
+    for (const credential of credentials.values()) {
+      const found = view.get('credential', credential.id)?.value
+      const isThere = names.delete(`fake_${credential.id}`)
+      const may = { live: ['live'], gone: ['absent'], stuck: ['revoking', 'unresolved', 'absent'] }[
+        credential.state
+      ]
+      assert.ok(
+        may.includes(found?.state ?? ''),
+        `C8 credential ${credential.id} is ${found?.state}, not ${credential.state}`,
+      )
+      assert.ok(
+        !(isThere && found?.state === 'absent'),
+        `C8 ${credential.id} is at the target, and said to be absent`,
+      )
+      assert.ok(isThere || credential.state !== 'live', `${credential.id} lives, and is not at the target`)
+      const grant = grants.get(credential.grant)
+      if (credential.state === 'live')
+        assert.equal(grant?.ended, false, 'C8 nothing lives under what has ended')
+    }
+    assert.deepEqual([...names], [...this.#orphans].sort(), 'C8 nothing is at the target without a row')
+  }
+
+  /** Trouble ends and time passes: then nothing is left that should not be. */
+  async settle(): Promise<void> {
+    this.#system.fault = 'none'
+    this.#model.troubled = false
+    this.#clock.set(this.#model.now)
+    this.#model.wall = this.#model.now
+    for (let i = 0; i < 3; i += 1) {
+      this.#clock.advance(2 * MINUTE)
+      this.#model.advance(2 * MINUTE)
+      await this.#sweep()
+    }
+    await this.check()
+    const open = [...this.#model.credentials.values()].filter(({ state }) => state === 'live')
+    assert.deepEqual(
+      this.#system.shelf.names(),
+      open.map(({ id }) => `fake_${id}`).sort(),
+      'C8 after things settle only what is live is at the target',
+    )
+    await this.#app.stop()
+    await this.#verifyFolder()
+  }
+
+  /** C11: every head that was ever seen is still one of this log. */
+  async #verifyFolder(): Promise<void> {
+    const source = openLogFolder(this.#folder)
+    const verdict = await verifyLog(source, this.#heads)
+    source.close()
+    assert.deepEqual(verdict.firstBad, undefined, 'C11')
+  }
+
+  /** Reads what has been appended, and remembers the head. */
+  async #catchUp(): Promise<void> {
+    const { log } = this.#app.store
+    const head = await log.head()
+    assert.ok(head.size >= this.#taken, 'C11 the log never shrinks')
+    if (head.size === this.#taken) {
+      if (this.#heads.length > 0) assert.equal(head.root, this.#heads.at(-1)?.root, 'C11')
+      return
+    }
+    while (this.#taken < head.size) {
+      for (const entry of await log.entries(this.#taken, head.size)) this.#auditor.take(entry)
+      this.#taken = this.#auditor.entries.length
+    }
+    this.#heads.push(head)
+  }
+
+  async #record(kind: 'request', id: string): Promise<{ digest: string }> {
+    const found = (await this.#app.store.read([{ kind, id }])).get(kind, id)?.value
+    assert.ok(found !== undefined)
+    return found
+  }
+
+  // choosing
+
+  #pick<T>(ids: readonly string[], n: number, from: ReadonlyMap<string, T>): T | undefined {
+    return ids.length === 0 ? undefined : from.get(ids[ids.length - 1 - (n % ids.length)] as string)
+  }
+
+  /** A grant under which its subject may have a credential now, the newest for 0. */
+  #usable(n: number): Grant | undefined {
+    const usable = this.#grants
+      .map((id) => this.#model.grants.get(id) as Grant)
+      .filter(
+        (grant) =>
+          this.#isServed(grant) && this.#model.mayIssue(said(this.#newest(grant.attempt.subject)), grant),
+      )
+    return usable.at(-1 - (n % Math.max(1, usable.length)))
+  }
+
+  #evidence(grant: number, approval: number): Evidence {
+    const named = grant === 0 ? undefined : this.#pick(this.#grants, grant - 1, this.#model.grants)
+    if (named !== undefined) return { grant: named.id }
+    const request =
+      approval === 0 ? undefined : this.#pick(this.#requests, approval - 1, this.#model.requests)
+    return request?.approval === undefined ? {} : { approval: request.approval }
+  }
+
+  #attempt(tried: Try): { attempt: Attempt; caller: RealCaller } {
+    const task = tried.task === 0 ? undefined : this.#pick(this.#tasks, tried.task - 1, this.#model.tasks)
+    const isFree = task === undefined || tried.odd === 'scope'
+    const actions = isFree ? FREE : task.actions
+    const resources = isFree ? RESOURCES : task.resources
+    const attempt: Attempt = {
+      subject: task?.subject ?? (SUBJECTS[tried.subject] as string),
+      action: actions[tried.action % actions.length] as string,
+      resource: resources[tried.resource % resources.length] as string,
+      ...(tried.amount === undefined ? {} : { amount: tried.amount }),
+      ...(task === undefined ? {} : { task: task.id }),
+      ...(tried.odd === 'act' ? { act: true } : {}),
+    }
+    return { attempt, caller: this.#caller(attempt.subject, tried.by) }
+  }
+
+  /** 0: the subject's own; 1: an enforcement point; 2: its own of before; else anybody's. */
+  #caller(subject: string, by: number): RealCaller {
+    if (by === 0) return this.#newest(subject)
+    if (by === 1) return this.#newest(HUB)
+    if (by === 2) return this.#callers.get(subject)?.at(-2) ?? this.#newest(subject)
+    const keys = [...this.#callers.keys()]
+    return this.#newest(keys[by % keys.length] as string)
+  }
+
+  #newest(key: string): RealCaller {
+    return this.#callers.get(key)?.at(-1) as RealCaller
+  }
+
+  #who(n: number): Who {
+    const others = [...this.#model.who.values()].filter(({ key }) => key !== ADA)
+    return others[n % others.length] as Who
+  }
+
+  #deleted(n: number): Who | undefined {
+    const deleted = [...this.#model.who.values()].filter((who) => who.deleted)
+    return deleted[n % Math.max(1, deleted.length)]
+  }
+
+  #note(what: string): void {
+    this.#reached.set(what, (this.#reached.get(what) ?? 0) + 1)
+  }
+}
+
+/** The caller as the model knows it. */
+function said({ id, kind, subject, generation, pep }: RealCaller): Caller {
+  return {
+    id,
+    session: kind === 'session',
+    subject: refKey(subject),
+    generation,
+    speaksFor: pep?.subjects ?? [],
+  }
+}
+
+function inputFor(
+  { subject, action, resource, amount, task, act }: Attempt,
+  { grant, approval }: Evidence,
+): AttemptInput {
+  return {
+    subject: { ...ref(subject), ...(act === true ? { properties: { act: { sub: 'somebody' } } } : {}) },
+    action: { name: action },
+    resource: ref(resource),
+    context: {
+      ...(amount === undefined ? {} : { amount }),
+      ...(task === undefined ? {} : { task }),
+      ...(grant === undefined ? {} : { grant }),
+      ...(approval === undefined ? {} : { approval }),
+    },
+  }
+}
+
+function neededOf({ requirements, binding, ttl, uses }: RequirementSet): NeededSet {
+  const count = (pool: Pool): number =>
+    requirements.reduce((sum, it) => sum + (it.kind === 'approval' && it.pool === pool ? it.count : 0), 0)
+  return {
+    dba: count('dba'),
+    security: count('security'),
+    justification: requirements.some(({ kind }) => kind === 'justification'),
+    binding,
+    ...(ttl === undefined ? {} : { ttl }),
+    ...(uses === undefined ? {} : { uses }),
+  }
+}
+
+const otherDatabase = (resource: string): string =>
+  resource === 'Database/payments' ? 'Database/orders' : 'Database/payments'
+
+function narrowed(parent: Task, bits: number): Pick<Task, 'actions' | 'resources'> {
+  const some = (all: readonly string[]): readonly string[] => {
+    const chosen = all.filter((_, i) => (bits >> (i + 2)) % 2 === 0)
+    return chosen.length === 0 ? all : chosen
+  }
+  return { actions: some(parent.actions), resources: some(parent.resources) }
+}
+
+/** Errors of Writ are answers; anything else is a mistake. */
+async function answer<T>(asked: Promise<T>): Promise<Answer<T>> {
+  try {
+    return { value: await asked }
+  } catch (error) {
+    if (!isWritError(error) || error.code === 'ERR_INTERNAL') throw error
+    return { error }
+  }
+}
+
+function decided(answers: readonly Answer<Decision>[]): Decision[] {
+  return answers.map(({ value, error }) => {
+    assert.ok(value !== undefined, `evaluating: ${error?.stack}`)
+    return value
+  })
+}
+
+const bySeq = (a: Decision, b: Decision): number => (a.seq ?? 0) - (b.seq ?? 0)
+const byText = (a: NeededSet, b: NeededSet): number => JSON.stringify(a).localeCompare(JSON.stringify(b))
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))

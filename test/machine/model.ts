@@ -1,0 +1,823 @@
+/**
+ * What Writ should do, said a second time and as simply as possible: people, tasks, requests, grants, credentials and a
+ * clock in plain maps. Shares nothing with `src`; where the two differ, one of them is wrong.
+ *
+ * `ended` and `status` follow what is recorded, time is judged anew on every look, as Writ does between two sweeps.
+ *
+ * @module
+ */
+
+export const SECOND = 1_000
+export const MINUTE = 60_000
+/** How far the wall clock may be behind before nothing widens. */
+export const TOLERANCE = 2 * SECOND
+const REQUEST_LIFE = 15 * MINUTE
+const ACTIVATE_WITHIN = 15 * MINUTE
+const DECLARED_WAIT = 15 * MINUTE
+const DENIAL_LIFE = 10 * MINUTE
+const LONGEST_GRANT = 15 * MINUTE
+const REPLAY_FOR = MINUTE
+const DEEPEST = 8
+
+export type Pool = 'dba' | 'security'
+/** `frozen` forbids everything on databases, `strict` wants two for a query, `narrow` takes people out of a pool. */
+export type Policy = 'base' | 'frozen' | 'strict' | 'narrow'
+export const policyNames: readonly Policy[] = ['base', 'frozen', 'strict', 'narrow']
+export type Amount = 1 | 2 | -1 | 'text'
+
+export type Who = {
+  readonly key: string
+  readonly human: boolean
+  owner?: string
+  team?: string
+  groups: readonly string[]
+  generation: number
+  deleted: boolean
+  locked?: { at: number; until: number }
+  endsAt?: number
+}
+
+export type Caller = Readonly<{
+  id: string
+  session: boolean
+  subject: string
+  generation: number
+  /** Types of subjects it may speak for. */
+  speaksFor: readonly string[]
+}>
+
+export type Attempt = Readonly<{
+  subject: string
+  action: string
+  resource: string
+  amount?: Amount
+  task?: string
+  /** Claims to act for somebody, which nobody has verified. */
+  act?: boolean
+}>
+
+export type Given = Readonly<{ root: string; pool: Pool; generation: number }>
+
+export type Task = {
+  readonly id: string
+  readonly subject: string
+  readonly declaredBy: string
+  readonly callerId: string
+  readonly instigators: readonly string[]
+  readonly parent?: string
+  readonly actions: readonly string[]
+  readonly resources: readonly string[]
+  readonly limit?: number
+  readonly window?: { startsAt: number; endsAt: number }
+  readonly reason: boolean
+  readonly life: number
+  readonly heartbeat: number
+  waitUntil: number
+  ended: boolean
+  openedAt?: number
+  endsAt: number
+  heartbeatAt: number
+  calls: number
+}
+
+export type NeededSet = Readonly<{
+  dba: number
+  security: number
+  justification: boolean
+  binding: 'attempt' | 'task'
+  ttl?: number
+  uses?: number
+}>
+
+export type Denied = Readonly<{
+  id: string
+  at: number
+  attempt: Attempt
+  callerId: string
+  sets: readonly NeededSet[]
+}>
+
+export type Request = {
+  readonly id: string
+  readonly attempt: Attempt
+  readonly callerId: string
+  readonly generation: number
+  readonly same: string
+  readonly binding: 'attempt' | 'task'
+  readonly sets: readonly NeededSet[]
+  roots: ReadonlySet<string>
+  unresolved: boolean
+  readonly justification: boolean
+  readonly ttl: number
+  readonly uses?: number
+  readonly requestedAt: number
+  readonly expiresAt: number
+  status: 'pending' | 'approved' | 'denied' | 'over'
+  approvals: readonly Given[]
+  approval?: string
+  activateBy: number
+  /** Into this grant it was spent. */
+  grant?: string
+}
+
+export type Grant = {
+  readonly id: string
+  readonly attempt: Attempt
+  readonly asked: Caller
+  readonly generation: number
+  readonly binding: 'attempt' | 'task'
+  readonly approvals: readonly Given[]
+  readonly justification: boolean
+  readonly uses?: number
+  readonly startedAt: number
+  used: number
+  /** Calls that it counted on its task. */
+  counted: number
+  endsAt: number
+  ended: boolean
+}
+
+/** `stuck`: the target was in trouble when it should have gone. */
+export type Credential = { readonly id: string; readonly grant: string; state: 'live' | 'stuck' | 'gone' }
+
+type Replay = Readonly<{ attempt: string; at: number; decision: string; grant: string | undefined }>
+
+export type Evidence = Readonly<{ grant?: string; approval?: string }>
+
+/** What an attempt comes to, and what would carry it. */
+export type Verdict = Readonly<{
+  outcome: 'permit' | 'challenge' | 'deny'
+  /** Any of these live grants may carry the permit. */
+  grants: readonly string[]
+  request?: string
+  counted: readonly Given[]
+  sets: readonly NeededSet[]
+  rule: Rule
+}>
+
+type Proof = Readonly<{ dba: number; security: number; justification: boolean }>
+type Rule = Readonly<{
+  permit: boolean
+  hidden: boolean
+  binding?: 'attempt' | 'task'
+  ttl?: number
+  uses?: number
+}>
+
+const NO_RULE: Rule = { permit: false, hidden: false }
+const sensitivity: Readonly<Record<string, number>> = {
+  'Database/orders': 3,
+  'Database/payments': 4,
+  'Document/handbook': 1,
+}
+
+export const typeOf = (key: string): string => key.slice(0, key.indexOf('/'))
+
+export const sameAttempt = ({ subject, action, resource, amount, task, act }: Attempt): string =>
+  JSON.stringify([subject, action, resource, amount ?? null, task ?? null, act ?? false])
+
+export class Model {
+  now: number
+  wall: number
+  policy: Policy = 'base'
+  readonly who = new Map<string, Who>()
+  readonly tasks = new Map<string, Task>()
+  readonly denials = new Map<string, Denied>()
+  readonly requests = new Map<string, Request>()
+  readonly grants = new Map<string, Grant>()
+  readonly credentials = new Map<string, Credential>()
+  readonly replays = new Map<string, Replay>()
+  /** Whether the target would take a credential back now. */
+  troubled = false
+
+  constructor(now: number) {
+    this.now = now
+    this.wall = now
+  }
+
+  // time
+
+  advance(by: number): void {
+    this.wall += by
+    this.now = Math.max(this.now + by, this.wall)
+  }
+
+  rewind(by: number): void {
+    this.wall -= by
+  }
+
+  jump(by: number): void {
+    this.wall += by
+    this.now = Math.max(this.now, this.wall)
+  }
+
+  /** Whether anything may widen. */
+  get clockIsRight(): boolean {
+    return this.now - this.wall <= TOLERANCE
+  }
+
+  /** Instants at which something changes by itself. */
+  instants(): number[] {
+    const found = new Set<number>()
+    for (const task of this.tasks.values()) {
+      if (task.ended) continue
+      found.add(this.lapsesAt(task))
+      if (task.window !== undefined) found.add(task.window.startsAt).add(task.window.endsAt)
+    }
+    for (const grant of this.grants.values()) if (!grant.ended) found.add(grant.endsAt)
+    for (const request of this.requests.values()) {
+      if (request.status === 'pending') found.add(request.expiresAt)
+      if (request.status === 'approved' && request.grant === undefined) found.add(request.activateBy)
+    }
+    for (const denial of this.denials.values()) found.add(denial.at + DENIAL_LIFE)
+    for (const replay of this.replays.values()) found.add(replay.at + REPLAY_FOR)
+    for (const { locked, endsAt } of this.who.values()) {
+      if (locked !== undefined && Number.isFinite(locked.until)) found.add(locked.until)
+      if (endsAt !== undefined) found.add(endsAt)
+    }
+    return [...found].filter((at) => at > this.now).sort((a, b) => a - b)
+  }
+
+  lapsesAt(task: Task): number {
+    return task.openedAt === undefined
+      ? Math.min(task.waitUntil, task.window?.endsAt ?? Infinity)
+      : Math.min(task.heartbeatAt + task.heartbeat, task.endsAt)
+  }
+
+  isLive(task: Task): boolean {
+    return !task.ended && this.now < this.lapsesAt(task)
+  }
+
+  isLiveGrant(grant: Grant): boolean {
+    return !grant.ended && this.now < grant.endsAt
+  }
+
+  // people
+
+  isLocked(who: Who | undefined): boolean {
+    return who?.locked !== undefined && this.now < who.locked.until
+  }
+
+  /** Whether this identity, as it was when the caller proved it, may have any authority now. */
+  isAble(key: string, generation?: number): boolean {
+    const who = this.who.get(key)
+    if (who === undefined || who.deleted || this.isLocked(who) || this.now >= (who.endsAt ?? Infinity))
+      return false
+    return generation === undefined || generation === who.generation
+  }
+
+  inPool(key: string, pool: Pool): boolean {
+    const who = this.who.get(key)
+    if (who === undefined || !who.human || !this.isAble(key) || !who.groups.includes(pool)) return false
+    return !(this.policy === 'narrow' && pool === 'dba' && who.groups.includes('security'))
+  }
+
+  /** Law 4: everyone who stands behind, as people. */
+  roots(caller: Caller, attempt: Attempt): { roots: ReadonlySet<string>; unresolved: boolean } {
+    const task = this.tasks.get(attempt.task ?? '')
+    const carries = caller.subject !== attempt.subject && !caller.session
+    const instigators = new Set([attempt.subject])
+    if (task !== undefined && !(carries && task.declaredBy === caller.subject))
+      instigators.add(task.declaredBy)
+    if (!carries) instigators.add(caller.subject)
+    const owners = new Set<string>()
+    const team = new Set<string>()
+    let unresolved = false
+    let isVerified = false
+    for (const instigator of instigators) {
+      const mine: string[] = []
+      let teams = 0
+      const seen = new Set<string>()
+      for (let key: string | undefined = instigator; key !== undefined && !seen.has(key);) {
+        seen.add(key)
+        const who: Who | undefined = this.who.get(key)
+        if (who === undefined || who.deleted) break
+        if (who.human) {
+          mine.push(key)
+          break
+        }
+        for (const member of this.who.values()) {
+          if (who.team === undefined || !member.human || member.deleted) continue
+          if (!member.groups.includes(who.team.slice('Group/'.length))) continue
+          team.add(member.key)
+          teams += 1
+        }
+        key = who.owner
+      }
+      for (const owner of mine) owners.add(owner)
+      if (mine.includes(instigator)) isVerified = true
+      if (mine.length + teams === 0) unresolved = true
+    }
+    const roots = new Set([...owners, ...(isVerified ? [] : team)])
+    if (roots.size === 0) unresolved = true
+    return { roots: new Set([...roots, ...(task?.instigators ?? [])]), unresolved }
+  }
+
+  // policy
+
+  /** `own` calls on the task do not count against what is looked at again. */
+  rule(attempt: Attempt, { dba, security, justification }: Proof, own = 0): Rule {
+    const { action, resource, amount } = attempt
+    const task = this.tasks.get(attempt.task ?? '')
+    const grade = sensitivity[resource] ?? 4
+    if (action === 'read') return { permit: grade <= 1, hidden: false }
+    if (typeOf(resource) !== 'Database') return NO_RULE
+    if (this.policy === 'frozen') return { permit: false, hidden: true }
+    if (action === 'db:guess') return { permit: amount === 1, hidden: false }
+    const who = this.who.get(attempt.subject)
+    const isDeployer = who !== undefined && !who.deleted && who.groups.includes('deployers')
+    const inTask = isDeployer && task !== undefined
+    switch (action) {
+      case 'db:migrate': {
+        const permit = inTask && justification && dba >= 1 && !(grade >= 4 && dba < 2)
+        return { permit, hidden: false, binding: 'attempt', ttl: 10 * MINUTE, uses: 1 }
+      }
+      case 'db:query': {
+        const permit = inTask && dba >= (this.policy === 'strict' ? 2 : 1)
+        return { permit, hidden: false, binding: 'task', ttl: 5 * MINUTE, uses: 3 }
+      }
+      case 'db:peek':
+        return { permit: isDeployer && dba >= 1, hidden: false, binding: 'attempt', ttl: 20 * MINUTE }
+      case 'db:drop':
+        return { permit: isDeployer && dba >= 1 && security >= 1, hidden: false }
+      case 'db:count': {
+        // 2 overflows, text is no number: the forbid that reads it then counts as fired
+        const isFine = amount === undefined || amount === 1
+        return { permit: isFine && inTask, hidden: !isFine }
+      }
+      case 'db:step':
+        return { permit: inTask && task.calls - own < 3, hidden: false }
+      default:
+        return NO_RULE
+    }
+  }
+
+  bindingOf(rule: Rule, attempt: Attempt): 'attempt' | 'task' {
+    if (attempt.task === undefined) return 'attempt'
+    return rule.binding ?? ((sensitivity[attempt.resource] ?? 4) >= 3 ? 'attempt' : 'task')
+  }
+
+  // decisions
+
+  lineage(id: string | undefined): Task[] {
+    const found: Task[] = []
+    for (let task = this.tasks.get(id ?? ''); task !== undefined; task = this.tasks.get(task.parent ?? ''))
+      found.push(task)
+    return found
+  }
+
+  /** `again`: the grant of an earlier answer, whatever is left of it; `null` when that had none. `own` as in `rule`. */
+  analyse(caller: Caller, attempt: Attempt, evidence: Evidence, again?: Grant | null, own = 0): Verdict {
+    const verdict = this.#analyse(caller, attempt, evidence, again, own)
+    const opensAt = Math.max(...this.lineage(attempt.task).map(({ window }) => window?.startsAt ?? 0), 0)
+    return verdict.outcome === 'permit' && this.now < opensAt ? { ...verdict, outcome: 'deny' } : verdict
+  }
+
+  #analyse(
+    caller: Caller,
+    attempt: Attempt,
+    evidence: Evidence,
+    again: Grant | null | undefined,
+    own: number,
+  ): Verdict {
+    const none: Verdict = { outcome: 'deny', grants: [], counted: [], sets: [], rule: NO_RULE }
+    const speaks = caller.subject === attempt.subject || caller.speaksFor.includes(typeOf(attempt.subject))
+    if (!speaks || attempt.act === true) return none
+    if (!this.isAble(caller.subject, caller.generation) || !this.isAble(attempt.subject)) return none
+    const tasks = this.lineage(attempt.task)
+    if (attempt.task !== undefined) {
+      if (tasks[0]?.subject !== attempt.subject) return none
+      for (const task of tasks) {
+        if (!this.isLive(task)) return none
+        if (!task.actions.includes(attempt.action) || !task.resources.includes(attempt.resource)) return none
+        if (this.now >= (task.window?.endsAt ?? Infinity)) return none
+        if (again === undefined && task.limit !== undefined && task.calls >= task.limit) return none
+      }
+    }
+    const justified = tasks[0]?.reason ?? false
+    const standing = this.rule(attempt, { dba: 0, security: 0, justification: justified }, own)
+    if (standing.permit) return { ...none, outcome: 'permit', rule: standing }
+    if (again === null) return none
+
+    if (again !== undefined) {
+      const rule = this.#carries(again, attempt, own, true)
+      return rule === undefined ? none : { ...none, outcome: 'permit', grants: [again.id], rule }
+    }
+    if (evidence.grant !== undefined) {
+      const grant = this.grants.get(evidence.grant)
+      if (grant?.attempt.subject !== attempt.subject || !this.isLiveGrant(grant) || !hasUses(grant))
+        return none
+      const rule = this.#carries(grant, attempt)
+      if (rule !== undefined) return { ...none, outcome: 'permit', grants: [grant.id], rule }
+    } else if (evidence.approval !== undefined) {
+      const verdict = this.#approved(caller, attempt, evidence.approval)
+      if (verdict !== undefined) return { ...none, ...verdict }
+    } else if (attempt.task !== undefined) {
+      const carrying = [...this.grants.values()].filter(
+        (grant) =>
+          grant.attempt.task === attempt.task &&
+          this.isLiveGrant(grant) &&
+          hasUses(grant) &&
+          grant.attempt.subject === attempt.subject &&
+          this.#carries(grant, attempt) !== undefined,
+      )
+      const [first] = carrying
+      if (first !== undefined) {
+        const rule = this.#carries(first, attempt) as Rule
+        return { ...none, outcome: 'permit', grants: carrying.map(({ id }) => id), rule }
+      }
+    }
+    if (standing.hidden) return none
+    const sets = this.#remedies(caller, attempt, justified)
+    return sets.length === 0 ? none : { ...none, outcome: 'challenge', sets }
+  }
+
+  /** As `analyse`, and what the commit adds: nothing widens while the clock is wrong. */
+  decide(caller: Caller, attempt: Attempt, evidence: Evidence): Verdict {
+    const verdict = this.analyse(caller, attempt, evidence)
+    return verdict.outcome === 'permit' && !this.clockIsRight ? { ...verdict, outcome: 'deny' } : verdict
+  }
+
+  #carries(grant: Grant, attempt: Attempt, own = 0, isAgain = false): Rule | undefined {
+    const isMeant =
+      grant.binding === 'attempt'
+        ? sameAttempt(grant.attempt) === sameAttempt(attempt)
+        : grant.attempt.task === attempt.task && grant.attempt.subject === attempt.subject
+    if (!isMeant || this.who.get(attempt.subject)?.generation !== grant.generation) return undefined
+    const isSame = grant.attempt.action === attempt.action && grant.attempt.resource === attempt.resource
+    const counted = grant.approvals.filter((given) => isSame || this.#stillGives(given))
+    const justification = grant.justification || (this.tasks.get(attempt.task ?? '')?.reason ?? false)
+    const rule = this.rule(attempt, { ...count(counted), justification }, own)
+    if (!rule.permit) return undefined
+    if (this.bindingOf(rule, attempt) === 'attempt' && grant.binding !== 'attempt') return undefined
+    // what it reaches may be bound more strictly than what it was given for
+    if (rule.ttl !== undefined && this.now >= grant.startedAt + rule.ttl) return undefined
+    return !isAgain && rule.uses !== undefined && grant.used >= rule.uses ? undefined : rule
+  }
+
+  #stillGives({ root, pool, generation }: Given): boolean {
+    return this.who.get(root)?.generation === generation && this.inPool(root, pool)
+  }
+
+  #approved(caller: Caller, attempt: Attempt, approval: string): Partial<Verdict> | undefined {
+    const request = [...this.requests.values()].find((it) => it.approval === approval)
+    if (request === undefined || request.attempt.subject !== attempt.subject) return undefined
+    if (request.callerId !== caller.id && caller.subject !== request.attempt.subject) return undefined
+    const spent = this.grants.get(request.grant ?? '')
+    if (spent !== undefined) {
+      // who comes back with it means what is left of the grant
+      const rule = this.isLiveGrant(spent) && hasUses(spent) ? this.#carries(spent, attempt) : undefined
+      return rule === undefined ? undefined : { outcome: 'permit', grants: [spent.id], rule }
+    }
+    if (request.status !== 'approved' || this.now >= request.activateBy) return undefined
+    const who = this.who.get(attempt.subject)
+    // what was given to an earlier holder of the name, or before everything of its was ended, is gone (B34, law 2)
+    if (who?.generation !== request.generation) return undefined
+    if (who.locked !== undefined && request.requestedAt <= who.locked.at) return undefined
+    const isMeant =
+      request.binding === 'attempt'
+        ? sameAttempt(request.attempt) === sameAttempt(attempt)
+        : attempt.task !== undefined && request.attempt.task === attempt.task
+    if (!isMeant) return undefined
+    const { roots, unresolved } = this.roots(caller, attempt)
+    const counted = request.approvals.filter(
+      (given) =>
+        !unresolved && !roots.has(given.root) && !request.roots.has(given.root) && this.#stillGives(given),
+    )
+    const justification = request.justification || (this.tasks.get(attempt.task ?? '')?.reason ?? false)
+    const rule = this.rule(attempt, { ...count(counted), justification })
+    if (!rule.permit) return undefined
+    if (this.bindingOf(rule, attempt) === 'attempt' && request.binding !== 'attempt') return undefined
+    return { outcome: 'permit', request: request.id, counted, rule }
+  }
+
+  /** Every minimal set of evidence that people could give now and that would change the answer. */
+  #remedies(caller: Caller, attempt: Attempt, justified: boolean): NeededSet[] {
+    const { roots, unresolved } = this.roots(caller, attempt)
+    const people = [...this.who.keys()].filter((key) => !roots.has(key))
+    const dbas = unresolved ? [] : people.filter((key) => this.inPool(key, 'dba'))
+    const guards = unresolved ? [] : people.filter((key) => this.inPool(key, 'security'))
+    const either = new Set([...dbas, ...guards]).size
+    const found: NeededSet[] = []
+    const justifications = justified || attempt.action !== 'db:migrate' ? [false] : [false, true]
+    for (const [dba, security] of [
+      [0, 0],
+      [1, 0],
+      [0, 1],
+      [2, 0],
+      [1, 1],
+      [2, 1],
+    ] as const) {
+      if (dba > dbas.length || security > guards.length || dba + security > either) continue
+      for (const justification of justifications) {
+        if (dba + security === 0 && !justification) continue
+        const rule = this.rule(attempt, { dba, security, justification: justified || justification })
+        if (!rule.permit) continue
+        const isSmallest = !found.some(
+          (it) => it.dba <= dba && it.security <= security && (!it.justification || justification),
+        )
+        if (!isSmallest) continue
+        const { ttl, uses } = rule
+        found.push({
+          dba,
+          security,
+          justification,
+          binding: this.bindingOf(rule, attempt),
+          ...(ttl === undefined ? {} : { ttl }),
+          ...(uses === undefined ? {} : { uses }),
+        })
+      }
+    }
+    return found
+  }
+
+  /** Whether the grant `under` may be spent for an issue by this caller. */
+  mayIssue(caller: Caller, grant: Grant): boolean {
+    const { outcome } = this.decide(caller, grant.attempt, { grant: grant.id })
+    return outcome === 'permit' && this.isLiveGrant(grant) && hasUses(grant)
+  }
+
+  /** What a committed permit leaves; `grant` is the one that the answer names. */
+  permitted(
+    caller: Caller,
+    attempt: Attempt,
+    verdict: Verdict,
+    how: 'use' | 'activate',
+    grant: string | undefined,
+  ): void {
+    const tasks = this.lineage(attempt.task)
+    let latest = Infinity
+    for (const task of tasks.toReversed()) {
+      if (task.openedAt === undefined) {
+        task.openedAt = this.now
+        task.heartbeatAt = this.now
+        task.endsAt = Math.min(this.now + task.life, latest, task.window?.endsAt ?? Infinity)
+      }
+      latest = task.endsAt
+      task.calls += 1
+    }
+    const carrier = verdict.grants.includes(grant ?? '') ? this.grants.get(grant as string) : undefined
+    if (carrier !== undefined) {
+      carrier.counted += 1
+      if (how === 'use') carrier.used += 1
+      return
+    }
+    const request = verdict.request === undefined ? undefined : this.requests.get(verdict.request)
+    if (request === undefined && how === 'use') return
+    const binding = request?.binding ?? this.bindingOf(verdict.rule, attempt)
+    const uses = binding === 'attempt' ? 1 : least(verdict.rule.uses, request?.uses)
+    const who = this.who.get(attempt.subject) as Who
+    const ttl = Math.min(LONGEST_GRANT, verdict.rule.ttl ?? Infinity, request?.ttl ?? Infinity)
+    this.grants.set(grant as string, {
+      id: grant as string,
+      attempt,
+      asked: caller,
+      generation: who.generation,
+      binding,
+      approvals: verdict.counted,
+      justification: request?.justification ?? false,
+      ...(uses === undefined ? {} : { uses }),
+      used: how === 'use' ? 1 : 0,
+      counted: 1,
+      startedAt: this.now,
+      endsAt: Math.min(this.now + ttl, latest, tasks[0]?.window?.endsAt ?? Infinity, who.endsAt ?? Infinity),
+      ended: false,
+    })
+    if (request !== undefined) request.grant = grant as string
+  }
+
+  issued(caller: Caller, grant: Grant): void {
+    this.permitted(
+      caller,
+      grant.attempt,
+      { ...NOTHING, outcome: 'permit', grants: [grant.id] },
+      'use',
+      grant.id,
+    )
+  }
+
+  /** A retry: the recorded answer if nothing it rests on has changed, `undefined` when there is none to repeat. */
+  replay(key: string, caller: Caller, attempt: Attempt): 'conflict' | 'again' | 'changed' | undefined {
+    const replay = this.replays.get(key)
+    if (replay === undefined || this.now - replay.at >= REPLAY_FOR) return undefined
+    if (replay.attempt !== sameAttempt(attempt)) return 'conflict'
+    const grant = replay.grant === undefined ? null : (this.grants.get(replay.grant) ?? null)
+    const { outcome } = this.analyse(caller, attempt, {}, grant, 1)
+    const isWhole = grant === null || this.isLiveGrant(grant)
+    return outcome === 'permit' && isWhole && this.clockIsRight ? 'again' : 'changed'
+  }
+
+  // tasks
+
+  mayDeclare(
+    caller: Caller,
+    subject: string,
+    parent: Task | undefined,
+    scope: Pick<Task, 'actions' | 'resources'>,
+  ): boolean {
+    if (subject !== caller.subject && !caller.speaksFor.includes(typeOf(subject))) return false
+    if (!this.clockIsRight || !this.isAble(subject) || !this.isAble(caller.subject, caller.generation))
+      return false
+    if (parent === undefined) return true
+    const above = this.lineage(parent.id)
+    return (
+      above.length < DEEPEST &&
+      this.isTheirs(caller, parent) &&
+      above.every((task) => this.isLive(task)) &&
+      scope.actions.every((action) => parent.actions.includes(action)) &&
+      scope.resources.every((resource) => parent.resources.includes(resource))
+    )
+  }
+
+  declared(task: Omit<Task, 'waitUntil' | 'ended' | 'endsAt' | 'heartbeatAt' | 'calls'>): void {
+    const opens = [task, ...this.lineage(task.parent)].map(({ window }) => window?.startsAt ?? 0)
+    const waitUntil = Math.max(this.now, ...opens) + DECLARED_WAIT
+    this.tasks.set(task.id, { ...task, waitUntil, ended: false, endsAt: Infinity, heartbeatAt: 0, calls: 0 })
+  }
+
+  isTheirs(caller: Caller, task: Task): boolean {
+    return (
+      caller.id === task.callerId || caller.subject === task.subject || caller.subject === task.declaredBy
+    )
+  }
+
+  below(id: string): Task[] {
+    const children = [...this.tasks.values()].filter((task) => task.parent === id)
+    return children.flatMap((child) => [child, ...this.below(child.id)])
+  }
+
+  endTask(id: string): void {
+    const ending = [this.tasks.get(id) as Task, ...this.below(id)]
+    for (const task of ending) {
+      task.ended = true
+      for (const request of this.requests.values()) {
+        if (request.attempt.task === task.id && request.status === 'pending') request.status = 'over'
+      }
+      for (const grant of this.grants.values()) if (grant.attempt.task === task.id) this.endGrant(grant)
+    }
+  }
+
+  // requests
+
+  maySubmit(caller: Caller, denied: Denied): boolean {
+    const { attempt } = denied
+    const isTheirs = denied.callerId === caller.id || attempt.subject === caller.subject
+    const task = this.tasks.get(attempt.task ?? '')
+    return (
+      isTheirs &&
+      this.now < denied.at + DENIAL_LIFE &&
+      this.isAble(attempt.subject) &&
+      this.isAble(caller.subject, caller.generation) &&
+      (task === undefined || this.lineage(task.id).every((it) => this.isLive(it)))
+    )
+  }
+
+  /** The open request that an identical ask joins. */
+  pendingSame(denied: Denied, justification: boolean): Request | undefined {
+    const { same } = shownOf(denied, justification)
+    return [...this.requests.values()].find((it) => it.same === same && it.status === 'pending')
+  }
+
+  submitted(id: string, caller: Caller, denied: Denied, justification: boolean): void {
+    const { attempt, sets } = denied
+    const behind = this.roots(caller, attempt)
+    const same = this.pendingSame(denied, justification)
+    const request: Request = same ?? {
+      id,
+      attempt,
+      callerId: caller.id,
+      generation: this.who.get(attempt.subject)?.generation ?? 0,
+      ...shownOf(denied, justification),
+      sets,
+      ...behind,
+      justification,
+      requestedAt: this.now,
+      expiresAt: this.now + REQUEST_LIFE,
+      status: 'pending',
+      approvals: [],
+      activateBy: 0,
+    }
+    // whoever joins an ask stands behind it too
+    request.roots = new Set([...request.roots, ...behind.roots])
+    request.unresolved ||= behind.unresolved
+    this.requests.set(request.id, request)
+    this.#keepWaiting(attempt.task, request.expiresAt)
+  }
+
+  poolsOf(key: string, request: Request): Pool[] {
+    const wanted = (['dba', 'security'] as const).filter((pool) => request.sets.some((set) => set[pool] > 0))
+    if (request.unresolved || request.roots.has(key)) return []
+    return wanted.filter((pool) => this.inPool(key, pool))
+  }
+
+  mayApprove(caller: Caller, request: Request, pool: Pool | undefined): Pool | undefined {
+    const mine = this.poolsOf(caller.subject, request)
+    const given = (wanted: Pool) => request.approvals.filter((it) => it.pool === wanted).length
+    const missing = mine.find((it) => request.sets.some((set) => given(it) < set[it]))
+    const chosen = pool ?? missing ?? mine[0]
+    const isRight =
+      caller.session &&
+      this.clockIsRight &&
+      this.isAble(caller.subject, caller.generation) &&
+      request.status === 'pending' &&
+      this.now < request.expiresAt &&
+      !request.approvals.some(({ root }) => root === caller.subject)
+    return isRight && chosen !== undefined && mine.includes(chosen) ? chosen : undefined
+  }
+
+  approved(caller: Caller, request: Request, pool: Pool, approval: string): boolean {
+    request.approvals = [...request.approvals, { root: caller.subject, pool, generation: caller.generation }]
+    const { dba, security } = count(request.approvals)
+    const isMet = request.sets.some(
+      (set) => dba >= set.dba && security >= set.security && (!set.justification || request.justification),
+    )
+    if (!isMet) return false
+    const windows = this.lineage(request.attempt.task).map(({ window }) => window)
+    request.status = 'approved'
+    request.approval = approval
+    request.activateBy = Math.min(
+      Math.max(this.now, ...windows.map((window) => window?.startsAt ?? this.now)) + ACTIVATE_WITHIN,
+      ...windows.map((window) => window?.endsAt ?? Infinity),
+    )
+    this.#keepWaiting(request.attempt.task, request.activateBy)
+    return true
+  }
+
+  /** Waiting never eats authority, not of a parent either. */
+  #keepWaiting(id: string | undefined, at: number): void {
+    for (const task of this.lineage(id)) {
+      if (!task.ended && task.openedAt === undefined)
+        task.waitUntil = Math.max(task.waitUntil, at + DECLARED_WAIT)
+    }
+  }
+
+  // grants and credentials
+
+  endGrant(grant: Grant): void {
+    if (grant.ended) return
+    grant.ended = true
+    for (const credential of this.credentials.values()) {
+      if (credential.grant === grant.id) this.takeBack(credential)
+    }
+  }
+
+  takeBack(credential: Credential): void {
+    if (credential.state === 'live') credential.state = this.troubled ? 'stuck' : 'gone'
+  }
+
+  /** Everything below a subject ends; its open asks too. */
+  endSubject(key: string): void {
+    for (const task of this.tasks.values()) if (task.subject === key && !task.ended) this.endTask(task.id)
+    for (const grant of this.grants.values()) if (grant.attempt.subject === key) this.endGrant(grant)
+    for (const request of this.requests.values()) {
+      if (request.attempt.subject === key && request.status === 'pending') request.status = 'over'
+    }
+  }
+
+  /** Continuous evaluation: what would no longer be permitted ends, and nothing outlives its subject. */
+  react(): void {
+    for (const grant of this.grants.values()) {
+      if (grant.ended) continue
+      if (this.analyse(grant.asked, grant.attempt, {}, grant, grant.counted).outcome !== 'permit')
+        this.endGrant(grant)
+      else grant.endsAt = Math.min(grant.endsAt, this.who.get(grant.attempt.subject)?.endsAt ?? Infinity)
+    }
+  }
+
+  sweep(): void {
+    for (const task of this.tasks.values()) if (!task.ended && !this.isLive(task)) this.endTask(task.id)
+    for (const grant of this.grants.values())
+      if (!grant.ended && !this.isLiveGrant(grant)) this.endGrant(grant)
+    for (const request of this.requests.values()) {
+      if (request.status === 'pending' && this.now >= request.expiresAt) request.status = 'over'
+    }
+  }
+}
+
+/** The bounds that a giver is shown; asks that show the same are one. */
+function shownOf(denied: Denied, justification: boolean): Pick<Request, 'same' | 'binding' | 'ttl' | 'uses'> {
+  const { attempt, sets } = denied
+  const ttl = Math.min(LONGEST_GRANT, Math.max(...sets.map((set) => set.ttl ?? LONGEST_GRANT)))
+  const isCounted = sets.every((set) => set.uses !== undefined)
+  const uses = isCounted ? Math.max(...sets.map((set) => set.uses as number)) : undefined
+  const binding = sets.some((set) => set.binding === 'attempt') ? 'attempt' : 'task'
+  const shown = binding === 'attempt' ? sameAttempt(attempt) : `${attempt.subject} ${attempt.task}`
+  const same = JSON.stringify([attempt.subject, binding, shown, ttl, uses ?? null, justification])
+  return { same, binding, ttl, ...(uses === undefined ? {} : { uses }) }
+}
+
+const NOTHING: Verdict = { outcome: 'deny', grants: [], counted: [], sets: [], rule: NO_RULE }
+
+export const hasUses = (grant: Grant): boolean => grant.uses === undefined || grant.used < grant.uses
+
+function count(given: readonly Given[]): { dba: number; security: number } {
+  return {
+    dba: given.filter(({ pool }) => pool === 'dba').length,
+    security: given.filter(({ pool }) => pool === 'security').length,
+  }
+}
+
+function least(a: number | undefined, b: number | undefined): number | undefined {
+  if (a === undefined || b === undefined) return a ?? b
+  return Math.min(a, b)
+}
