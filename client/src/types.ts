@@ -185,20 +185,23 @@ export type Narrowing = Readonly<{
 
 export type Sensitivity = 'low' | 'moderate' | 'high' | 'critical'
 
+/** What is left out of an entity that exists stays as it is; `null` takes it away. */
 export type EntityInput = Readonly<{
   type: string
   id: string
   kind?: 'human' | 'workload' | 'agent' | 'group' | 'resource'
   name?: string
-  owner?: string
-  team?: string
+  owner?: string | null
+  team?: string | null
   sensitivity?: Sensitivity
   parents?: readonly string[]
   attrs?: Properties
 }>
 
-export type Entity = EntityInput &
+export type Entity = Omit<EntityInput, 'owner' | 'team'> &
   Readonly<{
+    owner?: string
+    team?: string
     sensitivity: Sensitivity
     parents: readonly string[]
     attrs: Properties

@@ -7,14 +7,15 @@
 import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { join, relative, resolve } from 'node:path'
-import type { EntityInput } from '../../client/src/index.ts'
+import type { EntityInput, PolicyVersion } from '../../client/src/index.ts'
+import { isWritClientError } from '../../client/src/index.ts'
 import type { EntityData, Problem } from '../policy/index.ts'
 import { loadPolicySet, renderProblem } from '../policy/index.ts'
 import { readInventory } from './commands/admin.ts'
 import { readPolicyFolder } from './commands/setup.ts'
 import type { Context } from './context.ts'
 import { CliError, exit, usage } from './exit.ts'
-import { plain } from './text.ts'
+import { plain, plainLines } from './text.ts'
 
 type Source = ReturnType<typeof readPolicyFolder>
 
@@ -30,7 +31,8 @@ export function policyCheck(
   const errors = problems.filter(({ severity }) => severity === 'error').length
   context.print(
     { items: problems, more: { valid: errors === 0, ...(version === undefined ? {} : { version }) } },
-    { columns: [] },
+    // people read them on standard error, each with its line
+    { lines: [] },
   )
   sayProblems(context, problems)
   if (errors > 0)
@@ -81,8 +83,8 @@ function entityData(entity: EntityInput): EntityData {
     attrs: {
       ...attrs,
       ...(sensitivity === undefined ? {} : { sensitivity: levels.indexOf(sensitivity) + 1 }),
-      ...(owner === undefined ? {} : { owner: spelled(owner) }),
-      ...(team === undefined ? {} : { team: spelled(team) }),
+      ...(owner === undefined || owner === null ? {} : { owner: spelled(owner) }),
+      ...(team === undefined || team === null ? {} : { team: spelled(team) }),
     },
     parents: parents.map(uid),
   }
@@ -91,7 +93,7 @@ function entityData(entity: EntityInput): EntityData {
 export async function policyPublish(context: Context, folder: string | undefined): Promise<number> {
   const at = folder ?? context.loaded.config.policies
   // the server checks against its own inventory, which is the one that counts
-  const version = await context.writ.policies.publish(readFolder(context, at))
+  const version = await publishSource(context, readFolder(context, at))
   context.print(
     { item: { version: version.version, state: version.state, agreed_by: version.agreed_by } },
     { lines: [version.version] },
@@ -103,6 +105,22 @@ export async function policyPublish(context: Context, folder: string | undefined
       `proposed · another person makes it so: \`writ policy agree ${plain(version.version)}\``,
     )
   return exit.ok
+}
+
+/** @throws {CliError} 3, after every problem was said as `writ policy check` says it. */
+async function publishSource(context: Context, source: Source): Promise<PolicyVersion> {
+  try {
+    return await context.writ.policies.publish(source)
+  } catch (error) {
+    if (!isWritClientError(error, 'ERR_POLICY_INVALID')) throw error
+    if (error.hint !== undefined) context.say(plainLines(error.hint))
+    throw new CliError(
+      exit.policyInvalid,
+      error.message,
+      'nothing was published, the set in force stays',
+      error,
+    )
+  }
 }
 
 export async function policyAgree(context: Context, version: string): Promise<void> {

@@ -483,22 +483,27 @@ export class Administration {
   }
 }
 
+/** What is left out stays as it was: an owner must not vanish, and with it who may not approve, by not being named. */
 function toEntity(input: EntityInput, existing: Entity | undefined): Entity {
-  const back = existing?.deletedAt !== undefined
+  const kept = existing?.deletedAt === undefined ? existing : undefined
+  const name = input.name ?? kept?.name
+  const owner = input.owner === undefined ? kept?.owner : input.owner
+  const team = input.team === undefined ? kept?.team : input.team
+  const endsAt = input.endsAt === undefined ? kept?.endsAt : input.endsAt
   return {
     type: input.type,
     id: input.id,
     kind: input.kind ?? existing?.kind ?? defaultKind(input.type),
-    ...(input.name === undefined ? {} : { name: input.name }),
-    ...(input.owner === undefined ? {} : { owner: { type: input.owner.type, id: input.owner.id } }),
-    ...(input.team === undefined ? {} : { team: { type: input.team.type, id: input.team.id } }),
+    ...(name === undefined ? {} : { name }),
+    ...(owner === undefined || owner === null ? {} : { owner: { type: owner.type, id: owner.id } }),
+    ...(team === undefined || team === null ? {} : { team: { type: team.type, id: team.id } }),
     // what nobody has judged is critical
-    sensitivity: input.sensitivity ?? 4,
-    parents: (input.parents ?? []).map((p) => ({ type: p.type, id: p.id })),
-    attrs: input.attrs ?? {},
+    sensitivity: input.sensitivity ?? kept?.sensitivity ?? 4,
+    parents: (input.parents ?? kept?.parents ?? []).map((p) => ({ type: p.type, id: p.id })),
+    attrs: input.attrs ?? kept?.attrs ?? {},
     generation: existing?.generation ?? 0,
-    ...(input.endsAt === undefined ? {} : { endsAt: input.endsAt }),
-    ...(existing?.locked === undefined || back ? {} : { locked: existing.locked }),
+    ...(endsAt === undefined || endsAt === null ? {} : { endsAt }),
+    ...(kept?.locked === undefined ? {} : { locked: kept.locked }),
   }
 }
 

@@ -83,18 +83,19 @@ export type Narrowing = Readonly<{
   credentials: readonly Credential[]
 }>
 
+/** What is left out of an entity that exists stays as it is; `null` takes it away. */
 export type EntityInput = Readonly<{
   type: string
   id: string
   kind?: SubjectKind
   name?: string
-  owner?: EntityRef
-  team?: EntityRef
+  owner?: EntityRef | null
+  team?: EntityRef | null
   sensitivity?: Sensitivity
   parents?: readonly EntityRef[]
   attrs?: Properties
   /** After this instant the subject has no authority (law 3: its subject's end). */
-  endsAt?: Instant
+  endsAt?: Instant | null
 }>
 
 /** A live event for consoles and clients; `id` is the log index, so that a stream can be resumed. */

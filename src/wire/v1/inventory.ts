@@ -35,12 +35,18 @@ export const entityInput = z
     id,
     kind: z.enum(kinds).exactOptional(),
     name: displayName.exactOptional(),
-    owner: ref.exactOptional().meta({ description: 'The person who owns it' }),
-    team: ref.exactOptional().meta({ description: 'A group whose members own it together' }),
+    owner: ref.nullable().exactOptional().meta({ description: 'The person who owns it; `null` for nobody' }),
+    team: ref
+      .nullable()
+      .exactOptional()
+      .meta({ description: 'A group whose members own it together; `null` for none' }),
     sensitivity: z.enum(sensitivityNames).exactOptional(),
     parents: z.array(ref).max(PARENTS_MOST).exactOptional(),
     attrs: properties.exactOptional(),
-    ends_at: instant.exactOptional().meta({ description: 'After this instant the subject has no authority' }),
+    ends_at: instant
+      .nullable()
+      .exactOptional()
+      .meta({ description: 'After this instant the subject has no authority; `null` for never' }),
   })
   .meta({ id: 'EntityInput' })
 
@@ -57,12 +63,12 @@ export type DecodedEntity = Readonly<{
   id: string
   kind?: SubjectKind
   name?: string
-  owner?: EntityRef
-  team?: EntityRef
+  owner?: EntityRef | null
+  team?: EntityRef | null
   sensitivity?: Sensitivity
   parents?: readonly EntityRef[]
   attrs?: Properties
-  endsAt?: Instant
+  endsAt?: Instant | null
 }>
 
 export function decodeEntity(parsed: z.output<typeof entityInput>): DecodedEntity {
