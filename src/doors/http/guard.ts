@@ -8,6 +8,9 @@ import { WritError } from '../../model/errors.ts'
 
 export const SESSION_COOKIE = 'writ_session'
 
+/** Over TLS the prefix keeps other hosts of the domain from setting it: nobody signs in somebody else as themselves. */
+const cookieName = (secure: boolean): string => (secure ? `__Host-${SESSION_COOKIE}` : SESSION_COOKIE)
+
 const loopback: ReadonlySet<string> = new Set(['localhost', '127.0.0.1', '[::1]', '::1'])
 
 export function isLoopback(host: string): boolean {
@@ -50,19 +53,20 @@ export function requireSameOrigin(request: FastifyRequest, origins: readonly str
 }
 
 /** The session cookie, if there is exactly one: two of a name mean that somebody else set one. */
-export function sessionCookie(header: string | undefined): string | undefined {
+export function sessionCookie(header: string | undefined, secure: boolean): string | undefined {
   if (header === undefined) return undefined
+  const name = cookieName(secure)
   const found = header
     .split(';')
     .map((part) => part.trim())
-    .filter((part) => part.startsWith(`${SESSION_COOKIE}=`))
-  return found.length === 1 ? found[0]?.slice(SESSION_COOKIE.length + 1) : undefined
+    .filter((part) => part.startsWith(`${name}=`))
+  return found.length === 1 ? found[0]?.slice(name.length + 1) : undefined
 }
 
 /** `Set-Cookie` for a session of so many seconds; 0 takes it away. */
 export function setSessionCookie(token: string, seconds: number, secure: boolean): string {
   const attributes = ['Path=/', 'HttpOnly', 'SameSite=Strict', `Max-Age=${Math.max(0, Math.floor(seconds))}`]
-  return [`${SESSION_COOKIE}=${token}`, ...attributes, ...(secure ? ['Secure'] : [])].join('; ')
+  return [`${cookieName(secure)}=${token}`, ...attributes, ...(secure ? ['Secure'] : [])].join('; ')
 }
 
 const API_POLICY = "default-src 'none'; frame-ancestors 'none'"

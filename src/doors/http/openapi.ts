@@ -173,7 +173,7 @@ export function openapi(routes: readonly Route[], version: string): JsonObject {
           type: 'apiKey',
           in: 'cookie',
           name: 'writ_session',
-          description: "A person's session in a browser",
+          description: "A person's session in a browser; over TLS its name is `__Host-writ_session`",
         },
       },
     },

@@ -220,7 +220,8 @@ export function createHttp(options: HttpOptions): FastifyInstance {
 
   async function authenticate(route: Route, request: FastifyRequest, origin: string) {
     const { authorization, cookie } = request.headers
-    const session = authorization === undefined ? sessionCookie(cookie) : undefined
+    const session =
+      authorization === undefined ? sessionCookie(cookie, origin.startsWith('https:')) : undefined
     const credentials: Credentials = { authorization, session }
     let caller: Caller
     try {

@@ -164,12 +164,12 @@ export function eventRoutes(door: Door, streams: Set<Stream>): Route[] {
         200: { description: 'A stream of events', schema: liveEvent, type: 'text/event-stream' },
         429: failed('Too many streams'),
       },
-      handle: async ({ caller, query, request, reply }) => {
+      handle: async ({ caller, query, origin, request, reply }) => {
         const after = lastEventId(request.headers['last-event-id']) ?? query.after
         const { raw } = reply
         const credentials: Credentials =
           request.headers.authorization === undefined
-            ? { session: sessionCookie(request.headers.cookie) }
+            ? { session: sessionCookie(request.headers.cookie, origin.startsWith('https:')) }
             : { authorization: request.headers.authorization }
         // asked before the flows ask it: whoever is read out to as a reader and is none any more is cut off
         const reads = await mayRead(door.flows, caller)

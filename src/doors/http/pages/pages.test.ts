@@ -211,7 +211,13 @@ describe('B71 no other site acts for a person', () => {
       { config: { publicUrl: 'https://writ.example' } },
     )
     const page = await door.fetch('/?code=abcd-efgh', { headers: { 'sec-fetch-site': 'none' } })
-    assert.match(page.headers.get('set-cookie') ?? '', /; Secure$/)
+    // the prefix: another host of the domain cannot set it, and what it can set does not count
+    assert.match(
+      page.headers.get('set-cookie') ?? '',
+      /^__Host-writ_session=writ_sess_new; Path=\/; HttpOnly; .*; Secure$/,
+    )
+    const as = async (cookie: string) => (await door.fetch('/v1/me', { headers: { cookie } })).status
+    assert.deepEqual([await as(`__Host-${COOKIE}`), await as(COOKIE)], [200, 401])
   })
 })
 
