@@ -23,7 +23,7 @@ import type { Facts } from '../context/facts.ts'
 import { ownFacts } from '../context/facts.ts'
 import { cedarEntities, humanRoots, loadClosure, registered } from '../identity/inventory.ts'
 import type { EntityData, Evaluation, PolicySet } from '../policy/index.ts'
-import type { Store } from '../store/port.ts'
+import type { Store, View } from '../store/port.ts'
 import { Picture } from '../store/picture.ts'
 import type { Barrier } from './barrier.ts'
 import { searchChallenge } from './challenge.ts'
@@ -125,7 +125,9 @@ export async function analyse(
       return [entity?.owner, entity?.team].filter((owner) => owner !== undefined)
     }),
   )
-  const tasks = await loadTasks(picture, attempt.task)
+  const named = await loadTasks(picture, attempt.task)
+  // a task of somebody else is as good as none: nothing of it is read, counted or waited for (B33)
+  const tasks = named[0] !== undefined && sameRef(named[0].subject, attempt.subject) ? named : []
   const now = picture.now
 
   const policyVersion = (picture.get('meta', 'policy')?.value['version'] as string | undefined) ?? NO_POLICY
@@ -481,6 +483,20 @@ function isFounding(caller: Caller, attempt: Attempt, subject: Entity | undefine
 
 const refOnly = (ref: EntityRef): EntityRef => ({ type: ref.type, id: ref.id })
 
+/**
+ * Whether an identity behind `analysis` or its caller's credential has ended by `view.now`: time alone takes what the
+ * records still give (law 3).
+ */
+export function hasEnded({ attempt, caller }: Analysis, view: View): boolean {
+  const ended = [...attempt.chain, caller.subject].some(
+    (ref) => view.now >= (view.get('entity', refKey(ref))?.value.endsAt ?? Infinity),
+  )
+  return (
+    ended ||
+    callerRecord(caller).some(({ kind, id }) => view.now >= (view.get(kind, id)?.value.endsAt ?? Infinity))
+  )
+}
+
 /** The record behind the caller's own credential, so that its revocation is part of the read set. */
 function callerRecord(caller: Caller): { kind: 'key' | 'session'; id: string }[] {
   const [kind, id] = [caller.id.slice(0, caller.id.indexOf(':')), caller.id.slice(caller.id.indexOf(':') + 1)]
@@ -547,7 +563,7 @@ function refuseBounds(
 ): Reason | undefined {
   if (attempt.task === undefined) return undefined
   const [task] = tasks
-  if (task === undefined || !sameRef(task.subject, attempt.subject)) return 'task_unknown'
+  if (task === undefined) return 'task_unknown'
   if (tasks.some((t) => isEnded(t) || !isLive(t, now))) return 'task_ended'
   for (const t of tasks) {
     if (!inScope(t.scope, attempt.action.name, attempt.resource)) return 'task_scope'

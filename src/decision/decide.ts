@@ -18,7 +18,7 @@ import type { Instant } from '../model/time.ts'
 import { formatDuration, MINUTE } from '../model/time.ts'
 import type { Read, Transaction } from '../store/port.ts'
 import type { Analysis, DecisionDeps } from './analyse.ts'
-import { analyse, DENIAL_TTL, exceeds, grantTtl } from './analyse.ts'
+import { analyse, DENIAL_TTL, exceeds, grantTtl, hasEnded } from './analyse.ts'
 
 /** An answer is given again to the same key for this long. */
 export const REPLAY_FOR = MINUTE
@@ -78,7 +78,6 @@ export async function decide(
   let done: (() => void) | undefined
   try {
     for (let tries = 0; tries < TRIES; tries += 1) {
-      if (done === undefined && turns.busy(attempt.task)) done = await turns.take(attempt.task)
       const replay = replayId === undefined ? undefined : await loadReplay(deps, replayId)
       const analysis = await analyse(
         deps,
@@ -114,13 +113,12 @@ export async function decide(
 class Turns {
   readonly #last = new Map<string, Promise<void>>()
 
-  busy(task: string | undefined): boolean {
-    return task !== undefined && this.#last.has(task)
+  busy(task: string): boolean {
+    return this.#last.has(task)
   }
 
   /** Resolves when it is this attempt's turn, with the function that ends the turn. */
-  async take(task: string | undefined): Promise<() => void> {
-    if (task === undefined) return () => undefined
+  async take(task: string): Promise<() => void> {
     const before = this.#last.get(task)
     const { promise: mine, resolve: end } = Promise.withResolvers<void>()
     this.#last.set(task, mine)
@@ -272,6 +270,7 @@ function refusal(
     if (counting && task.limits.calls !== undefined && task.calls >= task.limits.calls) return 'task_limit'
   }
   if (picture.staleIn(tx) !== undefined) return 'contended'
+  if (hasEnded(analysis, tx)) return 'subject_locked'
   if (analysis.readsHistory) {
     const [seen] = analysis.tasks
     const task = seen === undefined ? undefined : tx.get('task', seen.id)?.value
@@ -418,7 +417,8 @@ function record(
   const decision = describe(id, analysis, tx.now, tx.nextSeq, denied, grant)
   const { attempt } = analysis
   const taskId = analysis.tasks[0]?.id
-  if (decision.outcome !== 'permit' && taskId !== undefined) {
+  // whoever may not speak for the subject must not fill its history either
+  if (decision.outcome !== 'permit' && taskId !== undefined && decision.reason !== 'forbidden_assertion') {
     const task = tx.get('task', taskId)?.value
     if (task !== undefined && !isEnded(task)) tx.put('task', taskId, { ...task, denials: task.denials + 1 })
   }

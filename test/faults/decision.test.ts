@@ -5,6 +5,7 @@ import { activeGrant, declare, migration, requestMigration, starterPolicies } fr
 import type { FaultWorld } from './support.ts'
 import {
   attempt,
+  callerOf,
   entries,
   fails,
   faultWorld,
@@ -57,7 +58,7 @@ describe('B14 whatever an attempt has read must still hold when it commits', () 
   const changes: Readonly<Record<string, Change>> = {
     'the resource becomes critical': (w) =>
       put(w, { type: 'Database', id: 'orders', kind: 'resource', sensitivity: 4 }),
-    'the subject leaves its group': (w) => put(w, { ...whole, owner: ref('Person/ada') }),
+    'the subject leaves its group': (w) => put(w, { ...whole, parents: [] }),
     'the subject is locked': (w) => w.app.flows.revokeSubject(w.ada, ref('Agent/migrator'), 'r'),
     'the subject is deleted': (w) => w.app.flows.deleteEntity(w.ada, ref('Agent/migrator')),
     'the subject has ended': (w) =>
@@ -72,7 +73,7 @@ describe('B14 whatever an attempt has read must still hold when it commits', () 
     'the task is revoked': (w, { task }) => w.app.flows.revokeTask(w.ada, task, 'r'),
     'the approval is spent': (w, { task, approval }) =>
       w.app.flows.evaluate(w.migrator, migration(task, { approval })),
-    'the approver leaves the pool': (w) => put(w, { type: 'Person', id: 'grace' }),
+    'the approver leaves the pool': (w) => put(w, { type: 'Person', id: 'grace', parents: [] }),
     'the approver is locked': (w) => w.app.flows.revokeSubject(w.ada, ref('Person/grace'), 'r'),
     'the approver is deleted': (w) => w.app.flows.deleteEntity(w.ada, ref('Person/grace')),
     'the approver becomes the owner': (w) =>
@@ -116,6 +117,30 @@ describe('B14 a grant that ends between analysis and commit carries nothing', ()
       const decision = await flows.evaluate(world.migrator, migration(task, { grant }))
       const reason = { revoked: 'grant_ended', expired: 'task_ended', spent: 'grant_spent' }[name]
       assert.deepEqual([decision.outcome, decision.reason], ['deny', reason])
+    })
+  }
+})
+
+describe('C3 ends are tested again by the clock of the commit', () => {
+  const inAMoment = 10
+  for (const what of ['key', 'subject', 'carrier'] as const) {
+    test(`of the ${what}`, async () => {
+      await using world = await faultWorld()
+      const { flows } = world.app
+      const { secret } = await flows.createKey(world.ada, {
+        name: 'k',
+        subject: ref('Service/orders-ci'),
+        pep: { subjects: ['Agent'], attributes: {} },
+        ...(what === 'key' ? { life: inAMoment } : {}),
+      })
+      const key = await callerOf(world.app, secret.expose())
+      const endsAt = world.clock.wall() + inAMoment
+      if (what === 'subject') await put(world, { type: 'Agent', id: 'migrator', kind: 'agent', endsAt })
+      if (what === 'carrier') await put(world, { type: 'Service', id: 'orders-ci', kind: 'workload', endsAt })
+      assert.equal((await flows.evaluate(key, read)).outcome, 'permit')
+      interpose(world, async () => world.clock.advance(inAMoment))
+      const late = await flows.evaluate(key, read)
+      assert.deepEqual([late.outcome, late.reason], ['deny', 'subject_locked'])
     })
   }
 })
@@ -390,8 +415,8 @@ describe('the challenge a requester sees', () => {
     const { flows } = world.app
     await put(
       world,
-      { type: 'Person', id: 'grace' },
-      { type: 'Person', id: 'hedy' },
+      { type: 'Person', id: 'grace', parents: [] },
+      { type: 'Person', id: 'hedy', parents: [] },
       { type: 'Person', id: 'ada', parents: [ref('Group/administrators'), ref('Group/dba')] },
     )
     const task = await declare(world)

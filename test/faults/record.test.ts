@@ -95,6 +95,24 @@ describe('B33 an id of somebody else is as good as one that does not exist', () 
     }
   })
 
+  test('and nobody fills the history of a task that is not theirs, or learns what it says', async () => {
+    await using world = await faultWorld()
+    const { flows } = world.app
+    const task = await declare(world)
+    const machine = await keyFor(world, 'Service/orders-ci')
+    const foreign = await flows.evaluate(
+      machine,
+      attempt('Service/orders-ci', 'read', 'Document/handbook', { task }),
+    )
+    const posing = await flows.evaluate(
+      machine,
+      attempt('Agent/migrator', 'read', 'Document/handbook', { task }),
+    )
+    assert.deepEqual([foreign.reason, posing.reason], ['task_unknown', 'forbidden_assertion'])
+    assert.equal((await flows.task(world.migrator, task)).task.denials, 0)
+    assert.equal(JSON.stringify(foreign.operator.facts).includes('INC-42'), false)
+  })
+
   test('lists hold what is one’s own', async () => {
     await using world = await faultWorld()
     const { flows } = world.app
