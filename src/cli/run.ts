@@ -261,6 +261,13 @@ class Run {
     const request = decision.outcome === 'deny' ? decision.request : undefined
     if (decision.outcome === 'challenge') {
       this.#result.outcome = 'denied'
+      if (this.#options.request !== undefined) {
+        return new CliError(
+          exit.denied,
+          `the approval of access request ${plain(this.#options.request)} does not count: it was used, or not used in time`,
+          'ask again with `writ run --for … --on … --wait`',
+        )
+      }
       return new CliError(
         exit.denied,
         `${this.#what()} needs ${requirements(decision.alternatives)}`,

@@ -113,7 +113,9 @@ export class Tasks {
         if (parent !== undefined) {
           if (!mine(caller, parent)) throw notFound(parent.id)
           if (parents.some((p) => isEnded(p) || !isLive(p, tx.now))) {
-            throw new WritError('ERR_CONFLICT', `task \`${parent.id}\` has ended`)
+            throw new WritError('ERR_CONFLICT', `task \`${parent.id}\` has ended`, {
+              hint: 'nothing new starts below it; declare a task of its own',
+            })
           }
           if (!narrows(input.scope, parent.scope)) {
             throw new WritError(

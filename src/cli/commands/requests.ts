@@ -239,12 +239,22 @@ export function denied(decision: Exclude<Decision, { outcome: 'permit' }>): CliE
   return new CliError(exit.denied, `denied: ${reasonOf(decision.reason)}`, retry)
 }
 
+function standing({ status, expires_at, activate_by, grant }: AccessRequest, now: number): string {
+  if (status === 'pending') return `pending, expires ${when(expires_at, now)}`
+  if (status !== 'approved') return plain(status)
+  if (grant !== undefined) return `approved, used for ${plain(grant)}`
+  if (activate_by === undefined) return 'approved'
+  return Date.parse(activate_by) > now
+    ? `approved, to be used by ${when(activate_by, now).replace(/^in /u, '')} from now`
+    : 'approved, but not used in time'
+}
+
 /** What an approver reads. The requester's own words are marked: they are no fact. */
 function describe(made: AccessRequest, now: number): string[] {
   return [
     `${plain(made.subject)} wants ${plain(made.action)} on ${plain(made.resource)} for ${plain(made.ttl)}`,
     ...(made.chain.length > 1 ? [`acting for ${made.chain.slice(1).map(plain).join(', ')}`] : []),
-    `status      ${plain(made.status)}${made.status === 'pending' ? `, expires ${when(made.expires_at, now)}` : ''}`,
+    `status      ${standing(made, now)}`,
     `needs       ${requirements(made.alternatives)}`,
     `binds to    this ${plain(made.binding)}${made.task === undefined ? '' : ` · task ${plain(made.task)}`}`,
     ...(made.justification === undefined
