@@ -70,7 +70,8 @@ export class Auditor {
       case 'approval.given': {
         const asked = this.#asked.get(name('request'))
         const gave = this.#gave.get(name('request')) ?? new Set()
-        assert.ok(!(asked?.['roots'] as string[]).includes(name('by')), 'C4 nobody approves what is theirs')
+        const roots = (asked?.['roots'] ?? []) as string[]
+        assert.ok(!roots.includes(name('by')), 'C4 nobody approves what is theirs')
         assert.ok(!gave.has(name('by')), 'C4 nobody approves twice')
         assert.equal(entry['statement'], asked?.['digest'], 'C10 what was approved is what was asked')
         this.#gave.set(name('request'), gave.add(name('by')))

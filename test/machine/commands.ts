@@ -28,7 +28,7 @@ export type IssueRace = Readonly<{
   hold: 'before' | 'after'
   meanwhile: 'revoke' | 'lock' | 'lapse' | 'crash'
 }>
-export type Then =
+export type End =
   | Readonly<{ do: 'nothing' }>
   | Readonly<{ do: 'issue' }>
   | ({ do: 'burst' } & Burst)
@@ -69,7 +69,7 @@ export type Command =
       try: Try
       steps: number
       /** What comes at its end. */
-      then: Then
+      end: End
     }>
   | Readonly<{ do: 'heartbeat'; task: number; by: number }>
   | Readonly<{ do: 'endTask'; task: number; by: number; how: 'completed' | 'failed' | 'cancelled' }>
@@ -180,7 +180,7 @@ const issueRace = {
   hold: fc.constantFrom('before' as const, 'after' as const),
   meanwhile: fc.constantFrom('revoke' as const, 'lock' as const, 'lapse' as const, 'crash' as const),
 }
-const then: fc.Arbitrary<Then> = fc.oneof(
+const end: fc.Arbitrary<End> = fc.oneof(
   { weight: 3, arbitrary: fc.constant({ do: 'nothing' } as const) },
   { weight: 2, arbitrary: fc.constant({ do: 'issue' } as const) },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('burst' as const), ...burst }) },
@@ -201,7 +201,7 @@ const commands: readonly Readonly<{ weight: number; arbitrary: fc.Arbitrary<Comm
         { weight: 3, arbitrary: fc.constant(5) },
         { weight: 1, arbitrary: fc.integer({ min: 1, max: 4 }) },
       ),
-      then,
+      end,
     }),
   },
   { weight: 4, arbitrary: declare },

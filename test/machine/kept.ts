@@ -26,7 +26,7 @@ const story: Story = {
   declare,
   try: { task: 1, subject: 0, action: 0, resource: 0, amount: undefined, by: 0, odd: 'no' },
   steps: 5,
-  then: { do: 'nothing' },
+  end: { do: 'nothing' },
 }
 
 export const kept: Readonly<Record<string, readonly Command[]>> = {

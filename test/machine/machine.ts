@@ -152,7 +152,9 @@ class Machine {
       randomBytes: seededBytes(run.seed),
       system: this.#system,
       log: (level, message, fields) => {
-        if (level === 'error') this.#complaints.push(`${message} ${String(fields?.['error'] ?? '')}`)
+        if (level !== 'error') return
+        const error = fields?.['error']
+        this.#complaints.push(`${message} ${error instanceof Error ? (error.stack ?? error.message) : ''}`)
       },
       keyFile: keyFileOf(template),
     }
@@ -360,11 +362,11 @@ class Machine {
 
   // what commands do
 
-  async #story({ declare, try: tried, steps, then }: Extract<Command, { do: 'story' }>): Promise<void> {
+  async #story({ declare, try: tried, steps, end }: Extract<Command, { do: 'story' }>): Promise<void> {
     if (tried.task > 0 && (await this.#declare(declare)) === undefined) return
     const { attempt, caller } = this.#attempt(tried)
     if (!(await this.#obtain(caller, attempt, steps))) return
-    switch (then.do) {
+    switch (end.do) {
       case 'nothing':
         return
       case 'issue': {
@@ -373,11 +375,11 @@ class Machine {
         return
       }
       case 'burst':
-        return this.#burst(caller, attempt, {}, then)
+        return this.#burst(caller, attempt, {}, end)
       case 'race':
-        return this.#race(caller, attempt, then)
+        return this.#race(caller, attempt, end)
       case 'issueRace':
-        return this.#issueRace(this.#usable(0), then)
+        return this.#issueRace(this.#usable(0), end)
     }
   }
 
@@ -736,10 +738,10 @@ class Machine {
     assert.equal(error === undefined, this.#model.clockIsRight, `writing the inventory: ${error?.message}`)
     if (error !== undefined) return
     const wasDeleted = who.deleted
+    Object.assign(who, after, { deleted: false })
     if (after.endsAt === undefined) delete who.endsAt
+    // somebody new, whom nobody has locked
     if (wasDeleted) delete who.locked
-    Object.assign(who, after, { deleted: false, ...(wasDeleted ? {} : { locked: who.locked }) })
-    if (who.locked === undefined) delete who.locked
     this.#model.react()
     if (!wasDeleted) return
     this.#note('recreate')
@@ -983,7 +985,9 @@ class Machine {
     ])
     assert.equal(view.now, model.now, 'the time')
     for (const task of tasks.values()) {
-      const { state, calls, endsAt, heartbeatAt, waitUntil } = view.get('task', task.id)?.value as RealTask
+      const record = view.get('task', task.id)?.value
+      assert.ok(record !== undefined)
+      const { state, calls, endsAt, heartbeatAt, waitUntil } = record
       const expected = { isEnded: task.ended, isOpened: task.openedAt !== undefined, calls: task.calls }
       const isEnded = state !== 'declared' && state !== 'open'
       const found = { isEnded, isOpened: endsAt !== undefined, calls }

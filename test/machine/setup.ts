@@ -187,17 +187,19 @@ export type AppParts = Readonly<{
   system: FakeSystem
   log: NonNullable<AppOptions['log']>
   keyFile: string
+  hooks?: NonNullable<AppOptions['hooks']>
 }>
 
 /** Nothing listens, nothing sweeps by itself. */
 export async function openApp(folder: string, parts: AppParts): Promise<App> {
-  const { clock, randomBytes, system, log, keyFile } = parts
+  const { clock, randomBytes, system, log, keyFile, hooks } = parts
   return createApp(testConfig(folder, { data: folder, keyFile }), {
     mode: 'server',
     bootstrapPerson: 'ada',
     clock,
     randomBytes,
     log,
+    ...(hooks === undefined ? {} : { hooks }),
     targetKinds: { fake: ({ id }) => system.connect(id) },
     http: false,
     sweeper: false,
