@@ -115,6 +115,7 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
       installation,
       monotonic: () => clock.monotonic(),
       newId,
+      longestGrant: config.defaults.grant,
       mayChallenge(caller) {
         try {
           challenges.take(caller)

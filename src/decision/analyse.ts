@@ -11,7 +11,7 @@ import type { Json } from '../model/canonical.ts'
 import type { Entity, EntityRef, Properties } from '../model/entity.ts'
 import { refKey, sameRef } from '../model/entity.ts'
 import type { Grant, GrantEvidence, Obligations } from '../model/grant.ts'
-import { GRANT_TTL, hasUses, isLiveGrant } from '../model/grant.ts'
+import { hasUses, isLiveGrant } from '../model/grant.ts'
 import type { NextAction, Reason } from '../model/outcome.ts'
 import type { AccessRequest, RequirementSet } from '../model/request.ts'
 import { countByPool, isSpendable } from '../model/request.ts'
@@ -42,6 +42,8 @@ export type DecisionDeps = Readonly<{
   /** Milliseconds that never jump; bounds the challenge search. */
   monotonic(): number
   newId(prefix: string): string
+  /** The longest life of a grant where policy does not say less. */
+  longestGrant: Millis
   /** Whether `caller` may have a challenge searched now; a deny without remedies otherwise. */
   mayChallenge(caller: string): boolean
 }>
@@ -460,9 +462,9 @@ export function exceeds(
   return counting && uses !== undefined && grant.used >= uses ? 'grant_spent' : undefined
 }
 
-/** The longest a grant from this analysis may live: policy, the request and the default, whichever is least. */
-export function grantTtl(analysis: Analysis): Millis {
-  return Math.min(GRANT_TTL, analysis.obligations.ttl ?? Infinity, analysis.request?.ttl ?? Infinity)
+/** The longest a grant from this analysis may live: policy, the request and the configuration, whichever is least. */
+export function grantTtl({ longestGrant }: Pick<DecisionDeps, 'longestGrant'>, analysis: Analysis): Millis {
+  return Math.min(longestGrant, analysis.obligations.ttl ?? Infinity, analysis.request?.ttl ?? Infinity)
 }
 
 /** What decides for Writ's own administration until a first policy set is published. */

@@ -350,7 +350,7 @@ function consume(
     counted: 1,
     startedAt: tx.now,
     endsAt: grantEnd(tx.now, {
-      ttl: grantTtl(analysis),
+      ttl: grantTtl(deps, analysis),
       task: analysis.tasks.length === 0 ? undefined : latestEnd,
       window: analysis.tasks[0]?.window?.endsAt,
       subject: analysis.subject?.endsAt,

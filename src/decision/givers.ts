@@ -7,6 +7,7 @@ import type { Entity, EntityRef } from '../model/entity.ts'
 import { refKey } from '../model/entity.ts'
 import type { Approval } from '../model/request.ts'
 import type { Instant } from '../model/time.ts'
+import { SECOND } from '../model/time.ts'
 import { ownFacts } from '../context/facts.ts'
 import { cedarEntities, loadClosure, registered } from '../identity/inventory.ts'
 import type { PolicySet } from '../policy/index.ts'
@@ -19,7 +20,7 @@ const MAX_CACHED = 1_000
 
 export class Givers {
   readonly #store: Store
-  readonly #cache = new Map<string, Promise<readonly string[]>>()
+  readonly #cache = new Map<string, Promise<Members>>()
 
   constructor(store: Store) {
     this.#store = store
@@ -39,15 +40,20 @@ export class Givers {
     excluded: readonly string[],
   ): Promise<readonly string[]> {
     const key = `${policy.version}\n${pool}\n${refKey(resource)}\n${action}`
-    let members = this.#cache.get(key)
-    if (members === undefined) {
-      members = this.#members(policy, pool, resource, action)
-      this.#cache.set(key, members)
-      const computed = members
-      computed.catch(() => this.#cache.delete(key))
-      if (this.#cache.size > MAX_CACHED) this.#cache.delete(this.#cache.keys().next().value as string)
+    const { now } = await this.#store.read([])
+    const known = this.#cache.get(key)
+    let members = await known
+    if (members === undefined || now >= members.until) {
+      // of those who find it too old at once, one computes
+      if (this.#cache.get(key) === known) {
+        const computing = this.#members(policy, pool, resource, action)
+        this.#cache.set(key, computing)
+        computing.catch(() => this.#cache.delete(key))
+        if (this.#cache.size > MAX_CACHED) this.#cache.delete(this.#cache.keys().next().value as string)
+      }
+      members = await (this.#cache.get(key) ?? this.#members(policy, pool, resource, action))
     }
-    return (await members).filter((root) => !excluded.includes(root))
+    return members.roots.filter((root) => !excluded.includes(root))
   }
 
   /** The pools among `pools` in which `person` may approve `action` on `resource` now. */
@@ -80,13 +86,9 @@ export class Givers {
     return (await this.poolsOf(picture, policy, person, [approval.pool], resource, action)).length > 0
   }
 
-  async #members(
-    policy: PolicySet,
-    pool: string,
-    resource: EntityRef,
-    action: string,
-  ): Promise<readonly string[]> {
-    const members: string[] = []
+  async #members(policy: PolicySet, pool: string, resource: EntityRef, action: string): Promise<Members> {
+    const roots: string[] = []
+    let until = Infinity
     let after: string | undefined
     let asked = 0
     do {
@@ -97,15 +99,26 @@ export class Givers {
         ...(after === undefined ? {} : { after }),
       })
       for (const { value: person } of page.items) {
-        if ((asked += 1) > MAX_PEOPLE) return members
-        const pools = await this.poolsOf(new Picture(this.#store), policy, person, [pool], resource, action)
-        if (pools.length > 0) members.push(refKey(person))
+        if ((asked += 1) > MAX_PEOPLE) return { roots, until }
+        const picture = new Picture(this.#store)
+        const pools = await this.poolsOf(picture, policy, person, [pool], resource, action)
+        if (pools.length > 0) roots.push(refKey(person))
+        // what time alone changes must be asked again then: locks, ends, and pools that read the clock
+        const changes = [person.endsAt, person.locked?.until].filter(
+          (at) => at !== undefined && at > picture.now,
+        )
+        const head = { principal: person, action: { type: 'Writ::Action', id: 'approve' }, resource }
+        const clocked = policy.readsFor(head, cedarEntities(picture, [person, resource])).facts.has('now')
+        until = Math.min(until, clocked ? picture.now + SECOND : Infinity, ...(changes as number[]))
       }
       after = page.next
     } while (after !== undefined)
-    return members
+    return { roots, until }
   }
 }
+
+/** Human roots that could approve, and until when that is so if nothing is changed. */
+type Members = Readonly<{ roots: readonly string[]; until: Instant }>
 
 /** Whether somebody may act at all: a person, neither locked nor past their end. */
 export const isAble = (person: Entity, now: Instant): boolean =>

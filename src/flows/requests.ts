@@ -8,7 +8,6 @@ import type { Attempt } from '../model/attempt.ts'
 import { attemptStatement } from '../model/attempt.ts'
 import { isOver, refKey, sameRef } from '../model/entity.ts'
 import { WritError } from '../model/errors.ts'
-import { GRANT_TTL } from '../model/grant.ts'
 import type { AccessRequest, RequirementSet } from '../model/request.ts'
 import { approve, deny, endRequest, meets, settle } from '../model/request.ts'
 import type { Task } from '../model/task.ts'
@@ -53,7 +52,7 @@ export class Requests {
     const [task] = tasks
     const window = windowOf(tasks)
     const binding = alternatives.some((set) => set.binding === 'attempt') ? 'attempt' : 'task'
-    const longest = Math.max(...alternatives.map((set) => set.ttl ?? GRANT_TTL))
+    const longest = Math.max(...alternatives.map((set) => set.ttl ?? defaults.grant))
     const uses = alternatives.every((set) => set.uses !== undefined)
       ? Math.max(...alternatives.map((set) => set.uses as number))
       : undefined

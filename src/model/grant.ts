@@ -63,9 +63,6 @@ export type Grant = Readonly<{
   closedAt?: Instant
 }>
 
-/** Grants live at most this long unless policy says less. */
-export const GRANT_TTL: Millis = 900_000
-
 /**
  * Law 3, the one place: a grant ends no later than the earliest of its ttl, its task's end, the window's end, its
  * parent's end and its subject's end. Missing bounds do not bind.

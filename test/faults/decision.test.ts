@@ -423,7 +423,15 @@ describe('the challenge a requester sees', () => {
     assert.equal((await flows.evaluate(world.migrator, migration(task))).outcome, 'deny')
     await sessionFor(world, 'alan', ['Group/dba'])
     assert.equal((await flows.evaluate(world.migrator, migration(task))).outcome, 'challenge')
-    await flows.revokeSubject(world.ada, ref('Person/alan'), 'r')
+    // and what time alone changes is noticed too
+    const until = world.clock.wall() + 60_000
+    await flows.revokeSubject(world.ada, ref('Person/alan'), 'r', { until })
+    assert.equal((await flows.evaluate(world.migrator, migration(task))).outcome, 'deny')
+    world.clock.set(until)
+    assert.equal((await flows.evaluate(world.migrator, migration(task))).outcome, 'challenge')
+    await put(world, { type: 'Person', id: 'alan', endsAt: until + 60_000 })
+    assert.equal((await flows.evaluate(world.migrator, migration(task))).outcome, 'challenge')
+    world.clock.advance(60_000)
     assert.equal((await flows.evaluate(world.migrator, migration(task))).outcome, 'deny')
   })
 })

@@ -533,6 +533,52 @@ describe('B30 a heartbeat that lapses ends the task and what is under it', () =>
   })
 })
 
+describe('B27 the last instant renews nothing', () => {
+  test('a grant and a task are over at their end, whatever was done just before', async () => {
+    await using world = await faultWorld({
+      config: { defaults: { request: 15 * MINUTE, task: 2 * MINUTE, heartbeat: 15 * SECOND, grant: MINUTE } },
+      policies: withPolicy(
+        `@id("call") @binding("task") permit (principal in Group::"deployers", action == Action::"call", resource is Document);`,
+      ),
+    })
+    const { flows } = world.app
+    const task = await declare(world, { scope: { actions: ['call'], resources: [ref('Document/handbook')] } })
+    const call = attempt('Agent/migrator', 'call', 'Document/handbook', { task })
+    const { grant } = await flows.activate(world.migrator, call)
+    const began = world.clock.wall()
+    assert.equal(grant?.endsAt, began + MINUTE) // the configured bound holds where policy says nothing
+    const at = async (after: number) => {
+      while (world.clock.wall() < began + after) {
+        world.clock.advance(Math.min(14 * SECOND, began + after - world.clock.wall()))
+        if (world.clock.wall() < began + 2 * MINUTE) await flows.heartbeat(world.migrator, task)
+      }
+      await settle(world.app)
+      return (await flows.evaluate(world.migrator, { ...call, context: { task, grant: grant?.id ?? '' } }))
+        .outcome
+    }
+    assert.equal(await at(MINUTE - 1), 'permit')
+    assert.equal((await flows.grant(world.migrator, grant?.id ?? '')).grant.state, 'active')
+    await at(MINUTE)
+    assert.equal((await flows.grant(world.migrator, grant?.id ?? '')).grant.end, 'expired')
+    const last = await flows.activate(world.migrator, call)
+    assert.equal(last.grant?.endsAt, began + 2 * MINUTE)
+    assert.equal(await at(2 * MINUTE - 1), 'permit')
+    assert.equal(await at(2 * MINUTE), 'deny')
+    await fails(flows.heartbeat(world.migrator, task), 'ERR_CONFLICT')
+    assert.equal((await flows.task(world.migrator, task)).task.state, 'timed-out')
+  })
+
+  test('B31 a machine that slept finds over what ended meanwhile', async () => {
+    await using world = await faultWorld({ targets: true })
+    const { grant, task } = await issued(world)
+    world.clock.set(world.clock.wall() + 8 * 60 * MINUTE) // the wall clock jumps, no time passed by the other
+    const decision = await world.app.flows.evaluate(world.migrator, migration(task, { grant }))
+    assert.equal(decision.outcome, 'deny')
+    await settle(world.app)
+    assert.deepEqual([[...world.target.names], await credentialState(world, grant)], [[], ['absent']])
+  })
+})
+
 describe('C5 child tasks only narrow', () => {
   test('in scope, limits, life and subject', async () => {
     await using world = await faultWorld()
