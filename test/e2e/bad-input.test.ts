@@ -27,7 +27,7 @@ function failsClearly(ran: Ran, code: number, says: RegExp, what = ''): void {
   assert.equal(ran.code, code, `${what}\n${ran.stdout}${ran.stderr}`)
   assert.match(ran.stderr, says, what)
   assert.doesNotMatch(ran.stderr, /writ: unexpected|undefined|\[object|\n\s+at |Error:/, what)
-  const sentences = ran.stderr.split('\n').filter((line) => /^✗ writ: /.test(line))
+  const sentences = ran.stderr.split('\n').filter((line) => line.startsWith('✗ writ: '))
   assert.equal(sentences.length, 1, `${what}: ${ran.stderr}`)
   assert.match(sentences[0] ?? '', /^✗ writ: \S.*[^.\s]$/, what)
 }

@@ -74,7 +74,8 @@ dt { color: var(--soft); }
 dd { margin: 0; unicode-bidi: isolate; }
 dd bdi { white-space: pre-wrap; }
 dd ul { margin: 0; padding-left: 1.1rem; }
-dd dl { gap: .2rem 1rem; grid-template-columns: max-content 1fr; }
+dd dl { gap: .2rem 1rem; grid-template-columns: max-content 1fr; align-items: baseline; }
+dd .thing { font-weight: inherit; }
 input.code + p { margin-top: 1rem; }
 label .soft { font-weight: 400; }
 label { display: block; font-weight: 600; margin: 0 0 .3rem; }
@@ -94,8 +95,9 @@ button.stop { color: var(--stop); border-color: var(--stop); }
 button.quiet { font-weight: 500; font-size: .9rem; border-color: var(--line); }
 button:hover, .button:hover { filter: brightness(1.06); }
 :focus-visible { outline: 3px solid var(--link); outline-offset: 2px; }
-.decide { display: grid; gap: 1rem; grid-template-columns: 1fr 1fr; align-items: start; }
-.decide .card { margin: 0; }
+.decide { display: grid; gap: 1rem; grid-template-columns: 1fr 1fr; }
+.decide .card { margin: 0; display: flex; flex-direction: column; }
+.decide textarea { flex: 1; }
 .decide button { width: 100%; margin-top: .8rem; }
 details { margin-top: .75rem; }
 details summary { cursor: pointer; padding: .35rem 0; color: var(--link); }
@@ -110,6 +112,8 @@ legend { font-weight: 600; padding: 0; }
   .decide { grid-template-columns: 1fr; }
   dl { grid-template-columns: 1fr; gap: 0; }
   dl dt { margin-top: .55rem; font-size: .9rem; }
+  dd dl { grid-template-columns: max-content 1fr; gap: .2rem 1rem; }
+  dd dl dt { margin-top: 0; }
   .card { padding: 1rem; }
   .card .foot .button { width: 100%; }
 }

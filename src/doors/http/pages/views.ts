@@ -88,11 +88,11 @@ function sentence(request: AccessRequest): Html {
   return markup`${thing(subject)} wants <bdi class="thing">${action.name}</bdi> on ${thing(resource)}`
 }
 
-function purposeOf(request: AccessRequest): string | undefined {
-  const { statement } = request
+/** A text in the statement. */
+function saidIn({ statement }: AccessRequest, member: 'purpose' | 'reason'): string | undefined {
   if (typeof statement !== 'object' || statement === null || Array.isArray(statement)) return undefined
-  const { purpose } = statement as { readonly purpose?: Json }
-  return typeof purpose === 'string' ? purpose : undefined
+  const text = (statement as Readonly<Record<string, Json>>)[member]
+  return typeof text === 'string' ? text : undefined
 }
 
 /** How long, how often, for which task. */
@@ -111,10 +111,9 @@ function chips(request: AccessRequest): Html {
 }
 
 function quotes(request: AccessRequest): Html[] {
-  const purpose = purposeOf(request)
   const parts: [string, string | undefined][] = [
-    ['Purpose of the task, in the requester’s words', purpose],
-    ['Reason, in the requester’s words', request.justification],
+    ['Purpose of the task, in the requester’s words', saidIn(request, 'purpose')],
+    ['Reason, in the requester’s words', request.justification ?? saidIn(request, 'reason')],
   ]
   return parts.flatMap(([label, said]) =>
     said === undefined || said === ''
@@ -190,6 +189,9 @@ const labels: Readonly<Record<string, string>> = {
   uses: 'Uses',
   calls: 'Calls at most',
   chain: 'Acting chain',
+  purpose: 'Purpose (their words)',
+  reason: 'Reason (their words)',
+  justification: 'Justification (their words)',
   starts_at: 'From',
   ends_at: 'Until',
 }
@@ -217,6 +219,11 @@ function shown(value: Json | undefined, member: string): Html {
     </ul>`
   }
   const members = Object.entries(value as Record<string, Json>)
+  const { type, id, name } = value as Record<string, Json>
+  // what is nothing but a reference or a name reads as one
+  if (members.length === 2 && typeof type === 'string' && typeof id === 'string') return thing({ type, id })
+  if (member === 'action' && members.length === 1 && typeof name === 'string')
+    return markup`<bdi>${name}</bdi>`
   if (members.length === 0) return markup`<span class="soft">none</span>`
   return markup`<dl>
     ${members.map(
@@ -307,13 +314,14 @@ function decideForms(request: Listed): Html {
     <div class="decide">
       <form class="card" method="post" action="${action}/approve">
         ${statement}${pools}
-        <label for="comment">Comment <span class="soft">(optional)</span></label>
+        <label for="comment">Comment <span class="soft">(optional, for the record)</span></label>
         <textarea id="comment" name="comment" maxlength="2000"></textarea>
         <button class="go">✓ Approve</button>
       </form>
       <form class="card" method="post" action="${action}/deny">
         ${statement}
-        <label for="reason">Reason <span class="soft">(optional, shown to the requester)</span></label>
+        <p class="soft small">One denial ends the request.</p>
+        <label for="reason">Reason <span class="soft">(optional, they read it)</span></label>
         <textarea id="reason" name="reason" maxlength="2000"></textarea>
         <button class="stop">✗ Deny</button>
       </form>
@@ -438,6 +446,6 @@ export function errorPage(problem: Problem): string {
       <div class="banner bad" role="alert"><p>${prose(problem.detail)}</p></div>
       ${problem.hint === undefined ? undefined : markup`<p>${prose(problem.hint)}</p>`}
       <p><a href="/inbox">Go to the inbox</a></p>
-      <p class="soft small">Request <code>${problem.request_id}</code></p>`,
+      <p class="soft small">An operator finds this in the log as <code>${problem.request_id}</code>.</p>`,
   )
 }
