@@ -95,7 +95,7 @@ export class Context {
   print(data: Data, view: View = {}): void {
     const fields = this.options.jsonFields?.split(',').map((field) => field.trim())
     checkFields(data, fields)
-    this.io.out(render(data, this.format, view, fields))
+    this.io.out(render(data, this.format, view, fields, this.io.columns))
   }
 
   /** A line on standard error. */

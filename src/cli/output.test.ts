@@ -25,6 +25,22 @@ suite('output', () => {
     )
   })
 
+  test('a terminal gets rows below each other where a table does not fit, and no empty columns', () => {
+    const view = { columns: [...columns, { title: 'NOTE', value: () => '' }] }
+    const rows = {
+      items: [
+        { id: 'a', name: 'first' },
+        { id: 'long-id', name: 'second' },
+      ],
+    }
+    assert.equal(
+      render(rows, 'table', view, undefined, 40),
+      'ID       NAME\na        first\nlong-id  second\n',
+    )
+    assert.equal(render(rows, 'table', view, undefined, 10), 'a\n  name  first\nlong-id\n  name  second\n')
+    assert.match(render(rows, 'table', view), /^ID       NAME    NOTE\n/)
+  })
+
   test('programs get a schema version, every member, and lists as lists', () => {
     assert.deepEqual(JSON.parse(render({ items, more: { next_cursor: 'c' } }, 'json', {})), {
       schema_version: 1,

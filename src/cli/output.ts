@@ -28,9 +28,9 @@ export type View = Readonly<{
 /** What is printed. `items` is a list, else one thing. */
 export type Data = Readonly<{ items: readonly Row[]; more?: Row } | { item: Row }>
 
-/** The text of `data` in `format`; with `fields`, only these members. */
-export function render(data: Data, format: Format, view: View, fields?: readonly string[]): string {
-  if (format === 'table') return table(data, view, fields)
+/** The text of `data` in `format`; with `fields`, only these members; a table for a terminal with `most` columns. */
+export function render(data: Data, format: Format, view: View, fields?: readonly string[], most = 0): string {
+  if (format === 'table') return table(data, view, fields, most)
   if ('item' in data) {
     const item = { schema_version: SCHEMA_VERSION, ...pick(data.item, fields) }
     if (format === 'yaml') return stringify(item)
@@ -68,7 +68,7 @@ export function checkFields(data: Data, fields: readonly string[] | undefined): 
   }
 }
 
-function table(data: Data, view: View, fields: readonly string[] | undefined): string {
+function table(data: Data, view: View, fields: readonly string[] | undefined, most: number): string {
   if (view.lines !== undefined && fields === undefined) return view.lines.map((line) => `${line}\n`).join('')
   if ('item' in data) {
     return Object.entries(pick(data.item, fields))
@@ -76,16 +76,23 @@ function table(data: Data, view: View, fields: readonly string[] | undefined): s
       .map(([name, value]) => `${name}: ${cell(value)}\n`)
       .join('')
   }
-  const columns: readonly Column[] =
+  const all: readonly Column[] =
     fields?.map((field) => ({ title: field.toUpperCase(), value: (row: Row) => cell(row[field]) })) ??
     view.columns ??
     []
   if (data.items.length === 0) return ''
+  // a program that reads columns finds each in its place; a person is not shown empty ones
+  const columns =
+    most === 0
+      ? all
+      : all.filter(({ value }, at) => at === 0 || data.items.some((item) => value(item) !== ''))
   const rows = [
     columns.map((c) => c.title),
     ...data.items.map((item) => columns.map((c) => plain(c.value(item)))),
   ]
   const widths = columns.map((_, at) => Math.max(...rows.map((row) => width(row[at] ?? ''))))
+  const wide = widths.reduce((sum, one) => sum + one, 2 * (widths.length - 1))
+  if (most > 0 && wide > most) return blocks(rows)
   return rows
     .map((row) =>
       row
@@ -94,6 +101,20 @@ function table(data: Data, view: View, fields: readonly string[] | undefined): s
         .trimEnd(),
     )
     .map((line) => `${line}\n`)
+    .join('')
+}
+
+/** Rows one below the other, where a table would not fit: the first cell, and each other one after its title. */
+function blocks([titles = [], ...rows]: readonly (readonly string[])[]): string {
+  const indent = Math.max(...titles.slice(1).map(width), 0)
+  return rows
+    .map(([first = '', ...others]) => {
+      const lines = others.flatMap((text, at) => {
+        const title = (titles[at + 1] ?? '').toLowerCase()
+        return text === '' ? [] : [`  ${title}${' '.repeat(indent - width(title))}  ${text}\n`]
+      })
+      return `${first}\n${lines.join('')}`
+    })
     .join('')
 }
 
