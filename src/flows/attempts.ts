@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { setImmediate as breathe } from 'node:timers/promises'
 import type { Caller } from '../model/access.ts'
 import type { Attempt } from '../model/attempt.ts'
 import type { Json } from '../model/canonical.ts'
@@ -23,6 +24,9 @@ import { policySet } from './versions.ts'
 
 /** The resource of Writ's own administration. */
 export const SYSTEM: EntityRef = { type: 'Writ::System', id: 'writ' }
+
+/** Entries looked at before others get their turn. */
+const AT_ONCE = 100
 
 export type WritVerb = 'publish' | 'administer' | 'revoke' | 'deny' | 'read' | 'approve'
 
@@ -166,7 +170,8 @@ export class Attempts {
         limit: 1_000,
         ...(query.before === undefined ? {} : { after: query.before }),
       })
-      for (const seq of seqs) {
+      for (const [looked, seq] of seqs.entries()) {
+        if (looked % AT_ONCE === AT_ONCE - 1) await breathe()
         const entry = await this.#entry(seq)
         before = seq
         if (isDecision(entry) && (all || isOwn(caller, entry))) items.push(all ? entry : forRequester(entry))
@@ -175,7 +180,8 @@ export class Attempts {
       return { items, next: items.length >= limit ? String(before) : undefined }
     }
     for (let looked = 0; before > 0 && items.length < limit && looked < 5_000;) {
-      const from = Math.max(0, before - 200)
+      await breathe()
+      const from = Math.max(0, before - AT_ONCE)
       const entries = (await this.#deps.store.log.entries(from, before)).toReversed()
       for (const { seq, bytes } of entries) {
         looked += 1

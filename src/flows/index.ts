@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { setImmediate as breathe } from 'node:timers/promises'
 import type { Caller } from '../model/access.ts'
 import { refKey } from '../model/entity.ts'
 import { WritError } from '../model/errors.ts'
@@ -21,6 +22,9 @@ import { Tasks } from './tasks.ts'
 
 /** Entries one call reads at most. */
 const MAX_ENTRIES = 1_000
+
+/** Entries a stream reads before others get their turn. */
+const AT_ONCE = 100
 
 export type Flowing = Flows &
   Readonly<{
@@ -152,21 +156,45 @@ async function events(
       : { kind: entry['kind'], refs, ...(entry['state'] === undefined ? {} : { state: entry['state'] }) }
     listener({ id: seq, kind: entry['kind'] as string, refs, at, entry: shown })
   }
-  const waiting: LogEntry[] = []
+  const { log } = deps.store
+  let next = after === undefined ? (await log.head()).size : after + 1
   let live = false
-  const stop = deps.store.log.subscribe((entries) => {
-    if (live) entries.forEach(show)
-    else waiting.push(...entries)
-  })
-  const head = await deps.store.log.head()
-  let next = after === undefined ? head.size : after + 1
-  while (next < head.size) {
-    const entries = await deps.store.log.entries(next, Math.min(next + MAX_ENTRIES, head.size))
-    if (entries.length === 0) break
-    entries.forEach(show)
-    next = (entries.at(-1) as LogEntry).seq + 1
+  let stopped = false
+  /** Reads what has gone by, a little at a time so that everybody else gets their turn, until it has caught up. */
+  const catchUp = async (): Promise<void> => {
+    while (!stopped) {
+      const { size } = await log.head()
+      if (next >= size) {
+        live = true
+        return
+      }
+      for (const entry of await log.entries(next, Math.min(next + AT_ONCE, size))) {
+        show(entry)
+        next = entry.seq + 1
+      }
+      await breathe()
+    }
   }
-  for (const entry of waiting) if (entry.seq >= next) show(entry)
-  live = true
-  return stop
+  const follow = (): void => {
+    live = false
+    catchUp().catch((error: unknown) => deps.log('error', 'a stream of events could not go on', { error }))
+  }
+  const unsubscribe = log.subscribe((entries) => {
+    if (!live || stopped) return // what comes meanwhile is read from the log
+    for (const entry of entries) {
+      if (entry.seq > next) {
+        follow()
+        return
+      }
+      if (entry.seq === next) {
+        show(entry)
+        next = entry.seq + 1
+      }
+    }
+  })
+  follow()
+  return () => {
+    stopped = true
+    unsubscribe()
+  }
 }
