@@ -8,7 +8,9 @@ async function approvedMigration(options: WorldOptions = {}) {
   const world = await openWorld(options)
   const task = await declare(world)
   const request = await requestMigration(world, task)
-  const { approval = '' } = await world.app.flows.approve(world.grace, request.id, { statement: request.digest })
+  const { approval = '' } = await world.app.flows.approve(world.grace, request.id, {
+    statement: request.digest,
+  })
   return { world, task, approval }
 }
 
