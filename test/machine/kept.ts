@@ -65,4 +65,26 @@ export const kept: Readonly<Record<string, readonly Command[]>> = {
     story,
     { do: 'issueRace', grant: 0, hold: 'before', meanwhile: 'revoke' },
   ],
+
+  // one for each guard that a mutant takes away
+  'every use is spent once, however many come at once': [
+    { ...story, declare: { ...declare, scope: 1 }, end: { do: 'burst', times: 8, key: 0 } },
+  ],
+  'a budget is that of everything below': [
+    { ...declare, scope: 2, limit: 3 },
+    { ...declare, scope: 1, parent: 1, subject: 1 },
+    { do: 'burst', try: story.try, times: 2, grant: 0, approval: 0, key: 0 },
+    { do: 'burst', try: { ...story.try, task: 2 }, times: 5, grant: 0, approval: 0, key: 0 },
+  ],
+  'a grant ends with its task': [{ ...story, declare: { ...declare, scope: 4, life: 1 } }],
+  'an approval makes one grant': [
+    { ...story, declare: { ...declare, scope: 4 } },
+    { do: 'revokeGrant', grant: 0, by: 0 },
+    { do: 'activate', request: 0, by: 0, changed: false },
+  ],
+  'nobody approves what their own agent asks for': [
+    { ...story, declare: { ...declare, subject: 1 }, try: { ...story.try, subject: 1 }, steps: 2 },
+    { do: 'approve', request: 0, by: 1, pool: 'dba', other: false },
+  ],
+  'what a new policy forbids ends': [story, { do: 'publish', policy: 'frozen' }],
 }
