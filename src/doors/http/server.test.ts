@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { globSync, readFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join, resolve } from 'node:path'
@@ -795,4 +796,16 @@ describe('readiness', () => {
     const me = await door.fetch('/v1/me', { headers: { authorization: 'Bearer writ_key_test' } })
     assert.deepEqual(await json(me), { id: pep.id, kind: 'key', subject: 'Workload/pep' })
   })
+})
+
+test('stopping waits for nobody who opened a connection and says nothing', { timeout: 20_000 }, async () => {
+  const door = await knock({})
+  const { hostname, port } = new URL(door.url)
+  const silent = connect(Number(port), hostname)
+  const closed = once(silent, 'close')
+  silent.on('error', () => undefined) // being cut off is what is wanted
+  await once(silent, 'connect')
+  assert.equal((await door.fetch('/healthz')).status, 200)
+  await door[Symbol.asyncDispose]()
+  await closed
 })

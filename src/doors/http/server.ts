@@ -3,6 +3,8 @@
  *
  * @module
  */
+import type { IncomingMessage } from 'node:http'
+import type { Socket } from 'node:net'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { LogController, fastify } from 'fastify'
 import type { z } from 'zod'
@@ -72,6 +74,8 @@ const KEEP_ALIVE: Millis = 65 * SECOND
 const HEADER_BYTES = 16 * 1_024
 const REQUESTS_PER_SOCKET = 100_000
 const CONNECTIONS_MOST = 10_000
+/** What is still being answered when the server stops has this long. */
+const CLOSE_MOST: Millis = 2 * SECOND
 
 /** What nobody authenticated may do, per address. */
 const ANONYMOUS = { perSecond: 20, burst: 60 }
@@ -361,8 +365,18 @@ export function createHttp(options: HttpOptions): FastifyInstance {
     })
   }
 
+  // a browser opens connections ahead of any request, which Node does not count as idle: stopping must not wait for them
+  const silent = new Set<Socket>()
+  const opened = config.tls === undefined ? 'connection' : 'secureConnection'
+  server.server.on(opened, (socket: Socket) => {
+    silent.add(socket)
+    socket.once('close', () => silent.delete(socket))
+  })
+  server.server.on('request', (request: IncomingMessage) => silent.delete(request.socket))
   server.addHook('preClose', (done) => {
     for (const stream of streams) stream.end()
+    for (const socket of silent) socket.destroy()
+    setTimeout(() => server.server.closeAllConnections(), CLOSE_MOST).unref()
     done()
   })
   return server
