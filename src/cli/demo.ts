@@ -245,7 +245,7 @@ class Story {
       stdin.resume()
       const draw = (): void =>
         io.err(
-          `\r\u001B[K     ${io.style('cyan', '⧗')} waiting for you · expires in ${countdown(expiresAt - io.now())} · a approve · d deny`,
+          `\r\u001B[K     ${io.style('cyan', '⧗')} ${io.liveColumns > 0 && io.liveColumns < 70 ? '' : 'waiting for you · expires in '}${countdown(expiresAt - io.now())} · a approve · d deny`,
         )
       const timer = setInterval(draw, 500)
       draw()

@@ -19,6 +19,7 @@ function place(env: Readonly<Record<string, string>> = {}): Disposable & { cwd: 
     home: cwd,
     interactive: false,
     live: false,
+    liveColumns: 0,
     columns: 0,
     now: () => 0,
     out: () => undefined,

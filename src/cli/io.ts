@@ -19,6 +19,8 @@ export interface Io {
   /** Standard error is a terminal, on which a line may be drawn again. */
   readonly live: boolean
   readonly columns: number
+  /** Columns of standard error, 0 where it is no terminal: a line that is drawn again must fit. */
+  readonly liveColumns: number
   now(): number
   /** Data. */
   out(text: string): void
@@ -45,6 +47,7 @@ export function systemIo(): Io {
     interactive: stdin.isTTY && stderr.isTTY,
     live: stderr.isTTY,
     columns: stdout.isTTY ? stdout.columns : 0,
+    liveColumns: stderr.isTTY ? stderr.columns : 0,
     now: Date.now,
     out: (text) => void stdout.write(text),
     err: (text) => void stderr.write(text),

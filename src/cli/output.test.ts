@@ -146,6 +146,7 @@ suite('output', () => {
         interactive: false,
         live: false,
         columns: 80,
+        liveColumns: 0,
         now: () => 0,
         out: () => undefined,
         err: () => undefined,

@@ -579,7 +579,7 @@ function completionWords(program: Command): { path: string; words: string[] }[] 
 /** docs/reference/cli.md */
 export function cliPage(): string {
   const silent: Io = {
-    env: {}, cwd: '/', home: '/', interactive: false, live: false, columns: 80,
+    env: {}, cwd: '/', home: '/', interactive: false, live: false, columns: 80, liveColumns: 0,
     now: () => 0, out: () => undefined, err: () => undefined, style: (_style, text) => text, styleOut: (_style, text) => text,
     stdin: () => Promise.reject(usage('no input')), ask: () => Promise.reject(usage('no input')),
   } // prettier-ignore

@@ -17,6 +17,11 @@ export function plainLines(text: string): string {
   return text.split(/\r?\n/u).map(plain).join('\n')
 }
 
+/** The beginning of a text where all of it does not fit; `most` 0 fits everything. */
+export function fitting(text: string, most: number): string {
+  return most > 0 && text.length > most ? `${text.slice(0, Math.max(0, most - 1))}…` : text
+}
+
 /** `4:51`, `1:02:03`: what is left, never negative. */
 export function countdown(millis: number): string {
   const seconds = Math.max(0, Math.ceil(millis / 1_000))

@@ -5,7 +5,7 @@
  */
 import type { AccessState, WritClientError } from '../../client/src/index.ts'
 import type { Context } from './context.ts'
-import { countdown, plain } from './text.ts'
+import { countdown, fitting, plain } from './text.ts'
 
 const frames = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏'] as const
 const FRAME = 100
@@ -70,6 +70,7 @@ export class Waiting implements Disposable {
       plain(task?.id ?? ''),
     ]
     const frame = frames[this.#frame++ % frames.length] as string
-    io.err(`\r\u001B[K${io.style('cyan', frame)} ${parts.join(' · ')}`)
+    const line = fitting(parts.join(' · '), Math.max(0, io.liveColumns - 3))
+    io.err(`\r\u001B[K${io.style('cyan', frame)} ${line}`)
   }
 }
