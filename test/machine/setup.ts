@@ -143,9 +143,10 @@ export const everybody = (): Who[] => [
 export const inputOf = (who: Who): EntityInput => ({
   ...ref(who.key),
   ...(who.human ? {} : { kind: 'agent' as const }),
-  ...(who.owner === undefined ? {} : { owner: ref(who.owner) }),
-  ...(who.team === undefined ? {} : { team: ref(who.team) }),
-  ...(who.endsAt === undefined ? {} : { endsAt: who.endsAt }),
+  // what is left out would stay
+  owner: who.owner === undefined ? null : ref(who.owner),
+  team: who.team === undefined ? null : ref(who.team),
+  endsAt: who.endsAt ?? null,
   parents: who.groups.map((group) => ref(`Group/${group}`)),
 })
 
