@@ -208,13 +208,19 @@ export async function grantRevoke(
   let narrowing: Narrowing
   if (task !== undefined) narrowing = await writ.tasks.revoke(task, reason)
   else if (subject !== undefined) {
-    if (!(await context.confirm(`Lock ${plain(subject)} and end everything under it?`)))
+    const long =
+      options.until === undefined ? 'for good (--until sets an end)' : `until ${plain(options.until)}`
+    if (!(await context.confirm(`Lock ${plain(subject)} ${long}, and end everything under it?`)))
       throw new CliError(exit.error, 'nothing was done')
     narrowing = await writ.subjects.revoke(subject, reason, options.until)
   } else narrowing = await writ.grants.revoke(id as string, reason)
   context.print(
     { item: narrowing },
-    { lines: [`${narrowing.grants.length} grant${narrowing.grants.length === 1 ? '' : 's'} denied`] },
+    {
+      lines: [
+        `${subject === undefined ? '' : `${plain(subject)} locked · `}${narrowing.grants.length} grant${narrowing.grants.length === 1 ? '' : 's'} denied`,
+      ],
+    },
   )
   if (!narrowing.recorded) context.note('warn', 'in effect, but not on the record yet')
   const wanted = new Set(narrowing.credentials.map((c) => c.id))
