@@ -6,6 +6,7 @@
  */
 import type { Caller, Replay } from '../model/access.ts'
 import type { Attempt } from '../model/attempt.ts'
+import type { Json } from '../model/canonical.ts'
 import { refKey } from '../model/entity.ts'
 import { WritError } from '../model/errors.ts'
 import type { Grant, GrantEvidence } from '../model/grant.ts'
@@ -78,19 +79,15 @@ export async function decide(
   let done: (() => void) | undefined
   try {
     for (let tries = 0; tries < TRIES; tries += 1) {
-      const replay = replayId === undefined ? undefined : await loadReplay(deps, replayId)
+      const kept = replayId === undefined ? undefined : await loadReplay(deps, replayId)
+      const replay = kept?.outcome === 'permit' ? kept : undefined
       const analysis = await analyse(
         deps,
         caller,
         attempt,
         replay === undefined ? 'attempt' : await again(deps, replay),
       )
-      if (replay !== undefined && replay.digest !== analysis.attemptDigest) {
-        throw new WritError('ERR_CONFLICT', 'the idempotency key was used for another attempt', {
-          hint: 'use a new key for each attempt',
-          problem: 'duplicate_request',
-        })
-      }
+      if (kept !== undefined && kept.digest !== analysis.attemptDigest) throw usedForAnother()
       // what is spent below is spent above, so a whole tree of tasks takes turns together
       const root = analysis.tasks.at(-1)?.id
       if (done === undefined && root !== undefined && (analysis.readsHistory || turns.busy(root))) {
@@ -148,10 +145,14 @@ async function again(deps: DecisionDeps, replay: Replay): Promise<{ again: Grant
 async function loadReplay(deps: DecisionDeps, id: string): Promise<Replay | undefined> {
   const view = await deps.store.read([{ kind: 'replay', id }])
   const replay = view.get('replay', id)?.value
-  return replay !== undefined && view.now - replay.at < REPLAY_FOR && replay.outcome === 'permit'
-    ? replay
-    : undefined
+  return replay !== undefined && view.now - replay.at < REPLAY_FOR ? replay : undefined
 }
+
+const usedForAnother = (): WritError =>
+  new WritError('ERR_CONFLICT', 'the idempotency key was used for another attempt', {
+    hint: 'use a new key for each attempt',
+    problem: 'duplicate_request',
+  })
 
 async function commit(
   deps: DecisionDeps,
@@ -173,8 +174,9 @@ async function commit(
       reads: [...new Map(reads.map((read) => [JSON.stringify(read), read])).values()],
       run(tx): Settled {
         const already = replayId === undefined ? undefined : tx.get('replay', replayId)?.value
-        const fresh =
-          already !== undefined && tx.now - already.at < REPLAY_FOR && already.outcome === 'permit'
+        const recent = already !== undefined && tx.now - already.at < REPLAY_FOR
+        if (recent && already.digest !== analysis.attemptDigest) throw usedForAnother()
+        const fresh = recent && already.outcome === 'permit'
         if (replay === undefined && fresh) return { replayed: true }
         const id = deps.newId('dec')
         if (replay !== undefined) {
@@ -194,29 +196,39 @@ async function commit(
           }
           return { decision: record(tx, id, analysis, 'changed', undefined) }
         }
-        if (analysis.outcome !== 'permit') return { decision: record(tx, id, analysis, undefined, undefined) }
+        /** What is denied is decided afresh next time; its key stays bound to this attempt all the same. */
+        const denied = (reason: Reason | undefined): Settled => {
+          const decision = record(tx, id, analysis, reason, undefined)
+          keep(decision, null, undefined)
+          return { decision }
+        }
+        if (analysis.outcome !== 'permit') return denied(undefined)
         const refused = refusal(deps, analysis, tx, true, options.under)
         if (refused === SPENT) return { stale: SPENT }
         if (refused === 'contended') return { stale: analysis.picture.staleIn(tx) ?? 'history' }
-        if (refused !== undefined) return { decision: record(tx, id, analysis, refused, undefined) }
+        if (refused !== undefined) return denied(refused)
         const grant = consume(deps, id, analysis, tx, options)
         const decision = record(tx, id, analysis, undefined, grant)
         if (grant !== undefined && grant.decision === id) activated(tx, grant)
         const vetoed = options.also?.run(tx, decision)
         if (vetoed !== undefined) throw new Vetoed(vetoed)
-        if (replayId !== undefined) {
+        keep(decision, decision, grant)
+        return { decision }
+
+        function keep({ id: decided, outcome }: Decision, answer: Json, carrier: Grant | undefined): void {
+          if (replayId === undefined) return
           tx.put('replay', replayId, {
+            kind: 'attempt',
             caller: caller.id,
             digest: analysis.attemptDigest,
             at: tx.now,
-            decision: id,
-            outcome: 'permit',
-            answer: decision,
-            ...(grant === undefined ? {} : { grant: grant.id }),
+            decision: decided,
+            outcome,
+            answer,
+            ...(carrier === undefined ? {} : { grant: carrier.id }),
             ...(analysis.attempt.task === undefined ? {} : { task: analysis.attempt.task }),
           })
         }
-        return { decision }
       },
     })
     .catch(async (error: unknown) => {

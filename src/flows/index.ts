@@ -162,8 +162,9 @@ async function events(
   let stopped = false
   /** Reads what has gone by, a little at a time so that everybody else gets their turn, until it has caught up. */
   const catchUp = async (): Promise<void> => {
-    while (!stopped) {
+    for (;;) {
       const { size } = await log.head()
+      if (stopped) return
       if (next >= size) {
         live = true
         return

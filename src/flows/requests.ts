@@ -46,6 +46,16 @@ export class Requests {
    */
   async submit(caller: Caller, input: SubmitInput): Promise<AccessRequest> {
     const { store, decision, defaults } = this.#deps
+    const { idempotencyKey, ...body } = input
+    const replayId = idempotencyKey === undefined ? undefined : `${caller.id}\nrequest\n${idempotencyKey}`
+    const bodyDigest = digestOf(body)
+    if (replayId !== undefined) {
+      // a repeated submission gets the request as it is now, also when its denial has become too old to ask about
+      const kept = (await store.read([{ kind: 'replay', id: replayId }])).get('replay', replayId)?.value
+      if (kept !== undefined && kept.digest !== bodyDigest) throw usedForAnother()
+      const existing = kept === undefined ? undefined : await this.#find(kept.decision)
+      if (existing !== undefined) return existing
+    }
     const { entry, attempt } = await this.#bound(caller, input)
     const alternatives = entry['alternatives'] as unknown as readonly RequirementSet[]
     const tasks = await lineageOf(this.#deps.store, attempt.task)
@@ -69,10 +79,6 @@ export class Requests {
     const id = decision.newId('req')
     const approvalId = decision.newId('appr')
     const requester = { type: attempt.subject.type, id: attempt.subject.id }
-    const replayId =
-      input.idempotencyKey === undefined ? undefined : `${caller.id}\nrequest\n${input.idempotencyKey}`
-    const { idempotencyKey: _key, ...body } = input
-    const bodyDigest = digestOf(body)
     const now = picture.now
     const ttl = Math.min(
       longest,
@@ -100,10 +106,7 @@ export class Requests {
         const before = replayId === undefined ? undefined : tx.get('replay', replayId)?.value
         if (before !== undefined) {
           if (before.digest === bodyDigest) return before.answer as unknown as AccessRequest
-          throw new WritError('ERR_CONFLICT', 'the idempotency key was used for another request', {
-            hint: 'use a new key for each request',
-            problem: 'duplicate_request',
-          })
+          throw usedForAnother()
         }
         const known = tx.get('entity', refKey(requester))?.value
         const barred = decision.barrier.denies({
@@ -191,11 +194,11 @@ export class Requests {
         this.#keepWaiting(tx, settled, tasks)
         if (replayId !== undefined) {
           tx.put('replay', replayId, {
+            kind: 'request',
             caller: caller.id,
             digest: bodyDigest,
             at: tx.now,
             decision: settled.id,
-            outcome: 'deny', // not an attempt: `decide` must never take it for a permit
             answer: settled,
           })
         }
@@ -518,6 +521,12 @@ function wants(request: AccessRequest, pool: string): boolean {
     set.requirements.some((r) => r.kind === 'approval' && r.pool === pool && given < r.count),
   )
 }
+
+const usedForAnother = (): WritError =>
+  new WritError('ERR_CONFLICT', 'the idempotency key was used for another request', {
+    hint: 'use a new key for each request',
+    problem: 'duplicate_request',
+  })
 
 const unknownRequest = (id: string): WritError =>
   new WritError('ERR_NOT_FOUND', `there is no access request \`${id}\``, { problem: 'unknown_task' })

@@ -169,7 +169,7 @@ export class Sweeper {
     do {
       const page = await store.list('replay', { limit: 500, ...(after === undefined ? {} : { after }) })
       const old = page.items.filter(
-        ({ value }) => now - value.at >= (value.outcome === 'permit' ? REPLAY_FOR : SUBMISSION_KEPT),
+        ({ value }) => now - value.at >= (value.kind === 'attempt' ? REPLAY_FOR : SUBMISSION_KEPT),
       )
       if (old.length > 0) {
         await store.commit({

@@ -169,11 +169,11 @@ export class Tasks {
         })
         if (replayId !== undefined) {
           tx.put('replay', replayId, {
+            kind: 'task',
             caller: caller.id,
             digest,
             at: tx.now,
             decision: id,
-            outcome: 'deny', // not an attempt: `decide` must never take it for a permit
             answer: task,
           })
         }

@@ -93,13 +93,15 @@ export type TargetRecord = Readonly<{
   createdAt: Instant
 }>
 
-/** A permit kept for 60 s so that a retry by the same caller gets it again. */
+/** What a caller's idempotency key stands for: an attempt (60 s), a declared task, or a submitted request (a day more). */
 export type Replay = Readonly<{
+  kind: 'attempt' | 'task' | 'request'
   caller: string
   digest: string
   at: Instant
   decision: string
-  outcome: 'permit' | 'deny' | 'challenge'
+  /** Of an attempt; only a permit is given again. */
+  outcome?: 'permit' | 'deny' | 'challenge'
   answer: Json
   /** What must be unchanged for the permit to be given again. */
   grant?: string
