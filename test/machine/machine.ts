@@ -537,12 +537,24 @@ class Machine {
       })
       this.#denials.push(decision.id)
     }
-    if (decision.outcome !== 'permit') {
-      assert.equal(decision.grant, undefined, 'C1 nothing but a permit names a grant')
+    const isPermit = decision.outcome === 'permit'
+    const carrier = decision.grant?.id
+    if (replayKey !== undefined) {
+      const attempted = sameAttempt(attempt)
+      model.replays.set(replayKey, {
+        attempt: attempted,
+        at: model.now,
+        decision: decision.id,
+        isPermit,
+        grant: carrier,
+      })
+    }
+    if (!isPermit) {
+      assert.equal(carrier, undefined, 'C1 nothing but a permit names a grant')
       return
     }
     this.#recorded(decision)
-    const grant = decision.grant?.id
+    const grant = carrier
     const isNew = verdict.request !== undefined || (verdict.grants.length === 0 && how === 'activate')
     if (verdict.grants.length > 0)
       assert.ok(verdict.grants.includes(grant ?? ''), 'C10 no other grant carries this')
@@ -552,14 +564,6 @@ class Machine {
     model.permitted(said(caller), attempt, verdict, how, grant)
     if (isNew && grant !== undefined) this.#grants.push(grant)
     if (grant !== undefined) assert.equal(decision.grant?.endsAt, model.grants.get(grant)?.endsAt, 'C3')
-    if (replayKey !== undefined) {
-      model.replays.set(replayKey, {
-        attempt: sameAttempt(attempt),
-        at: model.now,
-        decision: decision.id,
-        grant,
-      })
-    }
   }
 
   /** C1: what is returned has its entry. */
@@ -824,9 +828,9 @@ class Machine {
       const isPermitted = replay === 'again' || (replay === undefined && first.outcome === 'permit')
       assert.equal(permits.length, isPermitted ? command.times : 0, 'retries at once get the same answer')
       assert.ok(new Set(permits.map(({ id }) => id)).size <= 1, 'C9 one key, one permit')
-      const [permit] = permits
-      if (replay === undefined && permit !== undefined)
-        this.#answered(caller, attempt, first, 'use', permit, replayKey)
+      const [one] = [...permits, ...decisions]
+      if (replay === undefined && one !== undefined)
+        this.#answered(caller, attempt, first, 'use', one, replayKey)
       return
     }
     for (const permit of permits) {

@@ -140,7 +140,14 @@ export type Grant = {
 /** `stuck`: the target was in trouble when it should have gone. */
 export type Credential = { readonly id: string; readonly grant: string; state: 'live' | 'stuck' | 'gone' }
 
-type Replay = Readonly<{ attempt: string; at: number; decision: string; grant: string | undefined }>
+/** What a key stands for; only a permit is given again. */
+type Replay = Readonly<{
+  attempt: string
+  at: number
+  decision: string
+  isPermit: boolean
+  grant: string | undefined
+}>
 
 export type Evidence = Readonly<{ grant?: string; approval?: string }>
 
@@ -601,6 +608,7 @@ export class Model {
     const replay = this.replays.get(key)
     if (replay === undefined || this.now - replay.at >= REPLAY_FOR) return undefined
     if (replay.attempt !== sameAttempt(attempt)) return 'conflict'
+    if (!replay.isPermit) return undefined
     const grant = replay.grant === undefined ? null : (this.grants.get(replay.grant) ?? null)
     const { outcome } = this.analyse(caller, attempt, {}, grant, 1)
     const isWhole = grant === null || this.isLiveGrant(grant)
