@@ -328,6 +328,7 @@ class Run {
       await lease.end(status, reason)
       const ending = await lease.clean(CLEAN_WITHIN)
       this.#result.clean = ending.clean
+      this.#endedBefore(ending, status)
       for (const credential of ending.credentials) this.#report(credential, performance.now() - started)
       if (!ending.clean && ending.credentials.every((c) => c.state === 'absent')) {
         this.#say('bad', 'revoke unconfirmed: the server does not report the task as clean yet')
@@ -369,11 +370,21 @@ class Run {
     for (const line of report.left) this.#say('info', line)
   }
 
+  /** The child may have died of it before a heartbeat could tell: then its own error is not the whole story. */
+  #endedBefore({ task }: Ending, status: 'completed' | 'failed'): void {
+    if (task === undefined || task.state === status || this.#result.outcome === 'authority_lost') return
+    const why = plain(task.ending?.reason ?? task.state)
+    this.#say('bad', `the task had ended before the command did: ${why}`)
+    this.#result.reason = `the task had ended before the command did: ${why}`
+  }
+
   #childEnv(lease: Lease, secret: SecretMaterial): Record<string, string> {
     const env: Record<string, string> = {}
+    // a lifted account brings its own password
+    const own = secret.env['PGPASSWORD'] === undefined ? ['PGPASSWORD', 'PGPASSFILE'] : []
     for (const [name, value] of Object.entries(this.#context.io.env)) {
       if (value === undefined || ownVariables.has(name)) continue
-      if (secret.kind === 'postgres' && postgresVariables.has(name)) continue
+      if (secret.kind === 'postgres' && postgresVariables.has(name) && !own.includes(name)) continue
       env[name] = value
     }
     Object.assign(env, secret.env, { WRIT_GRANT: lease.grant.id, WRIT_URL: this.#context.url })

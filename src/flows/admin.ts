@@ -22,7 +22,7 @@ import type { FlowDeps } from './deps.ts'
 import type { Access, Grants } from './grants.ts'
 import type { Narrower } from './narrow.ts'
 import { NOTHING } from './narrow.ts'
-import { endTasks } from '../lives/ending.ts'
+import { endTasks, findUnder } from '../lives/ending.ts'
 import type { EntityInput } from './port.ts'
 import type { Publishing } from './publish.ts'
 import { everything } from './versions.ts'
@@ -125,18 +125,7 @@ export class Administration {
     }
     await this.#narrower.narrow({
       barred: [{ kind: 'subject', id: key }],
-      find: async () => {
-        const view = await store.read([
-          { index: 'task.subject', value: key },
-          { index: 'grant.subject', value: key },
-          { index: 'request.requester', value: key },
-        ])
-        return {
-          tasks: view.scan('task.subject', key).map(({ id }) => id),
-          grants: view.scan('grant.subject', key).map(({ id }) => id),
-          requests: view.scan('request.requester', key).map(({ id }) => id),
-        }
-      },
+      find: () => findUnder(store, key),
       reads: [{ kind: 'entity', id: key }],
       apply: (tx, below) => {
         const entity = tx.get('entity', key)?.value

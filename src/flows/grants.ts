@@ -19,7 +19,7 @@ import type { Decision } from '../model/outcome.ts'
 import type { Instant } from '../model/time.ts'
 import { decide } from '../decision/decide.ts'
 import { analyse } from '../decision/analyse.ts'
-import { endGrants, endTasks } from '../lives/ending.ts'
+import { endGrants, endTasks, findUnder } from '../lives/ending.ts'
 import type { Page, Read } from '../store/port.ts'
 import type { IssuedSecret, PlannedCredential, Target } from '../targets/port.ts'
 import type { Attempts } from './attempts.ts'
@@ -261,18 +261,7 @@ export class Grants {
     const { store } = this.#deps
     const { grants, credentials, recorded } = await this.#narrower.narrow({
       barred: [{ kind: 'subject', id: key }],
-      find: async () => {
-        const view = await store.read([
-          { index: 'task.subject', value: key },
-          { index: 'grant.subject', value: key },
-          { index: 'request.requester', value: key },
-        ])
-        return {
-          tasks: view.scan('task.subject', key).map(({ id }) => id),
-          grants: view.scan('grant.subject', key).map(({ id }) => id),
-          requests: view.scan('request.requester', key).map(({ id }) => id),
-        }
-      },
+      find: () => findUnder(store, key),
       reads: [
         { kind: 'entity', id: key },
         { index: 'task.subject', value: key },

@@ -67,6 +67,22 @@ export async function findBelow(
   }
 }
 
+/** What a subject (under its `refKey`) has going: its tasks, the grants it is in the chain of, and its open asks. */
+export async function findUnder(
+  store: Pick<Store, 'read'>,
+  subject: string,
+): Promise<Readonly<{ tasks: readonly string[]; grants: readonly string[]; requests: readonly string[] }>> {
+  const indexed = (['task.subject', 'grant.subject', 'request.requester'] as const).map((index) => ({
+    index,
+    value: subject,
+  }))
+  const view = await store.read(indexed)
+  const [tasks = [], grants = [], requests = []] = indexed.map(({ index, value }) =>
+    view.scan(index, value).map(({ id }) => id),
+  )
+  return { tasks, grants, requests }
+}
+
 /** What the indexes list that `below` does not know yet; empty when nothing has joined. */
 export function unseen(tx: View, below: Below): boolean {
   return grow(tx, below) !== below
