@@ -8,7 +8,7 @@ import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import type { ServerConfig } from './config/index.ts'
-import { openKeyFile } from './config/index.ts'
+import { openKeyFile, readKeyFile } from './config/index.ts'
 import type { DecisionDeps } from './decision/analyse.ts'
 import { Barrier } from './decision/barrier.ts'
 import { Givers } from './decision/givers.ts'
@@ -98,6 +98,12 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
   async function compose(base: Store): Promise<App> {
     const newId = (prefix: string): string => `${prefix}_${base32(randomBytes(16))}`
     const installation = await settle(base, config, options.mode, newId)
+    const configured = (await base.read([{ index: 'target.all', value: 'all' }])).scan('target.all', 'all')
+    if (configured.length > 0 && readKeyFile(config.keyFile) === undefined) {
+      throw new WritError('ERR_CONFIG_INVALID', `the key file \`${config.keyFile}\` is gone`, {
+        hint: 'restore it from your backup: what this data folder keeps sealed opens with no other',
+      })
+    }
     const { key, made } = openKeyFile(config.keyFile, randomBytes)
     if (made)
       log('info', 'made a key for secrets at rest; back it up, without it sealed secrets are lost', {
@@ -148,8 +154,7 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
       dev: options.mode === 'dev',
     }
     const flows = createFlows(deps)
-    const configured = await store.read([{ index: 'target.all', value: 'all' }])
-    for (const { value } of configured.scan('target.all', 'all')) targets.set(targets.open(value))
+    for (const { value } of configured) targets.set(targets.open(value))
     await flows.recover()
     const bootstrapFile = options.mode === 'server' ? await bootstrap(flows, store) : undefined
 
