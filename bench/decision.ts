@@ -8,25 +8,21 @@ import * as cedar from '@cedar-policy/cedar-wasm/nodejs'
 import { strict as assert } from 'node:assert'
 import { analyse } from '../src/decision/analyse.ts'
 import { toAttempt } from '../src/flows/attempts.ts'
-import { openWorld, ref, starterPolicies } from '../test/support/world.ts'
+import { attempt, openWorld, ref, starterPolicies } from '../test/support/world.ts'
 import type { Row } from './measure.ts'
 import { rows, rss, sample } from './measure.ts'
 
 export async function decision(): Promise<readonly Row[]> {
   await using world = await openWorld({ http: false })
   const { flows } = world.app
-  const read = {
-    subject: ref('Agent/migrator'),
-    action: { name: 'read' },
-    resource: ref('Document/handbook'),
-  }
+  const read = attempt('Agent/migrator', 'read', 'Document/handbook')
   const once = async (): Promise<void> => {
     const { outcome } = await flows.evaluate(world.migrator, read)
     assert.equal(outcome, 'permit')
   }
-  const attempt = toAttempt(read)
+  const reading = toAttempt(read)
   const asked = async (): Promise<void> => {
-    const { outcome } = await analyse(world.app.decision, world.migrator, attempt, 'question')
+    const { outcome } = await analyse(world.app.decision, world.migrator, reading, 'question')
     assert.equal(outcome, 'permit')
   }
 

@@ -4,7 +4,7 @@
  * @module
  */
 import { strict as assert } from 'node:assert'
-import { openWorld, ref } from '../test/support/world.ts'
+import { attempt, openWorld } from '../test/support/world.ts'
 import { DURABLE_ROW, durableRow } from './durable.ts'
 import type { Row } from './measure.ts'
 import { rows, rss, sample } from './measure.ts'
@@ -12,11 +12,7 @@ import { rows, rss, sample } from './measure.ts'
 export async function grants(): Promise<readonly Row[]> {
   await using world = await openWorld({ http: false })
   const { flows } = world.app
-  const read = {
-    subject: ref('Agent/migrator'),
-    action: { name: 'read' },
-    resource: ref('Document/handbook'),
-  }
+  const read = attempt('Agent/migrator', 'read', 'Document/handbook')
   const once = async (): Promise<void> => {
     const { grant } = await flows.activate(world.migrator, read)
     assert.equal(grant?.state, 'active')

@@ -437,6 +437,10 @@ describe('B21 evidence never reaches further than its parts', () => {
     @id("deploy-only") permit (principal == Person::"emmy", action == Writ::Action::"approve", resource is Database)
       when { context.pool == "dba" && context.action == "deploy" };
   `)
+  const entities = [
+    { type: 'Person', id: 'lise' },
+    { type: 'Person', id: 'emmy' },
+  ]
   const scope = { actions: ['deploy', 'purge', 'drop'], resources: [{ type: 'Database' }] }
   const on = (
     task: string,
@@ -465,10 +469,7 @@ describe('B21 evidence never reaches further than its parts', () => {
   test('a task-bound grant serves the task it was shown for, within its scope, and nothing that binds to the attempt', async () => {
     await using world = await faultWorld({
       policies,
-      entities: [
-        { type: 'Person', id: 'lise' },
-        { type: 'Person', id: 'emmy' },
-      ],
+      entities,
     })
     const task = await granted(world, world.grace)
     assert.equal(await outcome(world, on(task, 'deploy')), 'permit')
@@ -485,10 +486,7 @@ describe('B21 evidence never reaches further than its parts', () => {
     ] as const) {
       await using world = await faultWorld({
         policies,
-        entities: [
-          { type: 'Person', id: 'lise' },
-          { type: 'Person', id: 'emmy' },
-        ],
+        entities,
       })
       const task = await granted(world, await sessionFor(world, id))
       assert.equal(await outcome(world, on(task, 'deploy')), 'permit')
@@ -499,10 +497,7 @@ describe('B21 evidence never reaches further than its parts', () => {
   test('stricter obligations of what is attempted hold although the grant was given under milder ones', async () => {
     await using world = await faultWorld({
       policies,
-      entities: [
-        { type: 'Person', id: 'lise' },
-        { type: 'Person', id: 'emmy' },
-      ],
+      entities,
     })
     const task = await granted(world, world.grace)
     const purges = await Promise.all(Array.from({ length: 5 }, () => outcome(world, on(task, 'purge'))))

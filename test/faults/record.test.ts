@@ -4,7 +4,7 @@ import type { Caller, Flows } from '../../src/flows/port.ts'
 import { isWritError } from '../../src/model/errors.ts'
 import { activeGrant, declare, migration, requestMigration } from '../support/world.ts'
 import type { FaultWorld } from './support.ts'
-import { attempt, entries, fails, faultWorld, keyFor, put, ref, withPolicy } from './support.ts'
+import { attempt, entries, fails, faultWorld, keyFor, put, ref, serve, withPolicy } from './support.ts'
 
 /** What an error says, without the id that was asked for. */
 async function said(work: () => Promise<unknown>, id: string): Promise<string> {
@@ -172,13 +172,7 @@ describe('B70 every verb leaves its entry', () => {
     [
       'addTarget',
       ['decision', 'target.added'],
-      (w) =>
-        w.app.flows.addTarget(w.ada, {
-          id: 'orders-db',
-          kind: 'fake',
-          config: { access: [{ action: 'db:migrate', resource: 'Database/orders', role: 'migrate' }] },
-          admin: { user: 'admin', password: 'canary-admin' },
-        }),
+      (w) => serve(w, 'orders-db', 'db:migrate', 'Database/orders'),
     ],
     [
       'declareTask',
@@ -334,7 +328,7 @@ describe('B70 every verb leaves its entry', () => {
     const text = JSON.stringify(await entries(world.app))
     for (const canary of [
       'canary-admin',
-      'canary-credential',
+      'canary-fake_',
       ...Object.values(world.tokens),
       made['code'] ?? '?',
     ]) {

@@ -30,7 +30,7 @@ async function issued(world: FaultWorld) {
   const { task, grant } = await activeGrant(world)
   const { credential, secret } = await world.app.flows.issueCredential(world.migrator, grant)
   assert.ok(credential !== undefined && secret !== undefined)
-  return { task, grant, credential: credential.id, name: `writ_${credential.id}` }
+  return { task, grant, credential: credential.id, name: `fake_${credential.id}` }
 }
 
 const credentialState = async (world: FaultWorld, grant: string) =>
@@ -41,7 +41,7 @@ describe('C2 what is revoked permits nothing from then on', () => {
     await using world = await faultWorld({ targets: true })
     const { flows } = world.app
     const { grant, task, name } = await issued(world)
-    assert.deepEqual([...world.target.names], [name])
+    assert.deepEqual(world.system.shelf.names(), [name])
     const narrowing = await flows.revokeGrant(world.ada, grant, 'enough')
     assert.deepEqual(
       [narrowing.denied, narrowing.recorded, narrowing.grants.map((g) => g.end)],
@@ -52,7 +52,7 @@ describe('C2 what is revoked permits nothing from then on', () => {
     await fails(flows.issueCredential(world.migrator, 'grant_none'), 'ERR_NOT_FOUND')
     assert.equal((await flows.issueCredential(world.migrator, grant)).decision.outcome, 'deny')
     await flows.settled()
-    assert.deepEqual([[...world.target.names], await credentialState(world, grant)], [[], ['absent']])
+    assert.deepEqual([world.system.shelf.names(), await credentialState(world, grant)], [[], ['absent']])
     assert.equal((await flows.grant(world.migrator, grant)).grant.state, 'closed')
   })
 
@@ -177,7 +177,7 @@ describe('C2 what is revoked permits nothing from then on', () => {
       }
       await flows.settled()
       assert.deepEqual(
-        [[...world.target.names], await credentialState(world, grant)],
+        [world.system.shelf.names(), await credentialState(world, grant)],
         [[], ['absent']],
         change,
       )
@@ -221,19 +221,19 @@ describe('B49 revoking and issuing are in one order', () => {
         const revoke = async () => {
           assert.equal((await verb(world, made)).denied, true)
         }
-        const { target } = world
+        const { system } = world
         if (place === 'commit 1') interpose(world, revoke)
-        if (place === 'at the target, before') target.beforeIssue = revoke
-        if (place === 'at the target, after') target.afterIssue = revoke
-        if (place === 'commit 2') target.afterIssue = async () => void interpose(world, revoke)
+        if (place === 'at the target, before') system.at('issue', 'before', revoke)
+        if (place === 'at the target, after') system.at('issue', 'after', revoke)
+        if (place === 'commit 2') system.at('issue', 'after', () => void interpose(world, revoke))
         if (place === 'before') await revoke()
         const answer = await flows.issueCredential(as.migrator, made.grant)
         if (place === 'after') await revoke()
-        target.beforeIssue = target.afterIssue = () => Promise.resolve()
+        system.around = undefined
         await settle(world.app)
         if (place !== 'after')
           assert.deepEqual([answer.decision.outcome, answer.secret], ['deny', undefined], place)
-        assert.deepEqual([...target.names], [], place)
+        assert.deepEqual(system.shelf.names(), [], place)
         const { grant, credentials } = await flows.grant(world.ada, made.grant)
         assert.equal(grant.state, 'closed', place)
         assert.ok(
@@ -248,13 +248,13 @@ describe('B49 revoking and issuing are in one order', () => {
     await using world = await faultWorld({ targets: true })
     const { flows } = world.app
     const { grant } = await activeGrant(world)
-    world.target.beforeIssue = async () => {
+    world.system.at('issue', 'before', async () => {
       await flows.revokeGrant(world.ada, grant, 'r')
       await flows.settled() // seen absent: it does not exist yet
       assert.deepEqual(await credentialState(world, grant), ['absent'])
-    }
+    })
     const { secret } = await flows.issueCredential(world.migrator, grant)
-    assert.deepEqual([secret, [...world.target.names]], [undefined, []])
+    assert.deepEqual([secret, world.system.shelf.names()], [undefined, []])
   })
 
   test('no attempt that begins after a revocation returned is permitted, in hundreds of interleavings', async () => {
@@ -309,10 +309,10 @@ describe('B40 no credential without a committed permit', () => {
     await using world = await faultWorld({ targets: true })
     const { flows } = world.app
     const { grant } = await activeGrant(world)
-    world.target.afterIssue = () => Promise.reject(new Error('lost'))
+    world.system.at('issue', 'after', () => Promise.reject(new Error('lost')))
     await assert.rejects(flows.issueCredential(world.migrator, grant), { message: 'lost' })
     await flows.settled()
-    assert.deepEqual([[...world.target.names], await credentialState(world, grant)], [[], ['absent']])
+    assert.deepEqual([world.system.shelf.names(), await credentialState(world, grant)], [[], ['absent']])
     // one use is one use: doors that act never act twice
     assert.equal((await flows.issueCredential(world.migrator, grant)).decision.outcome, 'deny')
   })
@@ -321,9 +321,9 @@ describe('B40 no credential without a committed permit', () => {
     await using world = await faultWorld({ targets: true })
     const { grant } = await activeGrant(world)
     let seen: readonly string[] = []
-    world.target.beforeIssue = async () => {
+    world.system.at('issue', 'before', async () => {
       seen = await kindsOf(world.app)
-    }
+    })
     await world.app.flows.issueCredential(world.migrator, grant)
     assert.deepEqual(seen.slice(-2), ['decision', 'credential.planned'])
     assert.equal((await kindsOf(world.app)).at(-1), 'credential.live')
@@ -336,7 +336,7 @@ describe('B40 no credential without a committed permit', () => {
     assert.equal((await flows.issueCredential(world.migrator, grant)).decision.reason, 'grant_spent')
     const other = await keyFor(world, 'Service/orders-ci')
     await fails(flows.issueCredential(other, grant), 'ERR_NOT_FOUND')
-    assert.equal(world.target.names.size, 1)
+    assert.equal(world.system.shelf.names().length, 1)
   })
 })
 
@@ -346,7 +346,7 @@ describe('B46 a dead target stalls nobody else, and is tried for ever', () => {
     const { flows } = world.app
     await serve(world, 'payments-db', 'db:migrate', 'Database/payments')
     const first = await issued(world)
-    world.target.dead = true
+    world.system.fault = 'down'
     await flows.revokeGrant(world.ada, first.grant, 'r')
     await flows.settled()
     assert.deepEqual(await credentialState(world, first.grant), ['unresolved'])
@@ -364,10 +364,13 @@ describe('B46 a dead target stalls nobody else, and is tried for ever', () => {
     assert.equal(await told(), 1) // a retry is no news
     const [credential] = (await flows.grant(world.ada, first.grant)).credentials
     assert.ok((credential?.tries ?? 0) >= 20)
-    world.target.dead = false
+    world.system.fault = 'none'
     world.clock.advance(2 * MINUTE)
     await settle(world.app)
-    assert.deepEqual([await credentialState(world, first.grant), [...world.target.names]], [['absent'], []])
+    assert.deepEqual(
+      [await credentialState(world, first.grant), world.system.shelf.names()],
+      [['absent'], []],
+    )
   })
 
   test('one that hangs holds only its own places', async () => {
@@ -376,7 +379,7 @@ describe('B46 a dead target stalls nobody else, and is tried for ever', () => {
     await put(world, { type: 'Database', id: 'stock', kind: 'resource', sensitivity: 3 })
     await serve(world, 'stock-db', 'db:migrate', 'Database/stock')
     const held: (() => void)[] = []
-    world.target.beforeRevoke = () => new Promise((resolve) => held.push(resolve))
+    world.system.at('revoke', 'before', () => new Promise((resolve) => held.push(resolve)))
     const hanging = await issued(world)
     await flows.revokeGrant(world.ada, hanging.grant, 'r')
 
@@ -403,7 +406,7 @@ describe('B46 a dead target stalls nobody else, and is tried for ever', () => {
     await absent
     assert.deepEqual(await credentialState(world, grant?.id ?? ''), ['absent'])
     assert.deepEqual(await credentialState(world, hanging.grant), ['revoking'])
-    world.target.beforeRevoke = () => Promise.resolve()
+    world.system.around = undefined
     held.forEach((release) => release())
     await flows.settled()
     assert.deepEqual(await credentialState(world, hanging.grant), ['absent'])
@@ -415,33 +418,35 @@ describe('C8 the reconciler', () => {
     await using world = await faultWorld({ targets: true })
     const { flows } = world.app
     const { name } = await issued(world)
-    world.target.names.add('writ_orphan')
+    const revoked: string[] = []
+    world.system.at('revoke', 'after', (orphan) => void revoked.push(orphan))
+    world.system.shelf.add('fake_orphan')
     await settle(world.app)
-    assert.deepEqual([[...world.target.names], world.target.revoked], [[name], ['writ_orphan']])
+    assert.deepEqual([world.system.shelf.names(), revoked], [[name], ['fake_orphan']])
     const kinds = await kindsOf(world.app)
     assert.deepEqual(
       kinds.filter((k) => k.startsWith('credential.orphan')),
       ['credential.orphan', 'credential.orphan-absent'],
     )
 
-    world.target.names.add('writ_stubborn')
-    world.target.stuck = 'it owns objects'
+    world.system.shelf.add('fake_stubborn')
+    world.system.fault = 'stays'
     for (let i = 0; i < 5; i += 1) {
       world.clock.advance(MINUTE)
       await settle(world.app)
     }
     assert.match(
       (await flows.problems()).join(),
-      /`writ_stubborn` at `orders-db` has no row and is unresolved: it owns objects/,
+      /`fake_stubborn` at `orders-db` has no row and is unresolved: something else holds on to it/,
     )
     const later = await kindsOf(world.app)
     assert.equal(later.filter((k) => k === 'credential.orphan').length, 2)
     assert.equal(later.filter((k) => k === 'credential.orphan-absent').length, 1)
-    world.target.stuck = undefined
+    world.system.fault = 'none'
     world.clock.advance(MINUTE)
     await settle(world.app)
     assert.doesNotMatch((await flows.problems()).join(), /stubborn/)
-    assert.equal(world.target.names.has('writ_stubborn'), false)
+    assert.equal(world.system.shelf.names().includes('fake_stubborn'), false)
   })
 })
 
@@ -450,13 +455,13 @@ describe('B47 what was revoked stays revoked, what was under way goes on', () =>
     await using world = await faultWorld({ targets: true })
     const { flows } = world.app
     const first = await issued(world)
-    world.target.dead = true
+    world.system.fault = 'down'
     await flows.revokeGrant(world.ada, first.grant, 'r')
     await flows.settled()
     // planned, its server gone before it was live
     const second = await activeGrant(world)
-    const planned = `writ_planned`
-    world.target.names.add(planned)
+    const planned = 'fake_planned'
+    world.system.shelf.add(planned)
     await world.app.store.commit({
       reads: [],
       run: (tx) =>
@@ -472,11 +477,11 @@ describe('B47 what was revoked stays revoked, what was under way goes on', () =>
           tries: 0,
         }),
     })
-    world.target.dead = false
+    world.system.fault = 'none'
     const again = await world.restart()
     world.clock.advance(MINUTE)
     await settle(again.app)
-    assert.deepEqual([...world.target.names], [])
+    assert.deepEqual(world.system.shelf.names(), [])
     assert.equal((await again.app.flows.grant(again.ada, first.grant)).grant.state, 'closed')
     const attempted = await again.app.flows.evaluate(
       again.migrator,
@@ -515,7 +520,7 @@ describe('B30 a heartbeat that lapses ends the task and what is under it', () =>
     await fails(flows.heartbeat(world.migrator, task), 'ERR_CONFLICT')
     await settle(world.app)
     const state = await flows.task(world.migrator, task)
-    assert.deepEqual([state.task.state, state.clean, [...world.target.names]], ['timed-out', true, []])
+    assert.deepEqual([state.task.state, state.clean, world.system.shelf.names()], ['timed-out', true, []])
   })
 
   test('B28 of a parent, whatever its children do', async () => {
@@ -575,7 +580,7 @@ describe('B27 the last instant renews nothing', () => {
     const decision = await world.app.flows.evaluate(world.migrator, migration(task, { grant }))
     assert.equal(decision.outcome, 'deny')
     await settle(world.app)
-    assert.deepEqual([[...world.target.names], await credentialState(world, grant)], [[], ['absent']])
+    assert.deepEqual([world.system.shelf.names(), await credentialState(world, grant)], [[], ['absent']])
   })
 })
 
@@ -659,7 +664,7 @@ describe('B31 a clock that is set back extends nothing', () => {
     await flows.denyRequest(again.grace, request.id, { statement: request.digest })
     await flows.endTask(again.migrator, task, 'completed')
     await flows.settled()
-    assert.deepEqual([...world.target.names], [])
+    assert.deepEqual(world.system.shelf.names(), [])
     await again.app.stop()
   })
 })
@@ -708,7 +713,7 @@ describe('C1 a full disk', () => {
     const recorded = await flows.revokeGrant(world.ada, first.grant, 'r')
     assert.equal(recorded.recorded, true)
     await flows.settled()
-    assert.equal(world.target.names.has(first.name), false)
+    assert.equal(world.system.shelf.names().includes(first.name), false)
 
     disk = 'stuffed'
     const before = (await world.app.store.log.head()).size
@@ -722,7 +727,7 @@ describe('C1 a full disk', () => {
     await flows.revokeKey(world.ada, key.id)
     await settle(world.app) // takes back at the target whatever the record can hold
     assert.equal((await world.app.store.log.head()).size, before)
-    assert.equal(world.target.names.has(second.name), false)
+    assert.equal(world.system.shelf.names().includes(second.name), false)
     assert.match((await flows.problems()).join(), /4 revocations are in effect but not yet on the record/)
     assert.equal(
       (await flows.ask(world.migrator, migration(second.task, { grant: second.grant }))).outcome,

@@ -6,43 +6,48 @@
  */
 import assert from 'node:assert/strict'
 import type { App } from '../../src/app.ts'
-import type { AttemptInput, Caller, EntityInput } from '../../src/flows/port.ts'
-import { createCallers } from '../../src/identity/callers.ts'
+import type { Caller, EntityInput } from '../../src/flows/port.ts'
 import type { PepTrust } from '../../src/model/access.ts'
-import { isWritError, WritError } from '../../src/model/errors.ts'
-import { Secret } from '../../src/model/secret.ts'
+import type { WritError } from '../../src/model/errors.ts'
+import { isWritError } from '../../src/model/errors.ts'
 import type { Store } from '../../src/store/port.ts'
-import type { IssuedSecret, PlannedCredential, RevokeReport, Target } from '../../src/targets/port.ts'
+import { FakeSystem } from '../support/fake-target.ts'
 import type { ManualClock } from '../support/store.ts'
 import { manualClock } from '../support/store.ts'
 import type { World, WorldOptions } from '../support/world.ts'
-import { openWorld, ref, starterPolicies } from '../support/world.ts'
+import { callerOf, openWorld, ref, starterPolicies } from '../support/world.ts'
 
-export { ref } from '../support/world.ts'
+export { attempt, callerOf, ref } from '../support/world.ts'
 
-export type FaultWorld = World & Readonly<{ clock: ManualClock; target: FakeTarget }>
+export type FaultWorld = World & Readonly<{ clock: ManualClock; system: FakeSystem }>
 
-/** A world without doors and sweeper, on a manual clock, with one fake target behind Database/orders. */
+const ORDERS = 'orders-db'
+
+/**
+ * A world without doors and sweeper, on a manual clock; `system` is the fake behind target `orders-db`, which serves
+ * Database/orders with `targets: true`.
+ */
 export async function faultWorld(options: WorldOptions & { targets?: boolean } = {}): Promise<FaultWorld> {
   const { targets = false, ...rest } = options
   const clock = manualClock()
-  const target = new FakeTarget('orders-db')
-  const others = new Map<string, FakeTarget>([[target.id, target]])
+  const system = new FakeSystem()
+  // what exists there outlives a restart of Writ
+  const systems = new Map<string, FakeSystem>([[ORDERS, system]])
   const world = await openWorld({
     clock,
     http: false,
     sweeper: false,
     targetKinds: {
-      fake: (record) => {
-        const known = others.get(record.id) ?? new FakeTarget(record.id)
-        others.set(record.id, known)
-        return known
+      fake: ({ id }) => {
+        const known = systems.get(id) ?? new FakeSystem()
+        systems.set(id, known)
+        return known.connect(id)
       },
     },
     ...rest,
   })
-  if (targets) await serve(world, target.id, 'db:migrate', 'Database/orders')
-  return { ...world, clock, target }
+  if (targets) await serve(world, ORDERS, 'db:migrate', 'Database/orders')
+  return { ...world, clock, system }
 }
 
 /** Configures a fake target that serves one action on one resource. */
@@ -75,18 +80,6 @@ export async function keyFor(world: World, subject: string, pep?: PepTrust): Pro
 export async function sessionFor(world: World, id: string, groups: readonly string[] = []): Promise<Caller> {
   const { code } = await world.app.flows.invite(world.ada, { id, groups: groups.map(ref) })
   return callerOf(world.app, (await world.app.flows.redeem(code.expose())).token.expose())
-}
-
-export const callerOf = (app: App, token: string): Promise<Caller> =>
-  createCallers({ store: app.store }).authenticate({ authorization: `Bearer ${token}` })
-
-export function attempt(
-  subject: string,
-  action: string,
-  resource: string,
-  context: Record<string, string> = {},
-): AttemptInput {
-  return { subject: ref(subject), action: { name: action }, resource: ref(resource), context }
 }
 
 /** Publishes as ada and has grace agree if a second person must. */
@@ -143,78 +136,6 @@ export function tally(decisions: readonly { outcome: string; reason: string }[])
 export async function settle(app: App): Promise<void> {
   await app.flows.sweeper.sweep()
   await app.flows.settled()
-}
-
-/** A target whose state outlives restarts of Writ, and that fails when told to. */
-export class FakeTarget implements Target {
-  readonly kind = 'fake'
-  readonly id: string
-  readonly notices: readonly string[] = []
-  /** Names that exist at the target now. */
-  readonly names = new Set<string>()
-  readonly revoked: string[] = []
-  /** While set, every call but `check` fails as unreachable. */
-  dead = false
-  /** Awaited inside `issue` before the thing exists, and after. */
-  beforeIssue: (planned: PlannedCredential) => Promise<void> = () => Promise.resolve()
-  afterIssue: (planned: PlannedCredential) => Promise<void> = () => Promise.resolve()
-  beforeRevoke: (name: string) => Promise<void> = () => Promise.resolve()
-  /** While set, `revoke` reports that it is still there, with this sentence. */
-  stuck: string | undefined
-
-  constructor(id: string) {
-    this.id = id
-  }
-
-  async check(): Promise<readonly never[]> {
-    return []
-  }
-
-  plan(credentialId: string, request: { role: string }): PlannedCredential {
-    return { id: credentialId, target: this.id, name: `writ_${credentialId}`, shape: { role: request.role } }
-  }
-
-  async issue(planned: PlannedCredential): Promise<IssuedSecret> {
-    this.#alive()
-    await this.beforeIssue(planned)
-    this.#alive()
-    this.names.add(planned.name)
-    await this.afterIssue(planned)
-    return new Secret({
-      kind: 'postgres',
-      host: 'h',
-      port: 1,
-      database: 'd',
-      user: planned.name,
-      password: 'canary-credential',
-      sslmode: 'disable',
-      url: 'u',
-      env: {},
-    })
-  }
-
-  async revoke(credential: { name: string }): Promise<RevokeReport> {
-    this.#alive()
-    await this.beforeRevoke(credential.name)
-    this.#alive()
-    const nothing = { objects: [], aclChanges: [], securityDefiner: [], preparedTransactions: [], unseen: [] }
-    const report = { sessionsCut: 0, leftBehind: nothing, took: { denied: 0, cut: 0, total: 0 } }
-    if (this.stuck !== undefined) return { ...report, absent: false, problem: this.stuck }
-    this.names.delete(credential.name)
-    this.revoked.push(credential.name)
-    return { ...report, absent: true }
-  }
-
-  async list(): Promise<readonly string[]> {
-    this.#alive()
-    return [...this.names]
-  }
-
-  async close(): Promise<void> {}
-
-  #alive(): void {
-    if (this.dead) throw new WritError('ERR_TARGET_UNREACHABLE', `target \`${this.id}\` does not answer`)
-  }
 }
 
 /**

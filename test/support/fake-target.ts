@@ -54,6 +54,11 @@ export class FakeSystem {
     this.shelf = shelf
   }
 
+  /** Has `work` done at this moment of such calls, and nothing at any other. */
+  at(call: Call, moment: Moment, work: (name: string) => void | Promise<void>): void {
+    this.around = (which, when, name) => (which === call && when === moment ? work(name) : undefined)
+  }
+
   connect(id: string): FakeTarget {
     return new FakeTarget(this, id)
   }
@@ -90,7 +95,7 @@ export class FakeTarget implements Target {
       if (this.#system.fault === 'refuses')
         throw new WritError('ERR_TARGET_REFUSED', 'the fake target says no')
       this.#system.shelf.add(planned.name)
-      if (this.#system.fault === 'lost') throw unreachable()
+      if (this.#system.fault === 'lost') throw unreachable(this.id)
       const password = `canary-${planned.name}`
       return new Secret({
         kind: 'postgres' as const,
@@ -134,7 +139,7 @@ export class FakeTarget implements Target {
 
   async #call<T>(call: Call, name: string, happen: () => T): Promise<T> {
     await this.#moment(call, 'before', name)
-    if (this.#system.fault === 'down') throw unreachable()
+    if (this.#system.fault === 'down') throw unreachable(this.id)
     const happened = happen()
     await this.#moment(call, 'after', name)
     return happened
@@ -147,5 +152,5 @@ export class FakeTarget implements Target {
   }
 }
 
-const unreachable = (): WritError =>
-  new WritError('ERR_TARGET_UNREACHABLE', 'the fake target does not answer')
+const unreachable = (id: string): WritError =>
+  new WritError('ERR_TARGET_UNREACHABLE', `target \`${id}\` does not answer`)

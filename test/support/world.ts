@@ -106,13 +106,11 @@ export async function openWorld(options: WorldOptions = {}): Promise<World> {
   const appOptions: AppOptions = { mode: 'server', bootstrapPerson: 'ada', log: () => undefined, ...rest }
   const app = await createApp(config, appOptions)
   const session = async (code: { expose(): string }) => (await app.flows.redeem(code.expose())).token.expose()
-  const callerOf = (token: string): Promise<Caller> =>
-    createCallers({ store: app.store }).authenticate({ authorization: `Bearer ${token}` })
 
   const code = await app.flows.bootstrapCode('ada', 'bootstrap')
   if (code === undefined) throw new Error('this folder was set up before')
   const adaToken = await session(code)
-  const ada = await callerOf(adaToken)
+  const ada = await callerOf(app, adaToken)
   await app.flows.putEntities(ada, [...people, ...entities])
   await app.flows.publish(ada, { policies })
   const graceToken = await session((await app.flows.invite(ada, { id: 'grace' })).code)
@@ -121,9 +119,9 @@ export async function openWorld(options: WorldOptions = {}): Promise<World> {
   const tokens = { ada: adaToken, grace: graceToken, hedy: hedyToken, migrator: key.secret.expose() }
   const callers = {
     ada,
-    grace: await callerOf(graceToken),
-    hedy: await callerOf(hedyToken),
-    migrator: await callerOf(tokens.migrator),
+    grace: await callerOf(app, graceToken),
+    hedy: await callerOf(app, hedyToken),
+    migrator: await callerOf(app, tokens.migrator),
   }
   const world = (running: App): World => ({
     app: running,
@@ -143,15 +141,25 @@ export async function openWorld(options: WorldOptions = {}): Promise<World> {
   return world(app)
 }
 
-/** The migration that most tests try: db:migrate on Database/orders by the migrator. */
-export function migration(task: string | undefined, more: Record<string, string> = {}): AttemptInput {
-  return {
-    subject: ref('Agent/migrator'),
-    action: { name: 'db:migrate' },
-    resource: ref('Database/orders'),
-    context: { ...(task === undefined ? {} : { task }), ...more },
-  }
+/** The caller behind a bearer token. */
+export const callerOf = (app: App, token: string): Promise<Caller> =>
+  createCallers({ store: app.store }).authenticate({ authorization: `Bearer ${token}` })
+
+export function attempt(
+  subject: string,
+  action: string,
+  resource: string,
+  context: Record<string, string> = {},
+): AttemptInput {
+  return { subject: ref(subject), action: { name: action }, resource: ref(resource), context }
 }
+
+/** The migration that most tests try: db:migrate on Database/orders by the migrator. */
+export const migration = (task: string | undefined, more: Record<string, string> = {}): AttemptInput =>
+  attempt('Agent/migrator', 'db:migrate', 'Database/orders', {
+    ...(task === undefined ? {} : { task }),
+    ...more,
+  })
 
 /** Declares a task for the migration; returns its id. */
 export async function declare(world: World, more: Record<string, unknown> = {}): Promise<string> {
