@@ -188,7 +188,11 @@ test('what typing lets through, Cedar takes for the same type; what it calls unk
         cedar.checkParseContext({ context, schema, action: { type: 'Action', id: 'go' } }).type === 'success'
       if (found.unknown.length === 0) assert.ok(accepts(typed), 'typed value refused by Cedar')
       // Half a character and a whole number beyond 2^53 Cedar may take, because they arrive there as others.
-      else if (JSON.stringify(value).isWellFormed() && !JSON.stringify(value).includes('ud800') && !bent(value)) {
+      else if (
+        JSON.stringify(value).isWellFormed() &&
+        !JSON.stringify(value).includes('ud800') &&
+        !bent(value)
+      ) {
         assert.ok(!accepts({ x: value as cedar.CedarValueJson }), 'called unknown, taken by Cedar')
       }
     }),

@@ -95,7 +95,10 @@ suite('the client', () => {
     folder = mkdtempSync(join(tmpdir(), 'writ-client-'))
     // the one library it has, as an installation would bring it
     mkdirSync(join(folder, 'node_modules'))
-    symlinkSync(join(ROOT, 'node_modules/eventsource-parser'), join(folder, 'node_modules/eventsource-parser'))
+    symlinkSync(
+      join(ROOT, 'node_modules/eventsource-parser'),
+      join(folder, 'node_modules/eventsource-parser'),
+    )
     const config = JSON.parse(readFileSync(join(ROOT, 'tsconfig.client.json'), 'utf8')) as {
       compilerOptions: object
     }
