@@ -15,8 +15,9 @@ import { suite, test } from 'node:test'
 import { createWrit } from '../../client/src/index.ts'
 import { verifyLog } from '../../src/audit/verify.ts'
 import type { Json } from '../../src/model/canonical.ts'
-import { Cli } from '../support/cli.ts'
-import type { CliOptions, Ran, Running } from '../support/cli.ts'
+import { Cli, stop } from '../support/cli.ts'
+import type { CliOptions, Ran } from '../support/cli.ts'
+import { ordersDb } from '../support/orders-db.ts'
 import { manualClock } from '../support/store.ts'
 import type { World } from '../support/world.ts'
 import { activeGrant, declare, openWorld, ref, requestMigration } from '../support/world.ts'
@@ -44,11 +45,6 @@ async function allFailClearly(cli: Cli, cases: readonly Case[]): Promise<void> {
     }
   }
   await Promise.all([work(), work(), work()])
-}
-
-const stop = async (running: Running): Promise<number | null> => {
-  running.process.kill('SIGTERM')
-  return (await running.done).code
 }
 
 type Members = Readonly<Record<string, Json>>
@@ -445,18 +441,7 @@ suite('bad input', { concurrency: 3, timeout: 120_000 }, () => {
     using cli = new Cli({ WRIT_URL: world.app.url, WRIT_TOKEN: world.tokens.ada })
     const ada = createWrit({ url: world.app.url, token: world.tokens.ada })
     const migrator = createWrit({ url: world.app.url, token: world.tokens.migrator })
-    await ada.targets.add({
-      id: 'orders-db',
-      kind: 'postgres',
-      config: {
-        host: database.host,
-        port: database.port,
-        database: 'orders',
-        roles: { migrate: 'orders_owner' },
-        access: [{ action: 'db:migrate', resource: 'Database/orders', role: 'migrate' }],
-      },
-      admin: { user: 'writ_admin', password: database.adminPassword },
-    })
+    await ada.targets.add(ordersDb(database))
     const logins = () =>
       database.sql(`select 1 from pg_roles where rolname like 'writ\\_%' and rolname <> 'writ_admin'`)
     const [held, never] = [await activeGrant(world), await activeGrant(world)]

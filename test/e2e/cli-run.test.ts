@@ -11,6 +11,7 @@ import { createWrit } from '../../client/src/index.ts'
 import type { Writ } from '../../client/src/index.ts'
 import { Cli } from '../support/cli.ts'
 import type { CliOptions, Ran, Running } from '../support/cli.ts'
+import { ordersDb } from '../support/orders-db.ts'
 import { openWorld } from '../support/world.ts'
 import type { World } from '../support/world.ts'
 import { startWorld } from '../targets/world.ts'
@@ -28,18 +29,7 @@ before(async () => {
   const { url } = world.app
   ada = createWrit({ url, token: world.tokens.ada })
   grace = createWrit({ url, token: world.tokens.grace })
-  await ada.targets.add({
-    id: 'orders-db',
-    kind: 'postgres',
-    config: {
-      host: database.host,
-      port: database.port,
-      database: 'orders',
-      roles: { migrate: 'orders_owner' },
-      access: [{ action: 'db:migrate', resource: 'Database/orders', role: 'migrate' }],
-    },
-    admin: { user: 'writ_admin', password: database.adminPassword },
-  })
+  await ada.targets.add(ordersDb(database))
   cli = new Cli({ WRIT_URL: url, WRIT_TOKEN: world.tokens.migrator })
 })
 

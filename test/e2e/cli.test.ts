@@ -12,8 +12,7 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { after, before, suite, test } from 'node:test'
 import { createWrit } from '../../client/src/index.ts'
-import { Cli, onTerminal, terminals } from '../support/cli.ts'
-import type { Running } from '../support/cli.ts'
+import { Cli, onTerminal, stop, terminals } from '../support/cli.ts'
 import { fakeServer } from '../support/fake-server.ts'
 import { openWorld } from '../support/world.ts'
 import type { World } from '../support/world.ts'
@@ -21,16 +20,16 @@ import type { World } from '../support/world.ts'
 type Members = Record<string, unknown>
 const json = (text: string) => JSON.parse(text) as Members
 
-/** Ends a server as its operator would, and takes its exit code. */
-async function stop(running: Running): Promise<number | null> {
-  running.process.kill('SIGTERM')
-  return (await running.done).code
-}
-
 suite('with a server', () => {
   let world: World
   let cli: Cli
   let as: (who: 'ada' | 'grace' | 'migrator', ...args: string[]) => ReturnType<Cli['run']>
+
+  const migration = ['db:migrate', '--on', 'Database/orders']
+  const startTask = (reason: string, ...more: string[]): ReturnType<Cli['run']> =>
+    as('migrator', 'task', 'start', '--purpose', 'p', '--action', ...migration, '--reason', reason, ...more)
+  const ask = (task: string, reason: string, ...more: string[]): ReturnType<Cli['run']> =>
+    as('migrator', 'request', ...migration, '--task', task, '--reason', reason, ...more)
 
   before(async () => {
     world = await openWorld()
@@ -78,19 +77,7 @@ suite('with a server', () => {
       [1, 'deny'],
       'without a task there is nothing to be had',
     )
-    const started = await as(
-      'migrator',
-      'task',
-      'start',
-      '--purpose',
-      'p',
-      '--action',
-      'db:migrate',
-      '--on',
-      'Database/orders',
-      '--reason',
-      'INC-1',
-    )
+    const started = await startTask('INC-1')
     const task = started.stdout.trim()
     assert.match(task, /^task_\w+$/)
     const challenged = await as('migrator', 'can-i', 'db:migrate', 'Database/orders', '--task', task)
@@ -106,49 +93,11 @@ suite('with a server', () => {
   })
 
   test('a request: asked, shown, approved for exactly what was shown, claimed', async () => {
-    const { stdout } = await as(
-      'migrator',
-      'task',
-      'start',
-      '--purpose',
-      'p',
-      '--action',
-      'db:migrate',
-      '--on',
-      'Database/orders',
-      '--reason',
-      'INC-2',
-      '--heartbeat',
-      '60s',
-    )
+    const { stdout } = await startTask('INC-2', '--heartbeat', '60s')
     const task = stdout.trim()
-    const asked = await as(
-      'migrator',
-      'request',
-      'db:migrate',
-      '--on',
-      'Database/orders',
-      '--task',
-      task,
-      '--reason',
-      'INC-2 \u001B[2Jnow',
-      '--ttl',
-      '5m',
-    )
+    const asked = await ask(task, 'INC-2 \u001B[2Jnow', '--ttl', '5m')
     assert.equal(asked.code, 2, 'control characters never reach a person')
-    const request = await as(
-      'migrator',
-      'request',
-      'db:migrate',
-      '--on',
-      'Database/orders',
-      '--task',
-      task,
-      '--reason',
-      'INC-2',
-      '--ttl',
-      '5m',
-    )
+    const request = await ask(task, 'INC-2', '--ttl', '5m')
     assert.equal(request.code, 0, request.stderr)
     const id = request.stdout.trim()
     const inbox = await as('grace', 'requests', 'ls')
@@ -180,30 +129,8 @@ suite('with a server', () => {
   })
 
   test('not in time is 6, denied is 5, interrupted leaves it pending', async () => {
-    const { stdout } = await as(
-      'migrator',
-      'task',
-      'start',
-      '--purpose',
-      'p',
-      '--action',
-      'db:migrate',
-      '--on',
-      'Database/orders',
-      '--reason',
-      'INC-3',
-    )
-    const ask = [
-      'request',
-      'db:migrate',
-      '--on',
-      'Database/orders',
-      '--task',
-      stdout.trim(),
-      '--reason',
-      'INC-3',
-    ]
-    const late = await as('migrator', ...ask, '--wait=1s')
+    const { stdout } = await startTask('INC-3')
+    const late = await ask(stdout.trim(), 'INC-3', '--wait=1s')
     assert.equal(late.code, 6, late.stderr)
     const id = late.stderr.match(/req_\w+/)?.[0] ?? ''
     const waiting = cli.start(['requests', 'wait', id], { env: { WRIT_TOKEN: world.tokens.migrator } })
@@ -228,30 +155,8 @@ suite('with a server', () => {
   })
 
   test('why: rules for operators, what is missing for requesters', async () => {
-    const { stdout } = await as(
-      'migrator',
-      'task',
-      'start',
-      '--purpose',
-      'p',
-      '--action',
-      'db:migrate',
-      '--on',
-      'Database/orders',
-      '--reason',
-      'INC-4',
-    )
-    await as(
-      'migrator',
-      'request',
-      'db:migrate',
-      '--on',
-      'Database/orders',
-      '--task',
-      stdout.trim(),
-      '--reason',
-      'INC-4',
-    )
+    const { stdout } = await startTask('INC-4')
+    await ask(stdout.trim(), 'INC-4')
     const operator = await as('ada', 'why', '--subject', 'Agent/migrator')
     assert.equal(operator.code, 0, operator.stderr)
     assert.match(operator.stdout, /CHALLENGE {2}evidence_required/)

@@ -4,7 +4,7 @@
  * @module
  */
 import { execFile } from 'node:child_process'
-import { accessSync, constants, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { delimiter, dirname, join } from 'node:path'
 import { promisify } from 'node:util'
@@ -13,6 +13,7 @@ import { chromium } from 'playwright-core'
 import type { Browser } from 'playwright-core'
 
 import { cachedFolder, scratch } from '../../src/cli/cached-folder.ts'
+import { isExecutable } from './executable.ts'
 
 const SYSTEM_NAMES = ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable', 'chrome']
 
@@ -111,13 +112,4 @@ function installed(): Program | undefined {
     .concat('/Applications/Google Chrome.app/Contents/MacOS/Google Chrome')
     .find(isExecutable)
   return path === undefined ? undefined : { path, env: {} }
-}
-
-function isExecutable(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK)
-    return true
-  } catch {
-    return false
-  }
 }

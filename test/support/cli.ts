@@ -31,6 +31,12 @@ export type Running = Readonly<{
 
 export type CliOptions = Readonly<{ env?: Record<string, string>; stdin?: string; cwd?: string }>
 
+/** Ends a server as its operator would, and takes its exit code. */
+export async function stop(running: Running): Promise<number | null> {
+  running.process.kill('SIGTERM')
+  return (await running.done).code
+}
+
 /** Commands that share a home, a working folder and variables. */
 export class Cli implements Disposable {
   readonly home: string

@@ -4,11 +4,11 @@
  * @module
  */
 import { execFile } from 'node:child_process'
-import { accessSync, constants } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import { promisify } from 'node:util'
 
 import { cachedFolder } from '../../src/cli/cached-folder.ts'
+import { isExecutable } from './executable.ts'
 
 const run = promisify(execFile)
 
@@ -47,13 +47,4 @@ export async function nodeOf(major: NodeMajor): Promise<string> {
 
 async function versionOf(node: string): Promise<string> {
   return (await run(node, ['--version'])).stdout
-}
-
-function isExecutable(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK)
-    return true
-  } catch {
-    return false
-  }
 }
