@@ -86,37 +86,45 @@ describe('live events', () => {
     assert.equal(response.status, 403)
     assert.match(response.headers.get('content-type') ?? '', /^application\/problem\+json/)
   })
-  test('B59 end with the credentials they were opened with, before anything more is told', async () => {
-    const flows = hub()
-    let known = true
-    const callers: Callers = {
-      authenticate: (credentials) =>
-        known
-          ? fakeCallers.authenticate(credentials)
-          : Promise.reject(new WritError('ERR_UNAUTHENTICATED', 'over')),
-    }
-    await using door = await knock(flows, { callers })
-    const response = await door.fetch('/v1/events', { headers: bearer })
-    const reader = response.body!.getReader()
-    await readUntil(reader, 'retry:')
-    known = false
-    door.clock.at += 50
-    flows.tell(event(1))
-    assert.equal(await readUntil(reader, 'never'), '')
-    assert.equal(flows.listeners.size, 0)
-  })
-  test('B59 end when what the caller may see has changed, before anything more is told', async () => {
-    const flows = hub()
-    await using door = await knock(flows)
-    const response = await door.fetch('/v1/events', { headers: bearer })
-    const reader = response.body!.getReader()
-    await readUntil(reader, 'retry:')
-    flows.reader.is = false
-    door.clock.at += 50
-    flows.tell(event(1))
-    assert.equal(await readUntil(reader, 'never'), '')
-    assert.equal(flows.listeners.size, 0)
-  })
+  test(
+    'B59 end with the credentials they were opened with, before anything more is told',
+    { timeout: 20_000 },
+    async () => {
+      const flows = hub()
+      let known = true
+      const callers: Callers = {
+        authenticate: (credentials) =>
+          known
+            ? fakeCallers.authenticate(credentials)
+            : Promise.reject(new WritError('ERR_UNAUTHENTICATED', 'over')),
+      }
+      await using door = await knock(flows, { callers })
+      const response = await door.fetch('/v1/events', { headers: bearer })
+      const reader = response.body!.getReader()
+      await readUntil(reader, 'retry:')
+      known = false
+      door.clock.at += 50
+      flows.tell(event(1))
+      assert.equal(await readUntil(reader, 'never'), '')
+      assert.equal(flows.listeners.size, 0)
+    },
+  )
+  test(
+    'B59 end when what the caller may see has changed, before anything more is told',
+    { timeout: 20_000 },
+    async () => {
+      const flows = hub()
+      await using door = await knock(flows)
+      const response = await door.fetch('/v1/events', { headers: bearer })
+      const reader = response.body!.getReader()
+      await readUntil(reader, 'retry:')
+      flows.reader.is = false
+      door.clock.at += 50
+      flows.tell(event(1))
+      assert.equal(await readUntil(reader, 'never'), '')
+      assert.equal(flows.listeners.size, 0)
+    },
+  )
   test('who may not read everything sees the names of nobody else', async () => {
     const flows = hub()
     flows.reader.is = false
