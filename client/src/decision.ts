@@ -6,7 +6,7 @@
 import type { AccessTask, ApprovalReference, WaitOptions } from './access.ts'
 import { WritClientError } from './error.ts'
 import type { Duration } from './duration.ts'
-import type { Action, Json, Properties, Ref, Resource, Subject } from './types.ts'
+import type { Action, Alternative, Json, Properties, Ref, Resource, Subject } from './types.ts'
 
 /** An attempt; short forms are `Agent/migrator`, `db:migrate` and `Database/orders`. */
 export type AttemptInput = Readonly<{
@@ -19,15 +19,6 @@ export type AttemptInput = Readonly<{
 
 /** An attempt as it goes over the wire. */
 export type Attempt = Readonly<{ subject: Subject; action: Action; resource: Resource; context?: Properties }>
-
-/** Evidence of which all must be given. */
-export type Requirement = Readonly<{ kind: string; pool?: string; count?: number }>
-export type Alternative = Readonly<{
-  requirements: readonly Requirement[]
-  binding: string
-  ttl?: string
-  uses?: number
-}>
 
 type Common = Readonly<{
   /** Of the evaluation, to ask `why` about; a question has none. */

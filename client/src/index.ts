@@ -12,7 +12,6 @@
 export type { AccessState, AccessTask, ApprovalReference, RequestStatus, WaitOptions } from './access.ts'
 export { isSettled } from './access.ts'
 export type {
-  Alternative,
   Attempt,
   AttemptInput,
   Challenge,
@@ -22,7 +21,6 @@ export type {
   ReadDecision,
   RequestHandle,
   RequestOptions,
-  Requirement,
 } from './decision.ts'
 export type { Duration } from './duration.ts'
 export type { ClientErrorCode } from './error.ts'

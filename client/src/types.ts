@@ -3,7 +3,15 @@
  *
  * @module
  */
-import type { Alternative } from './decision.ts'
+
+/** Evidence of which all must be given. */
+export type Requirement = Readonly<{ kind: string; pool?: string; count?: number }>
+export type Alternative = Readonly<{
+  requirements: readonly Requirement[]
+  binding: string
+  ttl?: string
+  uses?: number
+}>
 
 export type Json =
   | null
