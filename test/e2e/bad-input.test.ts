@@ -173,6 +173,7 @@ suite('bad input', { concurrency: 3, timeout: 120_000 }, () => {
     }
     const loose = key('loose.key', Buffer.alloc(32).toString('base64'), 0o644)
     const wrong = key('wrong.key', 'not a key', 0o600)
+    // each in a folder of its own: they run at once, and a folder is one process's
     await allFailClearly(cli, [
       [
         ['server'],
@@ -186,17 +187,17 @@ suite('bad input', { concurrency: 3, timeout: 120_000 }, () => {
       ],
       [['server', '--data', 'dev'], 2, /this data folder was made by `writ dev`\n.*--data/],
       [
-        ['server', '--data', 'third', '--key-file', loose],
+        ['server', '--data', 'fourth', '--key-file', loose],
         2,
         /others may read the key file `\S+loose\.key`\n.*chmod 600/,
       ],
       [
-        ['server', '--data', 'third', '--key-file', wrong],
+        ['server', '--data', 'fifth', '--key-file', wrong],
         2,
         /`\S+wrong\.key` is not a key file\n.*restore it from your backup/,
       ],
       [
-        ['server', '--data', 'third', '--key-file', 'policies'],
+        ['server', '--data', 'sixth', '--key-file', 'policies'],
         2,
         /cannot read the key file|others may read the key file/,
       ],
