@@ -163,7 +163,7 @@ suite('bad input', { concurrency: 3, timeout: 120_000 }, () => {
     const [url] = await server.says(/http:\S+/, 'stdout')
     await dev.says(/You are/, 'stdout')
     assert.equal(await stop(dev), 0)
-    const busy = createServer().listen(0, '127.0.0.1')
+    const busy = createServer().listen(0, '127.0.0.1').unref()
     await once(busy, 'listening')
     const { port } = busy.address() as AddressInfo
     const key = (name: string, text: string, mode: number): string => {
