@@ -8,7 +8,7 @@ import { describe, test } from 'node:test'
 import type { z } from 'zod'
 import { createHttp, httpRoutes } from '../../src/doors/http/server.ts'
 import { problem } from '../../src/wire/problem.ts'
-import { startChromium } from '../support/chromium.ts'
+import { browserMissing, startChromium } from '../support/chromium.ts'
 import { fakeCallers, fakeFlows } from '../support/doors.ts'
 import { testCertificate, testKey } from '../support/tls.ts'
 import type { World } from '../support/world.ts'
@@ -242,92 +242,103 @@ describe('over HTTP', () => {
 })
 
 describe('in a browser', () => {
-  test('a person signs in with a link, reads, approves; B71 hostile words stay words', async () => {
-    await using world = await openWorld()
-    const hostile = '<img src=x onerror="document.title=1"><script>document.title=2</script>'
-    const task = await declare(world, hostile)
-    const { body } = await submit(world, task, { justification: hostile })
-    const { id } = body['task'] as { id: string }
-    const { code } = (await call(world, 'ada', 'POST', '/v1/people/invitations', { id: 'grace' })).body as {
-      code: string
-    }
+  test(
+    'a person signs in with a link, reads, approves; B71 hostile words stay words',
+    { skip: browserMissing() },
+    async () => {
+      await using world = await openWorld()
+      const hostile = '<img src=x onerror="document.title=1"><script>document.title=2</script>'
+      const task = await declare(world, hostile)
+      const { body } = await submit(world, task, { justification: hostile })
+      const { id } = body['task'] as { id: string }
+      const { code } = (await call(world, 'ada', 'POST', '/v1/people/invitations', { id: 'grace' })).body as {
+        code: string
+      }
 
-    await using browser = await startChromium()
-    const page = await (await browser.newContext()).newPage()
-    const complaints: string[] = []
-    page.on('console', (message) => complaints.push(message.text()))
-    page.on('pageerror', (error) => complaints.push(String(error)))
-    page.on('dialog', (dialog) => complaints.push(dialog.message()))
+      await using browser = await startChromium()
+      const page = await (await browser.newContext()).newPage()
+      const complaints: string[] = []
+      page.on('console', (message) => complaints.push(message.text()))
+      page.on('pageerror', (error) => complaints.push(String(error)))
+      page.on('dialog', (dialog) => complaints.push(dialog.message()))
 
-    await page.goto(`${world.app.url}/?code=${code}`)
-    assert.equal(new URL(page.url()).pathname, '/inbox')
-    assert.equal(await page.evaluate('document.cookie'), '')
-    await page.getByRole('link', { name: 'Review' }).click()
-    assert.equal(new URL(page.url()).pathname, `/requests/${id}`)
-    assert.match(await page.locator('main').innerText(), /<img src=x onerror/)
-    assert.match(await page.title(), /db:migrate on orders/)
-    await page.getByLabel('Comment').fill('fine')
-    await page.getByRole('button', { name: 'Approve' }).click()
-    assert.match(await page.getByRole('status').innerText(), /This request was approved\. It can be used for/)
-    await page.getByRole('button', { name: 'Sign out' }).click()
-    assert.equal(new URL(page.url()).pathname, '/signin')
-    await page.goto(`${world.app.url}/inbox`)
-    assert.equal(new URL(page.url()).pathname, '/signin')
+      await page.goto(`${world.app.url}/?code=${code}`)
+      assert.equal(new URL(page.url()).pathname, '/inbox')
+      assert.equal(await page.evaluate('document.cookie'), '')
+      await page.getByRole('link', { name: 'Review' }).click()
+      assert.equal(new URL(page.url()).pathname, `/requests/${id}`)
+      assert.match(await page.locator('main').innerText(), /<img src=x onerror/)
+      assert.match(await page.title(), /db:migrate on orders/)
+      await page.getByLabel('Comment').fill('fine')
+      await page.getByRole('button', { name: 'Approve' }).click()
+      assert.match(
+        await page.getByRole('status').innerText(),
+        /This request was approved\. It can be used for/,
+      )
+      await page.getByRole('button', { name: 'Sign out' }).click()
+      assert.equal(new URL(page.url()).pathname, '/signin')
+      await page.goto(`${world.app.url}/inbox`)
+      assert.equal(new URL(page.url()).pathname, '/signin')
 
-    // the code worked once; a wrong one says so
-    await page.getByLabel('One-time code').fill(code)
-    await page.getByRole('button', { name: 'Sign in' }).click()
-    assert.match(await page.getByRole('alert').innerText(), /wrong, was used, or is too old/)
-    assert.deepEqual(
-      complaints.filter((line) => !line.includes('401')),
-      [],
-    )
-  })
+      // the code worked once; a wrong one says so
+      await page.getByLabel('One-time code').fill(code)
+      await page.getByRole('button', { name: 'Sign in' }).click()
+      assert.match(await page.getByRole('alert').innerText(), /wrong, was used, or is too old/)
+      assert.deepEqual(
+        complaints.filter((line) => !line.includes('401')),
+        [],
+      )
+    },
+  )
 
-  test('another site can neither frame a page, nor send its forms, nor read from it', async () => {
-    await using world = await openWorld()
-    const task = await declare(world)
-    const { body } = await submit(world, task)
-    const { id } = body['task'] as { id: string }
-    const { digest } = (await call(world, 'grace', 'GET', `/v1/requests/${id}`)).body as { digest: string }
-    await using browser = await startChromium()
-    const context = await browser.newContext()
-    await context.addCookies([
-      {
-        name: 'writ_session',
-        value: world.tokens.grace,
-        url: world.app.url,
-        sameSite: 'Lax',
-        httpOnly: true,
-      },
-    ])
-    const page = await context.newPage()
-    // `localhost` is another origin than 127.0.0.1, and answers under the host rule
-    const elsewhere = world.app.url.replace('127.0.0.1', 'localhost')
-    await page.route(`${elsewhere}/evil`, (route) =>
-      route.fulfill({
-        contentType: 'text/html',
-        body: `<iframe src="${world.app.url}/inbox"></iframe>
+  test(
+    'another site can neither frame a page, nor send its forms, nor read from it',
+    { skip: browserMissing() },
+    async () => {
+      await using world = await openWorld()
+      const task = await declare(world)
+      const { body } = await submit(world, task)
+      const { id } = body['task'] as { id: string }
+      const { digest } = (await call(world, 'grace', 'GET', `/v1/requests/${id}`)).body as { digest: string }
+      await using browser = await startChromium()
+      const context = await browser.newContext()
+      await context.addCookies([
+        {
+          name: 'writ_session',
+          value: world.tokens.grace,
+          url: world.app.url,
+          sameSite: 'Lax',
+          httpOnly: true,
+        },
+      ])
+      const page = await context.newPage()
+      // `localhost` is another origin than 127.0.0.1, and answers under the host rule
+      const elsewhere = world.app.url.replace('127.0.0.1', 'localhost')
+      await page.route(`${elsewhere}/evil`, (route) =>
+        route.fulfill({
+          contentType: 'text/html',
+          body: `<iframe src="${world.app.url}/inbox"></iframe>
           <form method="post" action="${world.app.url}/requests/${id}/approve"><input name="statement" value="${digest}"><button>Win</button></form>`,
-      }),
-    )
-    await page.goto(`${elsewhere}/evil`)
-    assert.equal(
-      await page
-        .frames()[1]
-        ?.evaluate('document.body.innerText.includes("Waiting")')
-        .catch(() => false),
-      false,
-    )
-    const read = await page.evaluate(
-      `fetch('${world.app.url}/v1/me', { credentials: 'include' }).then((r) => r.text(), () => 'refused')`,
-    )
-    assert.equal(read, 'refused')
-    await page.getByRole('button', { name: 'Win' }).click()
-    await page.waitForLoadState()
-    const state = await call(world, 'grace', 'GET', `/v1/requests/${id}`)
-    assert.equal(state.body['status'], 'pending')
-  })
+        }),
+      )
+      await page.goto(`${elsewhere}/evil`)
+      assert.equal(
+        await page
+          .frames()[1]
+          ?.evaluate('document.body.innerText.includes("Waiting")')
+          .catch(() => false),
+        false,
+      )
+      const read = await page.evaluate(
+        `fetch('${world.app.url}/v1/me', { credentials: 'include' }).then((r) => r.text(), () => 'refused')`,
+      )
+      assert.equal(read, 'refused')
+      await page.getByRole('button', { name: 'Win' }).click()
+      await page.waitForLoadState()
+      const state = await call(world, 'grace', 'GET', `/v1/requests/${id}`)
+      assert.equal(state.body['status'], 'pending')
+    },
+  )
 })
 
 test('TLS when it is given a certificate', async () => {

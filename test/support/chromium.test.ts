@@ -3,9 +3,9 @@ import { once } from 'node:events'
 import { createServer } from 'node:http'
 import { test } from 'node:test'
 
-import { startChromium } from './chromium.ts'
+import { browserMissing, startChromium } from './chromium.ts'
 
-test('a browser opens a page, keeps origins apart and closes', async () => {
+test('a browser opens a page, keeps origins apart and closes', { skip: browserMissing() }, async () => {
   const server = createServer((_, response) => response.end('<title>here</title>')).listen(0, '127.0.0.1')
   await once(server, 'listening')
   const address = server.address()

@@ -40,6 +40,12 @@ export async function startChromium(): Promise<Browser> {
   throw new AggregateError(failures, 'no browser starts here: install the package `chromium`')
 }
 
+/** Why tests of pages are skipped: npm brings a Chromium for Linux on x64 alone, elsewhere an installed one serves. */
+export function browserMissing(): string | false {
+  if (process.platform === 'linux' && process.arch === 'x64') return false
+  return installed() === undefined ? 'no browser here: install the package `chromium`' : false
+}
+
 async function launch({ path, env, fonts }: Program): Promise<Browser> {
   const home = mkdtempSync(join(scratch(), 'writ-chromium-'))
   const remove = () => rmSync(home, { recursive: true, force: true, maxRetries: 5 })
