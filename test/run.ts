@@ -23,7 +23,12 @@ const FILE_TIMEOUT_MS = 300_000
 const OUTPUT_LINES = 200
 
 const { values, positionals } = parseArgs({
-  options: { grep: { type: 'string', multiple: true }, soak: { type: 'boolean', default: false } },
+  options: {
+    grep: { type: 'string', multiple: true },
+    soak: { type: 'boolean', default: false },
+    // for mutants: a failed test may leave a server open that would keep its process alive
+    'force-exit': { type: 'boolean', default: false },
+  },
   allowPositionals: true,
 })
 if (values.soak) process.env['WRIT_SOAK'] = '1'
@@ -53,6 +58,7 @@ const stream = run({
   files,
   concurrency: Math.min(availableParallelism(), 4),
   signal: stop.signal,
+  ...(values['force-exit'] ? { execArgv: ['--test-force-exit'] } : {}),
   ...(values.soak ? {} : { timeout: FILE_TIMEOUT_MS }),
   ...(values.grep ? { testNamePatterns: values.grep.map((pattern) => new RegExp(pattern)) } : {}),
 })

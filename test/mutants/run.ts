@@ -92,7 +92,7 @@ function runTest(folder: string, { test, grep }: Mutant): Run {
   const filter = grep === '' ? [] : ['--grep', RegExp.escape(grep)]
   const { status, stdout, stderr, error } = spawnSync(
     process.execPath,
-    [join(folder, 'test/run.ts'), test, ...filter],
+    [join(folder, 'test/run.ts'), test, '--force-exit', ...filter],
     { cwd: folder, env: withoutContext(), encoding: 'utf8', timeout: TEST_TIMEOUT_MS, maxBuffer: 64 << 20 },
   )
   const output = `${stdout}${stderr}${error?.message ?? ''}`
