@@ -20,6 +20,8 @@ const HEAVY = ['test/e2e/', 'test/crash/', 'test/machine/', 'test/']
 const SLOWEST = 10
 /** A file that takes longer hangs, ms. */
 const FILE_TIMEOUT_MS = 300_000
+/** A mutant may make its test wait for what never comes, ms. */
+const MUTANT_TIMEOUT_MS = 120_000
 const OUTPUT_LINES = 200
 
 const { values, positionals } = parseArgs({
@@ -59,7 +61,7 @@ const stream = run({
   concurrency: Math.min(availableParallelism(), 4),
   signal: stop.signal,
   ...(values['force-exit'] ? { execArgv: ['--test-force-exit'] } : {}),
-  ...(values.soak ? {} : { timeout: FILE_TIMEOUT_MS }),
+  ...(values.soak ? {} : { timeout: values['force-exit'] ? MUTANT_TIMEOUT_MS : FILE_TIMEOUT_MS }),
   ...(values.grep ? { testNamePatterns: values.grep.map((pattern) => new RegExp(pattern)) } : {}),
 })
 stream.on('test:pass', onPass)
