@@ -10,12 +10,11 @@ import type { Credential } from '../model/credential.ts'
 import type {
   Action,
   Entity,
+  EntityInput,
   EntityRef,
   Properties,
   Resource,
-  Sensitivity,
   Subject,
-  SubjectKind,
 } from '../model/entity.ts'
 import type { Grant } from '../model/grant.ts'
 import type { Decision } from '../model/outcome.ts'
@@ -83,20 +82,7 @@ export type Narrowing = Readonly<{
   credentials: readonly Credential[]
 }>
 
-/** What is left out of an entity that exists stays as it is; `null` takes it away. */
-export type EntityInput = Readonly<{
-  type: string
-  id: string
-  kind?: SubjectKind
-  name?: string
-  owner?: EntityRef | null
-  team?: EntityRef | null
-  sensitivity?: Sensitivity
-  parents?: readonly EntityRef[]
-  attrs?: Properties
-  /** After this instant the subject has no authority (law 3: its subject's end). */
-  endsAt?: Instant | null
-}>
+export type { EntityInput } from '../model/entity.ts'
 
 /** A live event for consoles and clients; `id` is the log index, so that a stream can be resumed. */
 export type LiveEvent = Readonly<{

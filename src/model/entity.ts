@@ -47,6 +47,21 @@ export type Entity = Readonly<{
   deletedAt?: Instant
 }>
 
+/** What is left out of an entity that exists stays as it is; `null` takes it away. */
+export type EntityInput = Readonly<{
+  type: string
+  id: string
+  kind?: SubjectKind
+  name?: string
+  owner?: EntityRef | null
+  team?: EntityRef | null
+  sensitivity?: Sensitivity
+  parents?: readonly EntityRef[]
+  attrs?: Properties
+  /** After this instant the subject has no authority (law 3: its subject's end). */
+  endsAt?: Instant | null
+}>
+
 /** `Agent::"migrator"` as a key: injective, because a type never holds `/`. */
 export function refKey(ref: EntityRef): string {
   return `${ref.type}/${ref.id}`

@@ -75,7 +75,6 @@ export type AccessRequest = Readonly<{
   merged: number
 }>
 
-export const REQUEST_TTL: Millis = 15 * MINUTE
 export const ACTIVATE_WITHIN: Millis = 15 * MINUTE
 
 /**

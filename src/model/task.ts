@@ -4,7 +4,6 @@
  * @module
  */
 import type { EntityRef } from './entity.ts'
-import { sameRef } from './entity.ts'
 import type { Instant, Millis } from './time.ts'
 import { MINUTE } from './time.ts'
 
@@ -126,8 +125,4 @@ export function endTask(task: Task, how: TaskEnd, now: Instant, reason: string, 
 export function waitUntil(task: Task, at: Instant): Task {
   const until = at + DECLARED_WAIT
   return task.state === 'declared' && until > task.waitUntil ? { ...task, waitUntil: until } : task
-}
-
-export function sameSubject(task: Task, subject: EntityRef): boolean {
-  return sameRef(task.subject, subject)
 }

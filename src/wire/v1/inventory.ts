@@ -4,8 +4,7 @@
  * @module
  */
 import * as z from 'zod'
-import type { Entity, EntityRef, Properties, Sensitivity, SubjectKind } from '../../model/entity.ts'
-import type { Instant } from '../../model/time.ts'
+import type { Entity, EntityInput, Sensitivity, SubjectKind } from '../../model/entity.ts'
 import { sensitivityNames } from '../../model/entity.ts'
 import {
   LIST_MOST,
@@ -57,21 +56,7 @@ export const inventoryInput = z
 export type EntityInputWire = z.input<typeof entityInput>
 export type InventoryInput = z.input<typeof inventoryInput>
 
-/** One entity as a door hands it on. */
-export type DecodedEntity = Readonly<{
-  type: string
-  id: string
-  kind?: SubjectKind
-  name?: string
-  owner?: EntityRef | null
-  team?: EntityRef | null
-  sensitivity?: Sensitivity
-  parents?: readonly EntityRef[]
-  attrs?: Properties
-  endsAt?: Instant | null
-}>
-
-export function decodeEntity(parsed: z.output<typeof entityInput>): DecodedEntity {
+export function decodeEntity(parsed: z.output<typeof entityInput>): EntityInput {
   const { sensitivity, ends_at, ...rest } = parsed
   return {
     ...rest,
