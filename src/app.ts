@@ -99,7 +99,9 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
     const newId = (prefix: string): string => `${prefix}_${base32(randomBytes(16))}`
     const installation = await settle(base, config, options.mode, newId)
     const configured = (await base.read([{ index: 'target.all', value: 'all' }])).scan('target.all', 'all')
-    if (configured.length > 0 && readKeyFile(config.keyFile) === undefined) {
+    const signers = await base.list('signer', { limit: 1 })
+    const sealed = configured.length > 0 || signers.items.length > 0
+    if (sealed && readKeyFile(config.keyFile) === undefined) {
       throw new WritError('ERR_CONFIG_INVALID', `the key file \`${config.keyFile}\` is gone`, {
         hint: 'restore it from your backup: what this data folder keeps sealed opens with no other',
       })

@@ -16,6 +16,7 @@ import { Narrower } from './narrow.ts'
 import type { Flows, LiveEvent } from './port.ts'
 import { Publishing } from './publish.ts'
 import { Requests } from './requests.ts'
+import { Signers } from './signers.ts'
 import { Sweeper } from './sweep.ts'
 import { TakeBack } from './takeback.ts'
 import { Tasks } from './tasks.ts'
@@ -46,6 +47,7 @@ export function createFlows(deps: FlowDeps): Flowing {
   const grants = new Grants(deps, attempts, narrower, takeBack)
   const publishing = new Publishing(deps, attempts, grants)
   const admin = new Administration(deps, { attempts, narrower, grants, publishing })
+  const signers = new Signers(deps)
   const sweeper = new Sweeper(deps, { tasks, requests, grants, narrower, takeBack })
   const { store } = deps
 
@@ -53,6 +55,7 @@ export function createFlows(deps: FlowDeps): Flowing {
     sweeper,
     bootstrapCode: (person, purpose) => admin.bootstrapCode(person, purpose),
     async recover() {
+      await signers.recover()
       await publishing.recover()
       await sweeper.recover()
     },

@@ -10,6 +10,7 @@ import type { Entity } from './entity.ts'
 import { refKey } from './entity.ts'
 import type { Grant } from './grant.ts'
 import type { AccessRequest } from './request.ts'
+import type { Signer } from './signer.ts'
 import type { Task } from './task.ts'
 import { isEnded } from './task.ts'
 
@@ -26,6 +27,7 @@ export type Records = {
   policy: PolicyVersion
   target: TargetRecord
   replay: Replay
+  signer: Signer
   meta: Meta
 }
 
@@ -43,6 +45,7 @@ export const kinds = [
   'policy',
   'target',
   'replay',
+  'signer',
   'meta',
 ] as const satisfies readonly Kind[]
 
@@ -83,6 +86,8 @@ export const indexes = {
   'invite.open': index('invite', (i) => (i.usedAt === undefined ? ['open'] : [])),
   'policy.state': index('policy', (p) => [p.state]),
   'target.all': index('target', () => ['all']),
+  /** Keys by use, those that are retired too. */
+  'signer.use': index('signer', (s) => [s.use]),
 } as const
 
 export type IndexName = keyof typeof indexes

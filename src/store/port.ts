@@ -58,6 +58,26 @@ export type Item<T> = Readonly<{
 
 export type LogHead = Readonly<{ size: number; root: string /* lowercase hex SHA-256, RFC 6962 */ }>
 export type LogEntry = Readonly<{ seq: number; at: Instant; bytes: Uint8Array /* canonical JSON, UTF-8 */ }>
+/** An entry of which only the hash is kept: retention has pruned it, every proof about it still holds. */
+export type PrunedEntry = Readonly<{ seq: number; at: Instant; leaf: Uint8Array; pruned: true }>
+
+export function isPruned(entry: LogEntry | PrunedEntry): entry is PrunedEntry {
+  return 'pruned' in entry
+}
+
+/**
+ * What entries are searched by: all `terms` must apply, e.g. `['Agent/triage', 'kind=decision', 'outcome=deny']`. A
+ * term is a reference as in `refs`, or `kind=…`, `outcome=…`, `action=…` of the entry.
+ */
+export type LogSearch = Readonly<{
+  terms: readonly string[]
+  /** Only entries before this sequence number; the cursor of the page before. */
+  before?: number
+  /** Only entries from this sequence number on. */
+  from?: number
+  /** 1–1000. */
+  limit?: number
+}>
 
 export type Page<T> = Readonly<{ items: readonly T[]; next: string | undefined }>
 
@@ -74,7 +94,23 @@ export interface Store {
   readonly log: {
     head(): Promise<LogHead>
     /** Entries from `from` (inclusive) to `to` (exclusive), at most 1000. */
-    entries(from: number, to: number): Promise<readonly LogEntry[]>
+    entries(from: number, to: number): Promise<readonly (LogEntry | PrunedEntry)[]>
+    /**
+     * Hashes `from` (inclusive) to `to` (exclusive) of a level of the tree: level 0 are leaf hashes, level L the roots
+     * of complete subtrees of 256^L leaves (C2SP tlog-tiles). At most 256; fewer where the log ends.
+     */
+    hashes(level: number, from: number, to: number): Promise<readonly Uint8Array[]>
+    /** Sequence number of the first entry dated `at` or later; the size of the log if there is none. */
+    seqAt(at: Instant): Promise<number>
+    /** Newest first. What it costs depends on what is found, not on how long the log is. */
+    search(query: LogSearch): Promise<Page<number>>
+    /** What an entry holds only the digest of (`sha256:…`), canonical JSON; `undefined` if it was pruned or never was. */
+    body(digest: string): Promise<Uint8Array | undefined>
+    /**
+     * Replaces the entries `seqs` by their hashes, with what only they held; their references are forgotten. The caller
+     * has recorded it (`log.pruned`). Entries that are gone already are no error.
+     */
+    prune(seqs: readonly number[]): Promise<void>
     /** Sequence numbers of entries that carry `ref`, ascending (or descending), beyond `after`. */
     find(
       ref: string,

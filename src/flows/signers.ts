@@ -1,0 +1,91 @@
+/**
+ * The keys that Writ signs with: made at the first start, sealed at rest, rotated, and given up when somebody else may
+ * have them. Every change is on the record.
+ *
+ * @module
+ */
+import type { KeyObject } from 'node:crypto'
+import { createPrivateKey, generateKeyPairSync } from 'node:crypto'
+import type { Json } from '../model/canonical.ts'
+import type { Signer, SignerUse } from '../model/signer.ts'
+import type { Transaction } from '../store/port.ts'
+import type { FlowDeps } from './deps.ts'
+
+/** A key that is in use in this process. */
+export type Signing = Readonly<{ signer: Signer; privateKey: KeyObject }>
+
+const USES = ['log', 'artifact'] as const satisfies readonly SignerUse[]
+
+export class Signers {
+  readonly #deps: FlowDeps
+  readonly #current = new Map<SignerUse, Signing>()
+  readonly #all = new Map<SignerUse, readonly Signer[]>()
+
+  constructor(deps: FlowDeps) {
+    this.#deps = deps
+  }
+
+  /** Opens the keys, and makes those that are missing. */
+  async recover(): Promise<void> {
+    for (const use of USES) {
+      await this.#load(use)
+      if (this.#current.has(use)) continue
+      await this.#deps.store.commit({
+        reads: [{ index: 'signer.use', value: use }],
+        run: (tx) => {
+          this.make(tx, use)
+        },
+      })
+      await this.#load(use)
+    }
+  }
+
+  /** The key that signs now. */
+  current(use: SignerUse): Signing {
+    const signing = this.#current.get(use)
+    if (signing === undefined) throw new TypeError('the signing keys have not been opened')
+    return signing
+  }
+
+  /** Every key of a use, the oldest first; retired ones too. */
+  all(use: SignerUse): readonly Signer[] {
+    return this.#all.get(use) ?? []
+  }
+
+  /** Writes a new key into `tx`; the caller loads it with `reload` once that is durable. */
+  make(tx: Transaction, use: SignerUse): Signer {
+    const { decision, seal } = this.#deps
+    const pair =
+      use === 'log' ? generateKeyPairSync('ed25519') : generateKeyPairSync('ec', { namedCurve: 'P-256' })
+    const id = decision.newId('key')
+    const pem = pair.privateKey.export({ format: 'pem', type: 'pkcs8' })
+    const signer: Signer = {
+      id,
+      use,
+      public: pair.publicKey.export({ format: 'jwk' }) as Readonly<Record<string, string>>,
+      sealed: seal(`signer/${id}`, String(pem)),
+      createdAt: tx.now,
+      fromSize: tx.nextSeq,
+    }
+    tx.put('signer', id, signer)
+    tx.append({ kind: 'signer.made', refs: [id], signer: id, use, public: signer.public as Json })
+    return signer
+  }
+
+  async reload(): Promise<void> {
+    for (const use of USES) await this.#load(use)
+  }
+
+  async #load(use: SignerUse): Promise<void> {
+    const view = await this.#deps.store.read([{ index: 'signer.use', value: use }])
+    const all = view
+      .scan('signer.use', use)
+      .map(({ value }) => value)
+      .toSorted((a, b) => a.fromSize - b.fromSize)
+    this.#all.set(use, all)
+    const signer = all.findLast((it) => it.retiredAt === undefined)
+    if (signer === undefined) return
+    const privateKey = createPrivateKey(this.#deps.open(`signer/${signer.id}`, signer.sealed))
+    this.#current.set(use, { signer, privateKey })
+  }
+}

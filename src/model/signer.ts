@@ -1,0 +1,28 @@
+/**
+ * The keys that Writ signs with: checkpoints of its log, and artifacts that come back to it or go to others.
+ *
+ * @module
+ */
+import type { Instant } from './time.ts'
+
+/** `log` signs checkpoints (Ed25519), `artifact` what travels as a JWS (ES256, published as JWKS). */
+export type SignerUse = 'log' | 'artifact'
+
+/** One key pair; the private half is sealed under the key file (PKCS #8 PEM before that). */
+export type Signer = Readonly<{
+  /** `key_…`; the `kid` of an artifact. */
+  id: string
+  use: SignerUse
+  /** The public half as a JWK without `kid`, e.g. `{ kty: 'OKP', crv: 'Ed25519', x: '…' }`. */
+  public: Readonly<Record<string, string>>
+  sealed: string
+  createdAt: Instant
+  /** Size of the log from which on this key signs. */
+  fromSize: number
+  /** Signs nothing any more; what it signed before is still verified. */
+  retiredAt?: Instant
+  /** Size of the log up to which a checkpoint by this key is believed. */
+  untilSize?: number
+  /** Somebody else may have it: nothing it signed beyond `untilSize` is believed. */
+  compromised?: boolean
+}>
