@@ -218,7 +218,7 @@ class Cursor<T> {
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
 /** The members of an entry, or why its bytes are not what an entry may be. */
-function parseEntry(bytes: Uint8Array): Readonly<Record<string, unknown>> | string {
+export function parseEntry(bytes: Uint8Array): Readonly<Record<string, unknown>> | string {
   if (bytes.length > ENTRY_LIMIT) return `is longer than ${ENTRY_LIMIT} bytes`
   let text: string
   let entry: unknown
@@ -238,7 +238,7 @@ function parseEntry(bytes: Uint8Array): Readonly<Record<string, unknown>> | stri
 }
 
 /** RFC 8785, by the letter of its §3.2: members by UTF-16 code units, everything else as ECMAScript prints it. */
-function rewrite(value: unknown): string {
+export function rewrite(value: unknown): string {
   if (Array.isArray(value)) return `[${value.map(rewrite).join(',')}]`
   if (typeof value !== 'object' || value === null) return JSON.stringify(value)
   let text = '{'
