@@ -3,8 +3,7 @@ import type { KeyObject } from 'node:crypto'
 import { generateKeyPairSync } from 'node:crypto'
 import test from 'node:test'
 import fc from 'fast-check'
-import { leafHash } from '../store/hash.ts'
-import { hex } from '../store/hash.ts'
+import { hex, leafHash } from '../store/hash.ts'
 import type { Note, VerifierKey } from './note.ts'
 import {
   cosignNote,
@@ -206,7 +205,7 @@ test('a threshold counts witnesses, not lines, names or keys (CVE-2026-49834)', 
   assert.deepEqual(
     cosigners(by(one, renamed, two), witnesses)
       .map(({ at }) => at)
-      .toSorted(),
+      .toSorted((a, b) => a - b),
     [1_790_000_001, 1_790_000_002],
   )
   assert.equal(isCosigned(by(one, two), { witnesses: [one.key], threshold: 1 }), true)

@@ -10,6 +10,7 @@ import { exit, usage } from './exit.ts'
 import type { Io } from './io.ts'
 import { formats } from './output.ts'
 import { version } from '../version.ts'
+import type { WitnessFlags } from './witness.ts'
 
 /** What a command does: options come typed as the command declared them. */
 type Action = (context: Context, ...args: never[]) => number | void | Promise<number | void>
@@ -520,6 +521,22 @@ credential is not confirmed gone.`,
       .option('--head <size:root>', 'a head it must continue; may be repeated', repeat)
       .option('--forget', 'do not compare with the head seen last here'),
     async (context, options: object) => (await import('./audit.ts')).auditVerify(context, options),
+  )
+
+  does(
+    leaf(
+      program,
+      'witness',
+      'Run a witness, which cosigns the heads of logs of others',
+      'writ witness --name witness.example.com/writ --log writ/inst_…+0a1b2c3d+…',
+    )
+      .option('--name <name>', 'its name, a URL without scheme; needed when its folder is made')
+      .option('--log <key>', 'the key of a log that it cosigns; may be repeated', repeat)
+      .option('--logs <file>', 'a file with such keys, one in each line')
+      .option('--folder <folder>', 'where its key and its memory are', './writ-witness')
+      .option('--host <address>', 'the address to listen on', '127.0.0.1')
+      .option('--port <port>', 'the port to listen on, 0 for a free one', '9749'),
+    async (context, options: WitnessFlags) => (await import('./witness.ts')).witness(context, options),
   )
 
   // this command line
