@@ -144,7 +144,7 @@ export function isCosigned(note: Note, { witnesses, threshold }: WitnessPolicy):
 }
 
 /** Keys in groups; an Ed25519 cosignature does not say its name, so one key under two names is one witness. */
-function authorities(keys: readonly VerifierKey[]): readonly (readonly VerifierKey[])[] {
+export function authorities(keys: readonly VerifierKey[]): readonly (readonly VerifierKey[])[] {
   let groups: (readonly VerifierKey[])[] = []
   for (const key of keys) {
     const isOfOne = (other: VerifierKey): boolean =>
