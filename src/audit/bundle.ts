@@ -1,0 +1,527 @@
+/**
+ * The proof of why: one file that shows, to somebody who has a key of the log and nothing else, why authority existed.
+ * Its form, how it is written, and how it is verified. The format is described in `docs/proof-bundle.md`.
+ *
+ * Everything in it is bound to the log: entries by their inclusion under one checkpoint, everything else by a digest that
+ * stands in one of those entries. The seal, a note signed with the log's key, says that nothing was left out or added.
+ *
+ * @module
+ */
+import type { KeyObject } from 'node:crypto'
+import type { Instant } from '../model/time.ts'
+import { hex, leafHash, sha256 } from '../store/hash.ts'
+import type { Checkpoint, Note, VerifierKey } from './note.ts'
+import {
+  formatNote,
+  formatVerifierKey,
+  parseCheckpoint,
+  parseNote,
+  parseVerifierKey,
+  signNote,
+  verifierKey,
+  verifyNote,
+} from './note.ts'
+import { restored } from '../store/entry.ts'
+import { isIncluded } from './tree.ts'
+import { parseEntry, rewrite } from './verify.ts'
+import { authorities, cosigners } from './witness.ts'
+
+export const BUNDLE_KIND = 'writ.proof'
+const BUNDLE_VERSION = 1
+
+/** Larger files are refused before they are read. */
+export const BUNDLE_LIMIT = 256 * 2 ** 20
+
+/** The first line of a seal; a checkpoint has a number in its second line, a seal has none. */
+const SEAL = 'writ proof of why v1'
+
+/** `body` is the exact text of the entry; of one that retention has pruned only the `leaf` hash is left. Hashes in hex. */
+export type BundleEntry = Readonly<{ seq: number; proof: readonly string[] }> &
+  Readonly<{ body: string; leaf?: never } | { leaf: string; body?: never }>
+
+type File = Readonly<{ name: string; text: string }>
+
+/** A policy set by content. */
+export type BundlePolicy = Readonly<{ version: string; files: readonly File[]; schema?: File }>
+
+export type BundleContent = Readonly<{
+  /** The decision, grant, credential, task or access request that it is about. */
+  about: string
+  made_at: Instant
+  /** A signed checkpoint that covers every entry. */
+  checkpoint: string
+  /** Verifier keys of the witnesses whose cosignatures are on the checkpoint. Whom to trust is up to who verifies. */
+  witnesses: readonly string[]
+  /** In the order of the log. */
+  entries: readonly BundleEntry[]
+  /** Canonical JSON that entries hold the digest of: Cedar entities of decisions, and what was too long for an entry. */
+  bodies: readonly string[]
+  policies: readonly BundlePolicy[]
+  /** Texts of schemas that were derived, because nobody wrote one. */
+  schemas: readonly string[]
+}>
+
+export type Bundle = BundleContent &
+  Readonly<{ kind: typeof BUNDLE_KIND; v: typeof BUNDLE_VERSION; seal: string }>
+
+/** What is wrong, and where, e.g. `{ where: 'entry 17', why: 'bytes do not match the proof' }`. */
+export type Finding = Readonly<{ where: string; why: string }>
+
+export const findingText = ({ where, why }: Finding): string => `${where}: ${why}`
+
+/** An entry that is in the log for sure; what it held only the digest of is in its place again. */
+export type Proven = Readonly<{
+  seq: number
+  at: Instant
+  kind: string
+  refs: readonly string[]
+  entry: Readonly<Record<string, unknown>>
+}>
+
+/** What is proven once all bytes are verified. */
+export type ProvenRecord = Readonly<{
+  about: string
+  madeAt: Instant
+  checkpoint: Checkpoint
+  entries: readonly Proven[]
+  /** Sequence numbers of entries of which only the hash is left. */
+  pruned: readonly number[]
+  policies: readonly BundlePolicy[]
+  /** By digest, `sha256:…`. */
+  schemas: ReadonlyMap<string, string>
+  bodies: ReadonlyMap<string, unknown>
+}>
+
+/** Cosignatures that were asked for and found. */
+export type Cosigned = Readonly<{ name: string; at: Instant }>
+
+/** What the bytes of a bundle are worth; `record` is missing when they are worth nothing. */
+export type BytesVerdict = Readonly<{
+  failures: readonly Finding[]
+  record?: ProvenRecord
+  /** The key that signed the checkpoint. */
+  signedBy?: VerifierKey
+  /** How the signing key follows from a key that was given, oldest first; empty when it was given itself. */
+  endorsements: readonly string[]
+  cosigned: readonly Cosigned[]
+  /** What was verified, for people. */
+  checked: readonly string[]
+}>
+
+export type Trust = Readonly<{
+  /** Keys of the log that whoever verifies has from elsewhere. */
+  keys: readonly VerifierKey[]
+  /** Believe the key that the bundle itself names: shows only that the bundle agrees with itself. */
+  unsafeTrustBundledKey?: boolean
+  witnesses?: readonly VerifierKey[]
+  /** How many of `witnesses` must have cosigned; all of them if it is not said. */
+  witnessesNeeded?: number
+}>
+
+/** `sha256:` and the lowercase hex SHA-256 of a text. */
+export const digestOfText = (text: string): string => `sha256:${hex(sha256(text))}`
+
+/** The file: canonical JSON and a newline, sealed by the log's key. */
+export function encodeBundle(content: BundleContent, key: VerifierKey, privateKey: KeyObject): string {
+  const unsealed = { ...content, kind: BUNDLE_KIND, v: BUNDLE_VERSION }
+  const text = sealText(unsealed)
+  const seal = formatNote({ text, signatures: [signNote(text, key, privateKey)] })
+  return `${rewrite({ ...unsealed, seal })}\n`
+}
+
+function sealText(unsealed: BundleContent & Readonly<{ kind: string; v: number }>): string {
+  const { about, made_at: madeAt, checkpoint } = unsealed
+  const [origin = '', size = ''] = checkpoint.split('\n', 2)
+  return `${SEAL}\nabout ${about}\nmade ${madeAt}\nlog ${origin} ${size}\n${digestOfText(rewrite(unsealed))}\n`
+}
+
+/** The version that a policy set is published under. */
+export function policyVersion({ files, schema }: Omit<BundlePolicy, 'version'>): string {
+  const policies = files
+    .map(({ name, text }) => [name, text] as const)
+    .toSorted(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0))
+  return hex(sha256(JSON.stringify({ policies, schema: schema?.text ?? null })))
+}
+
+/** The bundle in a file, or the first thing that is wrong with its form. */
+export function parseBundle(bytes: Uint8Array): Bundle | Finding {
+  if (bytes.length > BUNDLE_LIMIT) return file(`is longer than ${BUNDLE_LIMIT} bytes`)
+  let text: string
+  let value: unknown
+  try {
+    text = utf8.decode(bytes)
+    value = JSON.parse(text)
+  } catch {
+    return file('is not JSON')
+  }
+  if (!isObject(value)) return file('is not an object')
+  if (value['kind'] !== BUNDLE_KIND) return file('is no proof of why')
+  if (value['v'] !== BUNDLE_VERSION) return file(`has an unknown form \`${String(value['v'])}\``)
+  const wrong = wrongMember(value, BUNDLE)
+  if (wrong !== undefined) return file(wrong)
+  for (const [at, entry] of (value['entries'] as unknown[]).entries()) {
+    const why = isObject(entry) ? wrongMember(entry, 'leaf' in entry ? PRUNED : ENTRY) : 'is not an object'
+    if (why !== undefined) return { where: `entries/${at}`, why }
+  }
+  for (const [at, policy] of (value['policies'] as unknown[]).entries()) {
+    const why = isObject(policy) ? wrongMember(policy, POLICY, ['schema']) : 'is not an object'
+    if (why !== undefined) return { where: `policies/${at}`, why }
+  }
+  if (`${rewrite(value)}\n` !== text) return file('is not in canonical form')
+  return value as unknown as Bundle
+}
+
+const file = (why: string): Finding => ({ where: 'file', why })
+const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+
+type Shape = Readonly<Record<string, (value: unknown) => boolean>>
+
+const isText = (value: unknown): value is string => typeof value === 'string'
+const isTexts = (value: unknown): boolean => Array.isArray(value) && value.every(isText)
+const isIndex = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) >= 0
+const isHash = (value: unknown): boolean => isText(value) && /^[0-9a-f]{64}$/u.test(value)
+const isProof = (value: unknown): boolean => Array.isArray(value) && value.length <= 64 && value.every(isHash)
+const isFile = (value: unknown): boolean => isObject(value) && wrongMember(value, FILE) === undefined
+
+const BUNDLE: Shape = {
+  about: (value) => isText(value) && /^[A-Za-z]+_[\w-]{1,120}$/u.test(value),
+  bodies: isTexts,
+  checkpoint: isText,
+  entries: Array.isArray,
+  kind: isText,
+  made_at: isIndex,
+  policies: Array.isArray,
+  schemas: isTexts,
+  seal: isText,
+  v: isIndex,
+  witnesses: isTexts,
+}
+const ENTRY: Shape = { body: isText, proof: isProof, seq: isIndex }
+const PRUNED: Shape = { leaf: isHash, proof: isProof, seq: isIndex }
+const FILE: Shape = { name: isText, text: isText }
+const POLICY: Shape = {
+  files: (value) => Array.isArray(value) && value.every(isFile),
+  schema: isFile,
+  version: isHash,
+}
+
+function wrongMember(
+  value: Readonly<Record<string, unknown>>,
+  shape: Shape,
+  optional: readonly string[] = [],
+): string | undefined {
+  for (const name of Object.keys(value))
+    if (!Object.hasOwn(shape, name)) return `has a member \`${name}\` that means nothing`
+  for (const [name, is] of Object.entries(shape)) {
+    if (!Object.hasOwn(value, name)) {
+      if (!optional.includes(name)) return `has no \`${name}\``
+    } else if (!is(value[name])) return `\`${name}\` is not what it should be`
+  }
+  return undefined
+}
+
+/** Verifies every byte of a bundle: form, hashes, proofs, digests and signatures. What the entries say is not judged. */
+export function verifyBytes(bytes: Uint8Array, trust: Trust): BytesVerdict {
+  const nothing = { endorsements: [], cosigned: [], checked: [] }
+  const bundle = parseBundle(bytes)
+  if ('where' in bundle) return { ...nothing, failures: [bundle] }
+  const note = parseNote(bundle.checkpoint)
+  const checkpoint = note && parseCheckpoint(note.text)
+  if (note === undefined || checkpoint === undefined)
+    return { ...nothing, failures: [{ where: 'checkpoint', why: 'is no signed checkpoint' }] }
+
+  const { entries, pruned, failures: unproven } = provenEntries(bundle, checkpoint)
+  if (unproven.length > 0) return { ...nothing, failures: unproven }
+
+  const failures: Finding[] = []
+  const signed = verifySignatures(bundle, note, checkpoint, entries, trust, failures)
+  const { restored, bodies } = restore(bundle, entries, failures)
+  const schemas = checkSchemas(bundle, restored, failures)
+  checkPolicies(bundle, restored, failures)
+  if (bundle.entries.length === 0) failures.push({ where: 'entries', why: 'there are none' })
+  else if (!restored.some(({ refs }) => refs.includes(bundle.about)) && pruned.length === 0)
+    failures.push({ where: 'about', why: `no entry is about \`${bundle.about}\`` })
+
+  const { endorsements = [], cosigned = [], signedBy } = signed
+  const record: ProvenRecord = {
+    about: bundle.about,
+    madeAt: bundle.made_at,
+    checkpoint,
+    entries: restored,
+    pruned,
+    policies: bundle.policies,
+    schemas,
+    bodies,
+  }
+  const checked = [
+    `${entries.length} entries are in the log of ${checkpoint.size} (root ${checkpoint.root})`,
+    ...(pruned.length === 0 ? [] : [`${pruned.length} more were in it; retention has left their hashes`]),
+    ...(signedBy === undefined
+      ? []
+      : [
+          `the checkpoint and the seal of this file are signed by ${formatVerifierKey(signedBy)}${
+            endorsements.length === 0 ? '' : `, which follows from ${endorsements.join(', ')}`
+          }`,
+        ]),
+    ...cosigned.map(({ name, at }) => `cosigned by ${name} at ${new Date(at).toISOString()}`),
+    `${bundle.bodies.length} texts and ${bundle.policies.length} policy sets have the digests that the entries say`,
+  ]
+  return {
+    failures,
+    record,
+    endorsements,
+    cosigned,
+    checked,
+    ...(signedBy === undefined ? {} : { signedBy }),
+  }
+}
+
+function provenEntries(
+  bundle: Bundle,
+  { size, root }: Checkpoint,
+): Readonly<{ entries: readonly Proven[]; pruned: readonly number[]; failures: readonly Finding[] }> {
+  const entries: Proven[] = []
+  const pruned: number[] = []
+  const failures: Finding[] = []
+  const rootBytes = Buffer.from(root, 'hex')
+  let before = -1
+  let time = Number.NEGATIVE_INFINITY
+  for (const { seq, proof, body, leaf } of bundle.entries) {
+    const where = `entry ${seq}`
+    const bad = (why: string): void => void failures.push({ where, why })
+    if (seq <= before) bad('does not come after the one before it')
+    before = seq
+    if (seq >= size) {
+      bad(`is not covered by the checkpoint, which has ${size} entries`)
+      continue
+    }
+    const bytes = body === undefined ? undefined : Buffer.from(body)
+    const hash = bytes === undefined ? Buffer.from(leaf ?? '', 'hex') : leafHash(bytes)
+    if (
+      !isIncluded(
+        hash,
+        seq,
+        size,
+        proof.map((one) => Buffer.from(one, 'hex')),
+        rootBytes,
+      )
+    ) {
+      bad(bytes === undefined ? 'its hash does not match the proof' : 'bytes do not match the proof')
+      continue
+    }
+    if (bytes === undefined) {
+      pruned.push(seq)
+      continue
+    }
+    const entry = parseEntry(bytes)
+    if (typeof entry === 'string') {
+      bad(entry)
+      continue
+    }
+    const { at, kind, refs } = entry
+    if (entry['seq'] !== seq) bad(`says it is entry ${String(entry['seq'])}`)
+    if (typeof at !== 'number' || !Number.isFinite(at)) bad('has no time')
+    else if (at < time) bad('is dated before one ahead of it')
+    else time = at
+    entries.push({
+      seq,
+      at: Number(at),
+      kind: String(kind),
+      refs: isTexts(refs) ? (refs as string[]) : [],
+      entry,
+    })
+  }
+  return { entries, pruned, failures }
+}
+
+type Signed = Readonly<{
+  signedBy?: VerifierKey
+  endorsements?: readonly string[]
+  cosigned?: readonly Cosigned[]
+}>
+
+function verifySignatures(
+  bundle: Bundle,
+  note: Note,
+  { origin }: Checkpoint,
+  entries: readonly Proven[],
+  trust: Trust,
+  failures: Finding[],
+): Signed {
+  const checkpointBad = (why: string): void => void failures.push({ where: 'checkpoint', why })
+  const { keys, endorsements } = trustedKeys(trust, origin, entries)
+  const signedBy = keys.find((key) => verifyNote(note, key) !== undefined)
+  if (signedBy === undefined) {
+    if (keys.length > 0) checkpointBad('signature is not by the given key')
+    else checkpointBad('no key was given, and nothing vouches for the key in the bundle')
+  }
+  // every line has its signer: what nobody can check could be changed without anybody noticing
+  const witnesses: VerifierKey[] = []
+  for (const [at, text] of bundle.witnesses.entries()) {
+    const key = parseVerifierKey(text)
+    if (key === undefined || key.type !== 'witness' || formatVerifierKey(key) !== text)
+      failures.push({ where: `witnesses/${at}`, why: 'is no verifier key of a witness' })
+    else if (witnesses.some((one) => one.name === key.name && one.id === key.id))
+      failures.push({ where: `witnesses/${at}`, why: 'stands there twice' })
+    else witnesses.push(key)
+  }
+  const log = signedBy ?? bundledKeys(origin, entries).find((key) => verifyNote(note, key) !== undefined)
+  for (const line of note.signatures) {
+    const signer = [...(log === undefined ? [] : [log]), ...witnesses].find(
+      ({ name, id }) => name === line.name && id === line.id,
+    )
+    const alone = { text: note.text, signatures: [line] }
+    if (signer === undefined) {
+      if (log !== undefined) checkpointBad(`nothing says what key the signature of \`${line.name}\` is by`)
+    } else if (verifyNote(alone, signer) === undefined) {
+      checkpointBad(
+        `the ${signer.type === 'witness' ? 'cosignature' : 'signature'} of \`${line.name}\` does not verify`,
+      )
+    }
+  }
+  for (const { name, id } of witnesses) {
+    if (!note.signatures.some((line) => line.name === name && line.id === id))
+      failures.push({ where: 'checkpoint', why: `the cosignature of \`${name}\` is missing` })
+  }
+  const cosigned = countCosignatures(note, trust, failures)
+  const { seal, ...unsealed } = bundle
+  const sealed = parseNote(seal)
+  const sealBad = (why: string): void => void failures.push({ where: 'seal', why })
+  if (sealed === undefined) sealBad('is no signed note')
+  else if (sealed.text !== sealText(unsealed))
+    sealBad('something was left out, added or changed after it was made')
+  else if (sealed.signatures.length !== 1) sealBad('has more than one signature')
+  else if (signedBy !== undefined && !keys.some((key) => verifyNote(sealed, key) !== undefined))
+    sealBad('signature is not by the key of the log')
+  else if (signedBy === undefined && log !== undefined && verifyNote(sealed, log) === undefined)
+    sealBad('signature does not verify')
+  return { endorsements, cosigned, ...(signedBy === undefined ? {} : { signedBy }) }
+}
+
+function countCosignatures(
+  note: Note,
+  { witnesses = [], witnessesNeeded }: Trust,
+  failures: Finding[],
+): readonly Cosigned[] {
+  if (witnesses.length === 0 && (witnessesNeeded ?? 0) === 0) return []
+  const found = cosigners(note, witnesses)
+  const needed = witnessesNeeded ?? authorities(witnesses).length
+  if (found.length < needed) {
+    const why = `${found.length} of the ${needed} cosignatures needed are by distinct witnesses that were given`
+    failures.push({ where: 'checkpoint', why })
+  }
+  return found.map(({ name, at }) => ({ name, at: at * 1_000 }))
+}
+
+/** Keys that the log says were its own; they vouch for nothing. */
+function bundledKeys(origin: string, entries: readonly Proven[]): readonly VerifierKey[] {
+  return entries.flatMap(({ kind, entry }) => {
+    if (kind !== 'signer.made' || entry['use'] !== 'log') return []
+    const raw = rawKey(entry['public'])
+    return raw === undefined ? [] : [verifierKey(origin, 'log', raw)]
+  })
+}
+
+function rawKey(jwk: unknown): Uint8Array | undefined {
+  if (!isObject(jwk) || jwk['crv'] !== 'Ed25519' || !isText(jwk['x'])) return undefined
+  const raw = Buffer.from(jwk['x'], 'base64url')
+  return raw.length === 32 ? raw : undefined
+}
+
+type Trusted = Readonly<{ keys: readonly VerifierKey[]; endorsements: readonly string[] }>
+
+function trustedKeys(trust: Trust, origin: string, entries: readonly Proven[]): Trusted {
+  const given = [
+    ...trust.keys.filter(({ type }) => type === 'log'),
+    ...(trust.unsafeTrustBundledKey === true ? bundledKeys(origin, entries) : []),
+  ]
+  return { keys: given, endorsements: [] }
+}
+
+/** Puts what entries hold only the digest of into its place; a text that none of them speaks of has no place here. */
+function restore(
+  bundle: Bundle,
+  entries: readonly Proven[],
+  failures: Finding[],
+): Readonly<{ restored: readonly Proven[]; bodies: ReadonlyMap<string, unknown> }> {
+  const texts = new Map<string, string>()
+  const bodies = new Map<string, unknown>()
+  for (const [at, text] of bundle.bodies.entries()) {
+    const digest = digestOfText(text)
+    const bad = (why: string): void => void failures.push({ where: `bodies/${at}`, why })
+    try {
+      bodies.set(digest, JSON.parse(text))
+    } catch {
+      bad('is not JSON')
+    }
+    if (texts.has(digest)) bad('stands there twice')
+    texts.set(digest, text)
+  }
+  const used = new Set<string>()
+  const complete = entries.map((proven): Proven => {
+    const { inputs } = proven.entry
+    if (isText(inputs) && texts.has(inputs)) used.add(inputs)
+    if (proven.entry['cut'] === undefined) return proven
+    const entry = restored(proven.entry, (digest) => {
+      const text = texts.get(digest)
+      if (text !== undefined) used.add(digest)
+      return text === undefined ? undefined : Buffer.from(text)
+    })
+    const { refs } = entry
+    return { ...proven, entry, refs: isTexts(refs) ? (refs as string[]) : proven.refs }
+  })
+  for (const [at, digest] of [...texts.keys()].entries())
+    if (!used.has(digest))
+      failures.push({ where: `bodies/${at}`, why: `no entry holds its digest \`${digest}\`` })
+  return { restored: complete, bodies }
+}
+
+function checkSchemas(
+  bundle: Bundle,
+  entries: readonly Proven[],
+  failures: Finding[],
+): ReadonlyMap<string, string> {
+  const asked = new Set(entries.map(({ entry }) => entry['schema']))
+  const schemas = new Map<string, string>()
+  for (const [at, text] of bundle.schemas.entries()) {
+    const digest = digestOfText(text)
+    if (!asked.has(digest) || schemas.has(digest))
+      failures.push({ where: `schemas/${at}`, why: `no decision holds its digest \`${digest}\`` })
+    schemas.set(digest, text)
+  }
+  for (const { schema } of bundle.policies)
+    if (schema !== undefined) schemas.set(digestOfText(schema.text), schema.text)
+  return schemas
+}
+
+/** Policy text is what it was published as: by its version and, file by file, by what the entry says. */
+function checkPolicies(bundle: Bundle, entries: readonly Proven[], failures: Finding[]): void {
+  const known = new Set<string>()
+  for (const policy of bundle.policies) {
+    const { version, files, schema } = policy
+    const where = `policy ${version.slice(0, 12)}`
+    const bad = (why: string): void => void failures.push({ where, why })
+    if (known.has(version)) bad('stands there twice')
+    known.add(version)
+    if (policyVersion(policy) !== version) bad('its text is not that of its version')
+    if (!entries.some(({ kind, entry }) => kind === 'decision' && entry['policy'] === version))
+      bad('no decision here ran it')
+    for (const { seq, kind, entry } of entries) {
+      if (!kind.startsWith('policy.') || entry['policy'] !== version || !Array.isArray(entry['files']))
+        continue
+      const said = new Map(
+        (entry['files'] as { name?: unknown; sha256?: unknown }[]).map((one) => [one.name, one.sha256]),
+      )
+      for (const { name, text } of files)
+        if (said.get(name) !== hex(sha256(text))) bad(`\`${name}\` is not the file that entry ${seq} says`)
+      if (said.size !== files.length) bad(`it has not the files that entry ${seq} says`)
+      const its = isObject(entry['schema']) ? entry['schema']['sha256'] : undefined
+      if (schema !== undefined && its !== undefined && its !== hex(sha256(schema.text)))
+        bad(`its schema is not the one that entry ${seq} says`)
+    }
+  }
+}
+
+function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
