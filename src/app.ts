@@ -19,6 +19,7 @@ import type { FlowDeps, Log, Targets } from './flows/deps.ts'
 import { scheduled } from './flows/deps.ts'
 import type { Flowing } from './flows/index.ts'
 import { createFlows } from './flows/index.ts'
+import { markFile } from './flows/marks.ts'
 import { Schedule } from './flows/schedule.ts'
 import { createCallers } from './identity/callers.ts'
 import type { TargetRecord } from './model/access.ts'
@@ -153,6 +154,8 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
       jitter: () => (randomBytes(1)[0] as number) / 256,
       seal: seal.seal,
       open: seal.open,
+      // one for each installation, since several may share a key file
+      marks: markFile(config.log?.mark ?? `${config.keyFile}.${installation}.mark`),
       dev: options.mode === 'dev',
     }
     const flows = createFlows(deps)
@@ -189,7 +192,10 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
       const host = config.host.includes(':') ? `[${config.host}]` : config.host
       url = `${config.tls === undefined ? 'http' : 'https'}://${host}:${port}`
     }
-    if (options.sweeper !== false) flows.sweeper.start()
+    if (options.sweeper !== false) {
+      flows.sweeper.start()
+      flows.transparency.start()
+    }
     return {
       url,
       flows,
@@ -200,6 +206,7 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
       async stop() {
         await http.close()
         await flows.sweeper.stop()
+        await flows.transparency.stop()
         await Promise.all(targets.all().map((target) => target.close()))
         await store.close()
       },

@@ -166,6 +166,7 @@ suite('configuration', () => {
         host: '127.0.0.1',
         port: 9748,
         keyFile: '',
+        log: { tiles: true },
         policies: '/w/policies',
         defaults: { request: 900_000, task: 1_800_000, heartbeat: 15_000, grant: 900_000 },
         limits: { body: 262_144, depth: 32, rate: 2_000 },

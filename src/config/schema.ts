@@ -216,6 +216,24 @@ export const configSchema = z.strictObject({
     sentence:
       'The key that secrets are encrypted under at rest; outside the data folder, made on first start (mode 0600), by default under `$XDG_STATE_HOME/writ`.',
   }),
+  log: z
+    .strictObject({
+      tiles: setting(z.boolean('is neither `true` nor `false`').default(true), {
+        type: 'boolean',
+        default: 'true',
+        env: 'WRIT_LOG_TILES',
+        reader: 'server',
+        sentence: 'Whether the log is also kept as files (C2SP tiles) under `log` in the data folder.',
+      }),
+      mark: text({
+        type: 'path',
+        env: 'WRIT_LOG_MARK',
+        reader: 'server',
+        sentence:
+          'Where the last signed head is remembered, outside the data folder; by default beside the key file.',
+      }),
+    })
+    .prefault({}),
   policies: textOr('./policies', {
     type: 'path',
     env: 'WRIT_POLICIES',

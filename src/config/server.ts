@@ -34,6 +34,7 @@ export type ServerConfig = Readonly<{
   /** Paths of PEM files. */
   tls?: Readonly<{ cert: string; key: string }>
   keyFile: string
+  log?: Readonly<{ tiles?: boolean; mark?: string }>
   policies: string
   inventory?: string
   defaults: Readonly<{ request: Millis; task: Millis; heartbeat: Millis; grant: Millis }>
@@ -67,6 +68,10 @@ export function serverConfig(
     ...(config.public_url === undefined ? {} : { publicUrl: config.public_url }),
     ...(cert === undefined || key === undefined ? {} : { tls: { cert: path(cert), key: path(key) } }),
     keyFile: config.key_file === undefined ? defaultKeyFile(data, sources) : path(config.key_file),
+    log: {
+      tiles: config.log.tiles,
+      ...(config.log.mark === undefined ? {} : { mark: path(config.log.mark) }),
+    },
     policies: path(config.policies),
     ...(config.inventory === undefined ? {} : { inventory: path(config.inventory) }),
     defaults: config.defaults,

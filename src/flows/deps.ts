@@ -11,6 +11,7 @@ import type { Item, Store, Transaction } from '../store/port.ts'
 import type { Target } from '../targets/port.ts'
 import type { DueKind, Schedule } from './schedule.ts'
 import { dueAt } from './schedule.ts'
+import type { Marks } from './transparency.ts'
 
 export type Log = (
   level: 'info' | 'warn' | 'error',
@@ -32,6 +33,8 @@ export type FlowDeps = Readonly<{
   /** Encrypts and opens what is secret at rest, bound to `label`. */
   seal(label: string, secret: string): string
   open(label: string, sealed: string): string
+  /** What was signed last, kept outside the data folder. */
+  marks: Marks
   /** Every entry of `writ dev` is marked, and a server refuses its folder. */
   dev: boolean
 }>

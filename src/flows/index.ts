@@ -8,6 +8,7 @@ import type { Caller } from '../model/access.ts'
 import { refKey } from '../model/entity.ts'
 import { WritError } from '../model/errors.ts'
 import type { LogEntry } from '../store/port.ts'
+import { isPruned } from '../store/port.ts'
 import { Administration } from './admin.ts'
 import { Attempts, parseEntry } from './attempts.ts'
 import type { FlowDeps } from './deps.ts'
@@ -20,6 +21,7 @@ import { Signers } from './signers.ts'
 import { Sweeper } from './sweep.ts'
 import { TakeBack } from './takeback.ts'
 import { Tasks } from './tasks.ts'
+import { Transparency } from './transparency.ts'
 
 /** Entries one call reads at most. */
 const MAX_ENTRIES = 1_000
@@ -30,6 +32,8 @@ const AT_ONCE = 100
 export type Flowing = Flows &
   Readonly<{
     sweeper: Sweeper
+    /** The log as outsiders check it. */
+    transparency: Transparency
     /** A one-time code for the first administrator or for `writ dev`. */
     bootstrapCode: Administration['bootstrapCode']
     /** Loads the policy in force and everything that is due. */
@@ -48,14 +52,17 @@ export function createFlows(deps: FlowDeps): Flowing {
   const publishing = new Publishing(deps, attempts, grants)
   const admin = new Administration(deps, { attempts, narrower, grants, publishing })
   const signers = new Signers(deps)
+  const transparency = new Transparency(deps, signers)
   const sweeper = new Sweeper(deps, { tasks, requests, grants, narrower, takeBack })
   const { store } = deps
 
   return {
     sweeper,
+    transparency,
     bootstrapCode: (person, purpose) => admin.bootstrapCode(person, purpose),
     async recover() {
       await signers.recover()
+      await transparency.recover()
       await publishing.recover()
       await sweeper.recover()
     },
@@ -134,6 +141,7 @@ export function createFlows(deps: FlowDeps): Flowing {
               `credential \`${value.id}\` at \`${value.target}\` is unresolved: ${value.problem ?? 'unknown'}`,
           ),
         ...grants.unresolvedOrphans,
+        ...transparency.problems(),
         ...(now < 0 ? ['the clock is before 1970'] : []),
       ]
     },
@@ -173,7 +181,7 @@ async function events(
         return
       }
       for (const entry of await log.entries(next, Math.min(next + AT_ONCE, size))) {
-        show(entry)
+        if (!isPruned(entry)) show(entry)
         next = entry.seq + 1
       }
       await breathe()

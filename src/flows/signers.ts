@@ -6,6 +6,7 @@
  */
 import type { KeyObject } from 'node:crypto'
 import { createPrivateKey, generateKeyPairSync } from 'node:crypto'
+import type { Meta } from '../model/access.ts'
 import type { Json } from '../model/canonical.ts'
 import type { Signer, SignerUse } from '../model/signer.ts'
 import type { Transaction } from '../store/port.ts'
@@ -31,9 +32,12 @@ export class Signers {
       await this.#load(use)
       if (this.#current.has(use)) continue
       await this.#deps.store.commit({
-        reads: [{ index: 'signer.use', value: use }],
+        reads: [
+          { index: 'signer.use', value: use },
+          { kind: 'meta', id: 'epoch' },
+        ],
         run: (tx) => {
-          this.make(tx, use)
+          this.make(tx, use, epochOf(tx.get('meta', 'epoch')?.value))
         },
       })
       await this.#load(use)
@@ -53,7 +57,7 @@ export class Signers {
   }
 
   /** Writes a new key into `tx`; the caller loads it with `reload` once that is durable. */
-  make(tx: Transaction, use: SignerUse): Signer {
+  make(tx: Transaction, use: SignerUse, epoch: number): Signer {
     const { decision, seal } = this.#deps
     const pair =
       use === 'log' ? generateKeyPairSync('ed25519') : generateKeyPairSync('ec', { namedCurve: 'P-256' })
@@ -65,11 +69,17 @@ export class Signers {
       public: pair.publicKey.export({ format: 'jwk' }) as Readonly<Record<string, string>>,
       sealed: seal(`signer/${id}`, String(pem)),
       createdAt: tx.now,
+      epoch,
       fromSize: tx.nextSeq,
     }
     tx.put('signer', id, signer)
-    tx.append({ kind: 'signer.made', refs: [id], signer: id, use, public: signer.public as Json })
+    tx.append({ kind: 'signer.made', refs: [id], signer: id, use, epoch, public: signer.public as Json })
     return signer
+  }
+
+  /** Opens what is sealed for a key. */
+  open(signer: Signer): KeyObject {
+    return createPrivateKey(this.#deps.open(`signer/${signer.id}`, signer.sealed))
   }
 
   async reload(): Promise<void> {
@@ -85,7 +95,11 @@ export class Signers {
     this.#all.set(use, all)
     const signer = all.findLast((it) => it.retiredAt === undefined)
     if (signer === undefined) return
-    const privateKey = createPrivateKey(this.#deps.open(`signer/${signer.id}`, signer.sealed))
-    this.#current.set(use, { signer, privateKey })
+    this.#current.set(use, { signer, privateKey: this.open(signer) })
   }
+}
+
+/** The number of the epoch in its record. */
+export function epochOf(record: Meta | undefined): number {
+  return (record?.['number'] as number | undefined) ?? 1
 }

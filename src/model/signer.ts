@@ -15,8 +15,11 @@ export type Signer = Readonly<{
   use: SignerUse
   /** The public half as a JWK without `kid`, e.g. `{ kty: 'OKP', crv: 'Ed25519', x: '…' }`. */
   public: Readonly<Record<string, string>>
+  /** Empty when it signs no more: the private half is gone. */
   sealed: string
   createdAt: Instant
+  /** The epoch of the log that it signs in; 1 if it says nothing. */
+  epoch?: number
   /** Size of the log from which on this key signs. */
   fromSize: number
   /** Signs nothing any more; what it signed before is still verified. */
