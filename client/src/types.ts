@@ -250,6 +250,8 @@ export type PolicyVersion = PolicySource &
 
 export type LogHead = Readonly<{ size: number; root: string }>
 export type LogEntry = Readonly<{ seq: number; at: string; entry: Json; bytes: string }>
+/** An entry of which retention has left the hash only; `leaf` is base64. */
+export type PrunedLogEntry = Readonly<{ seq: number; at: string; leaf: string; pruned: true }>
 
 /** Something that happened; `id` is its index in the log. */
 export type WritEvent = Readonly<{

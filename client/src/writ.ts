@@ -37,6 +37,7 @@ import type {
   Json,
   KeyInput,
   LogEntry,
+  PrunedLogEntry,
   LogHead,
   Me,
   Narrowing,
@@ -489,7 +490,10 @@ export function createWrit(options: WritOptions = {}) {
     },
     log: {
       head: (): Promise<LogHead> => get<LogHead>('/v1/log/head'),
-      entries: (from: number, to: number): Promise<Readonly<{ items: readonly LogEntry[]; next?: number }>> =>
+      entries: (
+        from: number,
+        to: number,
+      ): Promise<Readonly<{ items: readonly (LogEntry | PrunedLogEntry)[]; next?: number }>> =>
         get('/v1/log/entries', { from, to }),
     },
     events: (how: EventOptions = {}): AsyncGenerator<WritEvent, void, undefined> =>

@@ -5,7 +5,8 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import test, { after } from 'node:test'
 import type { TestStore } from '../../test/support/store.ts'
-import { openTestStore } from '../../test/support/store.ts'
+import type { LogEntry } from '../store/port.ts'
+import { openTestStore, unpruned } from '../../test/support/store.ts'
 import { isWritError } from '../model/errors.ts'
 import { leafHash } from '../store/hash.ts'
 import { openLogFolder } from './folder.ts'
@@ -254,9 +255,9 @@ test('B69 entries that are not canonical, or not entries, are found although eve
 
 test('entries fetched from a server that lies are caught', async () => {
   const store = await openTestStore({ folder: await filled })
-  const lying = (lie: (entries: readonly SourceEntry[]) => readonly SourceEntry[]) => ({
+  const lying = (lie: (entries: readonly LogEntry[]) => readonly SourceEntry[]) => ({
     head: () => store.log.head(),
-    entries: async (from: number, to: number) => lie(await store.log.entries(from, to)),
+    entries: async (from: number, to: number) => lie(unpruned(await store.log.entries(from, to))),
   })
   assert.equal((await verifyLog(lying((it) => it.filter(({ seq }) => seq < 4)))).firstBad?.index, 4)
   assert.equal((await verifyLog(lying((it) => it.filter(({ seq }) => seq !== 2)))).firstBad?.index, 2)

@@ -11,7 +11,9 @@ import { TreeBuilder } from './tree.ts'
 export type Head = Readonly<{ size: number; root: string /* lowercase hex */ }>
 
 /** One entry as a source gives it; `leaf` if the source keeps its hash beside it. */
-export type SourceEntry = Readonly<{ seq: number; at: number; bytes: Uint8Array; leaf?: Uint8Array }>
+export type SourceEntry =
+  | Readonly<{ seq: number; at: number; bytes: Uint8Array; leaf?: Uint8Array }>
+  | Readonly<{ seq: number; at: number; leaf: Uint8Array; pruned: true }>
 
 /** Where a log is read from: a data folder, a server, a file. */
 export interface LogSource {
@@ -98,8 +100,10 @@ class Check {
     this.firstBad ??= { index, why }
   }
 
-  entry({ seq, at, bytes, leaf }: SourceEntry): void {
+  entry(given: SourceEntry): void {
     const index = this.#tree.size
+    if ('pruned' in given) return this.bad(index, 'was pruned')
+    const { seq, at, bytes, leaf } = given
     if (seq !== index) return this.bad(index, `is missing: entry ${seq} stands in its place`)
     const hash = leafHash(bytes)
     if (leaf !== undefined && Buffer.compare(leaf, hash) !== 0)

@@ -87,11 +87,12 @@ function openSource(
         head: () => log.head(),
         async entries(from, to) {
           const { items } = await log.entries(from, to)
-          return items.map(({ seq, at, bytes }) => ({
-            seq,
-            at: Date.parse(at),
-            bytes: Buffer.from(bytes, 'base64'),
-          }))
+          return items.map((it) => {
+            const place = { seq: it.seq, at: Date.parse(it.at) }
+            return 'pruned' in it
+              ? { ...place, leaf: Buffer.from(it.leaf, 'base64'), pruned: true }
+              : { ...place, bytes: Buffer.from(it.bytes, 'base64') }
+          })
         },
       },
     }

@@ -13,7 +13,8 @@ import { WritError } from '../model/errors.ts'
 import type { Grant } from '../model/grant.ts'
 import type { Decision } from '../model/outcome.ts'
 import type { Page } from '../store/port.ts'
-import { actionUid, analyse } from '../decision/analyse.ts'
+import { isPruned } from '../store/port.ts'
+import { analyse } from '../decision/analyse.ts'
 import type { DecideOptions } from '../decision/decide.ts'
 import { clockBehind, decide, describe } from '../decision/decide.ts'
 import { cedarEntities, loadClosure } from '../identity/inventory.ts'
@@ -28,7 +29,7 @@ export const SYSTEM: EntityRef = { type: 'Writ::System', id: 'writ' }
 /** Entries looked at before others get their turn. */
 const AT_ONCE = 100
 
-export type WritVerb = 'publish' | 'administer' | 'revoke' | 'deny' | 'read' | 'approve'
+export type WritVerb = 'publish' | 'administer' | 'revoke' | 'deny' | 'read' | 'approve' | 'observe'
 
 /**
  * The attempt in what arrived: the members that are Writ's own leave the context.
@@ -183,10 +184,10 @@ export class Attempts {
       await breathe()
       const from = Math.max(0, before - AT_ONCE)
       const entries = (await this.#deps.store.log.entries(from, before)).toReversed()
-      for (const { seq, bytes } of entries) {
+      for (const found of entries) {
         looked += 1
-        before = seq
-        const entry = parseEntry(bytes)
+        before = found.seq
+        const entry = isPruned(found) ? {} : parseEntry(found.bytes)
         if (isDecision(entry) && (all || isOwn(caller, entry))) items.push(all ? entry : forRequester(entry))
         if (items.length >= limit) break
       }
@@ -240,7 +241,7 @@ export class Attempts {
 
   async #entry(seq: number): Promise<Entry> {
     const [entry] = await this.#deps.store.log.entries(seq, seq + 1)
-    return entry === undefined ? {} : parseEntry(entry.bytes)
+    return entry === undefined || isPruned(entry) ? {} : parseEntry(entry.bytes)
   }
 
   async #maySee(caller: Caller, entry: Entry): Promise<boolean> {

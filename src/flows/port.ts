@@ -21,7 +21,7 @@ import type { Decision } from '../model/outcome.ts'
 import type { AccessRequest } from '../model/request.ts'
 import type { Limits, Scope, Task } from '../model/task.ts'
 import type { Instant, Millis } from '../model/time.ts'
-import type { LogEntry, LogHead, Page } from '../store/port.ts'
+import type { LogEntry, LogHead, Page, PrunedEntry } from '../store/port.ts'
 
 export type { Caller } from '../model/access.ts'
 
@@ -209,7 +209,7 @@ export interface Flows {
 
   // the record
   head(): Promise<LogHead>
-  entries(caller: Caller, from: number, to: number): Promise<readonly LogEntry[]>
+  entries(caller: Caller, from: number, to: number): Promise<readonly (LogEntry | PrunedEntry)[]>
   /** What one may see of what happens, live; resumes after `after`. */
   events(caller: Caller, after: number | undefined, listener: (event: LiveEvent) => void): Promise<() => void>
 

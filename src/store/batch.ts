@@ -8,6 +8,7 @@ import { WritError } from '../model/errors.ts'
 import { indexes } from '../model/records.ts'
 import type { IndexKind, IndexName, Kind, Records } from '../model/records.ts'
 import type { Instant } from '../model/time.ts'
+import type { Body } from './entry.ts'
 import { encodeEntry } from './entry.ts'
 import { mergeIds } from './order.ts'
 import type { EntryBody, Item, LogEntry, Read, Stored, Transaction } from './port.ts'
@@ -23,7 +24,8 @@ export interface Base {
 
 /** A record as it will be written: `body` is its JSON. */
 export type Written = Readonly<{ stored: AnyStored; body: string }>
-export type NewEntry = LogEntry & Readonly<{ refs: readonly string[] }>
+export type NewEntry = LogEntry &
+  Readonly<{ refs: readonly string[]; terms: readonly string[]; bodies: readonly Body[] }>
 
 /** Keys are injective because neither a kind nor an index name holds `/`. */
 export const recordKey = (kind: Kind, id: string): string => `${kind}/${id}`
@@ -187,8 +189,8 @@ class ItemTransaction implements Transaction {
     this.#live()
     const seq = this.nextSeq
     for (const ref of entry.refs) requireText(ref, 'reference')
-    const bytes = encodeEntry(seq, this.now, entry)
-    this.changes.entries.push({ seq, at: this.now, bytes, refs: [...new Set(entry.refs)] })
+    const encoded = encodeEntry(seq, this.now, entry)
+    this.changes.entries.push({ seq, at: this.now, ...encoded, refs: [...new Set(entry.refs)] })
     return seq
   }
 

@@ -8,8 +8,12 @@ import { hex, sha256 } from './hash.ts'
 const decode = (bytes: Uint8Array): Record<string, never> =>
   JSON.parse(Buffer.from(bytes).toString()) as never
 const encode = (members: Record<string, Json>) =>
-  encodeEntry(7, 42, { kind: 'test', refs: ['r'], ...members })
-const digestOf = (text: string) => ({ $digest: `sha256:${hex(sha256(text))}`, size: Buffer.byteLength(text) })
+  encodeEntry(7, 42, { kind: 'test', refs: ['r'], ...members }).bytes
+const digestOf = (text: string) => ({
+  $digest: `sha256:${hex(sha256(text))}`,
+  kept: true,
+  size: Buffer.byteLength(text),
+})
 
 test('an entry is canonical JSON with its place and time', () => {
   const bytes = encode({ b: 1, a: 'x\ny' })

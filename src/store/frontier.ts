@@ -10,14 +10,26 @@ export type Frontier = Readonly<{ size: number; roots: readonly Uint8Array[] }>
 
 export const emptyFrontier: Frontier = { size: 0, roots: [] }
 
-export function appendLeaves(frontier: Frontier, leaves: readonly Uint8Array[]): Frontier {
+/** A complete subtree of 256^`level` leaves, the `index`-th from the left. */
+export type Node = Readonly<{ level: number; index: number; hash: Uint8Array }>
+
+/** `completed` hears of every subtree of 256, 256², … leaves that `leaves` complete. */
+export function appendLeaves(
+  frontier: Frontier,
+  leaves: readonly Uint8Array[],
+  completed: (node: Node) => void = () => undefined,
+): Frontier {
   const roots = [...frontier.roots]
   let size = frontier.size
   for (const leaf of leaves) {
     let root = leaf
+    let height = 0
     // every complete subtree of equal size to the left joins the new one; sizes stay far below 2^53
-    for (let rest = size; rest % 2 === 1; rest = (rest - 1) / 2)
+    for (let rest = size; rest % 2 === 1; rest = (rest - 1) / 2) {
       root = nodeHash(roots.pop() as Uint8Array, root)
+      height += 1
+      if (height % 8 === 0) completed({ level: height / 8, index: (rest - 1) / 2, hash: root })
+    }
     roots.push(root)
     size += 1
   }

@@ -64,9 +64,13 @@ export class Picture {
     }))
   }
 
-  /** The first record whose authority differs in `view`, or `undefined` when the picture still holds. */
-  staleIn(view: View): string | undefined {
+  /**
+   * The first record (of `only`, where given) whose authority differs in `view`, or `undefined` when the picture still
+   * holds.
+   */
+  staleIn(view: View, only?: Kind): string | undefined {
     for (const { kind, id, stored } of this.#seen.values()) {
+      if (only !== undefined && kind !== only) continue
       const current = view.get(kind, id)
       if (current?.version !== stored?.version && !sameAuthority(kind, stored?.value, current?.value)) {
         return `${kind}/${id}`

@@ -9,6 +9,7 @@ import { openLogFolder } from '../../src/audit/folder.ts'
 import { verifyLog } from '../../src/audit/verify.ts'
 import { MINUTE } from '../../src/model/time.ts'
 import { diskShelf } from '../support/fake-target.ts'
+import { unpruned } from '../support/store.ts'
 import { ref } from '../support/world.ts'
 import type { Template } from '../machine/setup.ts'
 import { copyData, keyFileOf, makeTemplate } from '../machine/setup.ts'
@@ -88,7 +89,7 @@ async function recover(stage: Stage, acks: readonly Ack[]): Promise<void> {
     grants: (await store.list('grant')).items.map(({ value }) => value),
     credentials: (await store.list('credential')).items.map(({ value }) => value),
   })
-  const entries = (await store.log.entries(0, 1_000)).map(
+  const entries = unpruned(await store.log.entries(0, 1_000)).map(
     ({ bytes }) => JSON.parse(Buffer.from(bytes).toString('utf8')) as Record<string, unknown>,
   )
   const found = await all()

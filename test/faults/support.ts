@@ -11,6 +11,7 @@ import type { PepTrust } from '../../src/model/access.ts'
 import type { WritError } from '../../src/model/errors.ts'
 import { isWritError } from '../../src/model/errors.ts'
 import type { Store } from '../../src/store/port.ts'
+import { isPruned } from '../../src/store/port.ts'
 import { FakeSystem } from '../support/fake-target.ts'
 import type { ManualClock } from '../support/store.ts'
 import { manualClock } from '../support/store.ts'
@@ -112,8 +113,9 @@ export async function entries(app: App): Promise<readonly Readonly<Record<string
   const { size } = await app.store.log.head()
   const found: Record<string, unknown>[] = []
   for (let from = 0; from < size; from += 1_000) {
-    for (const { bytes } of await app.store.log.entries(from, Math.min(size, from + 1_000))) {
-      found.push(JSON.parse(Buffer.from(bytes).toString('utf8')) as Record<string, unknown>)
+    for (const entry of await app.store.log.entries(from, Math.min(size, from + 1_000))) {
+      if (isPruned(entry)) continue
+      found.push(JSON.parse(Buffer.from(entry.bytes).toString('utf8')) as Record<string, unknown>)
     }
   }
   return found

@@ -20,7 +20,7 @@ import type { RequirementSet } from '../../src/model/request.ts'
 import type { FakeTarget } from '../support/fake-target.ts'
 import { FakeSystem } from '../support/fake-target.ts'
 import type { ManualClock } from '../support/store.ts'
-import { manualClock } from '../support/store.ts'
+import { manualClock, unpruned } from '../support/store.ts'
 import { ref } from '../support/world.ts'
 import { Auditor } from './auditor.ts'
 import type { Burst, Command, IssueRace, Race, Run, Try } from './commands.ts'
@@ -1089,7 +1089,7 @@ class Machine {
       return
     }
     while (this.#taken < head.size) {
-      for (const entry of await log.entries(this.#taken, head.size)) this.#auditor.take(entry)
+      for (const entry of unpruned(await log.entries(this.#taken, head.size))) this.#auditor.take(entry)
       this.#taken = this.#auditor.entries.length
     }
     this.#heads.push(head)

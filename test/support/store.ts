@@ -8,9 +8,18 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Instant, Millis } from '../../src/model/time.ts'
 import type { Clock } from '../../src/store/clock.ts'
-import type { Store } from '../../src/store/port.ts'
+import type { LogEntry, PrunedEntry, Store } from '../../src/store/port.ts'
+import { isPruned } from '../../src/store/port.ts'
 import type { SqliteOptions } from '../../src/store/sqlite/store.ts'
 import { openSqliteStore } from '../../src/store/sqlite/store.ts'
+
+/** Entries of a log of which nothing was pruned. */
+export function unpruned(entries: readonly (LogEntry | PrunedEntry)[]): readonly LogEntry[] {
+  return entries.map((entry) => {
+    if (isPruned(entry)) throw new TypeError(`entry ${entry.seq} was pruned`)
+    return entry
+  })
+}
 
 /** 2026-11-22T12:00:00Z. */
 export const TEST_START: Instant = 1_795_348_800_000

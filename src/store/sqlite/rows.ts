@@ -10,10 +10,11 @@ import type { IndexName, Kind, Records } from '../../model/records.ts'
 import type { Instant } from '../../model/time.ts'
 import type { AnyStored, Changes } from '../batch.ts'
 import { indexesOf, tooMany } from '../batch.ts'
-import type { Frontier } from '../frontier.ts'
+import { restored, termsOf } from '../entry.ts'
+import type { Frontier, Node } from '../frontier.ts'
 import { appendLeaves, decodeFrontier, encodeFrontier, frontierRoot } from '../frontier.ts'
-import { hex, leafHash } from '../hash.ts'
-import type { LogEntry } from '../port.ts'
+import { hex, leafHash, sha256 } from '../hash.ts'
+import type { LogEntry, PrunedEntry } from '../port.ts'
 import { SCAN_LIMIT } from '../port.ts'
 import { pragma, stateSum } from './schema.ts'
 
@@ -63,14 +64,94 @@ export class Rows {
       .map((row) => row['id'] as string)
   }
 
-  entries(from: number, to: number): LogEntry[] {
-    return this.#sql('SELECT seq, at, body FROM entry WHERE seq >= ? AND seq < ? ORDER BY seq')
+  entries(from: number, to: number): (LogEntry | PrunedEntry)[] {
+    return this.#sql(
+      `SELECT seq, at, body, CASE WHEN length(body) = 0 THEN leaf END AS leaf FROM entry
+       WHERE seq >= ? AND seq < ? ORDER BY seq`,
+    )
       .all(from, to)
-      .map((row) => ({
-        seq: row['seq'] as number,
-        at: row['at'] as Instant,
-        bytes: row['body'] as Uint8Array,
-      }))
+      .map((row) => {
+        const place = { seq: row['seq'] as number, at: row['at'] as Instant }
+        return row['leaf'] === null
+          ? { ...place, bytes: row['body'] as Uint8Array }
+          : { ...place, leaf: row['leaf'] as Uint8Array, pruned: true }
+      })
+  }
+
+  /** Of level 0 the leaf hashes, of others the complete subtrees. */
+  hashes(level: number, from: number, to: number): Uint8Array[] {
+    const found =
+      level === 0
+        ? this.#sql('SELECT leaf AS hash FROM entry WHERE seq >= ? AND seq < ? ORDER BY seq').all(from, to)
+        : this.#sql('SELECT hash FROM node WHERE level = ? AND idx >= ? AND idx < ? ORDER BY idx').all(
+            level,
+            from,
+            to,
+          )
+    return found.map((row) => row['hash'] as Uint8Array)
+  }
+
+  /** The first entry among `size` that is dated `at` or later: times never go back along the log. */
+  seqAt(at: Instant, size: number): number {
+    let [from, to] = [0, size]
+    while (from < to) {
+      const middle = Math.floor((from + to) / 2)
+      const row = this.#sql('SELECT at FROM entry WHERE seq = ?').get(middle)
+      if (row === undefined) throw new Damage(`log: entry ${middle} is missing`)
+      if ((row['at'] as Instant) < at) from = middle + 1
+      else to = middle
+    }
+    return from
+  }
+
+  /** What was kept of a digest. */
+  body(digest: string): Uint8Array | undefined {
+    const row = this.#sql('SELECT bytes FROM body WHERE digest = ? LIMIT 1').get(digest)
+    const bytes = row?.['bytes'] as Uint8Array | undefined
+    if (bytes !== undefined && `sha256:${hex(sha256(bytes))}` !== digest)
+      throw new Damage(`log: what was kept of \`${digest}\` does not match it`)
+    return bytes
+  }
+
+  /** Up to `limit` sequence numbers under a reference or a term, newest first, from `most` down. */
+  under(term: string, most: number, limit: number): number[] {
+    const rows = isTerm(term)
+      ? this.#sql('SELECT seq FROM term WHERE term = ? AND seq <= ? ORDER BY seq DESC LIMIT ?')
+      : this.#sql('SELECT seq FROM ref WHERE ref = ? AND seq <= ? ORDER BY seq DESC LIMIT ?')
+    return rows.all(term, most, limit).map((row) => row['seq'] as number)
+  }
+
+  /** Cuts entries down to their hashes, in one transaction. */
+  prune(seqs: readonly number[]): void {
+    // freed pages are overwritten: what is pruned must not be readable in the file
+    this.#db.exec('PRAGMA secure_delete = ON')
+    this.#run('begin', 'BEGIN IMMEDIATE')
+    try {
+      for (const seq of seqs) this.#prune(seq)
+      this.#run('commit', 'COMMIT')
+    } catch (error) {
+      if (this.#db.isTransaction) this.#db.exec('ROLLBACK')
+      throw error
+    } finally {
+      this.#db.exec('PRAGMA secure_delete = OFF')
+    }
+  }
+
+  #prune(seq: number): void {
+    const row = this.#sql('SELECT body FROM entry WHERE seq = ?').get(seq)
+    const bytes = row?.['body'] as Uint8Array | undefined
+    if (bytes === undefined || bytes.length === 0) return
+    const parsed = JSON.parse(Buffer.from(bytes).toString()) as Record<string, unknown>
+    const entry = restored(parsed, (digest) => this.body(digest))
+    const { refs } = entry
+    if (Array.isArray(refs)) {
+      for (const ref of new Set(refs as string[]))
+        this.#run('unref', 'DELETE FROM ref WHERE ref = ? AND seq = ?', ref, seq)
+    } else this.#run('unref', 'DELETE FROM ref WHERE seq = ?', seq)
+    for (const term of termsOf(entry))
+      this.#run('unterm', 'DELETE FROM term WHERE term = ? AND seq = ?', term, seq)
+    this.#run('unkeep', 'DELETE FROM body WHERE seq = ?', seq)
+    this.#run('prune', "UPDATE entry SET body = x'' WHERE seq = ?", seq)
   }
 
   found(ref: string, after: number | undefined, limit: number, descending: boolean): number[] {
@@ -106,7 +187,8 @@ export class Rows {
   /** Writes what a batch left, in one transaction; returns when it is durable, or throws and has written nothing. */
   write(changes: Changes, state: State, at: Instant, version: number): State {
     const leaves = changes.entries.map(({ bytes }) => leafHash(bytes))
-    const frontier = appendLeaves(state.frontier, leaves)
+    const nodes: Node[] = []
+    const frontier = appendLeaves(state.frontier, leaves, (node) => nodes.push(node))
     this.#run('begin', 'BEGIN IMMEDIATE')
     try {
       for (const { kind, id, written } of changes.records.values()) {
@@ -139,10 +221,15 @@ export class Rows {
             )
         }
       }
-      for (const [i, { seq, at, bytes, refs }] of changes.entries.entries()) {
+      for (const [i, { seq, at, bytes, refs, terms, bodies }] of changes.entries.entries()) {
         this.#run('entry', 'INSERT INTO entry VALUES (?, ?, ?, ?)', seq, at, leaves[i] as Uint8Array, bytes)
-        for (const ref of refs) this.#run('ref', 'INSERT INTO ref VALUES (?, ?)', ref, seq)
+        this.#runMany('ref', 'INSERT INTO ref VALUES', refs, seq)
+        this.#runMany('term', 'INSERT INTO term VALUES', terms, seq)
+        for (const body of bodies)
+          this.#run('body', 'INSERT INTO body VALUES (NULL, ?, ?, ?)', body.digest, seq, body.bytes)
       }
+      for (const { level, index, hash } of nodes)
+        this.#run('node', 'INSERT INTO node VALUES (?, ?, ?)', level, index, hash)
       if (leaves.length > 0) {
         this.#run('head', 'INSERT INTO head VALUES (?, ?)', frontier.size, frontierRoot(frontier))
       }
@@ -225,7 +312,8 @@ export class Rows {
       .prepare('SELECT seq, leaf, body FROM entry WHERE seq >= ? ORDER BY seq')
       .all(Math.max(0, frontier.size - TAIL))
     for (const row of rows) {
-      if (hex(leafHash(row['body'] as Uint8Array)) !== hex(row['leaf'] as Uint8Array)) {
+      const body = row['body'] as Uint8Array
+      if (body.length > 0 && hex(leafHash(body)) !== hex(row['leaf'] as Uint8Array)) {
         throw new Damage(`log: entry ${row['seq'] as number} does not match its hash`)
       }
     }
@@ -248,6 +336,15 @@ export class Rows {
     this.#step(`${step}: after`)
   }
 
+  /** One statement for every few rows: what a statement costs is mostly the call. */
+  #runMany(step: string, insert: string, texts: readonly string[], seq: number): void {
+    for (let from = 0; from < texts.length; from += MOST_ROWS) {
+      const some = texts.slice(from, from + MOST_ROWS)
+      const rows = ' (?, ?),'.repeat(some.length).slice(0, -1)
+      this.#run(step, insert + rows, ...some.flatMap((text) => [text, seq]))
+    }
+  }
+
   #sql(text: string): StatementSync {
     let statement = this.#statements.get(text)
     if (statement === undefined) {
@@ -257,6 +354,11 @@ export class Rows {
     return statement
   }
 }
+
+/** Rows of one statement. */
+const MOST_ROWS = 12
+
+const isTerm = (term: string): boolean => /^(?:kind|outcome|action)=/u.test(term)
 
 /** What was read contradicts itself. */
 export class Damage extends Error {

@@ -9,6 +9,8 @@ import { WritError } from '../../model/errors.ts'
 import { indexes } from '../../model/records.ts'
 import type { Kind, Records } from '../../model/records.ts'
 import { indexesOf } from '../batch.ts'
+import { termsOf } from '../entry.ts'
+import { appendLeaves, emptyFrontier } from '../frontier.ts'
 import { hex, sha256 } from '../hash.ts'
 
 /** `Writ` in ASCII: tells our file from somebody else's database. */
@@ -23,7 +25,7 @@ export function stateSum(size: number, frontier: Uint8Array, at: number, version
  * Numbered from 1; only ever appended to. Ids compare by their UTF-8 bytes (`BINARY`). `head` has a row for each batch
  * that wrote entries, so that a verifier can say between which entries a log was changed; `state` has one row.
  */
-const migrations: readonly string[] = [
+const migrations: readonly (string | ((db: DatabaseSync) => void))[] = [
   `
   CREATE TABLE record (
     kind TEXT NOT NULL, id TEXT NOT NULL, version INTEGER NOT NULL, sum INTEGER NOT NULL, body TEXT NOT NULL,
@@ -50,7 +52,43 @@ const migrations: readonly string[] = [
   ) STRICT;
   INSERT INTO state VALUES (1, 0, x'', 0, 0, ${stateSum(0, new Uint8Array(), 0, 0)}, '');
   `,
+  // 2: the log for outsiders. An entry whose body is empty was pruned
+  (db) => {
+    db.exec(`
+      CREATE TABLE node (
+        level INTEGER NOT NULL, idx INTEGER NOT NULL, hash BLOB NOT NULL,
+        PRIMARY KEY (level, idx)
+      ) STRICT, WITHOUT ROWID;
+      CREATE TABLE term (
+        term TEXT NOT NULL, seq INTEGER NOT NULL,
+        PRIMARY KEY (term, seq)
+      ) STRICT, WITHOUT ROWID;
+      CREATE TABLE body (
+        id INTEGER PRIMARY KEY, digest TEXT NOT NULL, seq INTEGER NOT NULL, bytes BLOB NOT NULL
+      ) STRICT;
+      CREATE UNIQUE INDEX body_digest ON body (digest, seq);
+      CREATE INDEX body_seq ON body (seq);
+    `)
+    const node = db.prepare('INSERT INTO node VALUES (?, ?, ?)')
+    const term = db.prepare('INSERT OR IGNORE INTO term VALUES (?, ?)')
+    let frontier = emptyFrontier
+    for (const row of db.prepare('SELECT seq, leaf, body FROM entry ORDER BY seq').iterate()) {
+      frontier = appendLeaves(frontier, [row['leaf'] as Uint8Array], ({ level, index, hash }) =>
+        node.run(level, index, hash),
+      )
+      for (const text of termsIn(row['body'] as Uint8Array)) term.run(text, row['seq'] as number)
+    }
+  },
 ]
+
+function termsIn(body: Uint8Array): readonly string[] {
+  try {
+    return termsOf(JSON.parse(Buffer.from(body).toString()) as Record<string, unknown>)
+  } catch {
+    // a damaged entry is for `writ audit verify` to name, not for the upgrade
+    return []
+  }
+}
 
 /**
  * Brings the file to the newest form, in one transaction.
@@ -78,7 +116,10 @@ export function migrate(db: DatabaseSync, folder: string): void {
   db.exec('BEGIN IMMEDIATE')
   try {
     db.exec(`PRAGMA application_id = ${APPLICATION_ID}`)
-    for (const migration of migrations.slice(version)) db.exec(migration)
+    for (const migration of migrations.slice(version)) {
+      if (typeof migration === 'string') db.exec(migration)
+      else migration(db)
+    }
     db.exec(`PRAGMA user_version = ${migrations.length}`)
     db.exec('COMMIT')
   } catch (error) {

@@ -16,7 +16,19 @@ import type { Clock } from '../clock.ts'
 import { StoreClock } from '../clock.ts'
 import { frontierRoot } from '../frontier.ts'
 import { hex } from '../hash.ts'
-import type { Item, LogEntry, LogHead, Page, Read, Store, Stored, View } from '../port.ts'
+import type {
+  Item,
+  LogEntry,
+  LogHead,
+  LogSearch,
+  Page,
+  PrunedEntry,
+  Read,
+  Store,
+  Stored,
+  View,
+} from '../port.ts'
+import { searchLog } from '../search.ts'
 import { Cache } from './cache.ts'
 import { corrupt, faultOf, storeError } from './faults.ts'
 import { DATABASE_FILE, lockFolder, looseMode, prepareFolder, Reserve } from './folder.ts'
@@ -48,6 +60,7 @@ const RECOVERY_MS: Millis = 5_000
 /** A wall clock this far behind is worth an operator's attention. */
 const CLOCK_TOLERANCE_MS: Millis = 2_000
 const PAGE_LIMIT = 1_000
+const HASH_LIMIT = 256
 const DEFAULT_PAGE = 100
 /** Pages that must be free below `maxBytes` before widening is allowed again. */
 const FREE_PAGES = 64
@@ -134,6 +147,11 @@ class SqliteStore implements Store, Base {
     this.log = {
       head: async () => this.#reading(() => this.#head),
       entries: async (from, to) => this.#reading(() => this.#entries(from, to)),
+      hashes: async (level, from, to) => this.#reading(() => this.#hashes(level, from, to)),
+      seqAt: async (at) => this.#reading(() => this.#rows.seqAt(at, this.#head.size)),
+      search: async (query) => this.#reading(() => this.#search(query)),
+      body: async (digest) => this.#reading(() => this.#rows.body(digest)),
+      prune: async (seqs) => this.#reading(() => this.#rows.prune(seqs)),
       find: async (ref, { after, limit = DEFAULT_PAGE, descending = false } = {}) =>
         this.#reading(() => this.#rows.found(ref, after, pageLimit(limit), descending)),
       subscribe: (listener) => {
@@ -254,10 +272,25 @@ class SqliteStore implements Store, Base {
       .map((id) => requireListed(index, value, id, this.record(kind, id)))
   }
 
-  #entries(from: number, to: number): readonly LogEntry[] {
-    if (!Number.isSafeInteger(from) || !Number.isSafeInteger(to) || from < 0) {
-      throw new TypeError('`from` and `to` must be indexes of the log')
-    }
+  #hashes(level: number, from: number, to: number): readonly Uint8Array[] {
+    requireRange(from, to)
+    if (!Number.isSafeInteger(level) || level < 0) throw new TypeError('`level` must be one of the tree')
+    return this.#rows.hashes(level, from, Math.min(to, from + HASH_LIMIT))
+  }
+
+  #search({ terms, before, from = 0, limit = DEFAULT_PAGE }: LogSearch): Page<number> {
+    const most = pageLimit(limit)
+    const { size } = this.#head
+    const { items, next } = searchLog(terms, (term, at, few) => this.#rows.under(term, at, few), {
+      before: Math.min(before ?? size, size),
+      from,
+      limit: most,
+    })
+    return { items, next: next === undefined ? undefined : String(next) }
+  }
+
+  #entries(from: number, to: number): readonly (LogEntry | PrunedEntry)[] {
+    requireRange(from, to)
     return this.#rows.entries(from, Math.min(to, from + PAGE_LIMIT))
   }
 
@@ -466,6 +499,12 @@ const isNarrowing = ({ item }: Job): boolean => item.narrowing === true
 
 function headOf({ frontier }: State): LogHead {
   return { size: frontier.size, root: hex(frontierRoot(frontier)) }
+}
+
+function requireRange(from: number, to: number): void {
+  if (!Number.isSafeInteger(from) || !Number.isSafeInteger(to) || from < 0) {
+    throw new TypeError('`from` and `to` must be indexes of the log')
+  }
 }
 
 function pageLimit(limit: number): number {

@@ -28,18 +28,32 @@ export const logEntry = z
 
 export type WireLogEntry = z.infer<typeof logEntry>
 
+export const prunedLogEntry = z
+  .object({
+    seq: z.int(),
+    at: instantOut,
+    leaf: z.string().meta({ format: 'byte', description: 'Its RFC 6962 leaf hash, base64' }),
+    pruned: z.literal(true).meta({ description: 'Retention has pruned it; a later `log.pruned` says so' }),
+  })
+  .meta({ id: 'PrunedLogEntry' })
+
+export type WirePrunedLogEntry = z.infer<typeof prunedLogEntry>
+
 export const logEntries = z
   .object({
-    items: z.array(logEntry),
+    items: z.array(z.union([logEntry, prunedLogEntry])),
     next: z.int().exactOptional().meta({ description: '`from` of the next page' }),
   })
   .meta({ id: 'LogEntries' })
 
-export function encodeLogEntry(value: {
-  readonly seq: number
-  readonly at: Instant
-  readonly bytes: Uint8Array
-}): WireLogEntry {
+type Place = Readonly<{ seq: number; at: Instant }>
+
+export function encodeLogEntry(
+  value: Place & Readonly<{ bytes: Uint8Array } | { leaf: Uint8Array; pruned: true }>,
+): WireLogEntry | WirePrunedLogEntry {
+  if ('pruned' in value) {
+    return { seq: value.seq, at: encodeInstant(value.at), leaf: base64(value.leaf), pruned: true }
+  }
   const text = new TextDecoder().decode(value.bytes)
   return {
     seq: value.seq,
