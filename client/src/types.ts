@@ -180,6 +180,8 @@ export type TaskState = Readonly<{
   children: readonly Task[]
   /** The task has ended and every credential under it was verified absent. */
   clean: boolean
+  /** With `record` only. */
+  record?: JoinedRecord
 }>
 
 /** Denied at once; absent per target as each is verified. */
@@ -263,3 +265,90 @@ export type WritEvent = Readonly<{
 }>
 
 export type Health = Readonly<{ status: string; version: string; problems?: readonly string[] }>
+
+/** Something that was done under a grant, credential or task; `id` is the reporter's own, and makes it one entry. */
+export type ActionReport = Readonly<{
+  id: string
+  grant?: string
+  credential?: string
+  task?: string
+  action: string
+  resource?: string
+  at?: string
+  outcome: 'succeeded' | 'failed' | 'unknown'
+  detail?: Json
+  /** For collectors: the user of the session at the target, and what its client calls itself. */
+  role?: string
+  application_name?: string
+}>
+
+export type ReportedAction = Readonly<{
+  id: string
+  action: string
+  status: 'recorded' | 'duplicate' | 'unmatched' | 'ignored'
+  grant?: string
+  credential?: string
+  task?: string
+  /** Why the grant does not cover it. */
+  outside?: readonly string[]
+}>
+
+export type RecordedAction = Readonly<{
+  seq: number
+  id: string
+  kind: 'action.reported' | 'action.observed' | 'action.unmatched' | 'action.refused'
+  reported_id: string
+  recorded_at: string
+  done_at?: string
+  by: string
+  action: string
+  resource?: string
+  outcome: string
+  link: string
+  /** The link is only what the client says of itself. */
+  claimed?: boolean
+  outside?: readonly string[]
+  grant?: string
+  credential?: string
+  task?: string
+  decision?: string
+  request?: string
+  subject?: string
+  candidates?: readonly string[]
+  target?: string
+  role?: string
+  application_name?: string
+  detail?: Json
+}>
+
+/** A permit that Writ itself gave. */
+export type Use = Readonly<{
+  seq: number
+  at: string
+  decision: string
+  action: string
+  resource: string
+  reason: string
+  grant?: string
+}>
+
+/** What was asked, agreed, permitted and done, in one place; newest first. */
+export type JoinedRecord = Readonly<{
+  requests: readonly AccessRequest[]
+  uses: readonly Use[]
+  actions: readonly RecordedAction[]
+  more: boolean
+}>
+
+export type ActionFlag = Readonly<{
+  id: string
+  kind: 'unmatched' | 'outside' | 'refused'
+  what: string
+  count: number
+  action: string
+  first_at: string
+  last_at: string
+  resolved_at?: string
+  resolved_by?: string
+  reason?: string
+}>

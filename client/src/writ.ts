@@ -27,6 +27,8 @@ import { Transport, sleep } from './http.ts'
 import { Lease } from './lease.ts'
 import type {
   AccessRequest,
+  ActionFlag,
+  ActionReport,
   Credential,
   Entity,
   EntityInput,
@@ -34,6 +36,7 @@ import type {
   Grant,
   Health,
   Invitation,
+  JoinedRecord,
   Json,
   KeyInput,
   LogEntry,
@@ -44,7 +47,9 @@ import type {
   Page,
   PolicySource,
   PolicyVersion,
+  RecordedAction,
   Ref,
+  ReportedAction,
   SecretMaterial,
   Session,
   Subject,
@@ -230,7 +235,8 @@ export function createWrit(options: WritOptions = {}) {
   const tasks = {
     declare: (declaration: TaskDeclaration, how: CallOptions = {}): Promise<Task> =>
       post<Task>('/v1/tasks', declaration, how),
-    get: (id: string): Promise<TaskState> => get<TaskState>(`/v1/tasks/${segment(id)}`),
+    get: (id: string, how: { record?: boolean } = {}): Promise<TaskState> =>
+      get<TaskState>(`/v1/tasks/${segment(id)}`, how),
     list: (query: PageQuery & { live?: boolean | undefined } = {}): Promise<Page<Task>> =>
       get<Page<Task>>('/v1/tasks', query),
     heartbeat: (id: string, how: { timeout?: number } = {}): Promise<Task> =>
@@ -265,8 +271,11 @@ export function createWrit(options: WritOptions = {}) {
 
   const grants = {
     activate,
-    get: (id: string) =>
-      get<Readonly<{ grant: Grant; credentials: readonly Credential[] }>>(`/v1/grants/${segment(id)}`),
+    get: (id: string, how: { record?: boolean } = {}) =>
+      get<Readonly<{ grant: Grant; credentials: readonly Credential[]; record?: JoinedRecord }>>(
+        `/v1/grants/${segment(id)}`,
+        how,
+      ),
     list: (
       query: PageQuery & { task?: string | undefined; live?: boolean | undefined } = {},
     ): Promise<Page<Grant>> => get<Page<Grant>>('/v1/grants', query),
@@ -303,6 +312,44 @@ export function createWrit(options: WritOptions = {}) {
     },
     list: (query: PageQuery & { open?: boolean | undefined } = {}): Promise<Page<Credential>> =>
       get<Page<Credential>>('/v1/credentials', query),
+  }
+
+  const actions = {
+    /**
+     * What was done; all of it is on the record when this returns, or nothing. Sent again with the same ids it is one
+     * entry each. With `observed` a collector tells what the log of a target says.
+     */
+    report: async (
+      items: readonly ActionReport[],
+      how: Readonly<{ observed?: string; timeout?: number; signal?: AbortSignal }> = {},
+    ): Promise<readonly ReportedAction[]> => {
+      const { observed, ...more } = how
+      const body = { items, ...(observed === undefined ? {} : { observed: true, target: observed }) }
+      return (
+        await send<{ items: readonly ReportedAction[] }>({
+          method: 'POST',
+          path: '/v1/actions',
+          body,
+          // ids make it safe
+          idempotencyKey: undefined,
+          ...more,
+        })
+      ).items
+    },
+    /** Newest first; exactly one of `grant`, `credential`, `task` and `subject`. */
+    list: (
+      query: Readonly<{
+        grant?: string
+        credential?: string
+        task?: string
+        subject?: string
+        before?: number
+        limit?: number
+      }>,
+    ): Promise<Page<RecordedAction>> => get<Page<RecordedAction>>('/v1/actions', query),
+    /** Says why something was done that no grant covers. */
+    resolve: (flag: string, reason: string): Promise<ActionFlag> =>
+      post<ActionFlag>(`/v1/actions/flags/${segment(flag)}/resolve`, { reason }),
   }
 
   const requests = {
@@ -453,6 +500,7 @@ export function createWrit(options: WritOptions = {}) {
     },
     tasks,
     grants,
+    actions,
     credentials,
     requests,
     subjects: {

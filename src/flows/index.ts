@@ -9,6 +9,7 @@ import { refKey } from '../model/entity.ts'
 import { WritError } from '../model/errors.ts'
 import type { LogEntry } from '../store/port.ts'
 import { isPruned } from '../store/port.ts'
+import { Actions } from './actions.ts'
 import { Administration } from './admin.ts'
 import { Attempts, parseEntry } from './attempts.ts'
 import type { FlowDeps } from './deps.ts'
@@ -49,6 +50,7 @@ export function createFlows(deps: FlowDeps): Flowing {
   const tasks = new Tasks(deps, attempts, narrower)
   const requests = new Requests(deps, attempts, narrower)
   const grants = new Grants(deps, attempts, narrower, takeBack)
+  const actions = new Actions(deps, attempts)
   const publishing = new Publishing(deps, attempts, grants)
   const admin = new Administration(deps, { attempts, narrower, grants, publishing })
   const signers = new Signers(deps)
@@ -101,6 +103,13 @@ export function createFlows(deps: FlowDeps): Flowing {
     revokeSubject: (caller, subject, reason, options) =>
       grants.revokeSubject(caller, subject, reason, options),
 
+    reportActions: (caller, batch) => actions.report(caller, batch),
+    actions: (caller, query) => actions.list(caller, query),
+    grantRecord: async (caller, id) =>
+      actions.record(caller, { grant: (await grants.show(caller, id)).grant }),
+    taskRecord: async (caller, id) => actions.record(caller, { task: (await tasks.state(caller, id)).task }),
+    resolveFlag: (caller, id, reason) => actions.resolve(caller, id, reason),
+
     inventory: (caller, query) => admin.inventory(caller, query),
     putEntities: (caller, entities) => admin.putEntities(caller, entities),
     deleteEntity: (caller, ref) => admin.deleteEntity(caller, ref),
@@ -141,6 +150,7 @@ export function createFlows(deps: FlowDeps): Flowing {
               `credential \`${value.id}\` at \`${value.target}\` is unresolved: ${value.problem ?? 'unknown'}`,
           ),
         ...grants.unresolvedOrphans,
+        ...(await actions.problems()),
         ...transparency.problems(),
         ...(now < 0 ? ['the clock is before 1970'] : []),
       ]

@@ -5,6 +5,7 @@
  * @module
  */
 import type { Caller, PepTrust, PolicyVersion } from '../model/access.ts'
+import type { Flag } from '../model/action.ts'
 import type { Json } from '../model/canonical.ts'
 import type { Credential } from '../model/credential.ts'
 import type {
@@ -21,6 +22,7 @@ import type { Decision } from '../model/outcome.ts'
 import type { AccessRequest } from '../model/request.ts'
 import type { Limits, Scope, Task } from '../model/task.ts'
 import type { Instant, Millis } from '../model/time.ts'
+import type { ActionBatch, ActionEntry, JoinedRecord, ReportedAction } from './actions.ts'
 import type { LogEntry, LogHead, Page, PrunedEntry } from '../store/port.ts'
 
 export type { Caller } from '../model/access.ts'
@@ -171,6 +173,29 @@ export interface Flows {
     caller: Caller,
     query: { open?: boolean; after?: string; limit?: number },
   ): Promise<Page<Credential>>
+
+  // downstream actions
+  /**
+   * What was done, all of it recorded before this returns or nothing. Under one's own grants; with `observed` for who may
+   * `Writ::Action::"observe"` the target. What no grant covers is recorded as that and becomes a problem.
+   */
+  reportActions(caller: Caller, batch: ActionBatch): Promise<readonly ReportedAction[]>
+  /** Newest first; exactly one of grant, credential, task and subject. */
+  actions(
+    caller: Caller,
+    query: Readonly<{
+      grant?: string
+      credential?: string
+      task?: string
+      subject?: EntityRef
+      before?: number
+      limit?: number
+    }>,
+  ): Promise<Page<ActionEntry>>
+  /** Request, uses and actions of a grant or task that the caller may see. */
+  grantRecord(caller: Caller, id: string): Promise<JoinedRecord>
+  taskRecord(caller: Caller, id: string): Promise<JoinedRecord>
+  resolveFlag(caller: Caller, id: string, reason: string): Promise<Flag>
 
   // inventory and administration (each an attempt on `Writ::…`)
   inventory(caller: Caller, query: { type?: string; after?: string; limit?: number }): Promise<Page<Entity>>

@@ -93,9 +93,10 @@ export type TargetRecord = Readonly<{
   createdAt: Instant
 }>
 
-/** What a caller's idempotency key stands for: an attempt (60 s), a declared task, or a submitted request (a day more). */
+/** What a caller's idempotency key stands for: an attempt (60 s), a declared task, a submitted request or a reported action
+ * (a day more). */
 export type Replay = Readonly<{
-  kind: 'attempt' | 'task' | 'request'
+  kind: 'attempt' | 'task' | 'request' | 'action'
   caller: string
   digest: string
   at: Instant

@@ -67,4 +67,10 @@ export function credentialUnresolved(
   }
 }
 
+/** The names under which sessions of it are seen at its target: its own, and that of an account that it lifts. */
+export function namesAtTarget(credential: Credential): readonly string[] {
+  const { name, shape } = (credential.planned ?? {}) as { name?: Json; shape?: { account?: Json } }
+  return [name, shape?.account].filter((one) => typeof one === 'string')
+}
+
 export const isAtTarget = (credential: Credential): boolean => credential.state !== 'absent'

@@ -5,7 +5,8 @@
  */
 import type { ApiKey, Invite, Meta, PolicyVersion, Replay, Session, TargetRecord } from './access.ts'
 import type { Credential } from './credential.ts'
-import { isAtTarget } from './credential.ts'
+import { isAtTarget, namesAtTarget } from './credential.ts'
+import type { Flag } from './action.ts'
 import type { Entity } from './entity.ts'
 import { refKey } from './entity.ts'
 import type { Grant } from './grant.ts'
@@ -28,6 +29,7 @@ export type Records = {
   target: TargetRecord
   replay: Replay
   signer: Signer
+  flag: Flag
   meta: Meta
 }
 
@@ -46,6 +48,7 @@ export const kinds = [
   'target',
   'replay',
   'signer',
+  'flag',
   'meta',
 ] as const satisfies readonly Kind[]
 
@@ -69,6 +72,8 @@ export const indexes = {
   'credential.open': index('credential', (c) => (isAtTarget(c) ? ['open'] : [])),
   'credential.state': index('credential', (c) => (c.state === 'absent' ? [] : [c.state])),
   'credential.target': index('credential', (c) => (isAtTarget(c) ? [c.target] : [])),
+  /** Under target and a name that its sessions have there, also those that are absent: a target's log comes late. */
+  'credential.name': index('credential', (c) => namesAtTarget(c).map((name) => `${c.target}\n${name}`)),
   'request.pending': index('request', (r) => (r.status === 'pending' ? ['pending'] : [])),
   'request.approval': index('request', (r) => (r.approval === undefined ? [] : [r.approval])),
   'request.task': index('request', (r) => (r.task === undefined ? [] : [r.task])),
@@ -86,6 +91,7 @@ export const indexes = {
   'invite.open': index('invite', (i) => (i.usedAt === undefined ? ['open'] : [])),
   'policy.state': index('policy', (p) => [p.state]),
   'target.all': index('target', () => ['all']),
+  'flag.open': index('flag', (f) => (f.resolvedAt === undefined ? ['open'] : [])),
   /** Keys by use, those that are retired too. */
   'signer.use': index('signer', (s) => [s.use]),
 } as const

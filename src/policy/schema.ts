@@ -408,12 +408,14 @@ function writNamespace(pools: readonly string[], types: readonly string[]): Name
       revoke: on(all, all),
       deny: on(all, ['Writ::System']),
       read: on(all, all),
+      // what targets themselves say was done there, told by a collector that may do nothing else
+      observe: on(all, ['Writ::System'], { target: { type: 'String' } }),
     },
   }
 }
 
 /** Names of the actions in the `Writ` namespace. */
-export const writActions = ['approve', 'publish', 'administer', 'revoke', 'deny', 'read'] as const
+export const writActions = ['approve', 'publish', 'administer', 'revoke', 'deny', 'read', 'observe'] as const
 
 function entityTypeNames(schema: ResolvedSchema): string[] {
   return Object.entries(schema)

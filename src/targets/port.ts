@@ -130,5 +130,8 @@ export interface Target {
   /** Every name at the target that carries this installation's mark: those without a row are orphans. */
   list(): Promise<readonly string[]>
 
+  /** Whether a name seen at the target carries this installation's mark; those that do not are no business of ours. */
+  carries?(name: string): boolean
+
   close(): Promise<void>
 }

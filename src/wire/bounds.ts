@@ -120,19 +120,19 @@ export const duration = z
 export const durationOut = z.string().meta({ description: 'A duration such as `15m`' })
 export const encodeDuration: (millis: Millis) => string = formatDuration
 
-type Walk = { left: number }
+type Walk = { left: number; readonly most: number }
 class OutOfBounds extends Error {}
 
 /** A copy of `value` without prototypes, so that no member is ever found that was not sent (B79). */
 function copy(value: unknown, depth: number, walk: Walk): Json {
   if (typeof value === 'string') {
     walk.left -= value.length + 2
-    if (walk.left < 0) throw new OutOfBounds(`must be at most ${JSON_MOST} characters of JSON`)
+    if (walk.left < 0) throw new OutOfBounds(`must be at most ${walk.most} characters of JSON`)
     if (!value.isWellFormed()) throw new OutOfBounds('must hold well-formed Unicode only')
     return value
   }
   walk.left -= 6
-  if (walk.left < 0) throw new OutOfBounds(`must be at most ${JSON_MOST} characters of JSON`)
+  if (walk.left < 0) throw new OutOfBounds(`must be at most ${walk.most} characters of JSON`)
   if (typeof value === 'number') {
     if (!Number.isFinite(value) || (Number.isInteger(value) && !Number.isSafeInteger(value))) {
       throw new OutOfBounds('must hold no number that a double cannot hold exactly')
@@ -154,9 +154,9 @@ function copy(value: unknown, depth: number, walk: Walk): Json {
   return members
 }
 
-function bounded(value: unknown, ctx: z.RefinementCtx): Json {
+function bounded(value: unknown, ctx: z.RefinementCtx, most = JSON_MOST): Json {
   try {
-    return copy(value, JSON_DEPTH, { left: JSON_MOST })
+    return copy(value, JSON_DEPTH, { left: most, most })
   } catch (error) {
     if (!(error instanceof OutOfBounds)) throw error
     ctx.addIssue({ code: 'custom', message: error.message })
@@ -181,8 +181,15 @@ export const properties = z
 /** Any JSON within bounds. */
 export const json = z
   .unknown()
-  .transform(bounded)
+  .transform((value, ctx) => bounded(value, ctx))
   .meta({ description: `JSON: ${jsonBounds}` })
+
+/** The same for what may be longer, because the record keeps what is too long for an entry apart, under its digest. */
+export const jsonUpTo = (most: number): z.ZodPipe<z.ZodUnknown, z.ZodTransform<Json, unknown>> =>
+  z
+    .unknown()
+    .transform((value, ctx) => bounded(value, ctx, most))
+    .meta({ description: `JSON: at most ${most} characters, ${JSON_DEPTH} levels` })
 
 /** JSON in answers. */
 export const jsonOut = z.custom<Json>(() => true).meta({ description: 'JSON' })

@@ -16,6 +16,7 @@ import type { Instant, Millis } from '../../model/time.ts'
 import { MINUTE, SECOND } from '../../model/time.ts'
 import { describeIssues } from '../../wire/bounds.ts'
 import { accessRoutes } from './api/access.ts'
+import { actionRoutes } from './api/actions.ts'
 import { authzenRoutes } from './api/authzen.ts'
 import type { Stream } from './api/events.ts'
 import { eventRoutes } from './api/events.ts'
@@ -111,6 +112,7 @@ export function httpRoutes(door: Door, streams: Set<Stream> = new Set()): Route[
     ...requestRoutes(door),
     ...taskRoutes(door),
     ...grantRoutes(door),
+    ...actionRoutes(door),
     ...inventoryRoutes(door),
     ...recordRoutes(door),
     ...eventRoutes(door, streams),

@@ -102,6 +102,8 @@ export function postgresTarget(config: PostgresConfig, dependencies: PostgresDep
           .map((row) => row.rolname)
       }),
 
+    carries: (name) => name.startsWith(rolePrefix(installation)),
+
     close: () => connections.close(),
   }
 }

@@ -6,6 +6,7 @@
 import * as z from 'zod'
 import type { Credential } from '../../model/credential.ts'
 import type { Grant } from '../../model/grant.ts'
+import type { AccessRequest } from '../../model/request.ts'
 import { countByPool } from '../../model/request.ts'
 import type { EvaluationRequest } from '../authzen/v1_0.ts'
 import { action, resource, subject } from '../authzen/v1_0.ts'
@@ -25,7 +26,9 @@ import {
   refOut,
   text,
 } from '../bounds.ts'
+import { encodeAction, encodeUse, recordedAction, use } from './actions.ts'
 import { decision } from './decisions.ts'
+import { accessRequest, encodeAccessRequest } from './requests.ts'
 
 export const activation = z
   .strictObject({
@@ -175,7 +178,38 @@ export const activationResponse = z
   .object({ decision, grant: grant.exactOptional() })
   .meta({ id: 'ActivationResponse', description: '`grant` is present when the decision is a permit' })
 
-export const grantDetail = z.object({ grant, credentials: z.array(credential) }).meta({ id: 'GrantDetail' })
+/** What stands in the record alone, when it was asked for: one place for what was asked, agreed, permitted and done. */
+export const joinedRecord = z
+  .object({
+    requests: z.array(accessRequest),
+    uses: z.array(use),
+    actions: z.array(recordedAction),
+    more: z.boolean().meta({ description: 'Older uses and actions were left out' }),
+  })
+  .meta({ id: 'JoinedRecord' })
+
+export type WireJoinedRecord = z.infer<typeof joinedRecord>
+
+export function encodeRecord(
+  value: {
+    readonly requests: readonly AccessRequest[]
+    readonly uses: readonly Parameters<typeof encodeUse>[0][]
+    readonly actions: readonly Parameters<typeof encodeAction>[0][]
+    readonly more: boolean
+  },
+  people: boolean,
+): WireJoinedRecord {
+  return {
+    requests: value.requests.map((request) => encodeAccessRequest(request, people)),
+    uses: value.uses.map(encodeUse),
+    actions: value.actions.map(encodeAction),
+    more: value.more,
+  }
+}
+
+export const grantDetail = z
+  .object({ grant, credentials: z.array(credential), record: joinedRecord.exactOptional() })
+  .meta({ id: 'GrantDetail' })
 export const grantPage = page(grant).meta({ id: 'GrantPage' })
 export const credentialPage = page(credential).meta({ id: 'CredentialPage' })
 

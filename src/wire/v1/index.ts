@@ -4,6 +4,7 @@
  * @module
  */
 export * from './access.ts'
+export * from './actions.ts'
 export * from './decisions.ts'
 export * from './grants.ts'
 export * from './inventory.ts'

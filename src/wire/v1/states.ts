@@ -8,7 +8,7 @@ import type { Credential } from '../../model/credential.ts'
 import type { Grant } from '../../model/grant.ts'
 import type { AccessRequest } from '../../model/request.ts'
 import type { Task } from '../../model/task.ts'
-import { credential, encodeCredential, encodeGrant, grant } from './grants.ts'
+import { credential, encodeCredential, encodeGrant, grant, joinedRecord } from './grants.ts'
 import { accessRequest, encodeAccessRequest } from './requests.ts'
 import { encodeTask, task } from './tasks.ts'
 
@@ -22,6 +22,7 @@ export const taskState = z
     clean: z
       .boolean()
       .meta({ description: 'The task has ended and every credential under it was verified absent' }),
+    record: joinedRecord.exactOptional(),
   })
   .meta({ id: 'TaskState' })
 

@@ -16,6 +16,7 @@ import {
   encodeDecision,
   encodeGrant,
   encodeNarrowing,
+  encodeRecord,
   grantDetail,
   grantPage,
   issue,
@@ -27,7 +28,7 @@ import {
 } from '../../../wire/v1/index.ts'
 import type { Door, Route } from '../route.ts'
 import { READS, ok, route } from '../route.ts'
-import { CONFLICT, NOT_FOUND, byId, failed, pageOf, requestsEndpoint } from './shared.ts'
+import { CONFLICT, NOT_FOUND, byId, failed, pageOf, recordQuery, requestsEndpoint } from './shared.ts'
 
 type Asked = Readonly<{ subject?: Subject; action: Action; resource: Resource; context?: Properties }>
 
@@ -104,10 +105,16 @@ export function grantRoutes({ flows }: Door): Route[] {
       who: 'caller',
       audit: READS,
       params: byId,
+      query: recordQuery,
       responses: { 200: { description: 'The grant', schema: grantDetail }, 404: NOT_FOUND },
-      handle: async ({ caller, params }) => {
+      handle: async ({ caller, params, query }) => {
         const { grant, credentials } = await flows.grant(caller, params.id)
-        return ok({ grant: encodeGrant(grant), credentials: credentials.map(encodeCredential) })
+        const record = query.record === true ? await flows.grantRecord(caller, params.id) : undefined
+        return ok({
+          grant: encodeGrant(grant),
+          credentials: credentials.map(encodeCredential),
+          ...(record === undefined ? {} : { record: encodeRecord(record, caller.kind === 'session') }),
+        })
       },
     }),
     route({

@@ -7,11 +7,14 @@ import * as z from 'zod'
 import type { Flows } from '../../../flows/port.ts'
 import type { Caller } from '../../../model/access.ts'
 import { isWritError } from '../../../model/errors.ts'
-import { given, id } from '../../../wire/bounds.ts'
+import { flag, given, id } from '../../../wire/bounds.ts'
 import { problem } from '../../../wire/problem.ts'
 import type { ResponseSpec } from '../route.ts'
 
 export const byId = z.strictObject({ id })
+
+/** `record=true` adds what stands in the record alone: requests, uses, actions. */
+export const recordQuery = z.strictObject({ record: flag.exactOptional() })
 
 /** Our pages of lists on the wire. */
 export function pageOf<T, W>(

@@ -8,6 +8,7 @@ import { cursor, flag, given, limit } from '../../../wire/bounds.ts'
 import {
   decodeTask,
   encodeNarrowing,
+  encodeRecord,
   encodeTask,
   encodeTaskState,
   narrowing,
@@ -20,7 +21,7 @@ import {
 } from '../../../wire/v1/index.ts'
 import type { Door, Route } from '../route.ts'
 import { READS, ok, route } from '../route.ts'
-import { CONFLICT, NOT_FOUND, byId, failed, pageOf } from './shared.ts'
+import { CONFLICT, NOT_FOUND, byId, failed, pageOf, recordQuery } from './shared.ts'
 
 export function taskRoutes({ flows }: Door): Route[] {
   const tag = 'Tasks'
@@ -75,9 +76,14 @@ export function taskRoutes({ flows }: Door): Route[] {
       who: 'caller',
       audit: READS,
       params: byId,
+      query: recordQuery,
       responses: { 200: { description: 'Its state', schema: taskState }, 404: NOT_FOUND },
-      handle: async ({ caller, params }) =>
-        ok(encodeTaskState(await flows.task(caller, params.id), caller.kind === 'session')),
+      handle: async ({ caller, params, query }) => {
+        const people = caller.kind === 'session'
+        const state = encodeTaskState(await flows.task(caller, params.id), people)
+        if (query.record !== true) return ok(state)
+        return ok({ ...state, record: encodeRecord(await flows.taskRecord(caller, params.id), people) })
+      },
     }),
     route({
       method: 'POST',
