@@ -12,6 +12,9 @@ export type ClientErrorCode =
   | 'ERR_ABORTED' // the caller's signal
   | 'ERR_PROTOCOL' // an answer that this client cannot read
   | 'ERR_INPUT_INVALID'
+  | 'ERR_LOG_CONTRADICTED' // the log does not continue what was seen of it before
+  | 'ERR_LOG_KEY' // its checkpoint is signed by no key that is trusted
+  | 'ERR_UNSUPPORTED' // the runtime lacks what is needed to verify
 
 export type WritClientErrorOptions = Readonly<{
   status?: number | undefined

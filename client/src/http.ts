@@ -29,6 +29,8 @@ export type Call = Readonly<{
   /** `unsent`: tried again only when the request cannot have arrived, because the act must not be repeated. */
   retry?: 'safe' | 'unsent'
   accept?: string
+  /** The answer is no JSON; its text is taken as it is. */
+  text?: boolean
   lastEventId?: string | undefined
   /** False where no token may be sent. */
   authenticate?: boolean
@@ -111,7 +113,8 @@ export class Transport {
     if (response instanceof Failed) return response
     try {
       if (!response.ok) return await failure(response)
-      const body = parse(await readText(response), response)
+      const text = await readText(response)
+      const body = call.text === true ? text : parse(text, response)
       return { status: response.status, headers: response.headers, body }
     } catch (error) {
       if (error instanceof WritClientError) throw error

@@ -25,6 +25,8 @@ import { followEvents } from './events.ts'
 import type { Answer, Call } from './http.ts'
 import { Transport, sleep } from './http.ts'
 import { Lease } from './lease.ts'
+import type { Checkpoint, LogOptions } from './log.ts'
+import { LogMemory } from './log.ts'
 import type {
   AccessRequest,
   ActionFlag,
@@ -73,6 +75,11 @@ export type WritOptions = Readonly<{
   retries?: number | undefined
   /** Named in the server's log beside the client's own name. */
   userAgent?: string | undefined
+  /**
+   * Which key signs the log, and where the newest checkpoint is remembered: reads of the record are refused when the
+   * log contradicts it. `false` gives that up.
+   */
+  log?: LogOptions | false | undefined
   random?: (() => number) | undefined
   now?: (() => number) | undefined
   sleep?: ((millis: number, signal?: AbortSignal) => Promise<void>) | undefined
@@ -144,9 +151,17 @@ export function createWrit(options: WritOptions = {}) {
     sleep: options.sleep ?? sleep,
   })
 
+  const memory = options.log === false ? undefined : new LogMemory(transport, options.log ?? {}, now)
   const send = async <T>(call: Call): Promise<T> => (await transport.call(call)).body as T
   const get = <T>(path: string, query?: Call['query']): Promise<T> =>
     send<T>({ method: 'GET', path, ...(query === undefined ? {} : { query }) })
+  /** A read of the record: refused when the log contradicts what was seen of it before. */
+  const recorded = async <T>(path: string, query?: Call['query']): Promise<T> => {
+    await memory?.check().catch((error: unknown) => {
+      if (!isWritClientError(error, 'ERR_NOT_FOUND')) throw error
+    })
+    return get<T>(path, query)
+  }
   const post = <T>(path: string, body: unknown, more: CallOptions = {}): Promise<T> =>
     send<T>({ method: 'POST', path, body, ...more })
   const segment = encodeURIComponent
@@ -532,17 +547,23 @@ export function createWrit(options: WritOptions = {}) {
     decisions: {
       list: (
         query: { ref?: string | undefined; before?: number | undefined; limit?: number | undefined } = {},
-      ): Promise<Page<Json>> => get<Page<Json>>('/v1/decisions', query),
-      get: (id: string): Promise<Json> => get<Json>(`/v1/decisions/${segment(id)}`),
-      explain: (id: string): Promise<Json> => get<Json>(`/v1/decisions/${segment(id)}/explanation`),
+      ): Promise<Page<Json>> => recorded<Page<Json>>('/v1/decisions', query),
+      get: (id: string): Promise<Json> => recorded<Json>(`/v1/decisions/${segment(id)}`),
+      explain: (id: string): Promise<Json> => recorded<Json>(`/v1/decisions/${segment(id)}/explanation`),
     },
     log: {
-      head: (): Promise<LogHead> => get<LogHead>('/v1/log/head'),
+      /**
+       * The newest signed checkpoint, verified to continue the one seen before, which it replaces.
+       *
+       * @throws {WritClientError} `ERR_LOG_CONTRADICTED`, `ERR_LOG_KEY`, `ERR_UNSUPPORTED`.
+       */
+      checkpoint: (): Promise<Checkpoint> => (memory ?? new LogMemory(transport, {}, now)).checkpoint(),
+      head: (): Promise<LogHead> => recorded<LogHead>('/v1/log/head'),
       entries: (
         from: number,
         to: number,
       ): Promise<Readonly<{ items: readonly (LogEntry | PrunedLogEntry)[]; next?: number }>> =>
-        get('/v1/log/entries', { from, to }),
+        recorded('/v1/log/entries', { from, to }),
     },
     events: (how: EventOptions = {}): AsyncGenerator<WritEvent, void, undefined> =>
       followEvents(transport, how),
