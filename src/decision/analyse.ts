@@ -8,7 +8,7 @@ import type { Caller } from '../model/access.ts'
 import type { Attempt } from '../model/attempt.ts'
 import { attemptStatement } from '../model/attempt.ts'
 import type { Json } from '../model/canonical.ts'
-import type { Entity, EntityRef, Properties } from '../model/entity.ts'
+import type { Entity, EntityRef } from '../model/entity.ts'
 import { refKey, sameRef } from '../model/entity.ts'
 import type { Grant, GrantEvidence, Obligations } from '../model/grant.ts'
 import { hasUses, isLiveGrant } from '../model/grant.ts'
@@ -30,6 +30,7 @@ import { searchChallenge } from './challenge.ts'
 import type { Policies } from './policies.ts'
 import { NO_POLICY } from './policies.ts'
 import type { Givers } from './givers.ts'
+import { actionUid, contextOf, withAsserted } from './redecide.ts'
 import { digestOf, statementFor } from './statement.ts'
 
 /** What a decision needs; made once in `app.ts`. */
@@ -91,16 +92,16 @@ export type Analysis = Readonly<{
   dropped: readonly string[]
   unknown: readonly string[]
   forbidden: boolean
+  /** What policy alone said, with `proof`, on `entities`; nothing when no policy was asked. */
+  says?: 'permit' | 'deny'
+  entities: readonly EntityData[]
+  asserted: Asserted
 }>
 
-const NO_OBLIGATIONS: Obligations = { binding: 'attempt', notify: [] }
+/** Names of the properties that the caller was trusted for: their values stand in the attempt. */
+export type Asserted = Readonly<{ subject?: readonly string[]; resource?: readonly string[] }>
 
-/** The Cedar action of an AuthZEN action name; `Writ::publish` is Writ's own. */
-export function actionUid(name: string): EntityRef {
-  return name.startsWith('Writ::')
-    ? { type: 'Writ::Action', id: name.slice(6) }
-    : { type: 'Action', id: name }
-}
+const NO_OBLIGATIONS: Obligations = { binding: 'attempt', notify: [] }
 
 /** Analyses `attempt` by `caller`; throws only for what is not a decision (broken store, input Cedar cannot read). */
 export async function analyse(
@@ -160,6 +161,8 @@ export async function analyse(
     dropped: [],
     unknown: [],
     forbidden: false,
+    entities: [],
+    asserted: {},
   }
   const deny = (reason: Reason, more: Partial<Analysis> = {}): Analysis => ({
     ...base,
@@ -188,12 +191,7 @@ export async function analyse(
   const heads = attempt.chain.map((principal) => ({ principal, action, resource: refOnly(attempt.resource) }))
   const reads = heads.map((head) => policy.readsFor(head, entities))
   const readsHistory = reads.some((r) => r.facts.has('history'))
-  // nothing but the action's own properties fills this one
-  const { action_properties: sentProperties, ...sentContext } = attempt.context
-  const context: Properties = {
-    ...sentContext,
-    ...(attempt.action.properties === undefined ? {} : { action_properties: attempt.action.properties }),
-  }
+  const context = contextOf(attempt)
 
   // 4. evaluate, with each party of the chain as principal
   const justified = (tasks[0]?.reason ?? '') !== ''
@@ -228,11 +226,14 @@ export async function analyse(
     ],
     dropped: [
       ...asserted.dropped,
-      ...(sentProperties === undefined ? [] : ['action_properties']),
+      ...(attempt.context['action_properties'] === undefined ? [] : ['action_properties']),
       ...evaluation.dropped,
     ],
     unknown: [...facts.unknown, ...evaluation.unknownInputs],
     forbidden: evaluation.forbidden,
+    says: evaluation.decision,
+    entities,
+    asserted: asserted.names,
   })
   const standing = evaluate({}, justified)
   const standingProof = { approvals: {}, justification: justified }
@@ -582,7 +583,7 @@ function assertProperties(
   caller: Caller,
   attempt: Attempt,
   picture: Picture,
-): { entities: readonly EntityData[]; dropped: readonly string[] } {
+): { entities: readonly EntityData[]; dropped: readonly string[]; names: Asserted } {
   const owners = [attempt.resource, ...attempt.chain].flatMap((ref) => {
     const entity = registered(picture, ref)
     return [entity?.owner, entity?.team].filter((owner) => owner !== undefined)
@@ -594,6 +595,7 @@ function assertProperties(
     ]),
   )
   const dropped: string[] = []
+  const names: { subject?: readonly string[]; resource?: readonly string[] } = {}
   const sides = [
     { side: 'subject', ref: attempt.subject },
     { side: 'resource', ref: attempt.resource },
@@ -606,14 +608,10 @@ function assertProperties(
       else dropped.push(`${side}.properties.${name}`)
     }
     if (Object.keys(values).length === 0) continue
-    const known = entities.get(refKey(ref))
-    entities.set(refKey(ref), {
-      uid: refOnly(ref),
-      attrs: { sensitivity: 4, ...known?.attrs, ...values },
-      parents: known?.parents ?? [],
-    })
+    names[side] = Object.keys(values).sort()
+    entities.set(refKey(ref), withAsserted(ref, entities.get(refKey(ref)), values))
   }
-  return { entities: [...entities.values()], dropped }
+  return { entities: [...entities.values()], dropped, names }
 }
 
 /** Who may come back with an approval: the caller it was given to, or its subject's own later caller. */
@@ -654,6 +652,10 @@ function combine(evaluations: readonly Evaluation[]): Evaluation {
       unknownInputs: [...new Set([...a.unknownInputs, ...b.unknownInputs])],
       forbidden: a.forbidden || b.forbidden,
       explainable: a.explainable && b.explainable,
+      ...mismatchOf(a.mismatch ?? b.mismatch),
     }
   }, first)
 }
+
+const mismatchOf = (mismatch: string | undefined): { mismatch?: string } =>
+  mismatch === undefined ? {} : { mismatch }

@@ -17,9 +17,11 @@ import type { Task } from '../model/task.ts'
 import { isEnded, isLive, openTask } from '../model/task.ts'
 import type { Instant } from '../model/time.ts'
 import { formatDuration, MINUTE } from '../model/time.ts'
+import type { PolicySet } from '../policy/index.ts'
 import type { Read, Transaction } from '../store/port.ts'
 import type { Analysis, DecisionDeps } from './analyse.ts'
 import { analyse, DENIAL_TTL, exceeds, grantTtl, hasEnded } from './analyse.ts'
+import { entitiesDigest, schemaDigest } from './redecide.ts'
 
 /** An answer is given again to the same key for this long. */
 export const REPLAY_FOR = MINUTE
@@ -169,6 +171,7 @@ async function commit(
     ...(replay?.grant === undefined ? [] : [{ kind: 'grant' as const, id: replay.grant }]),
     ...(options.also?.reads ?? []),
   ]
+  const inputs = inputsOf(analysis)
   return deps.store
     .commit({
       reads: [...new Map(reads.map((read) => [JSON.stringify(read), read])).values()],
@@ -179,6 +182,8 @@ async function commit(
         const fresh = recent && already.outcome === 'permit'
         if (replay === undefined && fresh) return { replayed: true }
         const id = deps.newId('dec')
+        // what the inventory says is part of every answer: one that it contradicts by now is no answer, a denial neither
+        const moved = analysis.picture.staleIn(tx, 'entity')
         if (replay !== undefined) {
           const refused = refusal(deps, analysis, tx, false, undefined)
           // a permit that stood by itself is not given again because some evidence would carry it now
@@ -194,11 +199,14 @@ async function commit(
             })
             return { decision: replay.answer as unknown as Decision }
           }
-          return { decision: record(tx, id, analysis, 'changed', undefined) }
+          return {
+            decision: record(tx, id, analysis, moved === undefined ? inputs : {}, 'changed', undefined),
+          }
         }
+        if (moved !== undefined) return { stale: moved }
         /** What is denied is decided afresh next time; its key stays bound to this attempt all the same. */
         const denied = (reason: Reason | undefined): Settled => {
-          const decision = record(tx, id, analysis, reason, undefined)
+          const decision = record(tx, id, analysis, inputs, reason, undefined)
           keep(decision, null, undefined)
           return { decision }
         }
@@ -208,7 +216,7 @@ async function commit(
         if (refused === 'contended') return { stale: analysis.picture.staleIn(tx) ?? 'history' }
         if (refused !== undefined) return denied(refused)
         const grant = consume(deps, id, analysis, tx, options)
-        const decision = record(tx, id, analysis, undefined, grant)
+        const decision = record(tx, id, analysis, inputs, undefined, grant)
         if (grant !== undefined && grant.decision === id) activated(tx, grant)
         const vetoed = options.also?.run(tx, decision)
         if (vetoed !== undefined) throw new Vetoed(vetoed)
@@ -249,10 +257,39 @@ class Vetoed extends Error {
 
 async function commitDeny(deps: DecisionDeps, analysis: Analysis, reason: Reason): Promise<Decision> {
   const task = analysis.attempt.task
+  const inputs = inputsOf(analysis)
+  const entities = analysis.picture.readSet.filter(({ kind }) => kind === 'entity')
   return deps.store.commit({
-    reads: task === undefined ? [] : [{ kind: 'task', id: task }],
-    run: (tx) => record(tx, deps.newId('dec'), analysis, reason, undefined),
+    reads: [
+      ...(task === undefined ? [] : [{ kind: 'task' as const, id: task }]),
+      ...entities.map(({ kind, id }) => ({ kind, id })),
+    ],
+    run(tx) {
+      const holds = analysis.picture.staleIn(tx, 'entity') === undefined
+      return record(tx, deps.newId('dec'), analysis, holds ? inputs : {}, reason, undefined)
+    },
   })
+}
+
+/** What is recorded of an evaluation so that it can be repeated; nothing when policy was not asked. */
+type Inputs = Readonly<Record<string, Json>>
+
+function inputsOf({ says, entities, policy, asserted }: Analysis): Inputs {
+  if (says === undefined || policy === undefined) return {}
+  return {
+    says,
+    inputs: entitiesDigest(entities),
+    schema: schemaOf(policy),
+    ...(Object.keys(asserted).length === 0 ? {} : { asserted: asserted as Json }),
+  }
+}
+
+const schemas = new WeakMap<PolicySet, string>()
+
+function schemaOf(policy: PolicySet): string {
+  const digest = schemas.get(policy) ?? schemaDigest(policy.ownSchemaText)
+  schemas.set(policy, digest)
+  return digest
 }
 
 const liveAgain = (grant: Grant | undefined, now: Instant): boolean =>
@@ -395,6 +432,7 @@ function activated(tx: Transaction, grant: Grant): void {
     statement: grant.statement,
     ends_at: grant.endsAt,
     ...(grant.uses === undefined ? {} : { uses: grant.uses }),
+    used: grant.used,
     approvals: evidence.approvals.map(({ pool, root }) => ({ pool, root })),
   })
 }
@@ -423,6 +461,7 @@ function record(
   tx: Transaction,
   id: string,
   analysis: Analysis,
+  inputs: Inputs,
   denied: Reason | undefined,
   grant: Grant | undefined,
 ): Decision {
@@ -445,6 +484,7 @@ function record(
     attempt: attempt,
     attempt_digest: analysis.attemptDigest,
     policy: analysis.policyVersion,
+    ...inputs,
     determining: decision.determining,
     facts: analysis.facts.live,
     facts_at: analysis.facts.observedAt,
@@ -460,7 +500,7 @@ function record(
     ...(analysis.errors.length === 0 ? {} : { errors: analysis.errors }),
     ...(analysis.dropped.length === 0 ? {} : { dropped: [...analysis.dropped] }),
     ...(analysis.unknown.length === 0 ? {} : { unknown: [...analysis.unknown] }),
-    ...(grant === undefined ? {} : { grant: grant.id }),
+    ...(grant === undefined ? {} : { grant: grant.id, grant_used: grant.used }),
   })
   return decision
 }

@@ -89,10 +89,10 @@ export class Administration {
       const all = await everything(this.#deps.store)
       for (const input of inputs) all.set(refKey(input), toEntity(input, all.get(refKey(input))))
       checkHierarchy(all, inputs.map(refKey))
-      const adopt = await this.#publishing.fits(all.values())
+      const fitting = await this.#publishing.fits(all.values())
       await this.#attempts.administer(caller, 'administer', {
         also: {
-          reads: inputs.map((input): Read => ({ kind: 'entity', id: refKey(input) })),
+          reads: [...inputs.map((input): Read => ({ kind: 'entity', id: refKey(input) })), ...fitting.reads],
           run: (tx) => {
             written.length = 0
             for (const input of inputs) {
@@ -102,11 +102,12 @@ export class Administration {
               written.push(entity)
             }
             appendInBatches(tx, caller, written)
+            fitting.note(tx)
             return undefined
           },
         },
       })
-      adopt()
+      fitting.adopt()
     })
     this.#deps.decision.givers.changed()
     await this.#grants.react('the inventory changed')
@@ -282,13 +283,14 @@ export class Administration {
       for (const group of found.groups)
         prospective.set(refKey(group), prospective.get(refKey(group)) ?? groupOf(group))
       checkHierarchy(prospective, [key])
-      const adopt = await this.#publishing.fits(prospective.values())
+      const fitting = await this.#publishing.fits(prospective.values())
       const redeemed = await store.commit({
         reads: [
           { kind: 'invite', id },
           { kind: 'entity', id: key },
           { kind: 'meta', id: 'founded' },
           ...found.groups.map((group): Read => ({ kind: 'entity', id: refKey(group) })),
+          ...fitting.reads,
         ],
         run: (tx) => {
           const invite = tx.get('invite', id)?.value
@@ -300,8 +302,11 @@ export class Administration {
           const person = enrolled(invite, existing)
           tx.put('invite', id, { ...invite, usedAt: tx.now })
           tx.put('entity', key, person)
+          const groups: Entity[] = []
           for (const group of invite.groups) {
-            if (tx.get('entity', refKey(group)) === undefined) tx.put('entity', refKey(group), groupOf(group))
+            if (tx.get('entity', refKey(group)) !== undefined) continue
+            tx.put('entity', refKey(group), groupOf(group))
+            groups.push(groupOf(group))
           }
           if (invite.purpose !== 'invite' && tx.get('meta', 'founded') === undefined) {
             tx.put('meta', 'founded', { by: key, at: tx.now })
@@ -317,17 +322,19 @@ export class Administration {
           })
           tx.append({
             kind: 'person.enrolled',
-            refs: [key],
+            refs: [key, ...groups.map(refKey)],
             person: key,
             purpose: invite.purpose,
             groups: person.parents.map(refKey),
             invited_by: invite.createdBy,
             session,
+            entities: [person, ...groups],
           })
+          fitting.note(tx)
           return { token, person: invite.person, endsAt }
         },
       })
-      adopt()
+      fitting.adopt()
       return redeemed
     })
     this.#deps.decision.givers.changed()

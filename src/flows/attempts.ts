@@ -17,11 +17,11 @@ import { isPruned } from '../store/port.ts'
 import { analyse } from '../decision/analyse.ts'
 import type { DecideOptions } from '../decision/decide.ts'
 import { clockBehind, decide, describe } from '../decision/decide.ts'
-import { cedarEntities, loadClosure } from '../identity/inventory.ts'
-import { Picture } from '../store/picture.ts'
+import { inputsOf, queriesOf, wasEvaluated } from '../decision/redecide.ts'
+import type { Query } from '../policy/index.ts'
 import type { FlowDeps } from './deps.ts'
 import type { AttemptInput } from './port.ts'
-import { policySet } from './versions.ts'
+import type { History } from './history.ts'
 
 /** The resource of Writ's own administration. */
 export const SYSTEM: EntityRef = { type: 'Writ::System', id: 'writ' }
@@ -64,9 +64,11 @@ function own<K extends 'task' | 'grant' | 'approval'>(
 
 export class Attempts {
   readonly #deps: FlowDeps
+  readonly #history: History
 
-  constructor(deps: FlowDeps) {
+  constructor(deps: FlowDeps, history: History) {
     this.#deps = deps
+    this.#history = history
   }
 
   async evaluate(
@@ -203,25 +205,11 @@ export class Attempts {
         hint: 'rules are shown to operators; a requester sees what is missing with `writ why`',
       })
     }
-    const attempt = entry['attempt'] as unknown as Attempt
-    const policy = await policySet(this.#deps.decision, entry['policy'] as string)
-    if (policy === undefined) return { decision: entry, explanation: null }
-    const picture = new Picture(this.#deps.store)
-    await loadClosure(picture, [...attempt.chain, attempt.resource])
-    const proof = entry['proof'] as { approvals?: Record<string, number>; justification?: boolean }
-    const explanation = policy.explain({
-      principal: { type: attempt.subject.type, id: attempt.subject.id },
-      action: actionUid(attempt.action.name),
-      resource: { type: attempt.resource.type, id: attempt.resource.id },
-      context: {
-        ...without(attempt.context, 'action_properties'),
-        ...(attempt.action.properties === undefined ? {} : { action_properties: attempt.action.properties }),
-      },
-      live: entry['facts'] as Readonly<Record<string, Json>>,
-      unknown: new Set((entry['unknown'] as readonly string[] | undefined) ?? []),
-      proof: { approvals: proof.approvals ?? {}, justification: proof.justification ?? false },
-      entities: cedarEntities(picture, [...attempt.chain, attempt.resource]),
-    })
+    const rebuilt = await this.#history.rebuild(id)
+    const known = rebuilt.ok && rebuilt.policy !== undefined && wasEvaluated(rebuilt.entry)
+    if (!known) return { decision: entry, explanation: null, ...(rebuilt.ok ? {} : { lost: rebuilt.why }) }
+    const [query] = queriesOf(inputsOf(rebuilt.entry, rebuilt.entities))
+    const explanation = this.#history.set(rebuilt.policy).explain(query as Query)
     return { decision: entry, explanation: explanation as unknown as Json }
   }
 
@@ -264,9 +252,6 @@ function isOwn(caller: Caller, entry: Entry): boolean {
     (attempt?.subject !== undefined && sameRef(attempt.subject, caller.subject))
   )
 }
-
-const without = (context: Properties, left: string): Properties =>
-  Object.fromEntries(Object.entries(context).filter(([member]) => member !== left))
 
 /** What the subject of a decision may see: outcome and remedies, no rules, facts about others or risk. */
 function forRequester(entry: Entry): Json {

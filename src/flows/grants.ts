@@ -7,7 +7,7 @@ import type { Caller } from '../model/access.ts'
 import type { Attempt } from '../model/attempt.ts'
 import type { Credential } from '../model/credential.ts'
 import { credentialLive, credentialRevoking } from '../model/credential.ts'
-import type { EntityRef } from '../model/entity.ts'
+import type { Entity, EntityRef } from '../model/entity.ts'
 import { defaultKind, refKey, sameRef } from '../model/entity.ts'
 import { isWritError, WritError } from '../model/errors.ts'
 import { isIdentity, isTypeName } from '../model/name.ts'
@@ -272,7 +272,7 @@ export class Grants {
         // taking away never gives back: a lock that holds longer stays
         const until = laterEnd(known?.locked, options.until, tx.now)
         const locked = { reason, at: tx.now, ...(until === undefined ? {} : { until }) }
-        tx.put('entity', key, {
+        const entity: Entity = {
           ...(known ?? {
             type: subject.type,
             id: subject.id,
@@ -283,7 +283,8 @@ export class Grants {
             generation: 0,
           }),
           locked,
-        })
+        }
+        tx.put('entity', key, entity)
         tx.append({
           kind: 'subject.locked',
           refs: [key],
@@ -291,6 +292,7 @@ export class Grants {
           reason,
           by: caller.id,
           ...(until === undefined ? {} : { until }),
+          ...(known === undefined ? { entities: [entity] } : {}),
         })
         return endTasks(tx, below, below.tasks, 'cancelled', cause)
       },

@@ -13,7 +13,9 @@ import { Actions } from './actions.ts'
 import { Administration } from './admin.ts'
 import { Attempts, parseEntry } from './attempts.ts'
 import type { FlowDeps } from './deps.ts'
+import { Epochs } from './epoch.ts'
 import { Grants } from './grants.ts'
+import { History } from './history.ts'
 import { Narrower } from './narrow.ts'
 import type { Flows, LiveEvent } from './port.ts'
 import { Publishing } from './publish.ts'
@@ -33,6 +35,8 @@ const AT_ONCE = 100
 export type Flowing = Flows &
   Readonly<{
     sweeper: Sweeper
+    /** What was known then: what proofs and replays are made of. */
+    history: History
     /** The log as outsiders check it. */
     transparency: Transparency
     /** A one-time code for the first administrator or for `writ dev`. */
@@ -44,7 +48,8 @@ export type Flowing = Flows &
   }>
 
 export function createFlows(deps: FlowDeps): Flowing {
-  const attempts = new Attempts(deps)
+  const history = new History(deps)
+  const attempts = new Attempts(deps, history)
   const takeBack = new TakeBack(deps)
   const narrower = new Narrower(deps, takeBack)
   const tasks = new Tasks(deps, attempts, narrower)
@@ -54,16 +59,19 @@ export function createFlows(deps: FlowDeps): Flowing {
   const publishing = new Publishing(deps, attempts, grants)
   const admin = new Administration(deps, { attempts, narrower, grants, publishing })
   const signers = new Signers(deps)
-  const transparency = new Transparency(deps, signers)
+  const epochs = new Epochs(deps, signers)
+  const transparency = new Transparency(deps, { attempts, signers })
   const sweeper = new Sweeper(deps, { tasks, requests, grants, narrower, takeBack })
   const { store } = deps
 
   return {
     sweeper,
+    history,
     transparency,
     bootstrapCode: (person, purpose) => admin.bootstrapCode(person, purpose),
     async recover() {
       await signers.recover()
+      await epochs.recover()
       await transparency.recover()
       await publishing.recover()
       await sweeper.recover()
@@ -152,6 +160,7 @@ export function createFlows(deps: FlowDeps): Flowing {
         ...grants.unresolvedOrphans,
         ...(await actions.problems()),
         ...transparency.problems(),
+        ...epochs.problems(now),
         ...(now < 0 ? ['the clock is before 1970'] : []),
       ]
     },

@@ -12,14 +12,41 @@ import { isAble } from '../decision/givers.ts'
 import { ownFacts } from '../context/facts.ts'
 import { cedarEntities, humanRoots, loadClosure, refOf } from '../identity/inventory.ts'
 import type { PolicySet, PolicySource } from '../policy/index.ts'
+import { schemaDigest } from '../decision/redecide.ts'
 import { hex, sha256 } from '../store/hash.ts'
 import { Picture } from '../store/picture.ts'
+import type { Read, Transaction } from '../store/port.ts'
 import type { Attempts } from './attempts.ts'
 import { SYSTEM } from './attempts.ts'
 import type { FlowDeps } from './deps.ts'
 import type { Grants } from './grants.ts'
 import type { Lines } from './versions.ts'
 import { everything, linesOf, load, loadAgain, policySet, sourceOf } from './versions.ts'
+
+/** What a change of the inventory takes along: call `note` in its transaction, having read `reads`, and `adopt` after. */
+export type Fitting = Readonly<{
+  reads: readonly Read[]
+  note(tx: Transaction): void
+  adopt(): void
+}>
+
+/**
+ * Records the text of a schema that was derived, whenever it is another than before: without it nobody could decide
+ * again what was decided under it.
+ */
+function noteSchema(tx: Transaction, set: PolicySet): void {
+  const digest = schemaDigest(set.ownSchemaText)
+  const before = tx.get('meta', 'schema')?.value
+  if (before?.['policy'] === set.version && before['schema'] === digest) return
+  tx.put('meta', 'schema', { policy: set.version, schema: digest })
+  tx.append({
+    kind: 'policy.schema',
+    refs: [set.version, digest],
+    policy: set.version,
+    schema: digest,
+    text: set.ownSchemaText,
+  })
+}
 
 export class Publishing {
   readonly #deps: FlowDeps
@@ -37,7 +64,13 @@ export class Publishing {
   async recover(): Promise<void> {
     const current = await this.#current()
     if (current === undefined) return
-    this.#deps.decision.policies.add(loadAgain(sourceOf(current), await this.#lines()))
+    const set = loadAgain(sourceOf(current), await this.#lines())
+    if (set.derivedSchema) {
+      // what it is derived from may have been written by another version of Writ, or be read in another order now
+      const reads: Read[] = [{ kind: 'meta', id: 'schema' }]
+      await this.#deps.store.commit({ reads, run: (tx) => noteSchema(tx, set) })
+    }
+    this.#deps.decision.policies.add(set)
   }
 
   /**
@@ -58,14 +91,20 @@ export class Publishing {
 
   /**
    * What must hold of the inventory before it is written: a schema that was derived from it still validates. Returns
-   * what takes the new schema into use. Call it `exclusively`.
+   * what records the new schema and what takes it into use. Call it `exclusively`.
    */
-  async fits(prospective: Iterable<Entity>): Promise<() => void> {
+  async fits(prospective: Iterable<Entity>): Promise<Fitting> {
     const current = await this.#current()
     const set = current === undefined ? undefined : this.#deps.decision.policies.get(current.version)
-    if (set === undefined || !set.derivedSchema) return () => undefined
+    if (set === undefined || !set.derivedSchema) {
+      return { reads: [], note: () => undefined, adopt: () => undefined }
+    }
     const derived = loadAgain(set.source, linesOf(prospective))
-    return () => this.#deps.decision.policies.add(derived)
+    return {
+      reads: [{ kind: 'meta', id: 'schema' }],
+      note: (tx) => noteSchema(tx, derived),
+      adopt: () => this.#deps.decision.policies.add(derived),
+    }
   }
 
   /**
@@ -94,9 +133,9 @@ export class Publishing {
         proposedAt: 0,
         agreedBy: roots,
       }
-      if (second) return this.#write(caller, version, 'policy.proposed')
+      if (second) return this.#write(caller, version, 'policy.proposed', set)
       this.#deps.decision.policies.add(set)
-      return this.#write(caller, version, 'policy.published')
+      return this.#write(caller, version, 'policy.published', set)
     })
   }
 
@@ -128,7 +167,7 @@ export class Publishing {
         state: 'published',
         agreedBy: [...proposed.agreedBy, root],
       }
-      return this.#write(caller, version, 'policy.published')
+      return this.#write(caller, version, 'policy.published', set)
     })
   }
 
@@ -140,13 +179,14 @@ export class Publishing {
     return (await this.#deps.store.read([{ kind: 'policy', id }])).get('policy', id)?.value
   }
 
-  async #write(caller: Caller, version: PolicyVersion, kind: string): Promise<PolicyVersion> {
+  async #write(caller: Caller, version: PolicyVersion, kind: string, set: PolicySet): Promise<PolicyVersion> {
     let written: PolicyVersion = version
     await this.#attempts.administer(caller, 'publish', {
       also: {
         reads: [
           { kind: 'policy', id: version.version },
           { kind: 'meta', id: 'policy' },
+          { kind: 'meta', id: 'schema' },
         ],
         run: (tx) => {
           const existing = tx.get('policy', version.version)?.value
@@ -168,6 +208,7 @@ export class Publishing {
             agreed_by: [...version.agreedBy],
             ...(caller.dev === true ? { dev: true } : {}),
           })
+          if (version.state === 'published' && set.derivedSchema) noteSchema(tx, set)
           return undefined
         },
       },

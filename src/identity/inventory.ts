@@ -104,8 +104,13 @@ export function cedarEntities(picture: Picture, refs: readonly EntityRef[]): rea
   return [...found.values()]
 }
 
+const asCedar = new WeakMap<Entity, CedarEntity>()
+
+/** The same object for the same record, so that what is computed for it is computed once. */
 export function cedarEntity(entity: Entity): CedarEntity {
-  return {
+  const before = asCedar.get(entity)
+  if (before !== undefined) return before
+  const made = {
     uid: { type: entity.type, id: entity.id },
     attrs: {
       ...entity.attrs,
@@ -115,6 +120,8 @@ export function cedarEntity(entity: Entity): CedarEntity {
     },
     parents: entity.parents,
   }
+  asCedar.set(entity, made)
+  return made
 }
 
 /**

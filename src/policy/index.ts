@@ -9,6 +9,8 @@ export { facts } from './facts.ts'
 export { loadPolicySet, policyLimits, poolsOf } from './load.ts'
 export type { Problem, ProblemCode } from './problems.ts'
 export { problemCodes, renderProblem } from './problems.ts'
+export type { Reference } from './reference.ts'
+export { referenceSet } from './reference.ts'
 export { builtins, narrowingActions, writAction, writActions, writSystem } from './schema.ts'
 export type {
   ClauseResult,

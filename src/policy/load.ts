@@ -20,7 +20,7 @@ import { findPath, slices, tokenize } from './scan.ts'
 import type { Field, Schema } from './schema.ts'
 import { compose, narrowingActions, parseUserSchema, schemaText, typeText, writAction } from './schema.ts'
 import { namesWrit } from './scope.ts'
-import type { LoadedPolicy } from './set.ts'
+import type { LoadedPolicy, Parts } from './set.ts'
 import { LoadedSet } from './set.ts'
 import type { EntityData, PolicyInfo, PolicySet, PolicySource } from './types.ts'
 import { sameUid, uidText } from './types.ts'
@@ -42,16 +42,29 @@ export const policyLimits = {
 
 type Placed = PlacedPolicy & Readonly<{ id: string; annotations: Annotations }>
 
+type LoadOptions = Readonly<{ hash(text: string): string; inventory: readonly EntityData[] }>
+
 /**
  * Parses and validates; a set that has any error is not a set.
  *
  * @param options.hash of a text, e.g. `sha256:…`; the version is the hash of policies and user schema
  * @param options.inventory what a missing schema is derived from, and what the schema is held against
+ * @param options.derived the text of the schema that was derived from another inventory (`ownSchemaText`), to be used
+ *   instead of deriving one
  */
 export function loadPolicySet(
   source: PolicySource,
-  options: Readonly<{ hash(text: string): string; inventory: readonly EntityData[] }>,
+  options: LoadOptions & Readonly<{ derived?: string }>,
 ): { ok: true; set: PolicySet; warnings: Problem[] } | { ok: false; problems: Problem[] } {
+  const loaded = loadParts(source, options)
+  return loaded.ok ? { ok: true, set: new LoadedSet(loaded.parts), warnings: loaded.warnings } : loaded
+}
+
+/** What a set is made of. */
+export function loadParts(
+  source: PolicySource,
+  options: LoadOptions & Readonly<{ derived?: string }>,
+): { ok: true; parts: Parts; warnings: Problem[] } | { ok: false; problems: Problem[] } {
   const problems: Problem[] = []
   const files = source.policies.map(({ name, text }) => new SourceFile(name, text))
   const fail = () => ({ ok: false, problems: tidy(problems) }) as const
@@ -70,10 +83,11 @@ export function loadPolicySet(
   const pools = poolsOf(policies.map((policy) => policy.parsed))
 
   // With a policy missing, pools and what is derived would be incomplete: the rest is checked once everything parses.
-  const schemaFile =
-    source.schema === undefined ? undefined : new SourceFile(source.schema.name, source.schema.text)
+  const given =
+    source.schema ?? (options.derived === undefined ? undefined : { name: 'derived', text: options.derived })
+  const schemaFile = given === undefined ? undefined : new SourceFile(given.name, given.text)
   let schema: Schema | undefined
-  let ownSchemaText = source.schema?.text ?? ''
+  let ownSchemaText = given?.text ?? ''
   if (schemaFile !== undefined) {
     checkText(schemaFile, problems)
     const deep = schemaDepth(schemaFile.text) > 4 * policyLimits.brackets
@@ -107,16 +121,16 @@ export function loadPolicySet(
   for (const policy of loaded) checkNarrowing(policy, problems)
   checkInventory(schema, options.inventory, problems)
   if (problems.some(({ severity }) => severity === 'error')) return fail()
-  const set = new LoadedSet({
+  const parts = {
     version: options.hash(versionText(source)),
     source,
-    derivedSchema: schemaFile === undefined,
+    derivedSchema: source.schema === undefined,
     ownSchemaText,
     schema,
     pools,
     policies: loaded,
-  })
-  return { ok: true, set, warnings: tidy(problems) }
+  }
+  return { ok: true, parts, warnings: tidy(problems) }
 }
 
 function schemaDepth(text: string): number {

@@ -36,7 +36,8 @@ import { uidText } from './types.ts'
 export type LoadedPolicy = PlacedPolicy &
   Readonly<{ info: PolicyInfo; annotations: Annotations; reads: Reads }>
 
-type Parts = Readonly<{
+/** What a set is made of. */
+export type Parts = Readonly<{
   version: string
   source: PolicySource
   derivedSchema: boolean
