@@ -272,7 +272,7 @@ describe('every form', () => {
 describe('origins', () => {
   test('an epoch is another log from its beginning on, however often it is seen', () => {
     const some = new Origins('inst_a')
-    const began = { seq: 12, kind: 'epoch.began', entry: { epoch: 2, from: 11 } }
+    const began = { seq: 12, kind: 'epoch.began', entry: { epoch: 2, found: { size: 11 } } }
     some.see(began)
     some.see(began)
     some.see({ seq: 20, kind: 'epoch.began', entry: { epoch: 3 } })

@@ -72,6 +72,8 @@ const entity = (type: string, activity: 1 | 3 | 4, more: Partial<Rule> = {}): Ru
 export const rules: Readonly<Record<string, Rule>> = {
   decision: { class: 6003, activity: 99 },
   'decision.': { class: 6003, activity: 99 },
+  'action.unmatched': { class: 6003, activity: 99, severity: 'high' },
+  'action.refused': { class: 6003, activity: 99, severity: 'low', failure: true },
   'action.': { class: 6003, activity: 99 },
 
   'grant.activated': { class: 3005, activity: 1 },
@@ -97,6 +99,7 @@ export const rules: Readonly<Record<string, Rule>> = {
   'person.invited': { class: 3001, activity: 1 },
   'person.enrolled': { class: 3002, activity: 1 },
   'person.': { class: 3001, activity: 99 },
+  'invite.': entity('invitation', 3),
   'session.ended': { class: 3002, activity: 2 },
   'session.': { class: 3002, activity: 99 },
   'subject.locked': { class: 3001, activity: 9, severity: 'medium' },

@@ -69,7 +69,7 @@ export class Origins {
     const known = this.#epochs.at(-1)
     if (typeof epoch !== 'number' || (known !== undefined && known.epoch >= epoch)) return
     // what was written between the restore and the entry that noticed it stands in the new epoch too
-    const from = entry['from']
+    const from = members(entry['found'])['size']
     this.#epochs.push({ from: typeof from === 'number' && from <= seq ? from : seq, epoch })
   }
 
