@@ -6,17 +6,21 @@
 import { createCipheriv, createDecipheriv, randomBytes as systemRandom } from 'node:crypto'
 import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
+import { hostname } from 'node:os'
 import { join } from 'node:path'
 import type { ServerConfig } from './config/index.ts'
-import { openKeyFile, readKeyFile } from './config/index.ts'
+import { exportSummary, openKeyFile, readKeyFile, readWebhookSecret } from './config/index.ts'
 import type { DecisionDeps } from './decision/analyse.ts'
 import { Barrier } from './decision/barrier.ts'
 import { Givers } from './decision/givers.ts'
 import { Policies } from './decision/policies.ts'
+import { requestsEndpoint } from './doors/http/api/shared.ts'
 import { Rates } from './doors/http/rates.ts'
 import { createHttp } from './doors/http/server.ts'
 import type { FlowDeps, Log, Targets } from './flows/deps.ts'
 import { scheduled } from './flows/deps.ts'
+import type { CallbackPort } from './flows/callbacks.ts'
+import { openSink } from './flows/sinks.ts'
 import type { Flowing } from './flows/index.ts'
 import { createFlows } from './flows/index.ts'
 import { markFile } from './flows/marks.ts'
@@ -29,6 +33,9 @@ import { Secret } from './model/secret.ts'
 import { canonical } from './model/canonical.ts'
 import type { Clock } from './store/clock.ts'
 import { systemClock } from './store/clock.ts'
+import { outbound } from './signals/outbound.ts'
+import { SinkError } from './signals/sink.ts'
+import { webhookKey } from './signals/webhook.ts'
 import { hex, sha256 } from './store/hash.ts'
 import type { Store } from './store/port.ts'
 import type { StoreHooks } from './store/sqlite/rows.ts'
@@ -37,6 +44,7 @@ import { parsePostgresConfig } from './targets/postgres/config.ts'
 import { postgresTarget } from './targets/postgres/driver.ts'
 import type { Target } from './targets/port.ts'
 import { version } from './version.ts'
+import { encodeCallback } from './wire/arap/draft1/index.ts'
 
 export type AppOptions = Readonly<{
   /** `dev` marks every entry, and a server refuses its folder. */
@@ -98,6 +106,7 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
 
   async function compose(base: Store): Promise<App> {
     const newId = (prefix: string): string => `${prefix}_${base32(randomBytes(16))}`
+    const found = await base.log.head()
     const installation = await settle(base, config, options.mode, newId)
     const configured = (await base.read([{ index: 'target.all', value: 'all' }])).scan('target.all', 'all')
     const signers = await base.list('signer', { limit: 1 })
@@ -112,6 +121,7 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
       log('info', 'made a key for secrets at rest; back it up, without it sealed secrets are lost', {
         file: config.keyFile,
       })
+    let url = ''
     const schedule = new Schedule()
     const givers = new Givers(base)
     const store = scheduled(base, schedule, () => givers.changed())
@@ -154,8 +164,15 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
       jitter: () => (randomBytes(1)[0] as number) / 256,
       seal: seal.seal,
       open: seal.open,
+      found,
       // one for each installation, since several may share a key file
       marks: markFile(config.log?.mark ?? `${config.keyFile}.${installation}.mark`),
+      callbacks: callbackPort(config, () => config.publicUrl ?? url),
+      exports: (config.exports ?? []).map((one) => ({
+        ...one,
+        sink: openSink(one, { now: () => clock.wall(), hostname: hostname() }),
+      })),
+      version,
       dev: options.mode === 'dev',
     }
     const flows = createFlows(deps)
@@ -181,7 +198,6 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
       log: ({ level, message, ...fields }) => log(level, message, fields),
       version,
     })
-    let url = ''
     if (options.http !== false) {
       try {
         await http.listen({ host: config.host, port: config.port })
@@ -196,6 +212,7 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
       flows.sweeper.start()
       flows.transparency.start()
     }
+    flows.exports.start()
     return {
       url,
       flows,
@@ -207,6 +224,7 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
         await http.close()
         await flows.sweeper.stop()
         await flows.transparency.stop()
+        await flows.exports.stop()
         await Promise.all(targets.all().map((target) => target.close()))
         await store.close()
       },
@@ -239,6 +257,18 @@ async function settle(
   const authority: Json = {
     issuers: config.issuers as unknown as Json,
     defaults: config.defaults,
+    ...(config.exports === undefined || config.exports.length === 0
+      ? {}
+      : { exports: config.exports.map(exportSummary) }),
+    ...(config.callbacks === undefined || config.callbacks.length === 0
+      ? {}
+      : {
+          callbacks: config.callbacks.map(({ subject, endpoint, allowPrivate }) => ({
+            subject,
+            endpoint,
+            allowPrivate,
+          })),
+        }),
   }
   const digest = `sha256:${hex(sha256(canonical(authority)))}`
   return store.commit({
@@ -297,6 +327,27 @@ function openTarget(
     new Secret(password),
   )
   return postgresTarget(parsed, { installation, clock: () => clock.wall(), randomBytes })
+}
+
+/** How long a receiver of callbacks may take, and how much of its answer is read. */
+const CALLBACK_LIMITS = { timeout: 10_000, maxBytes: 65_536 }
+
+function callbackPort(config: ServerConfig, origin: () => string): CallbackPort {
+  return {
+    registrations: (config.callbacks ?? []).map(({ subject, endpoint, secretFile, allowPrivate }) => ({
+      subject,
+      endpoint,
+      allowPrivate,
+      key() {
+        const key = webhookKey(readWebhookSecret(secretFile))
+        if (key === undefined) throw new SinkError('its secret is not `whsec_` and 24 to 64 bytes in base64')
+        return key
+      },
+    })),
+    post: (url, headers, body, allowPrivate) =>
+      outbound(url, { method: 'POST', headers, body }, { ...CALLBACK_LIMITS, allowPrivate }),
+    body: (request, callback) => encodeCallback(request, callback, requestsEndpoint(origin())),
+  }
 }
 
 function targetsOf(open: (record: TargetRecord) => Target): Targets {

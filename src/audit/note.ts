@@ -58,7 +58,9 @@ export function parseVerifierKey(text: string): VerifierKey | undefined {
   const { name, id, key: encoded } = match?.groups ?? {}
   if (name === undefined || encoded === undefined || !isKeyName(name)) return undefined
   const typed = fromBase64(encoded)
-  const type = (Object.keys(signatureTypes) as SignatureType[]).find((it) => signatureTypes[it] === typed?.[0])
+  const type = (Object.keys(signatureTypes) as SignatureType[]).find(
+    (it) => signatureTypes[it] === typed?.[0],
+  )
   if (typed?.length !== 33 || type === undefined) return undefined
   const key = verifierKey(name, type, typed.subarray(1))
   return key.id === id ? key : undefined
@@ -148,6 +150,31 @@ export function parseCheckpoint(text: string): Checkpoint | undefined {
     return undefined
   const size = Number(decimal)
   return Number.isSafeInteger(size) ? { origin, size, root: Buffer.from(root).toString('hex') } : undefined
+}
+
+/** What the old key of a log signs when a new one takes over; no checkpoint has this form. */
+export type Endorsement = Readonly<{
+  origin: string
+  /** The last size that the old key signs. */
+  size: number
+  key: VerifierKey
+}>
+
+const ENDORSEMENT = 'writ/key-rotation/v1'
+
+export function formatEndorsement({ origin, size, key }: Endorsement): string {
+  return `${ENDORSEMENT}\n${origin}\n${size}\n${formatVerifierKey(key)}\n`
+}
+
+/** The key that takes over from `by`, if `note` is its word for it; `undefined` for anything else. */
+export function readEndorsement(note: string, by: VerifierKey): Endorsement | undefined {
+  const parsed = parseNote(note)
+  if (parsed === undefined || by.type !== 'log' || verifyNote(parsed, by) === undefined) return undefined
+  const [first, origin = '', decimal = '', vkey = '', ...rest] = parsed.text.split('\n')
+  const key = parseVerifierKey(vkey)
+  if (first !== ENDORSEMENT || origin !== by.name || rest.length !== 1) return undefined
+  if (key?.type !== 'log' || key.name !== origin || !/^(?:0|[1-9]\d{0,14})$/u.test(decimal)) return undefined
+  return { origin, size: Number(decimal), key }
 }
 
 /** Strict: what does not encode to the same text again is refused, so that one note has one form. */

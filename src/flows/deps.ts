@@ -7,10 +7,12 @@ import type { TargetRecord } from '../model/access.ts'
 import type { Kind } from '../model/records.ts'
 import type { Millis } from '../model/time.ts'
 import type { DecisionDeps } from '../decision/analyse.ts'
-import type { Item, Store, Transaction } from '../store/port.ts'
+import type { Item, LogHead, Store, Transaction } from '../store/port.ts'
 import type { Target } from '../targets/port.ts'
+import type { CallbackPort } from './callbacks.ts'
 import type { DueKind, Schedule } from './schedule.ts'
 import { dueAt } from './schedule.ts'
+import type { Export } from './exports.ts'
 import type { Marks } from './transparency.ts'
 
 export type Log = (
@@ -35,6 +37,13 @@ export type FlowDeps = Readonly<{
   open(label: string, sealed: string): string
   /** What was signed last, kept outside the data folder. */
   marks: Marks
+  /** The log as this start found it. */
+  found: LogHead
+  /** Where the record is sent. */
+  exports: readonly Export[]
+  /** Of Writ. */
+  version: string
+  callbacks: CallbackPort
   /** Every entry of `writ dev` is marked, and a server refuses its folder. */
   dev: boolean
 }>

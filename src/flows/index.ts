@@ -12,8 +12,10 @@ import { isPruned } from '../store/port.ts'
 import { Actions } from './actions.ts'
 import { Administration } from './admin.ts'
 import { Attempts, parseEntry } from './attempts.ts'
+import { Callbacks } from './callbacks.ts'
 import type { FlowDeps } from './deps.ts'
 import { Epochs } from './epoch.ts'
+import { Exports } from './exports.ts'
 import { Grants } from './grants.ts'
 import { History } from './history.ts'
 import { Narrower } from './narrow.ts'
@@ -39,6 +41,8 @@ export type Flowing = Flows &
     history: History
     /** The log as outsiders check it. */
     transparency: Transparency
+    /** What is sent away. */
+    exports: Exports
     /** A one-time code for the first administrator or for `writ dev`. */
     bootstrapCode: Administration['bootstrapCode']
     /** Loads the policy in force and everything that is due. */
@@ -61,11 +65,14 @@ export function createFlows(deps: FlowDeps): Flowing {
   const signers = new Signers(deps)
   const epochs = new Epochs(deps, signers)
   const transparency = new Transparency(deps, { attempts, signers })
-  const sweeper = new Sweeper(deps, { tasks, requests, grants, narrower, takeBack })
+  const callbacks = new Callbacks(deps)
+  const sweeper = new Sweeper(deps, { tasks, requests, grants, narrower, takeBack, callbacks })
+  const exports = new Exports({ ...deps, installation: deps.decision.installation }, deps.exports)
   const { store } = deps
 
   return {
     sweeper,
+    exports,
     history,
     transparency,
     bootstrapCode: (person, purpose) => admin.bootstrapCode(person, purpose),
@@ -75,11 +82,13 @@ export function createFlows(deps: FlowDeps): Flowing {
       await transparency.recover()
       await publishing.recover()
       await sweeper.recover()
+      await exports.recover()
     },
     async settled() {
       await sweeper.reconciled()
       await narrower.idle()
       await takeBack.idle()
+      await callbacks.idle()
     },
 
     evaluate: (caller, input, options) => attempts.evaluate(caller, input, options),
@@ -160,6 +169,8 @@ export function createFlows(deps: FlowDeps): Flowing {
         ...grants.unresolvedOrphans,
         ...(await actions.problems()),
         ...transparency.problems(),
+        ...exports.problems(now),
+        ...(await callbacks.problems()),
         ...epochs.problems(now),
         ...(now < 0 ? ['the clock is before 1970'] : []),
       ]

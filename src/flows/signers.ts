@@ -82,6 +82,30 @@ export class Signers {
     return createPrivateKey(this.#deps.open(`signer/${signer.id}`, signer.sealed))
   }
 
+  /** Writes into `tx` that a key signs nothing more; `keep` while it still owes its last words. */
+  retire(
+    tx: Transaction,
+    signer: Signer,
+    how: Readonly<{ untilSize: number; compromised?: true; keep?: true }>,
+  ): void {
+    const { keep, ...rest } = how
+    const sealed = keep === true ? signer.sealed : ''
+    tx.put('signer', signer.id, { ...signer, ...rest, sealed, retiredAt: tx.now })
+  }
+
+  /** Forgets the private half of a key that has said its last words. */
+  async forget(id: string): Promise<void> {
+    await this.#deps.store.commit({
+      reads: [{ kind: 'signer', id }],
+      narrowing: true,
+      run: (tx) => {
+        const signer = tx.get('signer', id)?.value
+        if (signer?.retiredAt !== undefined) tx.put('signer', id, { ...signer, sealed: '' })
+      },
+    })
+    await this.reload()
+  }
+
   async reload(): Promise<void> {
     for (const use of USES) await this.#load(use)
   }

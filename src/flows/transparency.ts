@@ -4,19 +4,28 @@
  *
  * @module
  */
-import type { Signer } from '../model/signer.ts'
+import type { KeyObject } from 'node:crypto'
+import type { Caller } from '../model/access.ts'
+import type { Signer, SignerUse } from '../model/signer.ts'
 import type { Instant } from '../model/time.ts'
 import { WritError } from '../model/errors.ts'
 import type { Checkpoint, NoteSignature, VerifierKey } from '../audit/note.ts'
 import {
   formatCheckpoint,
+  formatEndorsement,
   formatNote,
   formatVerifierKey,
   parseNote,
   signNote,
   verifierKey,
 } from '../audit/note.ts'
+import { Prover } from '../audit/proofs.ts'
+import type { TileRef } from '../audit/tiles.ts'
+import { TILE_WIDTH, encodeBundle, isWithin } from '../audit/tiles.ts'
+import { hex } from '../store/hash.ts'
 import type { LogHead } from '../store/port.ts'
+import { isPruned } from '../store/port.ts'
+import type { Attempts } from './attempts.ts'
 import type { FlowDeps } from './deps.ts'
 import type { Signers, Signing } from './signers.ts'
 import { epochOf } from './signers.ts'
@@ -52,6 +61,35 @@ export type LogKey = Readonly<{
 
 export type LogKeys = Readonly<{ origin: string; epoch: number; keys: readonly LogKey[] }>
 
+export type Inclusion = Readonly<{
+  seq: number
+  size: number
+  leaf: Uint8Array
+  path: readonly Uint8Array[]
+  root: Uint8Array
+}>
+
+export type Consistency = Readonly<{
+  from: number
+  to: number
+  path: readonly Uint8Array[]
+  /** At `from` and at `to`. */
+  roots: readonly [Uint8Array, Uint8Array]
+}>
+
+export type Rotation = Readonly<{
+  use: SignerUse
+  before: string
+  id: string
+  /** The last size up to which the old key is believed. */
+  until: number
+  vkey?: string
+  /** The old key's word for the new one, a signed note. */
+  endorsement?: string
+  /** The first checkpoint of the new key; the old one signed it too, unless it is compromised. */
+  checkpoint?: string
+}>
+
 /** Signed checkpoints to which witnesses may still add their cosignatures. */
 const KEPT = 64
 /** Cosignatures on one checkpoint. */
@@ -70,7 +108,9 @@ export function originOf(installation: string, epoch: number): string {
 
 export class Transparency {
   readonly #deps: FlowDeps
+  readonly #attempts: Attempts
   readonly #signers: Signers
+  readonly #prover: Prover
   readonly #signed = new Map<number, Signed>()
   readonly #listeners = new Set<(checkpoint: string) => void>()
   #epoch = 1
@@ -85,16 +125,32 @@ export class Transparency {
   #ticking: Promise<void> | undefined
   #stopped = false
 
-  constructor(deps: FlowDeps, signers: Signers) {
+  constructor(deps: FlowDeps, parts: Readonly<{ attempts: Attempts; signers: Signers }>) {
     this.#deps = deps
-    this.#signers = signers
+    this.#attempts = parts.attempts
+    this.#signers = parts.signers
+    this.#prover = new Prover(deps.store.log)
   }
 
-  /** After a start: what epoch it is, and what was signed last. */
+  /** After a start: what epoch it is, what was signed last, and the last words that a key still owes. */
   async recover(): Promise<void> {
-    const view = await this.#deps.store.read([{ kind: 'meta', id: 'epoch' }])
-    this.#epoch = epochOf(view.get('meta', 'epoch')?.value)
-    this.#mark = await this.#deps.marks.read()
+    const { store, marks } = this.#deps
+    const view = await store.read([{ kind: 'meta', id: 'epoch' }])
+    const record = view.get('meta', 'epoch')?.value
+    this.#epoch = epochOf(record)
+    const mark = await marks.read()
+    this.#mark = mark?.epoch === this.#epoch ? mark : undefined
+    for (const signer of this.#signers.all('log')) await this.#lastWords(signer)
+    if (this.#mark === undefined) await this.checkpoint()
+    if (record?.['marked'] === true) return
+    // only now that there is one: a mark that is missing later was taken away
+    await store.commit({
+      reads: [{ kind: 'meta', id: 'epoch' }],
+      run: (tx) => {
+        const known = tx.get('meta', 'epoch')?.value ?? { number: this.#epoch }
+        tx.put('meta', 'epoch', { ...known, marked: true })
+      },
+    })
   }
 
   get epoch(): number {
@@ -179,6 +235,142 @@ export class Transparency {
     return added.length
   }
 
+  /**
+   * Shows that the log held entry `seq` when it had `size` entries: leaf hash, path (nearest first) and root.
+   *
+   * @throws {WritError} `ERR_INPUT_INVALID` if it never did.
+   */
+  async inclusion(seq: number, size: number): Promise<Inclusion> {
+    await this.#require(seq, size - 1, '`seq` must be that of an entry among the first `size`')
+    await this.#require(size, (await this.#deps.store.log.head()).size, '`size` is more than the log has')
+    const [leaf] = await this.#deps.store.log.hashes(0, seq, seq + 1)
+    if (leaf === undefined) throw new WritError('ERR_NOT_FOUND', `there is no entry ${seq}`)
+    const [path, root] = [await this.#prover.inclusion(seq, size), await this.#prover.root(size)]
+    return { seq, size, leaf, path, root }
+  }
+
+  /**
+   * Shows that the log at size `to` continues what it was at `from`.
+   *
+   * @throws {WritError} `ERR_INPUT_INVALID` if it never had these sizes.
+   */
+  async consistency(from: number, to: number): Promise<Consistency> {
+    await this.#require(from, to, '`from` must not be more than `to`')
+    await this.#require(to, (await this.#deps.store.log.head()).size, '`to` is more than the log has')
+    // every log continues the empty one, which needs no showing
+    const path = from === 0 ? [] : await this.#prover.consistency(from, to)
+    return { from, to, path, roots: [await this.#prover.root(from), await this.#prover.root(to)] }
+  }
+
+  /** A tile of the tree; `undefined` if the log does not have it yet. */
+  async tile({ level, index, width }: TileRef & { level: number }): Promise<Uint8Array | undefined> {
+    const { log } = this.#deps.store
+    const { size } = await log.head()
+    if (!isWithin({ level, index, width }, size)) return undefined
+    return Buffer.concat(await log.hashes(level, index * TILE_WIDTH, index * TILE_WIDTH + width))
+  }
+
+  /** A bundle of entries; `undefined` if the log does not have it yet, `pruned` if retention has taken one of them. */
+  async bundle({ index, width }: Omit<TileRef, 'level'>): Promise<Uint8Array | 'pruned' | undefined> {
+    const { log } = this.#deps.store
+    const { size } = await log.head()
+    if (!isWithin({ level: 'entries', index, width }, size)) return undefined
+    const entries = await log.entries(index * TILE_WIDTH, index * TILE_WIDTH + width)
+    const there = entries.flatMap((entry) => (isPruned(entry) ? [] : [entry.bytes]))
+    return there.length < entries.length ? 'pruned' : encodeBundle(there)
+  }
+
+  /**
+   * A new key takes over. The old one vouches for it and signs once more, the size at which it ends; unless it is
+   * `compromised`: then nothing it signed beyond the last checkpoint of this server is believed.
+   *
+   * @throws {WritError} `ERR_FORBIDDEN` unless policy lets the caller administer.
+   */
+  async rotate(
+    caller: Caller,
+    input: Readonly<{ use: SignerUse; compromised?: boolean; reason?: string }>,
+  ): Promise<Rotation> {
+    const compromised = input.compromised === true
+    if (compromised && (input.reason ?? '').trim() === '') {
+      throw new WritError('ERR_INPUT_INVALID', 'a compromised key needs a `reason`', {
+        hint: 'say what happened: who verifies what it signed will ask',
+      })
+    }
+    return this.#exclusively(async () => {
+      const { use } = input
+      const before = this.#signers.current(use)
+      let rotated: Readonly<{ signer: Signer; until: number; endorsement?: string }> | undefined
+      await this.#attempts.administer(caller, 'administer', {
+        also: {
+          reads: [{ kind: 'signer', id: before.signer.id }],
+          run: (tx) => {
+            const signer = this.#signers.make(tx, use, this.#epoch)
+            const until = compromised ? (this.#mark?.size ?? 0) : tx.nextSeq + 1
+            const logs =
+              use === 'log'
+                ? { before: this.#verifierKey(before.signer), after: this.#verifierKey(signer) }
+                : undefined
+            const endorsement =
+              logs === undefined || compromised
+                ? undefined
+                : endorse(until, logs.after, logs.before, before.privateKey)
+            this.#signers.retire(tx, before.signer, {
+              untilSize: until,
+              ...(compromised ? { compromised } : {}),
+              ...(endorsement === undefined ? {} : { keep: true }),
+            })
+            tx.append({
+              kind: compromised ? 'signer.compromised' : 'signer.rotated',
+              refs: [before.signer.id, signer.id],
+              use,
+              before: before.signer.id,
+              signer: signer.id,
+              until,
+              by: caller.id,
+              ...(input.reason === undefined ? {} : { reason: input.reason }),
+              ...(logs === undefined ? {} : { vkey: formatVerifierKey(logs.after) }),
+              ...(endorsement === undefined ? {} : { endorsement }),
+            })
+            rotated = { signer, until, ...(endorsement === undefined ? {} : { endorsement }) }
+            return undefined
+          },
+        },
+      })
+      if (rotated === undefined) throw new TypeError('a permit without what it permits')
+      await this.#signers.reload()
+      const { signer, until, endorsement } = rotated
+      const retired = this.#signers.all(use).find(({ id }) => id === before.signer.id)
+      if (retired !== undefined) await this.#lastWords(retired)
+      const signed = use === 'log' ? (compromised ? await this.#signHead() : this.#latest) : undefined
+      return {
+        use,
+        before: before.signer.id,
+        id: signer.id,
+        until,
+        ...(use === 'log' ? { vkey: formatVerifierKey(this.#verifierKey(signer)) } : {}),
+        ...(endorsement === undefined ? {} : { endorsement }),
+        ...(signed === undefined ? {} : { checkpoint: noteOf(signed) }),
+      }
+    })
+  }
+
+  /** The old key and the new one sign the size at which one takes over from the other; then the old one is forgotten. */
+  async #lastWords(retired: Signer): Promise<void> {
+    const { id, use, epoch = 1, retiredAt, compromised, sealed, untilSize } = retired
+    if (use !== 'log' || retiredAt === undefined || sealed === '' || untilSize === undefined) return
+    if (compromised !== true && epoch === this.#epoch && (this.#mark?.size ?? 0) < untilSize) {
+      const root = hex(await this.#prover.root(untilSize))
+      const old = { signer: retired, privateKey: this.#signers.open(retired) }
+      await this.#sign({ size: untilSize, root }, [old, this.#signers.current('log')])
+    }
+    await this.#signers.forget(id)
+  }
+
+  async #require(value: number, most: number, message: string): Promise<void> {
+    if (Number.isSafeInteger(value) && value >= 0 && value <= most) return
+    throw new WritError('ERR_INPUT_INVALID', message)
+  }
+
   /** Signs by itself from now on, about once a second when the log has grown. */
   start(): void {
     if (this.#stopped) return
@@ -230,6 +422,7 @@ export class Transparency {
   async #sign({ size, root }: LogHead, signings: readonly Signing[]): Promise<Signed> {
     const origin = this.origin()
     const checkpoint: Checkpoint = { origin, size, root }
+    await this.#mustContinue(checkpoint)
     const text = formatCheckpoint(checkpoint)
     // durable before anybody can hold it: whoever holds a checkpoint can rely on its being remembered here
     const mark: Mark = {
@@ -257,6 +450,22 @@ export class Transparency {
     return signed
   }
 
+  /** @throws {WritError} `ERR_STORE_CORRUPT` rather than sign what contradicts what was signed before. */
+  async #mustContinue({ size, root }: Checkpoint): Promise<void> {
+    const mark = this.#mark
+    if (mark === undefined || mark.size === 0) return
+    // read anew: what is remembered of the tree says nothing about what the store holds now
+    const before = mark.size < size ? hex(await new Prover(this.#deps.store.log).root(mark.size)) : root
+    if (mark.size <= size && before === mark.root) return
+    throw new WritError(
+      'ERR_STORE_CORRUPT',
+      `the log does not continue the ${mark.size} entries signed before`,
+      {
+        hint: 'stop the server, keep the data folder as it is, and find out who could write there',
+      },
+    )
+  }
+
   #verifierKey(signer: Signer): VerifierKey {
     const name = originOf(this.#deps.decision.installation, signer.epoch ?? 1)
     return verifierKey(name, 'log', Buffer.from(signer.public['x'] as string, 'base64url'))
@@ -268,6 +477,11 @@ export class Transparency {
     this.#turn = mine.catch(() => undefined)
     return mine
   }
+}
+
+function endorse(size: number, key: VerifierKey, by: VerifierKey, privateKey: KeyObject): string {
+  const text = formatEndorsement({ origin: by.name, size, key })
+  return formatNote({ text, signatures: [signNote(text, by, privateKey)] })
 }
 
 const noteOf = ({ text, own, cosignatures }: Signed): string =>

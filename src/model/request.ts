@@ -4,11 +4,14 @@
  *
  * @module
  */
+import type { Caller } from './access.ts'
 import type { Json } from './canonical.ts'
+import type { Callback } from './callback.ts'
 import type { EntityRef } from './entity.ts'
+import { sameRef } from './entity.ts'
 import type { Attempt } from './attempt.ts'
 import type { Instant, Millis } from './time.ts'
-import { MINUTE } from './time.ts'
+import { DAY, MINUTE } from './time.ts'
 
 /** One piece of evidence that is missing. */
 export type Requirement =
@@ -49,6 +52,8 @@ export type AccessRequest = Readonly<{
   binding: 'attempt' | 'task'
   alternatives: readonly RequirementSet[]
   caller: string
+  /** Whom the caller spoke as: a later credential of the same one keeps the handle. */
+  submitter?: Readonly<{ subject: EntityRef; generation: number }>
   requester: EntityRef
   /** Generation of the requester then: a recreated one inherits no approval (B34). */
   generation?: number
@@ -57,6 +62,12 @@ export type AccessRequest = Readonly<{
   /** True when some instigator could not be resolved to a person: then no approval counts. */
   unresolved: boolean
   justification?: string
+  /** Context members that the denial binds, as they were recorded with it. */
+  members?: readonly string[]
+  /** The requester says that it is urgent. Shown to approvers; it changes nothing else (B26). */
+  emergency?: true
+  /** What the submitting application calls itself: not verified, decides nothing. */
+  client?: Readonly<{ id?: string; name?: string }>
   ttl: Millis
   uses?: number
   task?: string
@@ -73,6 +84,8 @@ export type AccessRequest = Readonly<{
   endedAt?: Instant
   /** More identical asks that were merged into this one. */
   merged: number
+  /** Who wants to hear how it ends. */
+  callbacks?: readonly Callback[]
 }>
 
 export const ACTIVATE_WITHIN: Millis = 15 * MINUTE
@@ -184,4 +197,93 @@ export function isSpendable(request: AccessRequest, now: Instant): boolean {
 export function spend(request: AccessRequest, grant: string, now: Instant): AccessRequest {
   if (request.spentAt !== undefined) throw new TypeError('approval was spent')
   return { ...request, spentAt: now, grant }
+}
+
+/** Whether `caller` may act for subjects of `type`. */
+const speaksFor = (caller: Caller, type: string): boolean =>
+  caller.pep?.subjects.some((trusted) => trusted === '*' || trusted === type) ?? false
+
+/** Whether `caller` is the one that submitted, by whatever credential it has today. */
+function isSubmitter(caller: Caller, request: AccessRequest): boolean {
+  const { submitter } = request
+  return (
+    caller.id === request.caller ||
+    (submitter !== undefined &&
+      sameRef(caller.subject, submitter.subject) &&
+      caller.generation === submitter.generation)
+  )
+}
+
+/** Whether `caller` may come back with the request's approval: whoever submitted, or the requester itself. */
+export function mayCarry(caller: Caller, request: AccessRequest): boolean {
+  return sameRef(caller.subject, request.requester) || isSubmitter(caller, request)
+}
+
+/**
+ * Whether the request is `caller`'s own: it may ask how it stands, fetch its result and withdraw it. Tested for each of
+ * these anew, against the subject it was bound to; knowing its id is never enough.
+ */
+export function holds(caller: Caller, request: AccessRequest): boolean {
+  if (sameRef(caller.subject, request.requester)) return caller.generation === (request.generation ?? 0)
+  return isSubmitter(caller, request) && speaksFor(caller, request.requester.type)
+}
+
+/** How long the handle of a request that has ended, and the key it was submitted with, are kept at least. */
+export const HANDLE_KEPT: Millis = DAY
+
+/**
+ * Until when an approval helps: `activateBy` + ttl while it waits, activation + ttl once it is spent.
+ */
+export function approvedUntil(request: AccessRequest): Instant {
+  return (request.spentAt ?? request.activateBy ?? request.expiresAt) + request.ttl
+}
+
+/** The request as it stands at `now`: one whose time is over has expired, whether or not anybody has noticed. */
+export function requestAt(request: AccessRequest, now: Instant): AccessRequest {
+  return request.status === 'pending' && now >= request.expiresAt
+    ? endRequest(request, 'expired', request.expiresAt, 'nobody answered in time')
+    : request
+}
+
+/**
+ * When the handle ends: a pending request's with the request, later a day after its end, and never while its approval
+ * helps.
+ */
+export function handleEndsAt(request: AccessRequest): Instant {
+  if (request.status === 'pending') return request.expiresAt
+  const kept = (request.endedAt ?? request.expiresAt) + HANDLE_KEPT
+  return request.status === 'approved' ? Math.max(kept, approvedUntil(request)) : kept
+}
+
+/**
+ * How far a pending request has come along the alternative that needs fewest more approvals: steps are approvals, the
+ * next one is `step` of `steps`, given in `pool`.
+ */
+export function progressOf(
+  request: AccessRequest,
+): Readonly<{ step: number; steps: number; pool: string }> | undefined {
+  if (request.status !== 'pending') return undefined
+  const ways = request.alternatives
+    .filter(
+      (set) => request.justification !== undefined || set.requirements.every((r) => r.kind === 'approval'),
+    )
+    .map((set) => {
+      const seats = set.requirements.flatMap((r) =>
+        r.kind === 'approval' ? Array.from({ length: r.count }, () => r.pool) : [],
+      )
+      const filled = seated(seats, request.approvals)
+      const next = seats.find((_, i) => seated(seats.slice(0, i + 1), request.approvals) < i + 1)
+      return { filled, steps: seats.length, pool: next }
+    })
+    .filter((way) => way.pool !== undefined)
+    .toSorted((a, b) => a.steps - a.filled - (b.steps - b.filled))
+  const [way] = ways
+  return way?.pool === undefined ? undefined : { step: way.filled + 1, steps: way.steps, pool: way.pool }
+}
+
+/** pending, or approved and not spent → failed: nothing that was given can be spent any more. */
+export function voidRequest(request: AccessRequest, now: Instant, reason: string): AccessRequest {
+  const isOpen =
+    request.status === 'pending' || (request.status === 'approved' && request.spentAt === undefined)
+  return isOpen ? { ...request, status: 'failed', reason, endedAt: now } : request
 }

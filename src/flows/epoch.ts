@@ -1,0 +1,259 @@
+/**
+ * Epochs: what happens when the data turns out to have been put back from a copy. The log goes on under a new name, and
+ * nothing that was alive in the copy stays alive: what became of it since, nobody here knows any more (B75).
+ *
+ * @module
+ */
+import type { Meta } from '../model/access.ts'
+import type { AccessRequest } from '../model/request.ts'
+import { voidRequest } from '../model/request.ts'
+import type { Kind } from '../model/records.ts'
+import type { Instant, Millis } from '../model/time.ts'
+import { DAY, toRfc3339 } from '../model/time.ts'
+import { Prover } from '../audit/proofs.ts'
+import { endGrants, endTasks, findBelow, readsOf, requestEntry } from '../lives/ending.ts'
+import type { Stored } from '../store/port.ts'
+import { hex } from '../store/hash.ts'
+import type { FlowDeps } from './deps.ts'
+import type { Signers } from './signers.ts'
+import { epochOf } from './signers.ts'
+import type { Mark } from './transparency.ts'
+import { originOf } from './transparency.ts'
+
+/** How long after a restore it stands among the problems. */
+export const RESTORE_SAID: Millis = 7 * DAY
+
+/** Records ended in one transaction. */
+const AT_ONCE = 100
+
+const CAUSE = { reason: 'restored', by: 'writ' } as const
+
+/** Why the data is taken for a copy, and what is known of what it lacks. */
+type Loss = Readonly<{ why: string; mark?: Mark }>
+
+export class Epochs {
+  readonly #deps: FlowDeps
+  readonly #signers: Signers
+  #record: Meta = {}
+
+  constructor(deps: FlowDeps, signers: Signers) {
+    this.#deps = deps
+    this.#signers = signers
+  }
+
+  /** After a start, before anything is served: looks whether this is the data that was left, and ends what must end. */
+  async recover(): Promise<void> {
+    await this.#load()
+    const loss = await this.#loss(await this.#deps.marks.read())
+    if (loss !== undefined) await this.#begin(loss)
+    // what was begun is finished, also after a crash in the middle
+    if (this.#record['unsettled'] === true) await this.#settle()
+  }
+
+  problems(now: Instant): readonly string[] {
+    const { at, number, why } = this.#record
+    if (typeof at !== 'number' || now - at > RESTORE_SAID) return []
+    return [
+      `this data was put back from a copy (${String(why)}), found at ${toRfc3339(at)}, epoch ${String(number)}: keys, ` +
+        'sessions, locks and policies that were changed after the copy was made are as they were; change them again',
+    ]
+  }
+
+  async #load(): Promise<void> {
+    const view = await this.#deps.store.read([{ kind: 'meta', id: 'epoch' }])
+    this.#record = view.get('meta', 'epoch')?.value ?? {}
+  }
+
+  async #loss(mark: Mark | undefined): Promise<Loss | undefined> {
+    const { decision, found, store } = this.#deps
+    const epoch = epochOf(this.#record)
+    if (mark === undefined) {
+      return this.#record['marked'] === true
+        ? { why: 'the mark of what was signed last is gone, although there was one' }
+        : undefined
+    }
+    if (mark.installation !== decision.installation) {
+      return { why: `the mark is that of another installation, \`${mark.installation}\`` }
+    }
+    if (mark.epoch > epoch) return { why: `it is of epoch ${epoch}, the mark of epoch ${mark.epoch}`, mark }
+    // the epoch had begun, but nothing was signed in it yet
+    if (mark.epoch < epoch) return undefined
+    if (found.size < mark.size) {
+      return { why: `the log had ${found.size} entries, fewer than the ${mark.size} that were signed`, mark }
+    }
+    const root = await new Prover(store.log).root(mark.size)
+    if (hex(root) === mark.root) return undefined
+    return { why: `the first ${mark.size} entries are not those that were signed`, mark }
+  }
+
+  async #begin({ why, mark }: Loss): Promise<void> {
+    const { decision, found, store, log } = this.#deps
+    const { installation } = decision
+    await store.commit({
+      reads: [
+        { kind: 'meta', id: 'epoch' },
+        { index: 'signer.use', value: 'log' },
+        { index: 'signer.use', value: 'artifact' },
+      ],
+      narrowing: true,
+      run: (tx) => {
+        const known = tx.get('meta', 'epoch')?.value
+        const before = epochOf(known)
+        // without a mark nobody knows how many epochs there were: a number that none of them can have had
+        const least = mark === undefined ? Math.floor(tx.now / 1_000) : mark.epoch + 1
+        const number = Math.max(before + 1, least)
+        tx.put('meta', 'epoch', { number, marked: true, unsettled: true, at: tx.now, why })
+        tx.append({
+          kind: 'epoch.began',
+          refs: [installation],
+          epoch: number,
+          origin: originOf(installation, number),
+          before: { epoch: before, origin: originOf(installation, before) },
+          why,
+          found: { size: found.size, root: found.root },
+          ...(mark === undefined
+            ? {}
+            : { signed: { origin: mark.origin, size: mark.size, root: mark.root } }),
+        })
+        for (const use of ['log', 'artifact'] as const) {
+          // the copy may hold keys that were given up since
+          for (const { value } of tx.scan('signer.use', use)) {
+            if (value.retiredAt === undefined || value.sealed !== '') {
+              const untilSize = value.untilSize ?? Math.max(mark?.size ?? 0, found.size)
+              this.#signers.retire(tx, value, { untilSize })
+            }
+          }
+          this.#signers.make(tx, use, number)
+        }
+      },
+    })
+    await this.#signers.reload()
+    await this.#load()
+    log(
+      'warn',
+      'this data was put back from a copy: a new epoch begins, everything that was alive in it ends',
+      {
+        why,
+        epoch: epochOf(this.#record),
+      },
+    )
+  }
+
+  /** Ends everything that carries authority, in steps that can be taken again. */
+  async #settle(): Promise<void> {
+    const requests = await this.#each('request', {}, isOpen, (some) => this.#voidRequests(some))
+    const live = { index: 'task.live', value: 'live' } as const
+    const tasks = await this.#each('task', live, all, (some) => this.#endTasks(some))
+    const active = { index: 'grant.state', value: 'active' } as const
+    const grants = await this.#each('grant', active, all, (some) => this.#endGrants(some))
+    await this.#each('replay', {}, all, (some) => this.#forgetReplays(some))
+    const open = { index: 'invite.open', value: 'open' } as const
+    const invites = await this.#each('invite', open, all, (some) => this.#voidInvites(some))
+    await this.#deps.store.commit({
+      reads: [{ kind: 'meta', id: 'epoch' }],
+      narrowing: true,
+      run: (tx) => {
+        const { unsettled, ...record } = tx.get('meta', 'epoch')?.value ?? {}
+        if (unsettled !== true) return
+        tx.put('meta', 'epoch', record)
+        tx.append({
+          kind: 'epoch.settled',
+          refs: [this.#deps.decision.installation],
+          epoch: epochOf(record),
+          requests,
+          tasks,
+          grants,
+          invites,
+        })
+      },
+    })
+    await this.#load()
+  }
+
+  /** Every record that `concerns`, some at a time; returns how many there were. */
+  async #each<K extends Kind>(
+    kind: K,
+    under: Parameters<FlowDeps['store']['list']>[1],
+    concerns: (value: Stored<K>['value']) => boolean,
+    work: (some: readonly string[]) => Promise<void>,
+  ): Promise<number> {
+    let count = 0
+    let after: string | undefined
+    do {
+      const page = await this.#deps.store.list(kind, {
+        ...under,
+        limit: AT_ONCE,
+        ...(after === undefined ? {} : { after }),
+      })
+      const ids = page.items.filter(({ value }) => concerns(value)).map(({ id }) => id)
+      if (ids.length > 0) await work(ids)
+      count += ids.length
+      after = page.next
+    } while (after !== undefined)
+    return count
+  }
+
+  async #voidRequests(ids: readonly string[]): Promise<void> {
+    await this.#deps.store.commit({
+      reads: ids.map((id) => ({ kind: 'request', id })),
+      narrowing: true,
+      run: (tx) => {
+        for (const id of ids) {
+          const request = tx.get('request', id)?.value
+          if (request === undefined || !isOpen(request)) continue
+          const failed = voidRequest(request, tx.now, CAUSE.reason)
+          tx.put('request', id, failed)
+          tx.append(requestEntry('request.ended', failed, { status: failed.status, ...CAUSE }))
+        }
+      },
+    })
+  }
+
+  async #endTasks(ids: readonly string[]): Promise<void> {
+    const below = await findBelow(this.#deps.store, { tasks: ids })
+    await this.#deps.store.commit({
+      reads: readsOf(below),
+      narrowing: true,
+      run: (tx) => void endTasks(tx, below, ids, 'cancelled', CAUSE, 'revoked'),
+    })
+  }
+
+  async #endGrants(ids: readonly string[]): Promise<void> {
+    const below = await findBelow(this.#deps.store, { grants: ids })
+    await this.#deps.store.commit({
+      reads: readsOf(below),
+      narrowing: true,
+      run: (tx) => void endGrants(tx, below, 'revoked', CAUSE),
+    })
+  }
+
+  async #forgetReplays(ids: readonly string[]): Promise<void> {
+    await this.#deps.store.commit({
+      reads: ids.map((id) => ({ kind: 'replay', id })),
+      narrowing: true,
+      run: (tx) => {
+        for (const id of ids) if (tx.get('replay', id) !== undefined) tx.delete('replay', id)
+      },
+    })
+  }
+
+  /** A code that was used after the copy was made would open the door a second time. */
+  async #voidInvites(ids: readonly string[]): Promise<void> {
+    await this.#deps.store.commit({
+      reads: ids.map((id) => ({ kind: 'invite', id })),
+      narrowing: true,
+      run: (tx) => {
+        for (const id of ids) {
+          const invite = tx.get('invite', id)?.value
+          if (invite !== undefined) tx.put('invite', id, { ...invite, usedAt: tx.now })
+        }
+        tx.append({ kind: 'invite.voided', refs: [], count: ids.length, ...CAUSE })
+      },
+    })
+  }
+}
+
+const all = (): boolean => true
+
+const isOpen = (request: AccessRequest): boolean =>
+  request.status === 'pending' || (request.status === 'approved' && request.spentAt === undefined)
