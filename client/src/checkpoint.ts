@@ -12,25 +12,24 @@ type Subtle = typeof crypto.subtle
 /** A key that a log signs with, written `name+0a1b2c3d+base64(type ‖ key)`; the name is the origin of the log. */
 export type LogKey = Readonly<{ name: string; id: string; raw: Bytes; text: string }>
 
-/** A signed head; `root` in lowercase hex, `text` is what was signed. */
-export type SignedHead = Readonly<{
-  origin: string
-  size: number
-  root: string
+/** `text` is what was signed. */
+export type SignedNote = Readonly<{
   text: string
   signatures: readonly Readonly<{ name: string; id: string; bytes: Bytes }>[]
 }>
+
+/** A signed head; `root` in lowercase hex. */
+export type SignedHead = SignedNote & Readonly<{ origin: string; size: number; root: string }>
 
 const NOTE_MOST = 16_384
 /** The type byte of a signature by a log. */
 const ED25519 = 0x01
 
-/** `undefined` for what is no signed checkpoint, in exactly the form in which one is written. */
-export function parseCheckpoint(note: string): SignedHead | undefined {
+/** `undefined` for what is no signed note, in exactly the form in which one is written. */
+function parseNote(note: string): SignedNote | undefined {
   if (note.length > NOTE_MOST || !note.endsWith('\n')) return undefined
   const cut = note.lastIndexOf('\n\n')
   if (cut === -1) return undefined
-  const text = note.slice(0, cut + 1)
   const signatures: { name: string; id: string; bytes: Bytes }[] = []
   for (const line of note.slice(cut + 2, -1).split('\n')) {
     const match = /^— ([^\s+]+) ([A-Za-z0-9+/]+={0,2})$/u.exec(line)
@@ -38,12 +37,30 @@ export function parseCheckpoint(note: string): SignedHead | undefined {
     if (match?.[1] === undefined || bytes === undefined || bytes.length <= 4) return undefined
     signatures.push({ name: match[1], id: toHex(bytes.slice(0, 4)), bytes: bytes.slice(4) })
   }
-  const [origin = '', decimal = '', encoded = '', ...rest] = text.split('\n')
+  return { text: note.slice(0, cut + 1), signatures }
+}
+
+/** `undefined` for what is no signed checkpoint. */
+export function parseCheckpoint(note: string): SignedHead | undefined {
+  const parsed = parseNote(note)
+  const [origin = '', decimal = '', encoded = '', ...rest] = parsed?.text.split('\n') ?? []
   const root = fromBase64(encoded)
   const size = Number(decimal)
-  if (origin === '' || rest.length === 0 || root?.length !== 32) return undefined
+  if (parsed === undefined || origin === '' || rest.length === 0 || root?.length !== 32) return undefined
   if (!/^(?:0|[1-9]\d{0,15})$/.test(decimal) || !Number.isSafeInteger(size)) return undefined
-  return { origin, size, root: toHex(root), text, signatures }
+  return { ...parsed, origin, size, root: toHex(root) }
+}
+
+const ROTATION = 'writ/key-rotation/v1'
+
+/** The key that takes over from `by`, if `note` is its word for it; `undefined` for anything else. */
+export async function parseEndorsement(note: string, by: LogKey): Promise<LogKey | undefined> {
+  const parsed = parseNote(note)
+  const [first, origin, size = '', vkey = '', ...rest] = parsed?.text.split('\n') ?? []
+  if (parsed === undefined || first !== ROTATION || origin !== by.name || rest.length !== 1) return undefined
+  const key = await parseLogKey(vkey)
+  if (key?.name !== origin || !/^(?:0|[1-9]\d{0,14})$/.test(size)) return undefined
+  return (await isSignedBy(parsed, by)) ? key : undefined
 }
 
 /** `undefined` for what is no key of a log, or one whose id is not that of its name and bytes. */
@@ -62,10 +79,10 @@ export async function logKey(name: string, raw: Bytes): Promise<LogKey> {
   return { name, id, raw, text: `${name}+${id}+${toBase64(typed)}` }
 }
 
-/** Whether `key` signed the head, and every signature under its name and id is right. */
-export async function isSignedBy(head: SignedHead, key: LogKey): Promise<boolean> {
-  const theirs = head.signatures.filter(({ name, id }) => name === key.name && id === key.id)
-  for (const { bytes } of theirs) if (!(await isSignature(key.raw, bytes, utf8(head.text)))) return false
+/** Whether `key` signed the note, and every signature under its name and id is right. */
+export async function isSignedBy(note: SignedNote, key: LogKey): Promise<boolean> {
+  const theirs = note.signatures.filter(({ name, id }) => name === key.name && id === key.id)
+  for (const { bytes } of theirs) if (!(await isSignature(key.raw, bytes, utf8(note.text)))) return false
   return theirs.length > 0
 }
 

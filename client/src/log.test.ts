@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
-import { formatNote, formatVerifierKey, signNote } from '../../src/audit/note.ts'
+import { formatEndorsement, formatNote, formatVerifierKey, signNote } from '../../src/audit/note.ts'
 import type { KeyPair } from '../../test/support/signed-log.ts'
 import { keyPair, leavesOf, SignedLog } from '../../test/support/signed-log.ts'
 import { isContinued, parseCheckpoint, parseLogKey } from './checkpoint.ts'
@@ -211,12 +211,13 @@ test('a pinned key is the only one that is believed', async () => {
   assert.equal(await parseLogKey(key.replace(/\+[0-9a-f]{8}\+/, '+00000000+')), undefined)
 })
 
-test('a rotation that the old key endorsed is followed, and no other: B69', async () => {
+test('a rotation that the old key endorsed is followed, and no other', async () => {
   const shown = new Shown()
   const [old, next, last] = [shown.log.pair, keyPair(ORIGIN, 'log'), keyPair(ORIGIN, 'log')]
-  const endorsed = (size: number, ...by: KeyPair[]): string => {
-    const { text } = shown.log.head(size)
-    return formatNote({ text, signatures: by.map((it) => signNote(text, it.key, it.privateKey)) })
+  const word = (by: KeyPair, of: KeyPair, signer = by, origin = ORIGIN): { endorsement: string } => {
+    const text = formatEndorsement({ origin, size: 12, key: of.key })
+    const signature = { ...signNote(text, signer.key, signer.privateKey), name: by.key.name, id: by.key.id }
+    return { endorsement: formatNote({ text, signatures: [signature] }) }
   }
   const kept = memory()
   const again = (): Promise<unknown> => client(shown, { memory: kept }).log.checkpoint()
@@ -224,20 +225,23 @@ test('a rotation that the old key endorsed is followed, and no other: B69', asyn
   shown.size = 20
   shown.signer = last
 
-  shown.keys = [info(old, { state: 'retired', until: 11 }), info(next), info(last)]
-  await assert.rejects(again(), refused('ERR_LOG_KEY'), 'nobody endorsed them')
-  shown.keys = [info(old, { state: 'retired' }), info(last, { endorsement: endorsed(12, next, last) })]
-  await assert.rejects(again(), refused('ERR_LOG_KEY'), 'endorsed by a key that is not trusted')
-  shown.keys = [info(old, { state: 'retired' }), info(last, { endorsement: endorsed(12, old) })]
-  await assert.rejects(again(), refused('ERR_LOG_KEY'), 'an endorsement of another key')
+  const retired = info(old, { state: 'retired', until: 11 })
+  for (const [why, keys] of Object.entries({
+    'nobody endorsed them': [retired, info(next), info(last)],
+    'endorsed by a key that is not trusted': [retired, info(last, word(next, last))],
+    'signed by another key': [retired, info(last, word(old, last, next))],
+    'for another log': [retired, info(last, word(old, last, old, 'writ/other'))],
+    'endorsed, but it did not sign': [retired, info(next, word(old, next))],
+    'a checkpoint is no endorsement': [retired, info(last, { endorsement: shown.note() })],
+  })) {
+    shown.keys = keys
+    await assert.rejects(again(), refused('ERR_LOG_KEY'), why)
+  }
 
-  const chain = [
-    info(next, { state: 'retired', endorsement: endorsed(11, old, next) }),
-    info(last, { endorsement: endorsed(12, next, last) }),
-  ]
+  const chain = [info(next, { state: 'retired', ...word(old, next) }), info(last, word(next, last))]
   shown.keys = [info(old, { state: 'compromised', until: 10 }), ...chain]
   await assert.rejects(again(), refused('ERR_LOG_KEY', /compromised/))
-  shown.keys = [info(old, { state: 'retired', until: 11 }), ...chain]
+  shown.keys = [retired, ...chain]
   await again()
   assert.match([...kept.kept.values()].join(''), new RegExp(last.key.id))
 })

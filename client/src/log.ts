@@ -6,7 +6,7 @@
  * @module
  */
 import type { LogKey, SignedHead } from './checkpoint.ts'
-import { isContinued, isSignedBy, parseCheckpoint, parseLogKey } from './checkpoint.ts'
+import { isContinued, isSignedBy, parseCheckpoint, parseEndorsement, parseLogKey } from './checkpoint.ts'
 import { WritClientError, isWritClientError } from './error.ts'
 import type { Transport } from './http.ts'
 
@@ -37,7 +37,7 @@ export type LogKeyInfo = Readonly<{
   /** Checkpoints of these sizes by it are believed, both included. */
   from: number
   until?: number
-  /** A checkpoint signed by this key and the one before it: how trust goes over. */
+  /** The word of a key for the one that took over from it, a signed note. */
   endorsement?: string
 }>
 
@@ -174,27 +174,18 @@ export class LogMemory {
 
   /** From the trusted key over each rotation that the key before endorsed. */
   async #follow(trusted: LogKey, listed: readonly LogKeyInfo[], head: SignedHead): Promise<LogKey> {
-    const keys: Readonly<{ info: LogKeyInfo; key: LogKey }>[] = []
-    for (const info of listed) {
-      const key = await parseLogKey(info.vkey)
-      if (key !== undefined && key.name === head.origin) keys.push({ info, key })
-    }
     let at = trusted
     for (let rotations = 0; rotations < ROTATIONS_MOST; rotations++) {
-      const known = keys.find(({ key }) => key.text === at.text)
-      if (known?.info.state === 'compromised')
+      if (listed.some(({ vkey, state }) => vkey === at.text && state === 'compromised')) {
         throw untrusted(
-          'the key that was trusted here is compromised: nothing that it endorsed can be believed',
+          'the key that is trusted here is compromised: nothing that it endorsed can be believed',
         )
+      }
       let next: LogKey | undefined
-      for (const { info, key } of keys) {
-        if (key.text === at.text || info.state === 'compromised' || info.endorsement === undefined) continue
-        const endorsement = parseCheckpoint(info.endorsement)
-        if (endorsement?.origin !== head.origin || endorsement.size > head.size) continue
-        if ((await isSignedBy(endorsement, at)) && (await isSignedBy(endorsement, key))) next = key
+      for (const { endorsement } of listed) {
+        if (endorsement !== undefined) next ??= await parseEndorsement(endorsement, at)
       }
       if (next === undefined) break
-      keys.splice(0, keys.length, ...keys.filter(({ key }) => key.text !== at.text))
       at = next
       if (await isSignedBy(head, at)) return at
     }
