@@ -57,8 +57,6 @@ export type BundleContent = Readonly<{
   /** Canonical JSON that entries hold the digest of: Cedar entities of decisions, and what was too long for an entry. */
   bodies: readonly string[]
   policies: readonly BundlePolicy[]
-  /** Texts of schemas that were derived, because nobody wrote one. */
-  schemas: readonly string[]
 }>
 
 export type Bundle = BundleContent &
@@ -87,7 +85,7 @@ export type ProvenRecord = Readonly<{
   /** Sequence numbers of entries of which only the hash is left. */
   pruned: readonly number[]
   policies: readonly BundlePolicy[]
-  /** By digest, `sha256:…`. */
+  /** Texts of schemas by digest, `sha256:…`. */
   schemas: ReadonlyMap<string, string>
   bodies: ReadonlyMap<string, unknown>
 }>
@@ -191,7 +189,6 @@ const BUNDLE: Shape = {
   kind: isText,
   made_at: isIndex,
   policies: Array.isArray,
-  schemas: isTexts,
   seal: isText,
   v: isIndex,
   witnesses: isTexts,
@@ -236,7 +233,7 @@ export function verifyBytes(bytes: Uint8Array, trust: Trust): BytesVerdict {
   const failures: Finding[] = []
   const signed = verifySignatures(bundle, note, checkpoint, entries, trust, failures)
   const { restored, bodies } = restore(bundle, entries, failures)
-  const schemas = checkSchemas(bundle, restored, failures)
+  const schemas = schemasOf(bundle, restored)
   checkPolicies(bundle, restored, failures)
   if (bundle.entries.length === 0) failures.push({ where: 'entries', why: 'there are none' })
   else if (!restored.some(({ refs }) => refs.includes(bundle.about)) && pruned.length === 0)
@@ -476,22 +473,13 @@ function restore(
   return { restored: complete, bodies }
 }
 
-function checkSchemas(
-  bundle: Bundle,
-  entries: readonly Proven[],
-  failures: Finding[],
-): ReadonlyMap<string, string> {
-  const asked = new Set(entries.map(({ entry }) => entry['schema']))
-  const schemas = new Map<string, string>()
-  for (const [at, text] of bundle.schemas.entries()) {
-    const digest = digestOfText(text)
-    if (!asked.has(digest) || schemas.has(digest))
-      failures.push({ where: `schemas/${at}`, why: `no decision holds its digest \`${digest}\`` })
-    schemas.set(digest, text)
-  }
-  for (const { schema } of bundle.policies)
-    if (schema !== undefined) schemas.set(digestOfText(schema.text), schema.text)
-  return schemas
+/** What policies were checked against: what their authors wrote, or what was derived and stands in the log. */
+function schemasOf({ policies }: Bundle, entries: readonly Proven[]): ReadonlyMap<string, string> {
+  const texts = [
+    ...policies.map(({ schema }) => schema?.text),
+    ...entries.map(({ kind, entry }) => (kind === 'policy.schema' ? entry['text'] : undefined)),
+  ]
+  return new Map(texts.filter(isText).map((text) => [digestOfText(text), text]))
 }
 
 /** Policy text is what it was published as: by its version and, file by file, by what the entry says. */
