@@ -21,19 +21,22 @@ export type FileSinkConfig = Readonly<{
 const BLOCK = 65_536
 const NEWLINE = 0x0a
 
-export function fileSink({ path, rotateAt }: FileSinkConfig): Sink {
+/** How a file is opened; tests put faults here. */
+export type Open = (path: string, flags: number, mode: number) => Promise<FileHandle>
+
+export function fileSink({ path, rotateAt }: FileSinkConfig, openAs: Open = open): Sink {
   /** What is under way: a disk that hangs cannot be told to stop, so the next batch waits for it. */
   let under: Promise<void> = Promise.resolve()
 
   async function append(text: string): Promise<void> {
     const bytes = Buffer.from(text)
-    let file = await openFile(path)
+    let file = await openFile(path, openAs)
     try {
       let size = await mended(file)
       if (size > 0 && size + bytes.length > rotateAt) {
         await file.close()
         await putAside(path)
-        file = await openFile(path)
+        file = await openFile(path, openAs)
         size = await mended(file)
       }
       try {
@@ -64,8 +67,8 @@ export function fileSink({ path, rotateAt }: FileSinkConfig): Sink {
 }
 
 /** The mode is for a new file; what the operator set stays. */
-const openFile = (path: string): Promise<FileHandle> =>
-  open(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600)
+const openFile = (path: string, openAs: Open): Promise<FileHandle> =>
+  openAs(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600)
 
 /**
  * Cuts off the half line that a crash left, so that every line is whole, and returns the size. What is cut was never

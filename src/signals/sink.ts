@@ -67,6 +67,7 @@ const systemReasons: Readonly<Record<string, string>> = {
   EROFS: 'its disk is read-only',
   ENOENT: 'its folder or a file it needs does not exist',
   EISDIR: 'its path is a folder',
+  ELOOP: 'its path is a link',
   ECONNREFUSED: 'nothing listens at its address',
   ECONNRESET: 'it cut the connection',
   EPIPE: 'it cut the connection',
