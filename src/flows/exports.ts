@@ -318,8 +318,9 @@ class Feeder {
   }
 
   #failed(error: unknown): void {
-    if (error instanceof SinkError && error.tooLarge) this.#most = Math.max(1, Math.floor(this.#most / 2))
-    this.#failures += 1
+    const tooLarge = error instanceof SinkError && error.tooLarge && this.#most > 1
+    if (tooLarge) this.#most = Math.floor(this.#most / 2)
+    this.#failures = tooLarge ? 1 : this.#failures + 1
     const problem = this.#kept < this.#next ? 'its place could not be recorded' : reasonOf(error)
     if (problem !== this.#problem)
       this.#deps.log('warn', 'an export does not go on and is tried again', {
