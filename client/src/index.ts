@@ -11,6 +11,8 @@
  */
 export type { AccessState, AccessTask, ApprovalReference, RequestStatus, WaitOptions } from './access.ts'
 export { isSettled } from './access.ts'
+export type { AccessCallback, CallbackMemory, CallbackReceiverOptions } from './callback.ts'
+export { createCallbackReceiver } from './callback.ts'
 export type {
   Attempt,
   AttemptInput,
