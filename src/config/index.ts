@@ -5,6 +5,10 @@
  */
 export { configurationPage, configurationSchema } from './docs.ts'
 export { openKeyFile, readKeyFile } from './key.ts'
+export type { CallbackConfig } from './callbacks.ts'
+export { readWebhookSecret } from './callbacks.ts'
+export type { ExportConfig } from './exports.ts'
+export { exportSummary } from './exports.ts'
 export type { Loaded, Origin, Sources } from './load.ts'
 export { configHome, loadConfig, resolvePath, stateHome } from './load.ts'
 export type { Config, IssuerConfig, Setting } from './schema.ts'

@@ -7,6 +7,8 @@
 import { z } from 'zod'
 import type { Millis } from '../model/time.ts'
 import { formatDuration, parseDuration } from '../model/time.ts'
+import { callbackSchema } from './callbacks.ts'
+import { exportSchema } from './exports.ts'
 
 /** What is known of one setting beside its zod schema. */
 export type SettingMeta = Readonly<{
@@ -114,6 +116,12 @@ const issuer = z.strictObject({
   subject_type: z.string().min(1).default('Workload'),
   subject_claim: z.string().min(1).default('sub'),
   pep: pepTrust.optional(),
+})
+
+/** A witness (C2SP tlog-witness): where it is asked, and the key that it cosigns with. */
+const witness = z.strictObject({
+  url: z.string().refine(webUrl, 'is not an http(s) URL'),
+  key: z.string().min(1),
 })
 
 const profile = z.strictObject({
@@ -232,6 +240,13 @@ export const configSchema = z.strictObject({
         sentence:
           'Where the last signed head is remembered, outside the data folder; by default beside the key file.',
       }),
+      witnesses: setting(z.array(witness).default([]), {
+        type: 'list',
+        default: '[]',
+        reader: 'server',
+        sentence:
+          'Witnesses that cosign the heads of the log: `url` and `key` of each, which `writ witness` prints.',
+      }),
     })
     .prefault({}),
   policies: textOr('./policies', {
@@ -300,6 +315,20 @@ export const configSchema = z.strictObject({
     reader: 'server',
     sentence:
       'Issuers of bearer JWTs: `issuer`, `audience`, `jwks` (a file), `algorithms`, `subject_type`, `pep`.',
+  }),
+  callbacks: setting(z.array(callbackSchema).default([]), {
+    type: 'list',
+    default: '[]',
+    reader: 'server',
+    sentence:
+      'Where enforcement points may be told how their access requests end: `subject` (Type/id), `endpoint` (one URL, or all below it when it ends in a slash), `secret_file` (`whsec_…`), `allow_private`.',
+  }),
+  exports: setting(z.array(exportSchema).default([]), {
+    type: 'list',
+    default: '[]',
+    reader: 'server',
+    sentence:
+      'Where the record is sent: `id`, `kind` (`file`, `http`, `syslog`), `format` (`ocsf`, `cloudevents`, `entries`), `kinds`, `from`, and `path`, `url` or `address`; see the page on export.',
   }),
 })
 

@@ -10,6 +10,10 @@ import type { PepTrust } from '../model/access.ts'
 import type { Json } from '../model/canonical.ts'
 import { WritError } from '../model/errors.ts'
 import type { Millis } from '../model/time.ts'
+import type { CallbackConfig } from './callbacks.ts'
+import { callbackConfigs } from './callbacks.ts'
+import type { ExportConfig } from './exports.ts'
+import { exportConfigs } from './exports.ts'
 import type { Loaded, Sources } from './load.ts'
 import { resolvePath, stateHome } from './load.ts'
 
@@ -34,12 +38,20 @@ export type ServerConfig = Readonly<{
   /** Paths of PEM files. */
   tls?: Readonly<{ cert: string; key: string }>
   keyFile: string
-  log?: Readonly<{ tiles?: boolean; mark?: string }>
+  log?: Readonly<{
+    tiles?: boolean
+    mark?: string
+    /** Who cosigns the heads of the log: where each is asked, and its key. */
+    witnesses?: readonly Readonly<{ url: string; key: string }>[]
+  }>
   policies: string
   inventory?: string
   defaults: Readonly<{ request: Millis; task: Millis; heartbeat: Millis; grant: Millis }>
   limits: Readonly<{ body: number; depth: number; rate: number }>
   issuers: readonly Issuer[]
+  /** Where the record is sent. */
+  exports?: readonly ExportConfig[]
+  callbacks?: readonly CallbackConfig[]
 }>
 
 /**
@@ -71,6 +83,7 @@ export function serverConfig(
     log: {
       tiles: config.log.tiles,
       ...(config.log.mark === undefined ? {} : { mark: path(config.log.mark) }),
+      witnesses: config.log.witnesses,
     },
     policies: path(config.policies),
     ...(config.inventory === undefined ? {} : { inventory: path(config.inventory) }),
@@ -84,6 +97,8 @@ export function serverConfig(
       subjectClaim: subject_claim,
       ...(pep === undefined ? {} : { pep }),
     })),
+    exports: exportConfigs(config.exports, path),
+    callbacks: callbackConfigs(config.callbacks, path),
   }
 }
 
