@@ -8,6 +8,7 @@ import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
+import { StaticLog } from './audit/static.ts'
 import type { ServerConfig } from './config/index.ts'
 import { exportSummary, openKeyFile, readKeyFile, readWebhookSecret } from './config/index.ts'
 import type { DecisionDeps } from './decision/analyse.ts'
@@ -44,6 +45,7 @@ import { parsePostgresConfig } from './targets/postgres/config.ts'
 import { postgresTarget } from './targets/postgres/driver.ts'
 import type { Target } from './targets/port.ts'
 import { version } from './version.ts'
+import { createArtifacts } from './wire/arap/draft1/index.ts'
 import { encodeCallback } from './wire/arap/draft1/index.ts'
 
 export type AppOptions = Readonly<{
@@ -165,6 +167,8 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
       seal: seal.seal,
       open: seal.open,
       found,
+      ...(config.log?.tiles === false ? {} : { files: new StaticLog(join(config.data, 'log'), base.log) }),
+      ...(config.log?.witnesses === undefined ? {} : { witnesses: config.log.witnesses }),
       // one for each installation, since several may share a key file
       marks: markFile(config.log?.mark ?? `${config.keyFile}.${installation}.mark`),
       callbacks: callbackPort(config, () => config.publicUrl ?? url),
@@ -173,6 +177,7 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
         sink: openSink(one, { now: () => clock.wall(), hostname: hostname() }),
       })),
       version,
+      artifacts: (keys) => createArtifacts(installation, keys, newId),
       dev: options.mode === 'dev',
     }
     const flows = createFlows(deps)
@@ -211,6 +216,7 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
     if (options.sweeper !== false) {
       flows.sweeper.start()
       flows.transparency.start()
+      flows.witnesses.start()
     }
     flows.exports.start()
     return {
@@ -224,6 +230,7 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
         await http.close()
         await flows.sweeper.stop()
         await flows.transparency.stop()
+        await flows.witnesses.stop()
         await flows.exports.stop()
         await Promise.all(targets.all().map((target) => target.close()))
         await store.close()
@@ -257,6 +264,9 @@ async function settle(
   const authority: Json = {
     issuers: config.issuers as unknown as Json,
     defaults: config.defaults,
+    ...(config.log?.witnesses === undefined || config.log.witnesses.length === 0
+      ? {}
+      : { witnesses: config.log.witnesses }),
     ...(config.exports === undefined || config.exports.length === 0
       ? {}
       : { exports: config.exports.map(exportSummary) }),

@@ -3,8 +3,12 @@
  *
  * @module
  */
+import type { KeyObject } from 'node:crypto'
+import type { StaticLog } from '../audit/static.ts'
 import type { TargetRecord } from '../model/access.ts'
+import type { Artifacts } from '../model/artifact.ts'
 import type { Kind } from '../model/records.ts'
+import type { Signer } from '../model/signer.ts'
 import type { Millis } from '../model/time.ts'
 import type { DecisionDeps } from '../decision/analyse.ts'
 import type { Item, LogHead, Store, Transaction } from '../store/port.ts'
@@ -14,6 +18,7 @@ import type { DueKind, Schedule } from './schedule.ts'
 import { dueAt } from './schedule.ts'
 import type { Export } from './exports.ts'
 import type { Marks } from './transparency.ts'
+import type { WitnessConfig } from './witnesses.ts'
 
 export type Log = (
   level: 'info' | 'warn' | 'error',
@@ -37,6 +42,10 @@ export type FlowDeps = Readonly<{
   open(label: string, sealed: string): string
   /** What was signed last, kept outside the data folder. */
   marks: Marks
+  /** The log as files, if it is published so. */
+  files?: StaticLog
+  /** Who cosigns the heads of the log. */
+  witnesses?: readonly WitnessConfig[]
   /** The log as this start found it. */
   found: LogHead
   /** Where the record is sent. */
@@ -44,8 +53,17 @@ export type FlowDeps = Readonly<{
   /** Of Writ. */
   version: string
   callbacks: CallbackPort
+  /** Makes and verifies what callers carry signed, by the keys it is given. */
+  artifacts(keys: ArtifactKeys): Artifacts
   /** Every entry of `writ dev` is marked, and a server refuses its folder. */
   dev: boolean
+}>
+
+/** The keys that artifacts are signed and verified with. */
+export type ArtifactKeys = Readonly<{
+  current(): Readonly<{ signer: Signer; privateKey: KeyObject }>
+  /** Retired ones too. */
+  all(): readonly Signer[]
 }>
 
 /** The configured targets that are open in this process. */

@@ -20,6 +20,7 @@ import { Grants } from './grants.ts'
 import { History } from './history.ts'
 import { Narrower } from './narrow.ts'
 import type { Flows, LiveEvent } from './port.ts'
+import { Proving } from './prove.ts'
 import { Publishing } from './publish.ts'
 import { Requests } from './requests.ts'
 import { Signers } from './signers.ts'
@@ -27,6 +28,7 @@ import { Sweeper } from './sweep.ts'
 import { TakeBack } from './takeback.ts'
 import { Tasks } from './tasks.ts'
 import { Transparency } from './transparency.ts'
+import { Witnesses } from './witnesses.ts'
 
 /** Entries one call reads at most. */
 const MAX_ENTRIES = 1_000
@@ -39,8 +41,8 @@ export type Flowing = Flows &
     sweeper: Sweeper
     /** What was known then: what proofs and replays are made of. */
     history: History
-    /** The log as outsiders check it. */
-    transparency: Transparency
+    /** Who cosigns the log. */
+    witnesses: Witnesses
     /** What is sent away. */
     exports: Exports
     /** A one-time code for the first administrator or for `writ dev`. */
@@ -53,21 +55,27 @@ export type Flowing = Flows &
 
 export function createFlows(deps: FlowDeps): Flowing {
   const history = new History(deps)
-  const attempts = new Attempts(deps, history)
+  const signers = new Signers(deps)
+  const artifacts = deps.artifacts({
+    current: () => signers.current('artifact'),
+    all: () => signers.all('artifact'),
+  })
+  const attempts = new Attempts(deps, history, artifacts)
   const takeBack = new TakeBack(deps)
   const narrower = new Narrower(deps, takeBack)
   const tasks = new Tasks(deps, attempts, narrower)
-  const requests = new Requests(deps, attempts, narrower)
+  const requests = new Requests(deps, attempts, narrower, artifacts)
   const grants = new Grants(deps, attempts, narrower, takeBack)
   const actions = new Actions(deps, attempts)
   const publishing = new Publishing(deps, attempts, grants)
   const admin = new Administration(deps, { attempts, narrower, grants, publishing })
-  const signers = new Signers(deps)
-  const epochs = new Epochs(deps, signers)
   const transparency = new Transparency(deps, { attempts, signers })
+  const witnesses = new Witnesses(deps, transparency)
+  const epochs = new Epochs(deps, signers, (origin) => witnesses.remembered(origin))
   const callbacks = new Callbacks(deps)
   const sweeper = new Sweeper(deps, { tasks, requests, grants, narrower, takeBack, callbacks })
   const exports = new Exports({ ...deps, installation: deps.decision.installation }, deps.exports)
+  const proving = new Proving(deps, attempts, { transparency, signers, history })
   const { store } = deps
 
   return {
@@ -75,6 +83,7 @@ export function createFlows(deps: FlowDeps): Flowing {
     exports,
     history,
     transparency,
+    witnesses,
     bootstrapCode: (person, purpose) => admin.bootstrapCode(person, purpose),
     async recover() {
       await signers.recover()
@@ -107,6 +116,8 @@ export function createFlows(deps: FlowDeps): Flowing {
     submit: (caller, input) => requests.submit(caller, input),
     request: (caller, id) => requests.show(caller, id),
     requests: (caller, query) => requests.list(caller, query),
+    proofOf: (request, now) => requests.proofOf(request, now),
+    artifactKeys: (now) => artifacts.keys(now),
     cancelRequest: (caller, id, reason) => requests.cancel(caller, id, reason),
     approve: (caller, id, input) => requests.approve(caller, id, input),
     denyRequest: (caller, id, input) => requests.deny(caller, id, input),
@@ -150,6 +161,7 @@ export function createFlows(deps: FlowDeps): Flowing {
       }
       return store.log.entries(from, Math.min(to, from + MAX_ENTRIES))
     },
+    prove: (caller, id) => proving.prove(caller, id),
     events: (caller, after, listener) => events(deps, attempts, caller, after, listener),
 
     async problems() {
@@ -169,6 +181,7 @@ export function createFlows(deps: FlowDeps): Flowing {
         ...grants.unresolvedOrphans,
         ...(await actions.problems()),
         ...transparency.problems(),
+        ...witnesses.problems(),
         ...exports.problems(now),
         ...(await callbacks.problems()),
         ...epochs.problems(now),

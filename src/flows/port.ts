@@ -6,6 +6,7 @@
  */
 import type { Caller, PepTrust, PolicyVersion } from '../model/access.ts'
 import type { Flag } from '../model/action.ts'
+import type { CallbackWish } from '../model/callback.ts'
 import type { Json } from '../model/canonical.ts'
 import type { Credential } from '../model/credential.ts'
 import type {
@@ -23,6 +24,7 @@ import type { AccessRequest } from '../model/request.ts'
 import type { Limits, Scope, Task } from '../model/task.ts'
 import type { Instant, Millis } from '../model/time.ts'
 import type { ActionBatch, ActionEntry, JoinedRecord, ReportedAction } from './actions.ts'
+import type { Transparency } from './transparency.ts'
 import type { LogEntry, LogHead, Page, PrunedEntry } from '../store/port.ts'
 
 export type { Caller } from '../model/access.ts'
@@ -62,9 +64,13 @@ export type TaskState = Readonly<{
 
 export type Denial = Readonly<{
   evaluationId?: string
+  /** The denial by value, as it was given out; with it, it is what counts. */
+  bindingToken?: string
   expiresAt: Instant
   evaluatedAt?: string
   reason?: string
+  /** Echoed; decides nothing. */
+  template?: string
 }>
 
 export type SubmitInput = AttemptInput &
@@ -72,7 +78,13 @@ export type SubmitInput = AttemptInput &
     denial: Denial
     justification?: string
     requestedUntil?: Instant
+    /** That it is urgent: recorded and shown to approvers, nothing else (B26). */
+    emergency?: true
+    /** What the submitting application calls itself. */
+    client?: Readonly<{ id?: string; name?: string }>
     idempotencyKey?: string
+    /** Where to tell how it ends; only what is registered for the caller is accepted. */
+    callback?: CallbackWish
   }>
 
 /** What narrowing reports: denied at once, absent per target as each is verified. */
@@ -123,6 +135,10 @@ export interface Flows {
   submit(caller: Caller, input: SubmitInput): Promise<AccessRequest>
   request(caller: Caller, id: string): Promise<AccessRequest>
   cancelRequest(caller: Caller, id: string, reason?: string): Promise<AccessRequest>
+  /** The approval of an approved request by value, signed, for whoever holds the request. */
+  proofOf(request: AccessRequest, now: Instant): string | undefined
+  /** The public keys, as JWKs, of what is signed for callers to carry. */
+  artifactKeys(now: Instant): readonly Readonly<Record<string, string>>[]
   /** Those the caller submitted; for a person also those it could approve now. */
   requests(
     caller: Caller,
@@ -233,8 +249,12 @@ export interface Flows {
   policy(caller: Caller, version?: string): Promise<PolicyVersion | undefined>
 
   // the record
+  /** Checkpoints, tiles, proofs and the keys behind them. */
+  readonly transparency: Transparency
   head(): Promise<LogHead>
   entries(caller: Caller, from: number, to: number): Promise<readonly (LogEntry | PrunedEntry)[]>
+  /** The proof of why, of anything with an id: a file (its text) that verifies without this server. */
+  prove(caller: Caller, id: string): Promise<string>
   /** What one may see of what happens, live; resumes after `after`. */
   events(caller: Caller, after: number | undefined, listener: (event: LiveEvent) => void): Promise<() => void>
 

@@ -5,6 +5,7 @@
  * @module
  */
 import type { KeyObject } from 'node:crypto'
+import { setImmediate as breathe } from 'node:timers/promises'
 import type { Caller } from '../model/access.ts'
 import type { Signer, SignerUse } from '../model/signer.ts'
 import type { Instant } from '../model/time.ts'
@@ -96,6 +97,8 @@ const KEPT = 64
 const MOST_COSIGNATURES = 32
 /** How often a log that grew is signed by itself. */
 const SIGN_EVERY = 1_000
+/** Steps of publication in each round. */
+const STEPS = 8
 
 type Signed = Readonly<{ checkpoint: Checkpoint; text: string; own: readonly NoteSignature[] }> & {
   cosignatures: readonly NoteSignature[]
@@ -401,14 +404,29 @@ export class Transparency {
     return this.#problem === undefined ? [] : [this.#problem]
   }
 
+  /** What retention has taken is taken from the published files too. */
+  async forget(seqs: readonly number[]): Promise<void> {
+    await this.#deps.files?.forget(seqs)
+  }
+
   async #work(): Promise<void> {
     try {
-      await this.checkpoint()
+      const note = await this.checkpoint()
+      await this.#publish(note)
       this.#problem = undefined
     } catch (error) {
       const sentence = error instanceof Error ? error.message : 'unknown'
       if (this.#problem === undefined) this.#deps.log('error', 'the log could not be signed', { error })
       this.#problem = `the log is not signed since: ${sentence}`
+    }
+  }
+
+  /** Goes on with the files; a log that is far ahead of them is caught up with over several rounds. */
+  async #publish(note: string): Promise<void> {
+    const { files } = this.#deps
+    for (let step = 0; files !== undefined && step < STEPS; step += 1) {
+      if (await files.publish(note)) return
+      await breathe()
     }
   }
 

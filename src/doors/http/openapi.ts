@@ -79,7 +79,7 @@ function fieldsOf(
 ): JsonObject[] {
   if (!(schema instanceof z.ZodObject)) return []
   return Object.entries(schema.shape as Record<string, z.ZodType>).map(([name, field]) => ({
-    name,
+    name: name === '*' ? 'path' : name,
     in: place,
     required: place === 'path' || !(field instanceof z.ZodOptional || field instanceof z.ZodExactOptional),
     schema: components.of(field),
@@ -138,7 +138,8 @@ export function openapi(routes: readonly Route[], version: string): JsonObject {
   const paths: Record<string, JsonObject> = {}
   for (const route of routes) {
     if (route.errors === 'page') continue
-    const path = route.path.replaceAll(/:(\w+)/g, '{$1}')
+    // what a `*` stands for has slashes in it
+    const path = route.path.replaceAll(/:(\w+)/g, '{$1}').replace('*', '{path}')
     paths[path] = { ...paths[path], [route.method.toLowerCase()]: operationOf(components, route) }
   }
   const problemSchema = components.of(problem)

@@ -38,9 +38,16 @@ export type ErrorStyle = 'problem' | 'arap' | 'authzen' | 'page'
 
 export type Answer = Readonly<{
   status: number
-  /** Sent as JSON, unless it is a string: then as `type` says. */
+  /** Sent as JSON, unless it is a string or bytes: then as `type` says. */
   body?: unknown
-  type?: 'text/html; charset=utf-8' | 'text/css; charset=utf-8' | 'image/svg+xml' | 'application/problem+json'
+  type?:
+    | 'application/json; charset=utf-8'
+    | 'application/octet-stream'
+    | 'text/plain; charset=utf-8'
+    | 'text/html; charset=utf-8'
+    | 'text/css; charset=utf-8'
+    | 'image/svg+xml'
+    | 'application/problem+json'
   headers?: Readonly<Record<string, string>>
 }>
 

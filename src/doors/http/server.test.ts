@@ -415,7 +415,9 @@ describe('every route', () => {
     }
     const listed = door.server.printRoutes({ commonPrefix: false, includeHooks: false })
     const served = [...listed.matchAll(/\(([A-Z, ]+)\)/g)].flatMap((match) => (match[1] ?? '').split(', '))
-    assert.equal(served.length, routes.length)
+    // of those that end in `*` the list shows one
+    const open = routes.filter(({ path }) => path.endsWith('*'))
+    assert.equal(served.length, routes.length - open.length + 1)
   })
   test('needs credentials unless it says that it is public', async () => {
     await using door = await knock({})
@@ -425,6 +427,11 @@ describe('every route', () => {
     }
     assert.deepEqual(routes.filter(({ who }) => who === 'public').map(nameOf), [
       'GET /.well-known/authzen-configuration',
+      'GET /log/checkpoint',
+      'GET /log/tile/:level/*',
+      'GET /v1/log/keys',
+      'GET /v1/log/inclusion',
+      'GET /v1/log/consistency',
       'POST /v1/sessions',
       'GET /healthz',
       'GET /readyz',

@@ -24,9 +24,11 @@ import { grantRoutes } from './api/grants.ts'
 import { healthRoutes } from './api/health.ts'
 import { inventoryRoutes } from './api/inventory.ts'
 import { policyRoutes } from './api/policies.ts'
+import { proofRoutes } from './api/proofs.ts'
 import { recordRoutes } from './api/record.ts'
 import { requestRoutes } from './api/requests.ts'
 import { taskRoutes } from './api/tasks.ts'
+import { transparencyRoutes } from './api/transparency.ts'
 import { hostTest, hostnameOf, requireSameOrigin, secureHeaders, sessionCookie } from './guard.ts'
 import { parseForm, parseJson } from './json.ts'
 import { openapi } from './openapi.ts'
@@ -115,6 +117,8 @@ export function httpRoutes(door: Door, streams: Set<Stream> = new Set()): Route[
     ...actionRoutes(door),
     ...inventoryRoutes(door),
     ...recordRoutes(door),
+    ...proofRoutes(door),
+    ...transparencyRoutes(door),
     ...eventRoutes(door, streams),
     ...policyRoutes(door),
     ...accessRoutes(door),
@@ -329,7 +333,7 @@ export function createHttp(options: HttpOptions): FastifyInstance {
   })
   const paths = routes.map(({ method, path }) => ({
     method,
-    pattern: new RegExp(`^${path.replaceAll('.', '\\.').replaceAll(/:\w+/g, '[^/]+')}$`),
+    pattern: new RegExp(`^${path.replaceAll('.', '\\.').replaceAll(/:\w+/g, '[^/]+').replace(/\*$/, '.+')}$`),
   }))
   server.setNotFoundHandler((request, reply) => {
     const [path = ''] = request.url.split('?')
@@ -392,7 +396,7 @@ function send(route: Route, answer: Answer, request: FastifyRequest, reply: Fast
     void reply.send()
     return
   }
-  if (typeof answer.body === 'string')
+  if (typeof answer.body === 'string' || Buffer.isBuffer(answer.body))
     void reply.type(answer.type ?? 'text/html; charset=utf-8').send(answer.body)
   else void reply.type(answer.type ?? 'application/json; charset=utf-8').send(JSON.stringify(answer.body))
 }
