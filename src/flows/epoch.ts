@@ -10,6 +10,7 @@ import { voidRequest } from '../model/request.ts'
 import type { Kind } from '../model/records.ts'
 import type { Instant, Millis } from '../model/time.ts'
 import { DAY, toRfc3339 } from '../model/time.ts'
+import type { Checkpoint } from '../audit/note.ts'
 import { Prover } from '../audit/proofs.ts'
 import { endGrants, endTasks, findBelow, readsOf, requestEntry } from '../lives/ending.ts'
 import type { Stored } from '../store/port.ts'
@@ -34,17 +35,24 @@ type Loss = Readonly<{ why: string; mark?: Mark }>
 export class Epochs {
   readonly #deps: FlowDeps
   readonly #signers: Signers
+  readonly #witnessed: (origin: string) => Promise<readonly Checkpoint[]>
   #record: Meta = {}
 
-  constructor(deps: FlowDeps, signers: Signers) {
+  /** `witnessed` are the heads of a log that witnesses hold, those of them that can be reached. */
+  constructor(
+    deps: FlowDeps,
+    signers: Signers,
+    witnessed: (origin: string) => Promise<readonly Checkpoint[]>,
+  ) {
     this.#deps = deps
     this.#signers = signers
+    this.#witnessed = witnessed
   }
 
   /** After a start, before anything is served: looks whether this is the data that was left, and ends what must end. */
   async recover(): Promise<void> {
     await this.#load()
-    const loss = await this.#loss(await this.#deps.marks.read())
+    const loss = (await this.#loss(await this.#deps.marks.read())) ?? (await this.#lossTo())
     if (loss !== undefined) await this.#begin(loss)
     // what was begun is finished, also after a crash in the middle
     if (this.#record['unsettled'] === true) await this.#settle()
@@ -84,6 +92,17 @@ export class Epochs {
     const root = await new Prover(store.log).root(mark.size)
     if (hex(root) === mark.root) return undefined
     return { why: `the first ${mark.size} entries are not those that were signed`, mark }
+  }
+
+  /** What witnesses hold that this data lacks: whoever put back the mark too could not put back theirs. */
+  async #lossTo(): Promise<Loss | undefined> {
+    const { installation } = this.#deps.decision
+    const epoch = epochOf(this.#record)
+    for (const head of await this.#witnessed(originOf(installation, epoch))) {
+      const loss = await this.#loss({ ...head, installation, epoch })
+      if (loss !== undefined) return { ...loss, why: `${loss.why}, as a witness holds` }
+    }
+    return undefined
   }
 
   async #begin({ why, mark }: Loss): Promise<void> {
