@@ -39,6 +39,7 @@ const MAY_START_IT = ['src/cli/dev.ts', 'src/cli/server.ts', 'src/cli/demo.ts']
 const MAY_LOOK_INSIDE: Readonly<Record<string, readonly string[]>> = {
   'src/cli/policy.ts': ['src/policy'],
   'src/cli/audit.ts': ['src/audit', 'src/decision/redecide.ts'],
+  'src/cli/proof.ts': ['src/audit', 'src/decision/reference.ts'],
   'src/cli/witness.ts': ['src/audit'],
 }
 /** Libraries that the pure parts may use: they compute. */

@@ -564,6 +564,17 @@ export function createWrit(options: WritOptions = {}) {
         to: number,
       ): Promise<Readonly<{ items: readonly (LogEntry | PrunedLogEntry)[]; next?: number }>> =>
         recorded('/v1/log/entries', { from, to }),
+      /**
+       * The proof of why, of a decision, grant, credential, task or access request: the text of a file that is kept as it
+       * is, and that `writ audit verify` verifies without the server.
+       */
+      prove: (id: string): Promise<string> =>
+        send<string>({
+          method: 'GET',
+          path: `/v1/log/proofs/${segment(id)}`,
+          text: true,
+          timeout: Math.max(transport.options.timeout, 60_000),
+        }),
     },
     events: (how: EventOptions = {}): AsyncGenerator<WritEvent, void, undefined> =>
       followEvents(transport, how),

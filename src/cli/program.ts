@@ -41,7 +41,10 @@ const waitOption = (): Option[] => [
 /** `--json=a,b` and `--wait=10m` have a value only with `=`, so that they never swallow the word after them. */
 export function normaliseArgv(argv: readonly string[]): string[] {
   const end = argv.indexOf('--')
-  const ours = end === -1 ? argv : argv.slice(0, end)
+  const words = end === -1 ? argv : argv.slice(0, end)
+  // a proof has one form: there `-o` names its file, as with other tools
+  const proves = words.findIndex((word, at) => word === 'prove' && words[at - 1] === 'audit')
+  const ours = words.map((word, at) => (proves !== -1 && at > proves && word === '-o' ? '--out' : word))
   const rest = end === -1 ? [] : argv.slice(end)
   return [
     ...ours.flatMap((word) => {
@@ -346,6 +349,43 @@ credential is not confirmed gone.`,
       (await work()).grantRevoke(context, id, options),
   )
 
+  const actions = group('actions', 'What was done under grants, as reported and as targets say')
+  const done = () => import('./commands/actions.ts')
+  does(
+    leaf(actions, 'ls', 'List what was done, newest first', 'writ actions ls --grant grant_…')
+      .option('--grant <id>', 'under a grant')
+      .option('--credential <id>', 'with a credential')
+      .option('--task <id>', 'under a task')
+      .option('--subject <subject>', 'by a subject')
+      .option('--limit <number>', 'how many at most'),
+    async (context, options: object) => (await done()).actionList(context, options),
+  )
+  does(
+    leaf(
+      actions,
+      'resolve <flag>',
+      'Say why something was done that no grant covers; until then it is a problem',
+      'writ actions resolve flag_… --reason "restore drill, INC-77"',
+    ).option('--reason <text>', 'the explanation'),
+    async (context, id: string, options: object) => (await done()).actionResolve(context, id, options),
+  )
+  const collect = group('collect', 'Tell Writ what targets say was done there')
+  does(
+    leaf(
+      collect,
+      'postgres',
+      'Read the log of a PostgreSQL, and join what its roles did to their grants',
+      'writ collect postgres --file /var/log/postgresql/postgresql.csv --target orders-db --follow',
+    )
+      .option('--file <path>', 'its csvlog or jsonlog, or the folder that holds them')
+      .option('--target <id>', 'the target that it is')
+      .option('--follow', 'go on as the log grows, until stopped')
+      .option('--from-start', 'the first time, begin with what is there already')
+      .option('--account <name>', 'an account that is lifted; may be repeated', repeat)
+      .option('--state <file>', 'where it is kept how far the log was read'),
+    async (context, options: object) => (await import('./collect.ts')).collectPostgres(context, options),
+  )
+
   // approving
 
   program.commandsGroup('Approvals:')
@@ -513,14 +553,39 @@ credential is not confirmed gone.`,
     leaf(
       audit,
       'verify',
-      'Verify the whole log, and that it continues the heads seen before',
+      'Verify the whole log, and that it continues the heads seen before; or a proof, without a server',
       'writ audit verify --data ./writ-data',
     )
+      .argument('[proof]', 'a file that `writ audit prove` made')
       .option('--data <folder>', 'the data folder (WRIT_DATA); works while a server runs on it')
       .option('--remote', 'read the log from the server')
       .option('--head <size:root>', 'a head it must continue; may be repeated', repeat)
-      .option('--forget', 'do not compare with the head seen last here'),
-    async (context, options: object) => (await import('./audit.ts')).auditVerify(context, options),
+      .option('--forget', 'do not compare with the head seen last here')
+      .option(
+        '--key <key>',
+        'of a proof: a key of the log, or a file with such keys; may be repeated',
+        repeat,
+      )
+      .option('--witness <key>', 'of a proof: a witness that must have cosigned; may be repeated', repeat)
+      .option('--witnesses-needed <number>', 'how many of the witnesses are enough')
+      .option(
+        '--unsafe-trust-bundled-key',
+        'believe the key in the proof: shows only that it agrees with itself',
+      ),
+    async (context, proof: string | undefined, options: object) =>
+      proof === undefined
+        ? (await import('./audit.ts')).auditVerify(context, options)
+        : (await import('./proof.ts')).auditVerifyProof(context, proof, options),
+  )
+  does(
+    leaf(
+      audit,
+      'prove <id>',
+      'Make the proof of why, of a decision, grant, credential, task or access request',
+      'writ audit prove grant_… -o why.json',
+    ).option('--out <file>', 'where it is written (`-o`); by default to standard output'),
+    async (context, id: string, options: { out?: string }) =>
+      (await import('./proof.ts')).auditProve(context, id, options),
   )
 
   does(

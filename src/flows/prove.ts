@@ -141,7 +141,7 @@ export class Proving {
       // what retention took cannot be shown; whoever verifies is told
       if (!rebuilt.ok || rebuilt.policy === undefined) continue
       const { entities, entitySeqs, policy } = rebuilt
-      bodies.set(String(entry['inputs']), entitiesText(entities))
+      bodies.set(entry['inputs'] as string, entitiesText(entities))
       await closure.add([...entitySeqs, ...policy.seqs])
       const { version, files, schemaName: name, schemaText: text } = policy
       if (policies.has(version)) continue
@@ -260,11 +260,14 @@ class Closure {
       }
       if (this.entries.size % AT_ONCE === 0) await breathe()
     }
+    const key = `entry ${seq} ${about ?? ''}`
+    if (this.#seen.has(key)) return
+    this.#seen.add(key)
     await this.#follow(seq, found.entry, about)
   }
 
   async #follow(seq: number, entry: Entry, about: string | undefined): Promise<void> {
-    const kind = String(entry['kind'])
+    const kind = entry['kind'] as string
     const family = kind.slice(0, Math.max(kind.indexOf('.'), 0))
     const follow = async (...members: readonly string[]): Promise<void> => {
       for (const member of members) {
