@@ -103,7 +103,7 @@ export async function isSignature(raw: Bytes, signature: Bytes, data: Bytes): Pr
   return subtle.verify({ name: 'Ed25519' }, key, signature, data)
 }
 
-/** Whether `proof` shows that the log of `second` entries continues that of `first` (roots in hex, hashes in base64). */
+/** Whether `proof` shows that the log of `second` entries continues that of `first` (all in lowercase hex). */
 export async function isContinued(
   first: number,
   firstRoot: string,
@@ -116,9 +116,8 @@ export async function isContinued(
   if (first === 0) return proof.length === 0
   const hashes: Bytes[] = []
   for (const text of proof) {
-    const hash = fromBase64(text)
-    if (hash?.length !== 32) return false
-    hashes.push(hash)
+    if (!/^[0-9a-f]{64}$/.test(text)) return false
+    hashes.push(fromHex(text))
   }
   const path = Number.isInteger(Math.log2(first)) ? [fromHex(firstRoot), ...hashes] : hashes
   const start = path.shift()

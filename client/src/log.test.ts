@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
 import { formatEndorsement, formatNote, formatVerifierKey, signNote } from '../../src/audit/note.ts'
+import { hex } from '../../src/store/hash.ts'
 import type { KeyPair } from '../../test/support/signed-log.ts'
 import { keyPair, leavesOf, SignedLog } from '../../test/support/signed-log.ts'
 import { isContinued, parseCheckpoint, parseLogKey } from './checkpoint.ts'
@@ -34,7 +35,7 @@ class Shown {
           const [from, to] = ['from', 'to'].map((name) => Number(url.searchParams.get(name)))
           if (from === undefined || to === undefined || from > to || to > this.size)
             return json({ code: 'ERR_INPUT_INVALID', title: 'the log has no such size' }, 400)
-          return json({ proof: this.log.proof(from, to).map((it) => Buffer.from(it).toString('base64')) })
+          return json({ path: this.log.proof(from, to).map(hex) })
         }
         default:
           return json({ items: [] })
@@ -86,7 +87,7 @@ test('the functions of the client agree with those of the house, for all sizes',
   for (let first = 0; first <= 40; first++) {
     for (let second = first; second <= 40; second++) {
       const proof = first === second ? [] : log.proof(first, second)
-      const texts = proof.map((it) => Buffer.from(it).toString('base64'))
+      const texts = proof.map(hex)
       assert.ok(
         await isContinued(first, log.root(first), second, log.root(second), texts),
         `${first} ${second}`,

@@ -136,7 +136,7 @@ export class LogMemory {
         error,
       )
     }
-    const proof = (body as { proof?: unknown } | undefined)?.proof
+    const proof = (body as { path?: unknown } | undefined)?.path
     if (!Array.isArray(proof) || !proof.every((it) => typeof it === 'string'))
       throw protocol('the answer holds no consistency proof')
     return proof

@@ -157,9 +157,7 @@ export function createWrit(options: WritOptions = {}) {
     send<T>({ method: 'GET', path, ...(query === undefined ? {} : { query }) })
   /** A read of the record: refused when the log contradicts what was seen of it before. */
   const recorded = async <T>(path: string, query?: Call['query']): Promise<T> => {
-    await memory?.check().catch((error: unknown) => {
-      if (!isWritClientError(error, 'ERR_NOT_FOUND')) throw error
-    })
+    await memory?.check()
     return get<T>(path, query)
   }
   const post = <T>(path: string, body: unknown, more: CallOptions = {}): Promise<T> =>

@@ -86,7 +86,7 @@ export class Signers {
   retire(
     tx: Transaction,
     signer: Signer,
-    how: Readonly<{ untilSize: number; compromised?: true; keep?: true }>,
+    how: Readonly<{ untilSize: number; compromised?: true; keep?: true; endorsement?: string }>,
   ): void {
     const { keep, ...rest } = how
     const sealed = keep === true ? signer.sealed : ''

@@ -58,6 +58,8 @@ export type LogKey = Readonly<{
   until?: number
   createdAt: Instant
   retiredAt?: Instant
+  /** Its word for the key that took over, a signed note. */
+  endorsement?: string
 }>
 
 export type LogKeys = Readonly<{ origin: string; epoch: number; keys: readonly LogKey[] }>
@@ -168,7 +170,7 @@ export class Transparency {
   /** Every key that has signed checkpoints, the oldest first. */
   keys(): LogKeys {
     const keys = this.#signers.all('log').map((signer): LogKey => {
-      const { id, epoch = 1, fromSize, untilSize, createdAt, retiredAt, compromised } = signer
+      const { id, epoch = 1, fromSize, untilSize, createdAt, retiredAt, compromised, endorsement } = signer
       const key = this.#verifierKey(signer)
       return {
         id,
@@ -180,6 +182,7 @@ export class Transparency {
         ...(untilSize === undefined ? {} : { until: untilSize }),
         createdAt,
         ...(retiredAt === undefined ? {} : { retiredAt }),
+        ...(endorsement === undefined ? {} : { endorsement }),
       }
     })
     return { origin: this.origin(), epoch: this.#epoch, keys }
@@ -320,7 +323,7 @@ export class Transparency {
             this.#signers.retire(tx, before.signer, {
               untilSize: until,
               ...(compromised ? { compromised } : {}),
-              ...(endorsement === undefined ? {} : { keep: true }),
+              ...(endorsement === undefined ? {} : { keep: true, endorsement }),
             })
             tx.append({
               kind: compromised ? 'signer.compromised' : 'signer.rotated',

@@ -26,6 +26,8 @@ export type Signer = Readonly<{
   retiredAt?: Instant
   /** Size of the log up to which a checkpoint by this key is believed. */
   untilSize?: number
+  /** Its word for the key that took over, a signed note. */
+  endorsement?: string
   /** Somebody else may have it: nothing it signed beyond `untilSize` is believed. */
   compromised?: boolean
 }>

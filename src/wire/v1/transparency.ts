@@ -21,6 +21,10 @@ export const logKey = z
     until: z.int().exactOptional().meta({ description: 'Checkpoints beyond this size are not believed' }),
     created_at: instantOut,
     retired_at: instantOut.exactOptional(),
+    endorsement: z
+      .string()
+      .exactOptional()
+      .meta({ description: 'Its word for the key that took over from it, a signed note' }),
   })
   .meta({ id: 'LogKey' })
 
@@ -96,6 +100,7 @@ export function encodeLogKeys(value: {
     readonly until?: number
     readonly createdAt: Instant
     readonly retiredAt?: Instant
+    readonly endorsement?: string
   }[]
 }): WireLogKeys {
   return {
