@@ -51,6 +51,8 @@ type Result = {
 }
 
 const GRACE = 5_000
+/** Taking back must not wait for a report. */
+const REPORT_WITHIN = 2_000
 const CLEAN_WITHIN = '15s'
 
 /** Variables that would lead a PostgreSQL client elsewhere, or in as somebody else, than the credential says. */
@@ -140,6 +142,7 @@ class Run {
 
   /** Waits for the child, and takes everything back after it. */
   async #attend(lease: Lease, child: Child): Promise<number> {
+    const started = performance.now()
     const lost = (): void => {
       const why: unknown = lease.signal.reason
       this.#say(
@@ -153,12 +156,14 @@ class Run {
     if (lease.signal.aborted) lost()
     else lease.signal.addEventListener('abort', lost, { once: true })
     const ended = await child.ended
+    const ran = Math.round(performance.now() - started)
     lease.signal.removeEventListener('abort', lost)
     const code = exitCodeOf(ended)
     this.#result.child = {
       ...(ended.code === undefined ? {} : { code: ended.code }),
       ...(ended.signal === undefined ? {} : { signal: ended.signal }),
     }
+    await this.#tellWhatWasDone(lease, ended, ran)
     const ending = await this.#giveBack(lease, code === 0 ? 'completed' : 'failed', endedBecause(ended))
     const wasLost = this.#result.outcome === 'authority_lost'
     if (!wasLost) this.#result.outcome = 'exited'
@@ -170,6 +175,33 @@ class Run {
         ? exit.revokeUnconfirmed
         : code
     return this.#result.exit_code
+  }
+
+  /** How the command ended, on the record of its grant; never what it said. That it cannot be told stops nothing. */
+  async #tellWhatWasDone(lease: Lease, ended: Ended, millis: number): Promise<void> {
+    const { grant } = lease
+    try {
+      await this.#context.writ.actions.report(
+        [
+          {
+            id: `run-${grant.id}-${randomBytes(8).toString('hex')}`,
+            grant: grant.id,
+            action: grant.action,
+            resource: grant.resource,
+            outcome: ended.code === 0 ? 'succeeded' : 'failed',
+            detail: {
+              command_ended: true,
+              duration_ms: millis,
+              ...(ended.code === undefined ? {} : { exit_code: ended.code }),
+              ...(ended.signal === undefined ? {} : { signal: ended.signal }),
+            },
+          },
+        ],
+        { signal: AbortSignal.timeout(REPORT_WITHIN) },
+      )
+    } catch (error) {
+      this.#say('info', `how the command ended is not on the record: ${tell(error).message}`)
+    }
   }
 
   async #acquire(): Promise<Lease> {

@@ -3,12 +3,20 @@
  *
  * @module
  */
-import type { Credential, Grant, Narrowing, Task, TaskState } from '../../../client/src/index.ts'
+import type {
+  Credential,
+  Grant,
+  JoinedRecord,
+  Narrowing,
+  Task,
+  TaskState,
+} from '../../../client/src/index.ts'
 import type { Context } from '../context.ts'
 import { CliError, exit, usage } from '../exit.ts'
 import type { Column } from '../output.ts'
 import { cell } from '../output.ts'
 import { plain, when } from '../text.ts'
+import { covered } from './actions.ts'
 import { limitOf } from './requests.ts'
 import { confirmAbsent } from './shared.ts'
 
@@ -79,7 +87,7 @@ export async function taskList(context: Context, options: { all?: boolean; limit
 }
 
 export async function taskShow(context: Context, id: string): Promise<void> {
-  const state = await context.writ.tasks.get(id)
+  const state = await context.writ.tasks.get(id, { record: true })
   context.print({ item: state }, { lines: describeTask(state, context.io.now()) })
 }
 
@@ -126,8 +134,47 @@ function describeTask(state: TaskState, now: number): string[] {
       (g) => `grant       ${plain(g.id)}  ${grantState(g)}  ${plain(g.action)} on ${plain(g.resource)}`,
     ),
     ...state.credentials.map((c) => `credential  ${plain(c.id)}  ${credentialState(c, now)}`),
+    ...describeRecord(state.record, now),
     ...state.children.map((t) => `child       ${plain(t.id)}  ${plain(t.state)}  ${plain(t.purpose)}`),
   ]
+}
+
+/** What was permitted and what was done, newest first, a screenful of each. */
+function describeRecord(record: JoinedRecord | undefined, now: number): string[] {
+  if (record === undefined) return []
+  const { uses, actions, more } = record
+  const shown = (lines: string[], what: string): string[] =>
+    lines.length > SHOWN ? [...lines.slice(0, SHOWN), `            … and more ${what}`] : lines
+  return [
+    ...shown(
+      uses.map(
+        (u) =>
+          `use         ${plain(u.decision)}  ${plain(u.action)} on ${plain(u.resource)}  ${when(u.at, now)}`,
+      ),
+      'uses',
+    ),
+    ...shown(
+      actions.map(
+        (a) =>
+          `action      ${plain(a.action)}  ${plain(a.outcome)}  ${when(a.done_at ?? a.recorded_at, now)}  ${covered(a)}`,
+      ),
+      'actions',
+    ),
+    ...(more ? ['            older ones: `writ actions ls`'] : []),
+  ]
+}
+
+const SHOWN = 20
+
+/** Who asked, who agreed, and why. */
+function describeRequests(record: JoinedRecord | undefined): string[] {
+  return (record?.requests ?? []).flatMap((r) => [
+    `request     ${plain(r.id)}  ${plain(r.status)}${r.justification === undefined ? '' : `: ${plain(r.justification)}`}`,
+    ...r.approvals.map(
+      (a) =>
+        `approved    as ${plain(a.pool)}${a.person === undefined ? '' : ` by ${plain(a.person)}`}${a.comment === undefined ? '' : `: ${plain(a.comment)}`}`,
+    ),
+  ])
 }
 
 /** `unresolved at orders-db: …`, with what is being done about it. */
@@ -169,7 +216,7 @@ export async function grantList(
 }
 
 export async function grantShow(context: Context, id: string): Promise<void> {
-  const detail = await context.writ.grants.get(id)
+  const detail = await context.writ.grants.get(id, { record: true })
   const { grant, credentials } = detail
   const now = context.io.now()
   context.print(
@@ -185,7 +232,9 @@ export async function grantShow(context: Context, id: string): Promise<void> {
           ? `ends        ${when(grant.ends_at, now)}`
           : `ended       ${when(grant.ended_at, now)}${grant.reason === undefined ? '' : `: ${plain(grant.reason)}`}`,
         `decision    ${plain(grant.decision)}`,
+        ...describeRequests(detail.record),
         ...credentials.map((c) => `credential  ${plain(c.id)}  ${credentialState(c, now)}`),
+        ...describeRecord(detail.record, now),
       ],
     },
   )
