@@ -9,6 +9,7 @@ import type { SQLOutputValue } from 'node:sqlite'
 import { DatabaseSync } from 'node:sqlite'
 import { WritError } from '../model/errors.ts'
 import { hex } from '../store/hash.ts'
+import type { Listing } from './listings.ts'
 import type { Head, Inside, LogSource, SourceEntry } from './verify.ts'
 
 type Row = Record<string, SQLOutputValue>
@@ -42,11 +43,26 @@ export function openLogFolder(folder: string): LogFolder {
           asEntry,
         ),
       inside: {
-        heads: rows(db, 'SELECT size, root FROM head ORDER BY size', asHead),
-        refs: rows(db, 'SELECT ref, seq FROM ref ORDER BY seq', (row) => ({
-          ref: String(row['ref']),
-          seq: asNumber(row['seq']),
-        })),
+        heads: () => rows(db, 'SELECT size, root FROM head ORDER BY size', asHead),
+        listings: (order) =>
+          rows(
+            db,
+            `SELECT 'ref' AS list, ref AS text, seq FROM ref UNION ALL SELECT 'term', term, seq FROM term
+             ${order === 'seq' ? 'ORDER BY seq' : ''}`,
+            asListing,
+          ),
+        nodes: () =>
+          rows(db, 'SELECT level, idx, hash FROM node', (row) => ({
+            level: asNumber(row['level']),
+            index: asNumber(row['idx']),
+            hash: hex(asBytes(row['hash'])),
+          })),
+        bodies: () =>
+          rows(db, 'SELECT seq, digest, bytes FROM body ORDER BY seq', (row) => ({
+            seq: asNumber(row['seq']),
+            digest: String(row['digest']),
+            bytes: asBytes(row['bytes']),
+          })),
         state: { size: asNumber(state?.['size']), frontierRoots: asRoots(state?.['frontier']) },
       },
       close: () => db.close(),
@@ -88,11 +104,18 @@ const asNumber = (value: SQLOutputValue | undefined): number =>
 
 const asHead = (row: Row): Head => ({ size: asNumber(row['size']), root: hex(asBytes(row['root'])) })
 
-const asEntry = (row: Row): SourceEntry => ({
+function asEntry(row: Row): SourceEntry {
+  const [seq, at, leaf] = [asNumber(row['seq']), asNumber(row['at']), asBytes(row['leaf'])]
+  const body = row['body']
+  // an entry never is empty: this one was pruned
+  if (body instanceof Uint8Array && body.length === 0) return { seq, at, leaf, pruned: true }
+  return { seq, at, leaf, bytes: asBytes(body) }
+}
+
+const asListing = (row: Row): Listing => ({
+  list: row['list'] === 'term' ? 'term' : 'ref',
+  text: String(row['text']),
   seq: asNumber(row['seq']),
-  at: asNumber(row['at']),
-  bytes: asBytes(row['body']),
-  leaf: asBytes(row['leaf']),
 })
 
 const asRoots = (frontier: SQLOutputValue | undefined): string[] =>

@@ -10,6 +10,8 @@ import { EMPTY_ROOT, hex, nodeHash } from '../store/hash.ts'
 export class TreeBuilder {
   /** Roots of complete subtrees with their heights, which fall strictly. */
   readonly #peaks: { height: number; root: Uint8Array }[] = []
+  /** What the last leaf completed, by height. */
+  readonly #completed: Uint8Array[] = []
   #size = 0
 
   get size(): number {
@@ -18,7 +20,9 @@ export class TreeBuilder {
 
   add(leaf: Uint8Array): void {
     let peak = { height: 0, root: leaf }
+    this.#completed.length = 0
     for (;;) {
+      this.#completed.push(peak.root)
       const left = this.#peaks.at(-1)
       if (left?.height !== peak.height) break
       this.#peaks.pop()
@@ -26,6 +30,12 @@ export class TreeBuilder {
     }
     this.#peaks.push(peak)
     this.#size += 1
+  }
+
+  /** The root of the subtree of 2^`height` leaves that the last leaf completed, in lowercase hex. */
+  completed(height: number): string | undefined {
+    const root = this.#completed[height]
+    return root && hex(root)
   }
 
   /** Roots of the complete subtrees, largest first, in lowercase hex. */

@@ -5,7 +5,9 @@
  * @module
  */
 import { isWritError } from '../model/errors.ts'
-import { leafHash } from '../store/hash.ts'
+import { hex, leafHash, sha256 } from '../store/hash.ts'
+import type { Listing } from './listings.ts'
+import { ListingSum } from './listings.ts'
 import { TreeBuilder } from './tree.ts'
 
 export type Head = Readonly<{ size: number; root: string /* lowercase hex */ }>
@@ -27,9 +29,13 @@ export interface LogSource {
 
 export type Inside = Readonly<{
   /** The head after each batch, by size. */
-  heads: Iterable<Head>
-  /** Under which references entries can be found, by sequence number. */
-  refs: Iterable<Readonly<{ ref: string; seq: number }>>
+  heads(): Iterable<Head>
+  /** Under which references and terms entries can be found: in any order, or by sequence number. */
+  listings(order: 'any' | 'seq'): Iterable<Listing>
+  /** Hashes of complete subtrees of 256^`level` leaves. */
+  nodes(): Iterable<Readonly<{ level: number; index: number; hash: string /* lowercase hex */ }>>
+  /** What was kept of what entries hold the digests of, by sequence number. */
+  bodies(): Iterable<Readonly<{ seq: number; digest: string; bytes: Uint8Array }>>
   /** What the next append would build on. */
   state: Readonly<{ size: number; frontierRoots: readonly string[] }>
 }>
@@ -53,8 +59,15 @@ const FORMS: readonly unknown[] = [1]
  * consistent log.
  */
 export async function verifyLog(source: LogSource, saved: Head | readonly Head[] = []): Promise<Verdict> {
+  const heads = [saved].flat()
+  const verdict = await verifyOnce(source, heads, 'any')
+  // what is listed was only summed up: which entry it is that is listed wrongly, or found first, takes a second look
+  return verdict.ok || source.inside === undefined ? verdict : verifyOnce(source, heads, 'seq')
+}
+
+async function verifyOnce(source: LogSource, saved: readonly Head[], order: 'any' | 'seq'): Promise<Verdict> {
   const tree = new TreeBuilder()
-  const check = new Check(tree, [saved].flat(), source.inside)
+  const check = new Check(tree, saved, source.inside, order)
   try {
     const head = await source.head()
     while (tree.size < head.size && check.firstBad === undefined) {
@@ -64,6 +77,7 @@ export async function verifyLog(source: LogSource, saved: Head | readonly Head[]
     }
     const more = source.inside === undefined ? [] : await source.entries(head.size, head.size + 1)
     check.end(head, more.length > 0)
+    if (check.firstBad === undefined) await check.prunings(source)
   } catch (error) {
     if (!isWritError(error, 'ERR_STORE_CORRUPT')) throw error
     check.bad(tree.size, `cannot be read: ${error.detail ?? error.message}`)
@@ -77,21 +91,30 @@ class Check {
   firstBad: Verdict['firstBad']
   readonly #tree: TreeBuilder
   readonly #saved: readonly Head[]
+  readonly #inside: Inside | undefined
   readonly #heads: Cursor<Head>
-  readonly #refs: Cursor<{ ref: string; seq: number }> | undefined
-  readonly #state: Inside['state'] | undefined
+  /** By sequence number; otherwise what is listed is summed up. */
+  readonly #listings: Cursor<Listing> | undefined
+  readonly #sum: ListingSum | undefined
+  readonly #bodies: Cursor<{ seq: number; digest: string; bytes: Uint8Array }>
+  readonly #nodes = new Map<string, string>()
+  readonly #pruned: number[] = []
+  readonly #prunings: Pruning[] = []
   /** Size up to which a recorded head agreed. */
   #agreed = 0
   /** The first recorded head that does not agree: whether it or an entry was changed shows at the end. */
   #suspect: { from: number; to: number } | undefined
   #at = Number.NEGATIVE_INFINITY
 
-  constructor(tree: TreeBuilder, saved: readonly Head[], inside: Inside | undefined) {
+  constructor(tree: TreeBuilder, saved: readonly Head[], inside: Inside | undefined, order: 'any' | 'seq') {
     this.#tree = tree
     this.#saved = saved.toSorted((a, b) => a.size - b.size)
-    this.#heads = new Cursor(inside?.heads ?? [])
-    this.#refs = inside && new Cursor(inside.refs)
-    this.#state = inside?.state
+    this.#inside = inside
+    this.#heads = new Cursor(inside?.heads() ?? [])
+    if (order === 'seq') this.#listings = inside && new Cursor(inside.listings('seq'))
+    else this.#sum = inside && new ListingSum()
+    this.#bodies = new Cursor(inside?.bodies() ?? [])
+    for (const { level, index, hash } of inside?.nodes() ?? []) this.#nodes.set(`${level}/${index}`, hash)
   }
 
   bad(index: number, why: string): void {
@@ -102,21 +125,15 @@ class Check {
 
   entry(given: SourceEntry): void {
     const index = this.#tree.size
-    if ('pruned' in given) return this.bad(index, 'was pruned')
-    const { seq, at, bytes, leaf } = given
+    const { seq, at } = given
     if (seq !== index) return this.bad(index, `is missing: entry ${seq} stands in its place`)
-    const hash = leafHash(bytes)
-    if (leaf !== undefined && Buffer.compare(leaf, hash) !== 0)
-      return this.bad(index, 'does not match its hash')
-    const entry = parseEntry(bytes)
-    if (typeof entry === 'string') return this.bad(index, entry)
-    if (entry['seq'] !== index) return this.bad(index, `says it is entry ${String(entry['seq'])}`)
-    if (entry['at'] !== at) return this.bad(index, 'says another time than is recorded beside it')
+    const leaf = 'pruned' in given ? this.#prunedLeaf(given) : this.#leaf(given)
+    if (typeof leaf === 'string') return this.bad(index, leaf)
     if (at < this.#at) return this.bad(index, 'is dated before the entry ahead of it')
     this.#at = at
-    const lost = this.#wrongRef(index, entry['refs'])
-    if (lost !== undefined) return this.bad(index, lost)
-    this.#tree.add(hash)
+    this.#tree.add(leaf)
+    const node = this.#wrongNode()
+    if (node !== undefined) return this.bad(index, node)
     this.#recordedHeads()
   }
 
@@ -134,15 +151,131 @@ class Check {
     }
     const extra = this.#heads.next()
     if (extra !== undefined) return this.bad(size, `is missing: a head was recorded at ${extra.size} entries`)
-    const stray = this.#refs?.next()
+    const stray = this.#listings?.next()
     if (stray !== undefined)
-      return this.bad(size, `is missing: \`${stray.ref}\` refers to entry ${stray.seq}`)
-    if (this.#state !== undefined && !this.#isFrontier(this.#state)) {
+      return this.bad(size, `is missing: \`${stray.text}\` refers to entry ${stray.seq}`)
+    if (this.#inside !== undefined && this.#sum?.isSumOf(this.#inside.listings('any')) === false)
+      return this.bad(size, 'references or search terms are not those of the entries')
+    const body = this.#bodies.next()
+    if (body !== undefined)
+      return this.bad(size, `is missing: \`${body.digest}\` was kept for entry ${body.seq}`)
+    const [node] = this.#nodes.keys()
+    if (node !== undefined)
+      return this.bad(size, `would not continue the log: node ${node} is not of its tree`)
+    if (this.#inside !== undefined && !this.#isFrontier(this.#inside.state)) {
       return this.bad(size, 'would not continue the log: its state was changed')
     }
     for (const saved of this.#saved) {
       if (saved.size > size) return this.bad(size, `is missing: a saved head has ${saved.size} entries`)
     }
+  }
+
+  /** Whether retention said of every pruned entry that it would be pruned, and of which time it was. */
+  async prunings(source: LogSource): Promise<void> {
+    const covered = new Set<number>()
+    for (const pruning of this.#prunings) {
+      const left = new Set(pruning.except)
+      const rows: SourceEntry[] = []
+      for (let from = pruning.from; from < pruning.to; from += PAGE)
+        rows.push(...(await source.entries(from, Math.min(from + PAGE, pruning.to))))
+      const gone = rows.filter(({ seq }) => !left.has(seq))
+      if (gone.length !== pruning.count || timesDigest(gone.map(({ at }) => at)) !== pruning.times)
+        return this.bad(
+          pruning.from,
+          `or a later one before ${pruning.to} has another time than when it was pruned`,
+        )
+      for (const { seq, at } of gone) if (at < pruning.before) covered.add(seq)
+    }
+    const bare = this.#pruned.find((seq) => !covered.has(seq))
+    if (bare !== undefined) this.bad(bare, 'was pruned, and no `log.pruned` says so')
+  }
+
+  #leaf({ seq, at, bytes, leaf }: Exclude<SourceEntry, { pruned: true }>): Uint8Array | string {
+    const index = seq
+    const hash = leafHash(bytes)
+    if (leaf !== undefined && Buffer.compare(leaf, hash) !== 0) return 'does not match its hash'
+    const entry = parseEntry(bytes)
+    if (typeof entry === 'string') return entry
+    if (entry['seq'] !== index) return `says it is entry ${String(entry['seq'])}`
+    if (entry['at'] !== at) return 'says another time than is recorded beside it'
+    if (entry['kind'] === 'log.pruned') {
+      const pruning = asPruning(entry, index)
+      if (pruning === undefined) return 'does not say what was pruned'
+      this.#prunings.push(pruning)
+    }
+    return (this.#inside && this.#beside(index, entry)) ?? hash
+  }
+
+  #prunedLeaf({ seq, leaf }: Extract<SourceEntry, { pruned: true }>): Uint8Array | string {
+    if (leaf.length !== 32) return 'was pruned, and its hash is none'
+    this.#pruned.push(seq)
+    if (this.#inside === undefined) return leaf
+    const kept = this.#bodiesOf(seq)
+    if (kept.size > 0) return 'was pruned, but not what was kept of it'
+    return this.#wrongListing(seq, []) ?? leaf
+  }
+
+  /** What is wrong with what the folder has beside an entry. */
+  #beside(seq: number, entry: Members): string | undefined {
+    const kept = this.#bodiesOf(seq)
+    for (const [digest, bytes] of kept) {
+      if (`sha256:${hex(sha256(bytes))}` !== digest)
+        return `\`${digest}\`, which was kept of it, does not match its digest`
+    }
+    const { whole, isWhole, used, lost } = restore(entry, kept)
+    if (lost !== undefined) return `${lost} was kept of it, and is missing or changed`
+    const extra = [...kept.keys()].find((digest) => !used.has(digest))
+    if (extra !== undefined) return `\`${extra}\`, which was kept of it, is not of it`
+    // of what was cut before anything was kept, the references are not known
+    if (!isWhole) return this.#wrongListing(seq, undefined)
+    const refs = Array.isArray(whole['refs']) ? new Set(whole['refs'] as string[]) : []
+    return this.#wrongListing(seq, [
+      ...[...refs].map((text) => ({ list: 'ref', text, seq }) as const),
+      ...termsOf(whole).map((text) => ({ list: 'term', text, seq }) as const),
+    ])
+  }
+
+  #bodiesOf(seq: number): Map<string, Uint8Array> {
+    const found = new Map<string, Uint8Array>()
+    for (let body = this.#bodies.peek(); body !== undefined && body.seq <= seq; body = this.#bodies.peek()) {
+      this.#bodies.next()
+      // of an earlier entry that is not there, or twice the same: of no entry's digests then
+      found.set(body.seq === seq && !found.has(body.digest) ? body.digest : `entry ${body.seq}`, body.bytes)
+    }
+    return found
+  }
+
+  /** `expected` is `undefined` when it cannot be known. */
+  #wrongListing(seq: number, expected: readonly Listing[] | undefined): string | undefined {
+    if (expected === undefined) this.#sum?.skip(seq)
+    else for (const listing of expected) this.#sum?.add(listing)
+    if (this.#listings === undefined) return undefined
+    const found: Listing[] = []
+    for (let it = this.#listings.peek(); it !== undefined && it.seq <= seq; it = this.#listings.peek()) {
+      this.#listings.next()
+      if (it.seq < seq) return `is listed under \`${it.text}\` as entry ${it.seq}`
+      found.push(it)
+    }
+    if (expected === undefined) return undefined
+    const isIn = (list: readonly Listing[], it: Listing) =>
+      list.some((other) => other.list === it.list && other.text === it.text)
+    const missing = expected.find((it) => !isIn(found, it))
+    if (missing !== undefined) return `cannot be found under \`${missing.text}\``
+    const extra = found.find((it) => !isIn(expected, it))
+    if (extra !== undefined) return `is listed under \`${extra.text}\`, which it does not mention`
+    return found.length > expected.length ? 'is listed twice' : undefined
+  }
+
+  /** Compares the nodes over the subtrees that the last leaf completed. */
+  #wrongNode(): string | undefined {
+    if (this.#inside === undefined) return undefined
+    const { size } = this.#tree
+    for (let [level, width] = [1, 256]; size % width === 0; [level, width] = [level + 1, width * 256]) {
+      const key = `${level}/${size / width - 1}`
+      if (this.#nodes.get(key) !== this.#tree.completed(8 * level)) return `node ${key} over it was changed`
+      this.#nodes.delete(key)
+    }
+    return undefined
   }
 
   /** Compares every recorded and saved head of the present size. */
@@ -174,26 +307,106 @@ class Check {
     }
   }
 
-  #wrongRef(index: number, refs: unknown): string | undefined {
-    if (this.#refs === undefined) return undefined
-    const found: string[] = []
-    for (let ref = this.#refs.peek(); ref !== undefined && ref.seq <= index; ref = this.#refs.peek()) {
-      this.#refs.next()
-      if (ref.seq < index) return `is listed under \`${ref.ref}\` as entry ${ref.seq}`
-      found.push(ref.ref)
-    }
-    // a list too long for its entry was replaced by its digest
-    if (!Array.isArray(refs)) return undefined
-    const expected = new Set(refs as string[])
-    const missing = [...expected].find((ref) => !found.includes(ref))
-    if (missing !== undefined) return `cannot be found under \`${missing}\``
-    const extra = found.find((ref) => !expected.has(ref))
-    return extra === undefined ? undefined : `is listed under \`${extra}\`, which it does not mention`
-  }
-
   #isFrontier({ size, frontierRoots }: Inside['state']): boolean {
     return size === this.#tree.size && frontierRoots.join() === this.#tree.peaks().join()
   }
+}
+
+type Members = Readonly<Record<string, unknown>>
+
+/** What an entry `log.pruned` says: entries `from` to `to` without `except`, `count` of them, all before `before`. */
+type Pruning = Readonly<{
+  from: number
+  to: number
+  except: readonly number[]
+  count: number
+  before: number
+  times: string
+}>
+
+function asPruning(entry: Members, seq: number): Pruning | undefined {
+  const { from, to, except = [], count, before, times } = entry
+  if (![from, to, count, before].every(Number.isSafeInteger) || typeof times !== 'string') return undefined
+  if (!Array.isArray(except) || !except.every(Number.isSafeInteger)) return undefined
+  const pruning = { from, to, except, count, before, times } as Pruning
+  return pruning.from >= 0 && pruning.to <= seq ? pruning : undefined
+}
+
+/** What ties the times of pruned entries to the log, in which nothing else holds them any more. */
+function timesDigest(times: readonly number[]): string {
+  return `sha256:${hex(sha256(`[${times.join(',')}]`))}`
+}
+
+/**
+ * An entry with what was cut from it back in its place. `isWhole` is false when something was cut before anything was
+ * kept; `lost` names what should have been kept.
+ */
+function restore(
+  entry: Members,
+  kept: ReadonlyMap<string, Uint8Array>,
+): { whole: Members; isWhole: boolean; used: ReadonlySet<string>; lost?: string } {
+  const { cut } = entry
+  const used = new Set<string>()
+  if (cut === undefined) return { whole: entry, isWhole: true, used }
+  if (!Array.isArray(cut) || !cut.every((it) => typeof it === 'string'))
+    return { whole: entry, isWhole: false, used, lost: '`cut` says wrongly what' }
+  const whole = structuredClone(entry) as Record<string, unknown>
+  let isWhole = true
+  // the outer before the inner, which stands in what was kept of it
+  for (const place of cut.toSorted((a, b) => a.split('/').length - b.split('/').length)) {
+    const names = place.split('/').slice(1)
+    const last = names.pop()
+    const holder = names.reduce<unknown>((held, name) => member(held, name), whole)
+    const digest = last === undefined ? undefined : member(holder, last)
+    if (last === undefined || !isDigest(digest)) {
+      // inside something cut before anything was kept
+      if (!isWhole) continue
+      return { whole, isWhole, used, lost: `\`${place}\`` }
+    }
+    if (digest.kept !== true) {
+      isWhole = false
+      continue
+    }
+    const bytes = kept.get(digest.$digest)
+    if (bytes?.length !== digest.size) return { whole, isWhole, used, lost: `\`${place}\`` }
+    used.add(digest.$digest)
+    const value: unknown = JSON.parse(Buffer.from(bytes).toString())
+    Object.defineProperty(holder, unescape(last), {
+      value,
+      enumerable: true,
+      writable: true,
+      configurable: true,
+    })
+  }
+  const isMostly = cut.includes('/rest') && isWhole
+  return { whole: isMostly ? { ...whole, ...(whole['rest'] as Members) } : whole, isWhole, used }
+}
+
+const unescape = (name: string): string => name.replaceAll('~1', '/').replaceAll('~0', '~')
+
+function member(holder: unknown, name: string): unknown {
+  const key = unescape(name)
+  return typeof holder === 'object' && holder !== null && Object.hasOwn(holder, key)
+    ? (holder as Record<string, unknown>)[key]
+    : undefined
+}
+
+function isDigest(value: unknown): value is { $digest: string; size: number; kept?: boolean } {
+  return typeof value === 'object' && value !== null && '$digest' in value && 'size' in value
+}
+
+/** The terms by which an entry must be found. */
+function termsOf({ kind, outcome, action, attempt }: Members): string[] {
+  const tried = member(member(attempt, 'action'), 'name')
+  return [
+    ['kind', kind],
+    ['outcome', outcome],
+    ['action', typeof action === 'string' ? action : tried],
+  ].flatMap(([name, value]) =>
+    typeof value === 'string' && value.length <= 256 && value.isWellFormed()
+      ? [`${String(name)}=${value}`]
+      : [],
+  )
 }
 
 class Cursor<T> {
@@ -234,11 +447,29 @@ export function parseEntry(bytes: Uint8Array): Readonly<Record<string, unknown>>
     return 'is not JSON'
   }
   if (typeof entry !== 'object' || entry === null || Array.isArray(entry)) return 'is not an object'
-  if (rewrite(entry) !== text) return 'is not in canonical form'
+  if (!isCanonical(entry, text)) return 'is not in canonical form'
   const members = entry as Readonly<Record<string, unknown>>
   if (!FORMS.includes(members['v'])) return `has an unknown form \`${String(members['v'])}\``
   if (typeof members['kind'] !== 'string' || members['kind'] === '') return 'has no kind'
   return members
+}
+
+/** The engine's own writing, which is fast, is canonical wherever members come in order. */
+function isCanonical(value: object, text: string): boolean {
+  return (JSON.stringify(value) === text && isOrdered(value)) || rewrite(value) === text
+}
+
+function isOrdered(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return true
+  if (Array.isArray(value)) return value.every(isOrdered)
+  let before: string | undefined
+  for (const name in value) {
+    if (before !== undefined && !(before < name)) return false
+    before = name
+    const inner = (value as Record<string, unknown>)[name]
+    if (typeof inner === 'object' && !isOrdered(inner)) return false
+  }
+  return true
 }
 
 /** RFC 8785, by the letter of its §3.2: members by UTF-16 code units, everything else as ECMAScript prints it. */
