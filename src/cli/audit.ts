@@ -4,14 +4,15 @@
  *
  * @module
  */
-import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
-import { dirname, join, resolve } from 'node:path'
+import { existsSync } from 'node:fs'
 import { openLogFolder } from '../audit/folder.ts'
+import { formatCheckpoint, parseCheckpoint } from '../audit/note.ts'
 import type { Head, LogSource, Verdict } from '../audit/verify.ts'
 import { verifyLog } from '../audit/verify.ts'
-import { resolvePath, stateHome } from '../config/index.ts'
+import { resolvePath } from '../config/index.ts'
 import type { Context } from './context.ts'
-import { CliError, exit, usage } from './exit.ts'
+import { exit, usage } from './exit.ts'
+import { plain } from './text.ts'
 
 export type VerifyOptions = Readonly<{
   data?: string
@@ -26,17 +27,51 @@ export type VerifyOptions = Readonly<{
  */
 export async function auditVerify(context: Context, options: VerifyOptions): Promise<number> {
   const { source, name, close } = openSource(context, options)
+  const { checkpoints } = context
   try {
-    const memory = new Heads(context)
-    const last = options.forget === true ? undefined : memory.get(name)
-    const saved = [...(options.head ?? []).map(parseHead), ...(last === undefined ? [] : [last])]
+    if (options.forget === true) checkpoints.forget(name)
+    const before = checkpoints.get(name)
+    const given = (options.head ?? []).map(parseHead)
+    if (options.remote === true) {
+      // the client compares with what is remembered; entry by entry, the log must then be what was signed
+      const signed = await context.writ.log.checkpoint()
+      const verdict = await verifyLog(source, [...given, signed])
+      return report(context, verdict, { isFirst: before === undefined, contradicts: false })
+    }
+    const saved = [...given, ...(before === undefined ? [] : [headOf(before)])]
     const verdict = await verifyLog(source, saved)
-    if (verdict.ok) memory.set(name, { size: verdict.size, root: verdict.root })
-    return report(context, verdict, saved.length)
+    // in itself it may be a log as any other
+    const contradicts = !verdict.ok && saved.length > 0 && (await verifyLog(source)).ok
+    if (verdict.ok)
+      checkpoints.set(name, JSON.stringify({ note: formatCheckpoint({ origin: name, ...verdict }) }))
+    if (contradicts) await explainEpochs(context, source)
+    return report(context, verdict, { isFirst: saved.length === 0, contradicts })
   } finally {
     close()
   }
 }
+
+/** The head in what is remembered. */
+function headOf(remembered: string): Head {
+  const { note = '' } = JSON.parse(remembered) as { note?: string }
+  const head = parseCheckpoint(note)
+  if (head === undefined) throw new TypeError('what is remembered holds no head')
+  return head
+}
+
+/** A log whose data was put back from a copy says so itself. */
+async function explainEpochs(context: Context, source: LogSource): Promise<void> {
+  const { size } = await source.head()
+  for (let from = 0; from < size; from += PAGE) {
+    for (const entry of await source.entries(from, Math.min(from + PAGE, size))) {
+      if ('pruned' in entry || !Buffer.from(entry.bytes).includes('"kind":"epoch.began"')) continue
+      const { why } = JSON.parse(Buffer.from(entry.bytes).toString()) as { why?: unknown }
+      context.note('info', `entry #${entry.seq} says that a backup was restored: ${plain(String(why))}`)
+    }
+  }
+}
+
+const PAGE = 500
 
 /** The verdict on a data folder by itself. */
 export async function verifyFolder(folder: string): Promise<Verdict> {
@@ -48,7 +83,11 @@ export async function verifyFolder(folder: string): Promise<Verdict> {
   }
 }
 
-function report(context: Context, verdict: Verdict, heads: number): number {
+function report(
+  context: Context,
+  verdict: Verdict,
+  how: Readonly<{ isFirst: boolean; contradicts: boolean }>,
+): number {
   const { ok, size, root, firstBad } = verdict
   context.print(
     { item: { ok, size, root, ...(firstBad === undefined ? {} : { first_bad: firstBad }) } },
@@ -63,11 +102,13 @@ function report(context: Context, verdict: Verdict, heads: number): number {
   if (!ok) {
     context.note(
       'bad',
-      'this log is not what was written; keep a copy as it is and find out who could write here',
+      how.contradicts
+        ? 'this log is not the one that was seen before; keep a copy as it is, and find out why; --forget accepts it on purpose'
+        : 'this log is not what was written; keep a copy as it is and find out who could write here',
     )
-    return exit.error
+    return how.contradicts ? exit.contradicted : exit.error
   }
-  if (heads === 0)
+  if (how.isFirst)
     context.note('info', 'the first head seen here; from now on a log that contradicts it is refused')
   return exit.ok
 }
@@ -81,7 +122,7 @@ function openSource(
     if (options.data !== undefined) throw usage('`--remote` and `--data` do not go together')
     const { log } = context.writ
     return {
-      name: new URL(context.url).origin,
+      name: context.writ.url,
       close: () => undefined,
       source: {
         head: () => log.head(),
@@ -111,40 +152,4 @@ function parseHead(text: string): Head {
   const match = /^(\d{1,15}):([0-9a-f]{64})$/u.exec(text)
   if (!match) throw usage(`\`--head ${text}\` is no head`, 'write it as it was shown, size:root')
   return { size: Number(match[1]), root: match[2] as string }
-}
-
-/** The last head that was seen of each log, kept where the log's owner has no hand in it. */
-class Heads {
-  readonly #path: string
-
-  constructor(context: Context) {
-    this.#path = join(stateHome(context.io.env, context.io.home), 'heads.json')
-  }
-
-  get(name: string): Head | undefined {
-    return this.#read()[name]
-  }
-
-  set(name: string, head: Head): void {
-    mkdirSync(dirname(this.#path), { recursive: true, mode: 0o700 })
-    const temporary = resolve(`${this.#path}.${process.pid}`)
-    writeFileSync(temporary, `${JSON.stringify({ ...this.#read(), [name]: head }, undefined, 2)}\n`, {
-      mode: 0o600,
-    })
-    renameSync(temporary, this.#path)
-  }
-
-  #read(): Record<string, Head> {
-    if (!existsSync(this.#path)) return {}
-    try {
-      return JSON.parse(readFileSync(this.#path, 'utf8')) as Record<string, Head>
-    } catch (error) {
-      throw new CliError(
-        exit.error,
-        `\`${this.#path}\` is damaged`,
-        'it holds the heads that logs must continue; restore it, or give --forget',
-        error,
-      )
-    }
-  }
 }

@@ -8,6 +8,7 @@ import type { Writ } from '../../client/src/index.ts'
 import { createWrit } from '../../client/src/index.ts'
 import type { Loaded, Sources } from '../config/index.ts'
 import { loadConfig, resolvePath } from '../config/index.ts'
+import { Checkpoints } from './checkpoints.ts'
 import { CliError, exit, usage } from './exit.ts'
 import type { Io, Style } from './io.ts'
 import type { Data, Format, View } from './output.ts'
@@ -33,6 +34,7 @@ export class Context {
   readonly io: Io
   readonly options: GlobalOptions
   readonly sessions: Sessions
+  readonly checkpoints: Checkpoints
   #loaded: Loaded | undefined
   #writ: Writ | undefined
 
@@ -40,6 +42,7 @@ export class Context {
     this.io = io
     this.options = options
     this.sessions = new Sessions(io)
+    this.checkpoints = new Checkpoints(io)
   }
 
   /** Settings of flags, by setting name; a command that has more passes them to `load`. */
@@ -65,7 +68,12 @@ export class Context {
 
   /** The client, with the token that there is. */
   get writ(): Writ {
-    this.#writ ??= createWrit({ url: this.url, token: () => this.token(), userAgent: 'writ-cli' })
+    this.#writ ??= createWrit({
+      url: this.url,
+      token: () => this.token(),
+      userAgent: 'writ-cli',
+      log: { memory: this.checkpoints },
+    })
     return this.#writ
   }
 

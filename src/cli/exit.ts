@@ -15,6 +15,8 @@ export const exit = {
   notApproved: 6,
   unreachable: 7,
   revokeUnconfirmed: 8,
+  /** A log is not the one that was seen before. */
+  contradicted: 9,
 } as const
 
 /** `writ run`: the child's own codes pass through, so ours keep out of their way, as Docker's do. */
@@ -48,6 +50,8 @@ export const exitOfCode: Readonly<Record<string, number>> = {
   ERR_NOT_APPROVED: exit.notApproved,
   ERR_UNREACHABLE: exit.unreachable,
   ERR_TIMEOUT: exit.unreachable,
+  ERR_LOG_CONTRADICTED: exit.contradicted,
+  ERR_LOG_KEY: exit.contradicted,
 }
 
 /** What a person is told of an error, and the exit code. */
@@ -60,7 +64,12 @@ export function tell(error: unknown): Told {
   if (code !== undefined && error instanceof Error) {
     const own = 'hint' in error && typeof error.hint === 'string' ? error.hint : undefined
     // the server speaks of headers; here one signs in
-    const hint = code === 'ERR_UNAUTHENTICATED' ? mends[code] : (own ?? mends[code])
+    const hint =
+      code === 'ERR_UNAUTHENTICATED'
+        ? mends[code]
+        : exitOfCode[code] === exit.contradicted
+          ? `${own ?? 'find out why'}. To accept it on purpose: \`writ audit verify --remote --forget\``
+          : (own ?? mends[code])
     const requestId = isWritClientError(error) && code === 'ERR_INTERNAL' ? error.requestId : undefined
     return {
       exitCode: exitOfCode[code] ?? exit.error,

@@ -560,7 +560,7 @@ credential is not confirmed gone.`,
       .option('--data <folder>', 'the data folder (WRIT_DATA); works while a server runs on it')
       .option('--remote', 'read the log from the server')
       .option('--head <size:root>', 'a head it must continue; may be repeated', repeat)
-      .option('--forget', 'do not compare with the head seen last here')
+      .option('--forget', 'accept the log as it is, whatever was seen of it here before')
       .option(
         '--key <key>',
         'of a proof: a key of the log, or a file with such keys; may be repeated',
@@ -697,6 +697,7 @@ never an argument: it is read from standard input, a file or a variable.
 | 6 | not approved in time |
 | 7 | server out of reach |
 | 8 | taken back, but not confirmed gone |
+| 9 | the log contradicts what was seen of it before |
 | 128+n | ended by signal n |
 
 \`writ run\` exits as its command does; its own failures are 125, 126 (cannot be executed) and 127 (not found).
