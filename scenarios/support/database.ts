@@ -5,6 +5,7 @@
  */
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
+import { join } from 'node:path'
 import pg from 'pg'
 import { Secret } from '../../src/model/secret.ts'
 import { adminSql, parsePostgresConfig } from '../../src/targets/postgres/config.ts'
@@ -18,11 +19,15 @@ export type DatabaseOptions = Readonly<{
   account?: string
   /** Statements by which the owner makes what is there at the beginning. */
   schema?: string
+  /** Whether it keeps a log of every statement, and in which form. */
+  log?: 'csvlog' | 'jsonlog'
 }>
 
 export type Database = Part &
   Readonly<{
     name: string
+    /** The folder of its own log. */
+    logs: string
     owner: string
     account: Readonly<{ user: string; password: string }>
     /** What `writ target add` is told, without what it serves. */
@@ -31,7 +36,9 @@ export type Database = Part &
     /** As the superuser: what a story looks at, never what it does. */
     look<Row extends object = Record<string, unknown>>(text: string, values?: unknown[]): Promise<Row[]>
     /** A session of somebody else; closed with the database. */
-    connect(options: Readonly<{ user: string; password: string } | { url: string }>): Promise<Session>
+    connect(
+      options: Readonly<{ user: string; password: string; application_name?: string } | { url: string }>,
+    ): Promise<Session>
     /** Credentials of Writ that exist, by role name. */
     roles(): Promise<string[]>
     /** Sessions under a credential of Writ. */
@@ -54,8 +61,19 @@ export async function openDatabase({
   name,
   account = `svc_${name}`,
   schema = '',
+  log,
 }: DatabaseOptions): Promise<Database> {
-  const server = await startPostgres()
+  const server = await startPostgres(
+    log === undefined
+      ? {}
+      : {
+          logging_collector: 'on',
+          log_destination: log,
+          log_statement: 'all',
+          log_connections: 'on',
+          log_disconnections: 'on',
+        },
+  )
   const open = new Set<pg.Client>()
   const secret = (): string => randomBytes(12).toString('hex')
   const admin = { user: 'writ_admin', password: secret() }
@@ -140,6 +158,7 @@ export async function openDatabase({
 
   return {
     name,
+    logs: join(server.data, 'log'),
     owner,
     account: service,
     target,

@@ -46,6 +46,8 @@ export type ThrowawayPostgres = AsyncDisposable & {
   readonly password: string
   /** The database that exists from the beginning. */
   readonly database: string
+  /** Where the cluster is; its own log is in `log/` there if it keeps one (`logging_collector`). */
+  readonly data: string
   /** Connection string; the superuser and the first database if not told otherwise. */
   url(database?: string, user?: string, password?: string): string
   /** What the server has logged since it was last started; complete once it is stopped. */
@@ -125,6 +127,7 @@ export async function startPostgres(settings: PostgresSettings = {}): Promise<Th
     superuser: SUPERUSER,
     password,
     database: DATABASE,
+    data,
     url: (database = DATABASE, user = SUPERUSER, secret = user === SUPERUSER ? password : '') =>
       `postgres://${encodeURIComponent(user)}${secret === '' ? '' : `:${encodeURIComponent(secret)}`}@${HOST}:${port}/${encodeURIComponent(database)}`,
     log: () => server?.lines.join('\n') ?? '',
@@ -165,6 +168,13 @@ async function startServer(
     if (lines.push(line) > LOG_LINES) lines.shift()
     if (line.includes('database system is ready to accept connections')) ready.resolve()
   })
+  // what goes to a log of its own is not heard here; its lock file says the same
+  const looking =
+    settings['logging_collector'] === 'on'
+      ? setInterval(() => {
+          if (isReady(data)) ready.resolve()
+        }, 20)
+      : undefined
   child.once('error', ready.reject)
   child.once('close', () => ready.reject(new Error(`PostgreSQL did not start:\n${lines.join('\n')}`)))
   const late = setTimeout(() => {
@@ -175,6 +185,7 @@ async function startServer(
     await ready.promise
   } finally {
     clearTimeout(late)
+    clearInterval(looking)
   }
   release(child, child.stderr)
   return {
@@ -185,6 +196,12 @@ async function startServer(
       await exited
     },
   }
+}
+
+/** The eighth line of the lock file is the state of the server. */
+function isReady(data: string): boolean {
+  const file = join(data, 'postmaster.pid')
+  return existsSync(file) && readFileSync(file, 'utf8').split('\n')[7]?.trim() === 'ready'
 }
 
 /** Lets this process end while `child` runs: the watchdog clears up. */
