@@ -145,7 +145,7 @@ export class Transparency {
     this.#epoch = epochOf(record)
     const mark = await marks.read()
     this.#mark = mark?.epoch === this.#epoch ? mark : undefined
-    for (const signer of this.#signers.all('log')) await this.#lastWords(signer)
+    await this.#lastWords()
     if (this.#mark === undefined) await this.checkpoint()
     if (record?.['marked'] === true) return
     // only now that there is one: a mark that is missing later was taken away
@@ -345,8 +345,7 @@ export class Transparency {
       if (rotated === undefined) throw new TypeError('a permit without what it permits')
       await this.#signers.reload()
       const { signer, until, endorsement } = rotated
-      const retired = this.#signers.all(use).find(({ id }) => id === before.signer.id)
-      if (retired !== undefined) await this.#lastWords(retired)
+      await this.#lastWords()
       const signed = use === 'log' ? (compromised ? await this.#signHead() : this.#latest) : undefined
       return {
         use,
@@ -360,16 +359,29 @@ export class Transparency {
     })
   }
 
-  /** The old key and the new one sign the size at which one takes over from the other; then the old one is forgotten. */
-  async #lastWords(retired: Signer): Promise<void> {
-    const { id, use, epoch = 1, retiredAt, compromised, sealed, untilSize } = retired
-    if (use !== 'log' || retiredAt === undefined || sealed === '' || untilSize === undefined) return
-    if (compromised !== true && epoch === this.#epoch && (this.#mark?.size ?? 0) < untilSize) {
-      const root = hex(await this.#prover.root(untilSize))
-      const old = { signer: retired, privateKey: this.#signers.open(retired) }
-      await this.#sign({ size: untilSize, root }, [old, this.#signers.current('log')])
+  /**
+   * A key that was retired and the one after it sign the size at which one takes over from the other; then the old one is
+   * forgotten. Owed until it is done, and done before anything else is signed.
+   */
+  async #lastWords(): Promise<void> {
+    for (const [at, retired] of this.#signers.all('log').entries()) {
+      const { id, epoch = 1, retiredAt, untilSize, sealed } = retired
+      const next = this.#signers.all('log')[at + 1]
+      if (retiredAt === undefined || sealed === '') continue
+      if (
+        untilSize !== undefined &&
+        next !== undefined &&
+        epoch === this.#epoch &&
+        (this.#mark?.size ?? 0) < untilSize
+      ) {
+        const root = hex(await this.#prover.root(untilSize))
+        const both = [retired, next]
+          .filter((it) => it.sealed !== '')
+          .map((signer) => ({ signer, privateKey: this.#signers.open(signer) }))
+        await this.#sign({ size: untilSize, root }, both)
+      }
+      await this.#signers.forget(id)
     }
-    await this.#signers.forget(id)
   }
 
   async #require(value: number, most: number, message: string): Promise<void> {
@@ -434,6 +446,7 @@ export class Transparency {
   }
 
   async #signHead(): Promise<Signed> {
+    await this.#lastWords()
     const head = await this.#deps.store.log.head()
     if (this.#latest !== undefined && this.#latest.checkpoint.size >= head.size) return this.#latest
     return this.#sign(head, [this.#signers.current('log')])

@@ -10,9 +10,9 @@ import { isContinued } from '../../src/audit/tree.ts'
 import { createApp } from '../../src/app.ts'
 import type { Checkpoint } from '../../src/audit/note.ts'
 import type { App, AppOptions } from '../../src/app.ts'
-import { activeGrant, callerOf, declare, migration, requestMigration } from '../support/world.ts'
+import { activeGrant, attempt, declare, migration, requestMigration } from '../support/world.ts'
 import type { FaultWorld } from './support.ts'
-import { entries, fails, faultWorld, kindsOf, settle } from './support.ts'
+import { entries, fails, faultWorld, settle } from './support.ts'
 
 /** The one mark there is, beside the key file. */
 function markOf({ config, folder }: FaultWorld): string {
@@ -89,8 +89,7 @@ describe('B75 a copy of the data that is put back is noticed', () => {
       assert.deepEqual(await epochsIn(app), [2])
       const after = await checkpointOf(app)
       assert.equal(after.origin, `${before.origin}/2`)
-      const problems = await app.flows.problems()
-      assert.match(problems.join('\n'), /put back from a copy/)
+      assert.match((await app.flows.problems()).join('\n'), /put back from a copy/)
       world.clock.advance(8 * 86_400_000)
       assert.doesNotMatch((await app.flows.problems()).join('\n'), /put back from a copy/)
     } finally {
@@ -100,5 +99,253 @@ describe('B75 a copy of the data that is put back is noticed', () => {
     const again = await start(world)
     assert.deepEqual(await epochsIn(again), [2])
     await again.stop()
+  })
+
+  for (const [name, more] of [
+    ['of the same length', 2],
+    ['longer', 5],
+  ] as const) {
+    test(`B75 another log under the same name, ${name}`, async () => {
+      await using world = await stopped()
+      const copy = copyOf(world)
+      const before = readFileSync(markOf(world))
+      const use = async (tasks: number): Promise<number> => {
+        const app = await start(world)
+        for (let i = 0; i < tasks; i += 1) await declare({ ...world, app })
+        const { size } = await checkpointOf(app)
+        await app.stop()
+        return size
+      }
+      const size = await use(2)
+      const signed = readFileSync(markOf(world))
+      putBack(world, copy)
+      rewindMark(markOf(world), before)
+      world.clock.advance(60_000)
+      assert.equal(await use(more), size + more - 2)
+      rewindMark(markOf(world), signed)
+      const app = await start(world)
+      const began = (await entries(app)).filter(({ kind }) => kind === 'epoch.began')
+      assert.deepEqual(
+        began.map(({ epoch, why }) => [epoch, why]),
+        [[2, `the first ${size} entries are not those that were signed`]],
+      )
+      await app.stop()
+    })
+  }
+
+  test('B75 the mark is gone, although there was one', async () => {
+    await using world = await stopped()
+    rmSync(markOf(world))
+    const app = await start(world)
+    const [epoch, ...more] = await epochsIn(app)
+    assert.deepEqual(more, [])
+    // a number that no epoch before can have had
+    assert.ok(Number(epoch) > 1_000_000_000)
+    await app.stop()
+    const again = await start(world)
+    assert.deepEqual(await epochsIn(again), [epoch])
+    await again.stop()
+  })
+
+  test('B75 a damaged mark is as good as none', async () => {
+    await using world = await stopped()
+    writeFileSync(markOf(world), '{"size":')
+    const app = await start(world)
+    assert.equal((await epochsIn(app)).length, 1)
+    await app.stop()
+  })
+
+  test('B75 the data folder of another installation under this key', async () => {
+    await using world = await stopped()
+    await using other = await stopped()
+    // its own key opens what it has sealed; its mark stayed where it was
+    rmSync(world.config.data, { recursive: true })
+    cpSync(other.config.data, world.config.data, { recursive: true })
+    cpSync(other.config.keyFile, world.config.keyFile)
+    const app = await start(world)
+    assert.equal((await epochsIn(app)).length, 1)
+    await app.stop()
+  })
+
+  test('B75 not a clean restart, an identical copy, a crash, or what came after the last mark', async () => {
+    await using world = await stopped()
+    putBack(world, copyOf(world))
+    let app = await start(world)
+    await app.flows.transparency.checkpoint()
+    await declare({ ...world, app })
+    // as a crash would leave it: entries that were never signed
+    const copy = copyOf(world)
+    const mark = readFileSync(markOf(world))
+    await app.stop()
+    putBack(world, copy)
+    rewindMark(markOf(world), mark)
+    for (let i = 0; i < 2; i += 1) {
+      app = await start(world)
+      assert.deepEqual(await epochsIn(app), [])
+      assert.equal((await checkpointOf(app)).origin, app.flows.transparency.origin())
+      await app.stop()
+    }
+  })
+
+  test('B75 a first start that crashed before it had signed anything', async () => {
+    await using world = await stopped()
+    rmSync(world.config.data, { recursive: true })
+    rmSync(markOf(world))
+    const failing = { ...world.config, log: { mark: `${world.config.keyFile}/mark` } }
+    const options = {
+      mode: 'server',
+      clock: world.clock,
+      http: false,
+      sweeper: false,
+      log: () => undefined,
+    } as const
+    await fails(createApp(failing, options), 'ERR_CONFIG_INVALID')
+    const app = await start(world)
+    assert.deepEqual(await epochsIn(app), [])
+    await app.stop()
+  })
+})
+
+const rewindMark = (path: string, content: Buffer): void => writeFileSync(path, content)
+
+describe('B75 what a restored copy held is dead', () => {
+  test('B75 grants, credentials, approvals, requests, tasks, codes and replays', async () => {
+    const world = await faultWorld({ targets: true, sweeper: false })
+    const { system } = world
+    const granted = await activeGrant(world)
+    const issued = await world.app.flows.issueCredential(world.migrator, granted.grant)
+    assert.ok(issued.secret)
+    const approvedTask = await declare(world)
+    const asked = await requestMigration(world, approvedTask)
+    const approved = await world.app.flows.approve(world.grace, asked.id, { statement: asked.digest })
+    const pending = await requestMigration(world, await declare(world))
+    const { code } = await world.app.flows.invite(world.ada, { id: 'eve' })
+    const handbook = attempt('Agent/migrator', 'read', 'Document/handbook')
+    const replayed = await world.app.flows.evaluate(world.migrator, handbook, { idempotencyKey: 'again' })
+    assert.equal(replayed.outcome, 'permit')
+    await world.app.stop()
+    const copy = copyOf(world)
+
+    let app = await start(world)
+    // after the backup: everything is revoked, spent or used, and something new comes to be
+    await app.flows.revokeGrant(world.ada, granted.grant, 'over')
+    await app.flows.settled()
+    const spent = await app.flows.activate(
+      world.migrator,
+      migration(approvedTask, { approval: approved.approval ?? '' }),
+    )
+    assert.ok(spent.grant)
+    const late = await app.flows.issueCredential(world.migrator, spent.grant.id)
+    assert.ok(late.credential)
+    assert.equal(system.shelf.names().length, 1)
+    await app.flows.redeem(code.expose())
+    await app.stop()
+
+    putBack(world, copy)
+    world.clock.advance(1_000)
+    app = await start(world)
+    try {
+      // before anything was swept
+      const { grant } = await app.flows.grant(world.migrator, granted.grant)
+      assert.deepEqual([grant.state === 'active', grant.end, grant.reason], [false, 'revoked', 'restored'])
+      assert.deepEqual((await app.flows.grants(world.ada, { live: true })).items, [])
+      assert.deepEqual((await app.flows.tasks(world.ada, { live: true })).items, [])
+      for (const id of [approved.id, pending.id]) {
+        const request = await app.flows.request(world.migrator, id)
+        assert.deepEqual([request.status, request.reason], ['failed', 'restored'])
+      }
+      const answers = [
+        await app.flows.activate(
+          world.migrator,
+          migration(approvedTask, { approval: approved.approval ?? '' }),
+        ),
+        await app.flows.activate(world.migrator, migration(undefined, { approval: approved.approval ?? '' })),
+      ]
+      for (const { decision } of answers) assert.notEqual(decision.outcome, 'permit', decision.reason)
+      const again = await app.flows.evaluate(world.migrator, handbook, { idempotencyKey: 'again' })
+      assert.notEqual(again.id, replayed.id)
+      await fails(app.flows.redeem(code.expose()), 'ERR_UNAUTHENTICATED')
+      await fails(app.flows.approve(world.grace, pending.id, { statement: pending.digest }), 'ERR_CONFLICT')
+      await settle(app)
+      // also what was made after the backup, of which nobody here knows
+      assert.deepEqual(system.shelf.names(), [])
+      assert.deepEqual((await app.flows.credentials(world.ada, { open: true })).items, [])
+      const settled = (await entries(app)).filter(({ kind }) => kind === 'epoch.settled')
+      assert.deepEqual(
+        settled.map(({ grants, requests, tasks, invites }) => ({ grants, requests, tasks, invites })),
+        [{ grants: 0, requests: 2, tasks: 3, invites: 2 }],
+      )
+      // life goes on
+      await activeGrant({ ...world, app })
+    } finally {
+      await app.stop()
+      rmSync(world.folder, { recursive: true, force: true })
+    }
+  })
+
+  test('B75 a crash in the middle is finished at the next start, before anything is served', async () => {
+    await using world = await stopped({ targets: true })
+    let app = await start(world)
+    const { grant } = await activeGrant({ ...world, app })
+    await app.stop()
+    rmSync(markOf(world))
+    let left = Infinity
+    for (let commits = 1; left > 0; commits += 1) {
+      const copy = copyOf(world)
+      left = 0
+      let seen = 0
+      const crashed = await start(world, {
+        hooks: {
+          step: (step) => {
+            if (step !== 'commit') return
+            seen += 1
+            if (seen > commits) throw new Error('the process is gone')
+          },
+        } as NonNullable<AppOptions['hooks']>,
+      }).catch(() => undefined)
+      if (crashed === undefined) left = 1
+      await crashed?.stop()
+      app = await start(world)
+      const found = await app.flows.grant(world.migrator, grant)
+      assert.deepEqual([found.grant.state, found.grant.reason], ['closed', 'restored'], `after ${commits}`)
+      assert.equal((await epochsIn(app)).length, 1)
+      await app.stop()
+      rmSync(markOf(world))
+      putBack(world, copy)
+      assert.ok(commits < 50)
+    }
+  })
+})
+
+describe('B67 an operator rolls back the log and what Writ remembers of it', () => {
+  test('B67 whoever kept a checkpoint sees that the log does not continue it', async () => {
+    await using world = await stopped()
+    const copy = copyOf(world)
+    const mark = readFileSync(markOf(world))
+    let app = await start(world)
+    await declare({ ...world, app })
+    const saved = await checkpointOf(app)
+    await app.stop()
+    putBack(world, copy)
+    rewindMark(markOf(world), mark)
+    world.clock.advance(60_000)
+    app = await start(world)
+    try {
+      // nothing here gives it away
+      assert.deepEqual(await epochsIn(app), [])
+      const { transparency } = app.flows
+      assert.equal(transparency.origin(), saved.origin)
+      await fails(transparency.consistency(saved.size, saved.size + 1), 'ERR_INPUT_INVALID')
+      for (let i = 0; i < 3; i += 1) await declare({ ...world, app })
+      const now = await checkpointOf(app)
+      assert.ok(now.size > saved.size)
+      const { path, roots } = await transparency.consistency(saved.size, now.size)
+      const bytes = (text: string): Uint8Array => Buffer.from(text, 'hex')
+      assert.equal(isContinued(saved.size, bytes(saved.root), now.size, bytes(now.root), path), false)
+      // the proof is right for what the log is now
+      assert.equal(isContinued(saved.size, roots[0], now.size, bytes(now.root), path), true)
+    } finally {
+      await app.stop()
+    }
   })
 })
