@@ -41,6 +41,20 @@ describe('B33 an id of somebody else is as good as one that does not exist', () 
     grant: ['grant', (f, c, id) => f.grant(c, id)],
     revokeGrant: ['grant', (f, c, id) => f.revokeGrant(c, id, 'r')],
     issueCredential: ['grant', (f, c, id) => f.issueCredential(c, id)],
+    grantRecord: ['grant', (f, c, id) => f.grantRecord(c, id)],
+    taskRecord: ['task', (f, c, id) => f.taskRecord(c, id)],
+    'actions of a grant': ['grant', (f, c, id) => f.actions(c, { grant: id })],
+    'actions of a task': ['task', (f, c, id) => f.actions(c, { task: id })],
+    'reportActions under a grant': [
+      'grant',
+      (f, c, id) =>
+        f.reportActions(c, { items: [{ id: id.slice(-40), grant: id, action: 'a', outcome: 'unknown' }] }),
+    ],
+    'reportActions under a task': [
+      'task',
+      (f, c, id) =>
+        f.reportActions(c, { items: [{ id: id.slice(-40), task: id, action: 'a', outcome: 'unknown' }] }),
+    ],
     decision: ['decision', (f, c, id) => f.decision(c, id)],
     explain: ['decision', (f, c, id) => f.explain(c, id)],
     submit: [
@@ -215,6 +229,22 @@ describe('B70 every verb leaves its entry', () => {
       },
     ],
     [
+      'reportActions',
+      ['action.reported'],
+      (w, made) =>
+        w.app.flows.reportActions(w.migrator, {
+          items: [{ id: 'a', grant: made['grant'] ?? '', action: 'db:drop', outcome: 'succeeded' }],
+        }),
+    ],
+    [
+      'resolveFlag',
+      ['decision', 'action.resolved'],
+      async (w) => {
+        const [problem = ''] = (await w.app.flows.problems()).filter((one) => one.includes('flag_'))
+        await w.app.flows.resolveFlag(w.ada, /flag_[0-9a-f]+/.exec(problem)?.[0] ?? '', 'a drill')
+      },
+    ],
+    [
       'issueCredential',
       ['decision', 'credential.planned', 'credential.live'],
       (w, made) => w.app.flows.issueCredential(w.migrator, made['grant'] ?? ''),
@@ -296,6 +326,9 @@ describe('B70 every verb leaves its entry', () => {
     'requests',
     'grant',
     'grants',
+    'grantRecord',
+    'taskRecord',
+    'actions',
     'credentials',
     'inventory',
     'targets',
