@@ -253,6 +253,25 @@ export type PolicyVersion = PolicySource &
 export type LogHead = Readonly<{ size: number; root: string }>
 export type LogEntry = Readonly<{ seq: number; at: string; entry: Json; bytes: string }>
 /** An entry of which retention has left the hash only; `leaf` is base64. */
+/** What is looked for in the record: all that is given must apply. Times are RFC 3339. */
+export type LogQuery = Readonly<{
+  /** An id (`grant_…`), an entity (`Agent/triage`), or a term as `kind=decision`. */
+  term?: string | undefined
+  kind?: string | undefined
+  subject?: string | undefined
+  resource?: string | undefined
+  action?: string | undefined
+  outcome?: string | undefined
+  /** From this instant on. */
+  since?: string | undefined
+  /** Before this instant. */
+  until?: string | undefined
+  /** Entries before this one: `next_cursor` of the page before. */
+  before?: number | undefined
+  /** 1–500; 50 if it is not given. */
+  limit?: number | undefined
+}>
+
 export type PrunedLogEntry = Readonly<{ seq: number; at: string; leaf: string; pruned: true }>
 
 /** Something that happened; `id` is its index in the log. */

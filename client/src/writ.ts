@@ -42,6 +42,7 @@ import type {
   Json,
   KeyInput,
   LogEntry,
+  LogQuery,
   PrunedLogEntry,
   LogHead,
   Me,
@@ -562,6 +563,9 @@ export function createWrit(options: WritOptions = {}) {
         to: number,
       ): Promise<Readonly<{ items: readonly (LogEntry | PrunedLogEntry)[]; next?: number }>> =>
         recorded('/v1/log/entries', { from, to }),
+      /** Entries by what they name, newest first. A page may be short, or empty, although there is a `next_cursor`. */
+      search: (query: LogQuery = {}): Promise<Page<LogEntry | PrunedLogEntry>> =>
+        recorded<Page<LogEntry | PrunedLogEntry>>('/v1/log/search', query),
       /**
        * The proof of why, of a decision, grant, credential, task or access request: the text of a file that is kept as it
        * is, and that `writ audit verify` verifies without the server.

@@ -23,7 +23,9 @@ import type { Flows, LiveEvent } from './port.ts'
 import { Proving } from './prove.ts'
 import { Publishing } from './publish.ts'
 import { Requests } from './requests.ts'
+import { searchRecord } from './search.ts'
 import { Signers } from './signers.ts'
+import { Retention } from './retention.ts'
 import { Sweeper } from './sweep.ts'
 import { TakeBack } from './takeback.ts'
 import { Tasks } from './tasks.ts'
@@ -73,8 +75,12 @@ export function createFlows(deps: FlowDeps): Flowing {
   const witnesses = new Witnesses(deps, transparency)
   const epochs = new Epochs(deps, signers, (origin) => witnesses.remembered(origin))
   const callbacks = new Callbacks(deps)
-  const sweeper = new Sweeper(deps, { tasks, requests, grants, narrower, takeBack, callbacks })
   const exports = new Exports({ ...deps, installation: deps.decision.installation }, deps.exports)
+  const retention =
+    deps.retention === undefined
+      ? undefined
+      : new Retention(deps, { keep: deps.retention, mayPrune: (seq) => exports.mayPrune(seq) })
+  const sweeper = new Sweeper(deps, { tasks, requests, grants, narrower, takeBack, callbacks, retention })
   const proving = new Proving(deps, attempts, { transparency, signers, history })
   const { store } = deps
 
@@ -162,6 +168,12 @@ export function createFlows(deps: FlowDeps): Flowing {
       return store.log.entries(from, Math.min(to, from + MAX_ENTRIES))
     },
     prove: (caller, id) => proving.prove(caller, id),
+    async search(caller, query) {
+      if (!(await attempts.may(caller, 'read'))) {
+        throw new WritError('ERR_FORBIDDEN', `${refKey(caller.subject)} may not read the log`)
+      }
+      return searchRecord(store, query)
+    },
     events: (caller, after, listener) => events(deps, attempts, caller, after, listener),
 
     async problems() {

@@ -26,6 +26,7 @@ import type { Instant, Millis } from '../model/time.ts'
 import type { ActionBatch, ActionEntry, JoinedRecord, ReportedAction } from './actions.ts'
 import type { Transparency } from './transparency.ts'
 import type { LogEntry, LogHead, Page, PrunedEntry } from '../store/port.ts'
+import type { LogQuery } from './search.ts'
 
 export type { Caller } from '../model/access.ts'
 
@@ -253,6 +254,8 @@ export interface Flows {
   readonly transparency: Transparency
   head(): Promise<LogHead>
   entries(caller: Caller, from: number, to: number): Promise<readonly (LogEntry | PrunedEntry)[]>
+  /** Entries by what they name, newest first; `next` is the `before` of the next page. For who may read the log. */
+  search(caller: Caller, query: LogQuery): Promise<Page<LogEntry | PrunedEntry>>
   /** The proof of why, of anything with an id: a file (its text) that verifies without this server. */
   prove(caller: Caller, id: string): Promise<string>
   /** What one may see of what happens, live; resumes after `after`. */

@@ -46,6 +46,13 @@ export const logEntries = z
   })
   .meta({ id: 'LogEntries' })
 
+export const logPage = z
+  .object({
+    items: z.array(z.union([logEntry, prunedLogEntry])),
+    next_cursor: z.string().exactOptional().meta({ description: 'The `before` of the next page' }),
+  })
+  .meta({ id: 'LogPage' })
+
 type Place = Readonly<{ seq: number; at: Instant }>
 
 export function encodeLogEntry(

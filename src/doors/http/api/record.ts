@@ -5,7 +5,7 @@
  */
 import * as z from 'zod'
 import { WritError } from '../../../model/errors.ts'
-import { given, index, limit } from '../../../wire/bounds.ts'
+import { actionName, given, index, instant, limit, ref } from '../../../wire/bounds.ts'
 import {
   decisionEntry,
   decisionPage,
@@ -13,6 +13,7 @@ import {
   explanation,
   logEntries,
   logHead,
+  logPage,
 } from '../../../wire/v1/index.ts'
 import type { Door, Route } from '../route.ts'
 import { READS, ok, route } from '../route.ts'
@@ -21,6 +22,8 @@ import { NOT_FOUND, byId, failed, pageOf } from './shared.ts'
 /** Entries in one answer if the caller does not say. */
 const ENTRIES = 100
 const ENTRIES_MOST = 1_000
+/** Longest term: a type, a slash and an id. */
+const TERM_MOST = 513
 
 export function recordRoutes({ flows }: Door): Route[] {
   return [
@@ -75,6 +78,36 @@ export function recordRoutes({ flows }: Door): Route[] {
       audit: READS,
       responses: { 200: { description: 'The head', schema: logHead } },
       handle: async () => ok(await flows.head()),
+    }),
+    route({
+      method: 'GET',
+      path: '/v1/log/search',
+      heavy: true,
+      tag: 'Log',
+      summary: 'Entries by what they name, newest first',
+      who: 'caller',
+      audit: READS,
+      query: z.strictObject({
+        term: z.string().min(1).max(TERM_MOST).exactOptional(),
+        kind: z.string().min(1).max(128).exactOptional(),
+        subject: ref.exactOptional(),
+        resource: ref.exactOptional(),
+        action: actionName.exactOptional(),
+        outcome: z.string().min(1).max(128).exactOptional(),
+        since: instant.exactOptional(),
+        until: instant.exactOptional(),
+        before: index.exactOptional(),
+        limit: limit.exactOptional(),
+      }),
+      responses: {
+        200: {
+          description:
+            'A page; `next_cursor` is the next `before`. A page may be short, or empty, although there is one',
+          schema: logPage,
+        },
+        403: failed('Not allowed'),
+      },
+      handle: async ({ caller, query }) => ok(pageOf(await flows.search(caller, query), encodeLogEntry)),
     }),
     route({
       method: 'GET',
