@@ -10,13 +10,14 @@
 import type { KeyObject } from 'node:crypto'
 import type { Instant } from '../model/time.ts'
 import { hex, leafHash, sha256 } from '../store/hash.ts'
-import type { Checkpoint, Note, VerifierKey } from './note.ts'
+import type { Checkpoint, Note, NoteSignature, VerifierKey } from './note.ts'
 import {
   formatNote,
   formatVerifierKey,
   parseCheckpoint,
   parseNote,
   parseVerifierKey,
+  readEndorsement,
   signNote,
   verifierKey,
   verifyNote,
@@ -76,6 +77,9 @@ export type Proven = Readonly<{
   entry: Readonly<Record<string, unknown>>
 }>
 
+/** Entries `from` to `to` without `except`. */
+export type Pruning = Readonly<{ from: number; to: number; except: readonly number[] }>
+
 /** What is proven once all bytes are verified. */
 export type ProvenRecord = Readonly<{
   about: string
@@ -84,6 +88,8 @@ export type ProvenRecord = Readonly<{
   entries: readonly Proven[]
   /** Sequence numbers of entries of which only the hash is left. */
   pruned: readonly number[]
+  /** What retention has pruned, as the log says. */
+  prunings: readonly Pruning[]
   policies: readonly BundlePolicy[]
   /** Texts of schemas by digest, `sha256:…`. */
   schemas: ReadonlyMap<string, string>
@@ -230,7 +236,10 @@ export function verifyBytes(bytes: Uint8Array, trust: Trust): BytesVerdict {
   const { entries, pruned, failures: unproven } = provenEntries(bundle, checkpoint)
   if (unproven.length > 0) return { ...nothing, failures: unproven }
 
-  const failures: Finding[] = []
+  const prunings = prunedBy(entries)
+  const failures: Finding[] = pruned
+    .filter((seq) => !prunings.some((one) => covers(one, seq)))
+    .map((seq) => ({ where: `entry ${seq}`, why: 'no entry says that it was pruned' }))
   const signed = verifySignatures(bundle, note, checkpoint, entries, trust, failures)
   const { restored, bodies } = restore(bundle, entries, failures)
   const schemas = schemasOf(bundle, restored)
@@ -246,6 +255,7 @@ export function verifyBytes(bytes: Uint8Array, trust: Trust): BytesVerdict {
     checkpoint,
     entries: restored,
     pruned,
+    prunings,
     policies: bundle.policies,
     schemas,
     bodies,
@@ -340,46 +350,41 @@ type Signed = Readonly<{
 function verifySignatures(
   bundle: Bundle,
   note: Note,
-  { origin }: Checkpoint,
+  checkpoint: Checkpoint,
   entries: readonly Proven[],
   trust: Trust,
   failures: Finding[],
 ): Signed {
-  const checkpointBad = (why: string): void => void failures.push({ where: 'checkpoint', why })
-  const { keys, endorsements } = trustedKeys(trust, origin, entries)
-  const signedBy = keys.find((key) => verifyNote(note, key) !== undefined)
-  if (signedBy === undefined) {
-    if (keys.length > 0) checkpointBad('signature is not by the given key')
-    else checkpointBad('no key was given, and nothing vouches for the key in the bundle')
-  }
+  const bad = (why: string): void => void failures.push({ where: 'checkpoint', why })
+  const { origin, size } = checkpoint
+  const trusted = trustedKeys(trust, origin, entries)
+  const signer = trusted.find(({ key }) => verifyNote(note, key) !== undefined)
+  const isLate = signer?.until !== undefined && size > signer.until
+  const signedBy = isLate ? undefined : signer
+  if (isLate) bad(`signature is by a key that was given up at ${signer.until} entries`)
+  else if (signedBy === undefined) bad(whyUntrusted(trust, origin, entries))
   // every line has its signer: what nobody can check could be changed without anybody noticing
   const witnesses: VerifierKey[] = []
   for (const [at, text] of bundle.witnesses.entries()) {
     const key = parseVerifierKey(text)
-    if (key === undefined || key.type !== 'witness' || formatVerifierKey(key) !== text)
+    if (key?.type !== 'witness' || formatVerifierKey(key) !== text)
       failures.push({ where: `witnesses/${at}`, why: 'is no verifier key of a witness' })
     else if (witnesses.some((one) => one.name === key.name && one.id === key.id))
       failures.push({ where: `witnesses/${at}`, why: 'stands there twice' })
     else witnesses.push(key)
   }
-  const log = signedBy ?? bundledKeys(origin, entries).find((key) => verifyNote(note, key) !== undefined)
+  const logs = [...trusted.map(({ key }) => key), ...bundledKeys(origin, entries)]
+  const isBy = ({ name, id }: VerifierKey, line: NoteSignature) => name === line.name && id === line.id
   for (const line of note.signatures) {
-    const signer = [...(log === undefined ? [] : [log]), ...witnesses].find(
-      ({ name, id }) => name === line.name && id === line.id,
-    )
-    const alone = { text: note.text, signatures: [line] }
-    if (signer === undefined) {
-      if (log !== undefined) checkpointBad(`nothing says what key the signature of \`${line.name}\` is by`)
-    } else if (verifyNote(alone, signer) === undefined) {
-      checkpointBad(
-        `the ${signer.type === 'witness' ? 'cosignature' : 'signature'} of \`${line.name}\` does not verify`,
-      )
-    }
+    const its = [...logs, ...witnesses].find((key) => isBy(key, line))
+    if (its === undefined) bad(`nothing says what key the signature of \`${line.name}\` is by`)
+    else if (verifyNote({ text: note.text, signatures: [line] }, its) === undefined)
+      bad(`the ${its.type === 'witness' ? 'cosignature' : 'signature'} of \`${line.name}\` does not verify`)
   }
-  for (const { name, id } of witnesses) {
-    if (!note.signatures.some((line) => line.name === name && line.id === id))
-      failures.push({ where: 'checkpoint', why: `the cosignature of \`${name}\` is missing` })
-  }
+  if (new Set(note.signatures.map(({ name, id }) => `${name} ${id}`)).size < note.signatures.length)
+    bad('bears the same signature twice')
+  for (const key of witnesses)
+    if (!note.signatures.some((line) => isBy(key, line))) bad(`the cosignature of \`${key.name}\` is missing`)
   const cosigned = countCosignatures(note, trust, failures)
   const { seal, ...unsealed } = bundle
   const sealed = parseNote(seal)
@@ -388,11 +393,24 @@ function verifySignatures(
   else if (sealed.text !== sealText(unsealed))
     sealBad('something was left out, added or changed after it was made')
   else if (sealed.signatures.length !== 1) sealBad('has more than one signature')
-  else if (signedBy !== undefined && !keys.some((key) => verifyNote(sealed, key) !== undefined))
+  else if (
+    !(signedBy === undefined ? logs : trusted.map(({ key }) => key)).some((key) => verifyNote(sealed, key))
+  )
     sealBad('signature is not by the key of the log')
-  else if (signedBy === undefined && log !== undefined && verifyNote(sealed, log) === undefined)
-    sealBad('signature does not verify')
-  return { endorsements, cosigned, ...(signedBy === undefined ? {} : { signedBy }) }
+  if (signedBy === undefined) return { cosigned }
+  return { cosigned, signedBy: signedBy.key, endorsements: signedBy.by.map(formatVerifierKey) }
+}
+
+function whyUntrusted(trust: Trust, origin: string, entries: readonly Proven[]): string {
+  const given = trust.keys.filter(({ type }) => type === 'log')
+  if (given.length === 0 && trust.unsafeTrustBundledKey !== true)
+    return 'no key was given, and nothing vouches for the key in the bundle'
+  const other = given.find(({ name }) => name !== origin)
+  if (other !== undefined) return `it is of the log \`${origin}\`, the given key of \`${other.name}\``
+  const lost = givenUp(origin, entries).find(({ key }) => given.some((one) => sameKey(one, key)))
+  if (lost !== undefined)
+    return `signature is not by the given key, which was given up in entry ${lost.seq}: somebody else may have it`
+  return 'signature is not by the given key'
 }
 
 function countCosignatures(
@@ -412,11 +430,18 @@ function countCosignatures(
 
 /** Keys that the log says were its own; they vouch for nothing. */
 function bundledKeys(origin: string, entries: readonly Proven[]): readonly VerifierKey[] {
-  return entries.flatMap(({ kind, entry }) => {
-    if (kind !== 'signer.made' || entry['use'] !== 'log') return []
-    const raw = rawKey(entry['public'])
-    return raw === undefined ? [] : [verifierKey(origin, 'log', raw)]
-  })
+  return [...madeKeys(origin, entries).values()]
+}
+
+/** The keys of this log by the id that entries name them by. */
+function madeKeys(origin: string, entries: readonly Proven[]): ReadonlyMap<string, VerifierKey> {
+  const made = new Map<string, VerifierKey>()
+  for (const { kind, entry } of entries) {
+    const raw = kind === 'signer.made' && entry['use'] === 'log' ? rawKey(entry['public']) : undefined
+    if (raw !== undefined && isText(entry['signer']))
+      made.set(entry['signer'], verifierKey(origin, 'log', raw))
+  }
+  return made
 }
 
 function rawKey(jwk: unknown): Uint8Array | undefined {
@@ -425,14 +450,52 @@ function rawKey(jwk: unknown): Uint8Array | undefined {
   return raw.length === 32 ? raw : undefined
 }
 
-type Trusted = Readonly<{ keys: readonly VerifierKey[]; endorsements: readonly string[] }>
+/** Keys that somebody else may have, and the entry that says so. */
+function givenUp(
+  origin: string,
+  entries: readonly Proven[],
+): readonly Readonly<{ key: VerifierKey; seq: number; until: number }>[] {
+  const made = madeKeys(origin, entries)
+  return entries.flatMap(({ kind, seq, entry }) => {
+    const key = kind === 'signer.compromised' ? made.get(String(entry['before'])) : undefined
+    const { until } = entry
+    return key === undefined ? [] : [{ key, seq, until: typeof until === 'number' ? until : 0 }]
+  })
+}
 
-function trustedKeys(trust: Trust, origin: string, entries: readonly Proven[]): Trusted {
-  const given = [
-    ...trust.keys.filter(({ type }) => type === 'log'),
-    ...(trust.unsafeTrustBundledKey === true ? bundledKeys(origin, entries) : []),
-  ]
-  return { keys: given, endorsements: [] }
+const sameKey = (a: VerifierKey, b: VerifierKey): boolean =>
+  a.name === b.name && a.id === b.id && Buffer.compare(a.raw, b.raw) === 0
+
+/** A key that is believed, up to which size, and the keys that lead to it from one that was given. */
+type Trusted = { key: VerifierKey; by: readonly VerifierKey[]; until?: number }
+
+/**
+ * The keys given, and those that they vouch for, one after the other: what a key signed when another took over is its
+ * own word, wherever it is found. Of a key that somebody else may have, only what it signed before is believed.
+ */
+function trustedKeys(trust: Trust, origin: string, entries: readonly Proven[]): readonly Trusted[] {
+  const given = trust.keys.filter(({ type, name }) => type === 'log' && name === origin)
+  const bundled = trust.unsafeTrustBundledKey === true ? bundledKeys(origin, entries) : []
+  const trusted = [...given, ...bundled].map((key): Trusted => ({ key, by: [] }))
+  const notes = entries.flatMap(({ kind, entry }) =>
+    kind === 'signer.rotated' && isText(entry['endorsement']) ? [entry['endorsement']] : [],
+  )
+  const lost = givenUp(origin, entries)
+  for (const known of trusted) {
+    const gone = lost.find(({ key }) => sameKey(key, known.key))
+    if (gone !== undefined) {
+      known.until = gone.until
+      continue
+    }
+    for (const note of notes) {
+      const next = readEndorsement(note, known.key)
+      if (next === undefined || next.origin !== origin) continue
+      known.until = Math.min(known.until ?? Infinity, next.size)
+      if (!trusted.some(({ key }) => sameKey(key, next.key)))
+        trusted.push({ key: next.key, by: [...known.by, known.key] })
+    }
+  }
+  return trusted
 }
 
 /** Puts what entries hold only the digest of into its place; a text that none of them speaks of has no place here. */
@@ -513,3 +576,15 @@ function checkPolicies(bundle: Bundle, entries: readonly Proven[], failures: Fin
 function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
+
+function prunedBy(entries: readonly Proven[]): readonly Pruning[] {
+  return entries.flatMap(({ kind, entry }) => {
+    const { from, to, except = [] } = entry
+    return kind === 'log.pruned' && isIndex(from) && isIndex(to) && Array.isArray(except)
+      ? [{ from: from as number, to: to as number, except: except as number[] }]
+      : []
+  })
+}
+
+const covers = ({ from, to, except }: Pruning, seq: number): boolean =>
+  seq >= from && seq < to && !except.includes(seq)

@@ -78,7 +78,7 @@ function strangers(
       if (parents.length === 0 && asserted.has(key)) {
         if (rewrite(attrs) !== rewrite({ sensitivity: 4, ...own }))
           failures.push({ where, why: `\`${key}\` has attributes that nobody gave it` })
-      } else if (record.pruned.length > 0) {
+      } else if (record.prunings.length > 0) {
         notShown.push(`${where}: what the inventory said of \`${key}\` is not here`)
       } else failures.push({ where, why: `no entry says what \`${key}\` is` })
       continue

@@ -38,11 +38,12 @@ export type ProofVerdict = Readonly<{
 export function verifyBundle(bytes: Uint8Array, trust: Trust, redecide?: Redecide): ProofVerdict {
   const verdict = verifyBytes(bytes, trust)
   const { record, cosigned } = verdict
-  if (record === undefined)
+  // what is not what was written is neither judged nor told
+  if (record === undefined || verdict.failures.length > 0)
     return { ok: false, failures: verdict.failures, notShown: [], checked: [], story: [], cosigned: [] }
   const lives = judgeLives(record)
   const inputs = judgeInputs(record, redecide)
-  const failures = [...verdict.failures, ...lives.failures, ...inputs.failures]
+  const failures = [...lives.failures, ...inputs.failures]
   const hashes = record.pruned.map((seq) => `entry ${seq}: pruned by retention, only its hash is left`)
   return {
     ok: failures.length === 0,

@@ -144,10 +144,10 @@ class Judge implements Judgement {
     this.failures.push({ where, why })
   }
 
-  /** Retention may have taken it; otherwise it was kept back. */
-  #lacks(where: string, what: string): void {
-    if (this.#record.pruned.length > 0)
-      this.notShown.push(`${where}: ${what} may be among the pruned entries`)
+  /** Retention may have taken it, if it took something from entry `after` on; otherwise it was kept back. */
+  #lacks(where: string, what: string, after = 0): void {
+    if (this.#record.prunings.some(({ to }) => to > after))
+      this.notShown.push(`${where}: ${what} is not here; retention may have pruned it`)
     else this.#bad(where, `${what} is missing`)
   }
 
@@ -301,9 +301,9 @@ class Judge implements Judgement {
     if (ended !== undefined && ended.seq < seq) this.#bad(where, 'ended before it was given')
     const endsAt = endsAtAt(life, Infinity)
     if (ended === undefined) {
-      if (closed !== undefined) this.#lacks(where, 'its ending')
+      if (closed !== undefined) this.#lacks(where, 'its ending', seq)
       else if (endsAt !== undefined && this.#record.madeAt > endsAt + SWEPT_WITHIN)
-        this.#lacks(where, `its ending, due at ${toRfc3339(endsAt)},`)
+        this.#lacks(where, `its ending, due at ${toRfc3339(endsAt)},`, seq)
     }
     if (closed !== undefined)
       for (const { id, entries } of this.#lives.credentials.values())

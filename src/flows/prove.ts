@@ -18,6 +18,7 @@ import {
   formatVerifierKey,
   parseCheckpoint,
   parseNote,
+  parseVerifierKey,
   verifierKey,
   verifyNote,
 } from '../audit/note.ts'
@@ -36,6 +37,9 @@ import type { Transparency } from './transparency.ts'
 /** More entries than anybody reads; a task of that size is proved grant by grant. */
 const MOST_ENTRIES = 20_000
 
+/** Entries about retention, the newest: what they took before is gone by more than one of them. */
+const MOST_PRUNINGS = 1_000
+
 /** Entries read before others get their turn. */
 const AT_ONCE = 100
 
@@ -44,7 +48,6 @@ const ABOUT_THE_LOG = [
   'installation.made',
   'signer.made',
   'signer.rotated',
-  'signer.retired',
   'signer.compromised',
   'epoch.began',
 ]
@@ -55,19 +58,20 @@ export class Proving {
   readonly #parts: Readonly<{ transparency: Transparency; signers: Signers; history: History }>
   readonly #prover: Prover
   /** Keys of the witnesses that may cosign. */
-  readonly #witnesses: () => readonly VerifierKey[]
+  readonly #witnesses: readonly VerifierKey[]
 
   constructor(
     deps: FlowDeps,
     attempts: Attempts,
     parts: Readonly<{ transparency: Transparency; signers: Signers; history: History }>,
-    witnesses: () => readonly VerifierKey[] = () => [],
   ) {
     this.#deps = deps
     this.#attempts = attempts
     this.#parts = parts
     this.#prover = new Prover(deps.store.log)
-    this.#witnesses = witnesses
+    this.#witnesses = (deps.witnesses ?? [])
+      .map(({ key }) => parseVerifierKey(key))
+      .filter((key) => key !== undefined)
   }
 
   /**
@@ -178,7 +182,7 @@ export class Proving {
     const chosen = covers && checkpointOf(cosigned).origin === origin ? cosigned : newest
     const note = parseNote(chosen)
     if (note === undefined) throw new TypeError('a checkpoint is a signed note')
-    const known = this.#witnesses().filter((key) => verifyNote(note, key) !== undefined)
+    const known = this.#witnesses.filter((key) => verifyNote(note, key) !== undefined)
     const signatures = note.signatures.filter(
       ({ name, id }) => name === origin || known.some((key) => key.name === name && key.id === id),
     )
@@ -215,7 +219,17 @@ class Closure {
     await this.#newest([`kind=server.started`], (first ?? 0) + 1)
     await this.#newest([`kind=config.changed`], (first ?? 0) + 1)
     await this.#search([`kind=config.changed`], first)
+    await this.#prunings()
     return this
+  }
+
+  /** What retention took before the last of these: something of this may have been among it. */
+  async #prunings(): Promise<void> {
+    const last = Math.max(...this.entries.keys())
+    for (const seq of (await this.#found(['kind=log.pruned'])).slice(0, MOST_PRUNINGS)) {
+      const from = (await this.#peek(seq))?.['from']
+      if (typeof from === 'number' && from <= last) await this.#add(seq)
+    }
   }
 
   ofKind(kind: string): Readonly<{ seq: number; entry: Entry }>[] {
