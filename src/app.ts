@@ -169,6 +169,7 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
       found,
       ...(config.log?.tiles === false ? {} : { files: new StaticLog(join(config.data, 'log'), base.log) }),
       ...(config.log?.witnesses === undefined ? {} : { witnesses: config.log.witnesses }),
+      ...(config.log?.retention === undefined ? {} : { retention: config.log.retention }),
       // one for each installation, since several may share a key file
       marks: markFile(config.log?.mark ?? `${config.keyFile}.${installation}.mark`),
       callbacks: callbackPort(config, () => config.publicUrl ?? url),

@@ -233,6 +233,20 @@ export const configSchema = z.strictObject({
         reader: 'server',
         sentence: 'Whether the log is also kept as files (C2SP tiles) under `log` in the data folder.',
       }),
+      retention: setting(
+        z
+          .string()
+          .regex(/^[1-9]\d{0,4}d$/u, 'is not a number of days such as `400d`')
+          .transform((days): Millis => Number(days.slice(0, -1)) * DAY)
+          .optional(),
+        {
+          type: 'duration',
+          env: 'WRIT_LOG_RETENTION',
+          reader: 'server',
+          sentence:
+            'How old entries of the log get, in days such as `400d`, before only their hashes are kept; unset: all are kept.',
+        },
+      ),
       mark: text({
         type: 'path',
         env: 'WRIT_LOG_MARK',

@@ -40,6 +40,8 @@ export type ServerConfig = Readonly<{
   keyFile: string
   log?: Readonly<{
     tiles?: boolean
+    /** How old entries get before only their hashes are kept. */
+    retention?: Millis
     mark?: string
     /** Who cosigns the heads of the log: where each is asked, and its key. */
     witnesses?: readonly Readonly<{ url: string; key: string }>[]
@@ -82,6 +84,7 @@ export function serverConfig(
     keyFile: config.key_file === undefined ? defaultKeyFile(data, sources) : path(config.key_file),
     log: {
       tiles: config.log.tiles,
+      ...(config.log.retention === undefined ? {} : { retention: config.log.retention }),
       ...(config.log.mark === undefined ? {} : { mark: path(config.log.mark) }),
       witnesses: config.log.witnesses,
     },

@@ -44,6 +44,8 @@ export type FlowDeps = Readonly<{
   marks: Marks
   /** The log as files, if it is published so. */
   files?: StaticLog
+  /** How old entries of the log get; for ever if not given. */
+  retention?: Millis
   /** Who cosigns the heads of the log. */
   witnesses?: readonly WitnessConfig[]
   /** The log as this start found it. */

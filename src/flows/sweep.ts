@@ -9,10 +9,12 @@ import { isLive } from '../model/task.ts'
 import type { Instant, Millis } from '../model/time.ts'
 import { HOUR } from '../model/time.ts'
 import { REPLAY_FOR } from '../decision/decide.ts'
+import type { Callbacks } from './callbacks.ts'
 import type { FlowDeps } from './deps.ts'
 import type { Grants } from './grants.ts'
 import type { Narrower } from './narrow.ts'
 import type { Requests } from './requests.ts'
+import type { Retention } from './retention.ts'
 import type { DueKind } from './schedule.ts'
 import { dueAt } from './schedule.ts'
 import type { TakeBack } from './takeback.ts'
@@ -39,6 +41,8 @@ export class Sweeper {
     grants: Grants
     narrower: Narrower
     takeBack: TakeBack
+    callbacks: Callbacks
+    retention?: Retention | undefined
   }>
   #timer: NodeJS.Timeout | undefined
   #running: Promise<void> | undefined
@@ -55,6 +59,8 @@ export class Sweeper {
       grants: Grants
       narrower: Narrower
       takeBack: TakeBack
+      callbacks: Callbacks
+      retention?: Retention | undefined
     }>,
   ) {
     this.#deps = deps
@@ -71,6 +77,7 @@ export class Sweeper {
       ['task', 'task.live', 'live'],
       ['grant', 'grant.state', 'active'],
       ['request', 'request.pending', 'pending'],
+      ['request', 'request.callback', 'owed'],
       ['credential', 'credential.open', 'open'],
     ] as const
     const lost: string[] = []
@@ -119,6 +126,8 @@ export class Sweeper {
     clearTimeout(this.#timer)
     await this.#running
     await this.#parts.takeBack.stop()
+    await this.#parts.callbacks.stop()
+    await this.#parts.retention?.stop()
   }
 
   /** Handles everything that is due now. One sweep runs at a time; a call during one joins it and sweeps once more. */
@@ -151,6 +160,7 @@ export class Sweeper {
       await Promise.all(handling)
       if (due.some(({ at }) => at > now)) break
     }
+    this.#parts.retention?.start()
     const { now } = await store.read([])
     if (now - this.#tidiedAt >= TIDY_EVERY) {
       this.#tidiedAt = now
@@ -169,7 +179,8 @@ export class Sweeper {
     do {
       const page = await store.list('replay', { limit: 500, ...(after === undefined ? {} : { after }) })
       const old = page.items.filter(
-        ({ value }) => now - value.at >= (value.kind === 'attempt' ? REPLAY_FOR : SUBMISSION_KEPT),
+        ({ value }) =>
+          now >= (value.until ?? value.at + (value.kind === 'attempt' ? REPLAY_FOR : SUBMISSION_KEPT)),
       )
       if (old.length > 0) {
         await store.commit({
@@ -232,7 +243,9 @@ export class Sweeper {
       if (view.now < grant.endsAt) this.#deps.schedule.set('grant', id, grant.endsAt)
       else await this.#parts.grants.end(id, 'expired', { reason: 'its time is over', by: 'writ' })
     } else if (kind === 'request') {
-      await this.#parts.requests.expire(id)
+      const request = view.get('request', id)?.value
+      if (request?.status === 'pending') await this.#parts.requests.expire(id)
+      else this.#parts.callbacks.start(id)
     } else {
       this.#parts.takeBack.start(id)
     }

@@ -235,7 +235,13 @@ export function requestEntry(
 ): { kind: string; refs: string[] } & Record<string, Json> {
   return {
     kind,
-    refs: [request.id, refKey(request.requester), ...(request.task === undefined ? [] : [request.task])],
+    refs: [
+      request.id,
+      refKey(request.requester),
+      ...(request.task === undefined ? [] : [request.task]),
+      // the denial that it answers
+      ...(typeof more['decision'] === 'string' ? [more['decision']] : []),
+    ],
     request: request.id,
     ...more,
   }

@@ -133,7 +133,7 @@ export class Rows {
       if (this.#db.isTransaction) this.#db.exec('ROLLBACK')
       throw error
     } finally {
-      this.#db.exec('PRAGMA secure_delete = OFF')
+      this.#db.exec('PRAGMA secure_delete = FAST')
     }
   }
 
@@ -150,6 +150,9 @@ export class Rows {
     } else this.#run('unref', 'DELETE FROM ref WHERE seq = ?', seq)
     for (const term of termsOf(entry))
       this.#run('unterm', 'DELETE FROM term WHERE term = ? AND seq = ?', term, seq)
+    // first written over, in place: what only shrinks stays readable in what is left of its page
+    this.#run('overwrite', 'UPDATE body SET bytes = zeroblob(length(bytes)) WHERE seq = ?', seq)
+    this.#run('overwrite', 'UPDATE entry SET body = zeroblob(length(body)) WHERE seq = ?', seq)
     this.#run('unkeep', 'DELETE FROM body WHERE seq = ?', seq)
     this.#run('prune', "UPDATE entry SET body = x'' WHERE seq = ?", seq)
   }
