@@ -250,6 +250,17 @@ export type PolicyVersion = PolicySource &
     published_at?: string
   }>
 
+/** Who cosigns the heads of the log, and how far it did since the server started. */
+export type LogWitness = Readonly<{
+  name: string
+  url: string
+  key: string
+  cosigned?: Readonly<{ size: number; at: string }>
+  /** Why it did not cosign the newest head; follows its name in a sentence. */
+  problem?: string
+  contradicts?: true
+}>
+
 export type LogHead = Readonly<{ size: number; root: string }>
 export type LogEntry = Readonly<{ seq: number; at: string; entry: Json; bytes: string }>
 /** An entry of which retention has left the hash only; `leaf` is base64. */

@@ -45,6 +45,7 @@ import type {
   LogQuery,
   PrunedLogEntry,
   LogHead,
+  LogWitness,
   Me,
   Narrowing,
   Page,
@@ -557,6 +558,8 @@ export function createWrit(options: WritOptions = {}) {
        * @throws {WritClientError} `ERR_LOG_CONTRADICTED`, `ERR_LOG_KEY`, `ERR_UNSUPPORTED`.
        */
       checkpoint: (): Promise<Checkpoint> => (memory ?? new LogMemory(transport, {}, now)).checkpoint(),
+      witnesses: async (): Promise<readonly LogWitness[]> =>
+        (await get<{ items: readonly LogWitness[] }>('/v1/log/witnesses')).items,
       head: (): Promise<LogHead> => recorded<LogHead>('/v1/log/head'),
       entries: (
         from: number,

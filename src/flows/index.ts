@@ -43,8 +43,6 @@ export type Flowing = Flows &
     sweeper: Sweeper
     /** What was known then: what proofs and replays are made of. */
     history: History
-    /** Who cosigns the log. */
-    witnesses: Witnesses
     /** What is sent away. */
     exports: Exports
     /** A one-time code for the first administrator or for `writ dev`. */

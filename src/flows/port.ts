@@ -25,6 +25,7 @@ import type { Limits, Scope, Task } from '../model/task.ts'
 import type { Instant, Millis } from '../model/time.ts'
 import type { ActionBatch, ActionEntry, JoinedRecord, ReportedAction } from './actions.ts'
 import type { Transparency } from './transparency.ts'
+import type { Witnesses } from './witnesses.ts'
 import type { LogEntry, LogHead, Page, PrunedEntry } from '../store/port.ts'
 import type { LogQuery } from './search.ts'
 
@@ -252,6 +253,8 @@ export interface Flows {
   // the record
   /** Checkpoints, tiles, proofs and the keys behind them. */
   readonly transparency: Transparency
+  /** Who cosigns it. */
+  readonly witnesses: Witnesses
   head(): Promise<LogHead>
   entries(caller: Caller, from: number, to: number): Promise<readonly (LogEntry | PrunedEntry)[]>
   /** Entries by what they name, newest first; `next` is the `before` of the next page. For who may read the log. */

@@ -6,7 +6,14 @@
  */
 import { setTimeout as wait } from 'node:timers/promises'
 import type { Checkpoint, Note, VerifierKey } from '../audit/note.ts'
-import { formatNote, parseCheckpoint, parseNote, parseVerifierKey, verifyNote } from '../audit/note.ts'
+import {
+  formatNote,
+  formatVerifierKey,
+  parseCheckpoint,
+  parseNote,
+  parseVerifierKey,
+  verifyNote,
+} from '../audit/note.ts'
 import { Prover } from '../audit/proofs.ts'
 import { formatSubmission, parseCosignatures, parseSize } from '../audit/witness.ts'
 import { WritError } from '../model/errors.ts'
@@ -26,7 +33,7 @@ export type WitnessState = Readonly<{
   /** Why it did not cosign the newest head; absent when it did, or is being asked. */
   problem?: string
   /** It remembers another history than this log has. */
-  contradicts?: boolean
+  contradicts?: true
 }>
 
 const FIRST_RETRY: Millis = 1_000
@@ -153,7 +160,7 @@ class Peer {
     return {
       name: key.name,
       url,
-      key: `${key.name}+${key.id}`,
+      key: formatVerifierKey(key),
       ...(this.#cosigned === undefined ? {} : { cosigned: this.#cosigned }),
       ...(this.#problem === undefined ? {} : { problem: this.#problem }),
       ...(this.#contradicts ? { contradicts: true } : {}),

@@ -270,7 +270,7 @@ suite('with a server', () => {
       '--head',
       `${size}:${'0'.repeat(64)}`,
     ])
-    assert.equal(contradicted.code, 1)
+    assert.equal(contradicted.code, 9)
     assert.match(contradicted.stdout, /verify FAILED at #/)
   })
 

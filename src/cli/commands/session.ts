@@ -114,6 +114,8 @@ export async function status(context: Context): Promise<void> {
   )
 }
 
+const WITNESS_HINT = 'heads that nobody cosigned prove nothing to whoever does not trust this machine'
+
 /** Looks at everything that commonly goes wrong; each finding is a sentence with its mend. */
 export async function doctor(context: Context): Promise<number> {
   const report = new Report(context)
@@ -179,8 +181,8 @@ class Report {
     }
     await this.#try('problems of the server', async () => {
       const { problems = [] } = await writ.ready({ problems: true })
-      // credentials come below, with when they were revoked
-      for (const problem of problems.filter((one) => !one.startsWith('credential ')))
+      // credentials and witnesses come below, with what else is known of them
+      for (const problem of problems.filter((one) => !/^(?:credential|witness) /u.test(one)))
         report.bad(plain(problem), 'see the log of the server')
     })
     await this.#try('targets', async () => {
@@ -218,10 +220,24 @@ class Report {
         )
       }
     })
-    report.warn(
-      'no external witness keeps checkpoints of the log: who owns this machine could rewrite all of it',
-      'save `writ audit verify` heads elsewhere and pass them with --head',
-    )
+    await this.#try('witnesses of the log', async () => {
+      const witnesses = await writ.log.witnesses()
+      if (witnesses.length === 0) {
+        report.warn(
+          'no external witness keeps checkpoints of the log: who owns this machine could rewrite all of it',
+          'have somebody else run `writ witness`, and name it under `log.witnesses`',
+        )
+      }
+      const { size } = await writ.log.checkpoint()
+      for (const { name, cosigned, problem } of witnesses) {
+        const last =
+          cosigned === undefined
+            ? 'nothing yet'
+            : `${cosigned.size} of ${size} entries, ${when(cosigned.at, io.now())}`
+        if (problem === undefined) report.ok(`witness ${plain(name)} cosigned ${last}`)
+        else report.bad(`witness ${plain(name)} ${plain(problem)}; cosigned ${last}`, WITNESS_HINT)
+      }
+    })
     return exit.ok
   }
 

@@ -29,6 +29,7 @@ import { recordRoutes } from './api/record.ts'
 import { requestRoutes } from './api/requests.ts'
 import { taskRoutes } from './api/tasks.ts'
 import { transparencyRoutes } from './api/transparency.ts'
+import { witnessRoutes } from './api/witnesses.ts'
 import { hostTest, hostnameOf, requireSameOrigin, secureHeaders, sessionCookie } from './guard.ts'
 import { parseForm, parseJson } from './json.ts'
 import { openapi } from './openapi.ts'
@@ -119,6 +120,7 @@ export function httpRoutes(door: Door, streams: Set<Stream> = new Set()): Route[
     ...recordRoutes(door),
     ...proofRoutes(door),
     ...transparencyRoutes(door),
+    ...witnessRoutes(door),
     ...eventRoutes(door, streams),
     ...policyRoutes(door),
     ...accessRoutes(door),
