@@ -35,6 +35,8 @@ export type CallbackReceiverOptions = Readonly<{
   now?: () => number
 }>
 
+type Key = Awaited<ReturnType<typeof crypto.subtle.importKey>>
+
 /** Seconds that a callback may be old, or ahead of this clock. */
 const TOLERANCE = 300
 const MOST_REMEMBERED = 10_000
@@ -87,7 +89,7 @@ const noSecret = (): WritClientError =>
     hint: 'give `whsec_` and 24 to 64 bytes in base64, the text of the file that the server has',
   })
 
-function keyOf(secret: string): Promise<CryptoKey> {
+function keyOf(secret: string): Promise<Key> {
   let bytes: Uint8Array<ArrayBuffer>
   try {
     bytes = Uint8Array.from(atob(secret.trim().replace(/^whsec_/u, '')), (char) => char.charCodeAt(0))
@@ -111,7 +113,7 @@ function header(
 
 /** Whether one of the `v1` signatures is by one of the keys; the comparison is that of the platform, in constant time. */
 async function verified(
-  keys: readonly Promise<CryptoKey>[],
+  keys: readonly Promise<Key>[],
   prefix: string,
   body: Uint8Array,
   signatures: string,
