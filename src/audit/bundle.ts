@@ -248,6 +248,8 @@ export function verifyBytes(bytes: Uint8Array, trust: Trust): BytesVerdict {
   else if (!restored.some(({ refs }) => refs.includes(bundle.about)) && pruned.length === 0)
     failures.push({ where: 'about', why: `no entry is about \`${bundle.about}\`` })
 
+  failures.push(...verifySeal(bundle, signed.believed))
+
   const { endorsements = [], cosigned = [], signedBy } = signed
   const record: ProvenRecord = {
     about: bundle.about,
@@ -342,6 +344,8 @@ function provenEntries(
 }
 
 type Signed = Readonly<{
+  /** Keys that may have sealed it. */
+  believed: readonly VerifierKey[]
   signedBy?: VerifierKey
   endorsements?: readonly string[]
   cosigned?: readonly Cosigned[]
@@ -386,19 +390,20 @@ function verifySignatures(
   for (const key of witnesses)
     if (!note.signatures.some((line) => isBy(key, line))) bad(`the cosignature of \`${key.name}\` is missing`)
   const cosigned = countCosignatures(note, trust, failures)
-  const { seal, ...unsealed } = bundle
-  const sealed = parseNote(seal)
-  const sealBad = (why: string): void => void failures.push({ where: 'seal', why })
-  if (sealed === undefined) sealBad('is no signed note')
-  else if (sealed.text !== sealText(unsealed))
-    sealBad('something was left out, added or changed after it was made')
-  else if (sealed.signatures.length !== 1) sealBad('has more than one signature')
-  else if (
-    !(signedBy === undefined ? logs : trusted.map(({ key }) => key)).some((key) => verifyNote(sealed, key))
-  )
-    sealBad('signature is not by the key of the log')
-  if (signedBy === undefined) return { cosigned }
-  return { cosigned, signedBy: signedBy.key, endorsements: signedBy.by.map(formatVerifierKey) }
+  const believed = signedBy === undefined ? logs : trusted.map(({ key }) => key)
+  if (signedBy === undefined) return { cosigned, believed }
+  return { cosigned, believed, signedBy: signedBy.key, endorsements: signedBy.by.map(formatVerifierKey) }
+}
+
+/** Last, because it says only that something is not as it was: what it is was looked for before. */
+function verifySeal({ seal, ...unsealed }: Bundle, believed: readonly VerifierKey[]): readonly Finding[] {
+  const bad = (why: string): readonly Finding[] => [{ where: 'seal', why }]
+  const note = parseNote(seal)
+  if (note === undefined) return bad('is no signed note')
+  if (note.text !== sealText(unsealed))
+    return bad('something was left out, added or changed after it was made')
+  if (note.signatures.length !== 1) return bad('has more than one signature')
+  return believed.some((key) => verifyNote(note, key)) ? [] : bad('signature is not by the key of the log')
 }
 
 function whyUntrusted(trust: Trust, origin: string, entries: readonly Proven[]): string {

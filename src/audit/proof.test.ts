@@ -1,0 +1,607 @@
+import assert from 'node:assert/strict'
+import { generateKeyPairSync } from 'node:crypto'
+import { after, before, describe, test } from 'node:test'
+import { hex, leafHash, sha256 } from '../store/hash.ts'
+import type { World } from '../../test/support/world.ts'
+import { activeGrant, migration, openWorld } from '../../test/support/world.ts'
+import { referee } from '../decision/reference.ts'
+import type { Bundle, BundleContent, Trust } from './bundle.ts'
+import { encodeBundle, findingText, policyVersion } from './bundle.ts'
+import type { VerifierKey } from './note.ts'
+import {
+  cosignNote,
+  formatCheckpoint,
+  formatNote,
+  formatVerifierKey,
+  parseCheckpoint,
+  parseNote,
+  parseVerifierKey,
+  signNote,
+  verifierKey,
+} from './note.ts'
+import { verifyBundle } from './proof.ts'
+import { inclusionProof, treeRoot } from './tree.ts'
+import { rewrite } from './verify.ts'
+
+type Members = Record<string, unknown>
+/** An entry that a forger may change as it likes. */
+type Editable = Members & { kind: string }
+
+const judge = referee()
+const verify = (text: string | Uint8Array, trust: Trust) => verifyBundle(Buffer.from(text), trust, judge)
+const failuresOf = (text: string | Uint8Array, trust: Trust): string[] =>
+  verify(text, trust).failures.map(findingText)
+const fails = (text: string | Uint8Array, trust: Trust, why: RegExp): void => {
+  const failures = failuresOf(text, trust)
+  assert.ok(
+    failures.some((failure) => why.test(failure)),
+    `expected ${why}, found ${failures.join(' | ') || 'nothing'}`,
+  )
+}
+
+const makeKey = (name: string, type: 'log' | 'witness') => {
+  const { publicKey, privateKey } = generateKeyPairSync('ed25519')
+  const raw = Buffer.from(publicKey.export({ format: 'jwk' }).x ?? '', 'base64url')
+  return { key: verifierKey(name, type, raw), privateKey }
+}
+
+/** What one gets who has the log's key and rewrites the log: every entry as `edit` leaves it, proven and signed anew. */
+function forge(
+  text: string,
+  edit: (
+    entries: Map<number, Editable>,
+    content: { -readonly [K in keyof BundleContent]: BundleContent[K] },
+  ) => void,
+) {
+  const { seal: _seal, kind: _kind, v: _v, ...content } = JSON.parse(text) as Bundle
+  const head = parseCheckpoint(parseNote(content.checkpoint)?.text ?? '')
+  assert.ok(head)
+  const entries = new Map(content.entries.map(({ seq, body }) => [seq, JSON.parse(body ?? '') as Editable]))
+  edit(entries, content)
+  const leaves = Array.from({ length: head.size }, (_, seq) => {
+    const entry = entries.get(seq)
+    return entry === undefined ? sha256(`${seq}`) : leafHash(Buffer.from(rewrite(entry)))
+  })
+  const { key, privateKey } = makeKey(head.origin, 'log')
+  const note = formatCheckpoint({ ...head, root: hex(treeRoot(leaves)) })
+  const forged = encodeBundle(
+    {
+      ...content,
+      checkpoint: formatNote({ text: note, signatures: [signNote(note, key, privateKey)] }),
+      entries: [...entries]
+        .toSorted(([a], [b]) => a - b)
+        .map(([seq, entry]) => ({ seq, body: rewrite(entry), proof: inclusionProof(leaves, seq).map(hex) })),
+    },
+    key,
+    privateKey,
+  )
+  return { text: forged, trust: { keys: [key] }, key, privateKey }
+}
+
+const ofKind = (entries: Map<number, Editable>, kind: string): Editable => {
+  const found = [...entries.values()].find((entry) => entry.kind === kind)
+  assert.ok(found, `no entry is \`${kind}\``)
+  return found
+}
+const permits = (entries: Map<number, Editable>): Editable[] =>
+  [...entries.values()].filter((entry) => entry.kind === 'decision' && entry['outcome'] === 'permit')
+const drop = (entries: Map<number, Editable>, ...kinds: string[]): void => {
+  for (const [seq, { kind }] of entries) if (kinds.includes(kind)) entries.delete(seq)
+}
+
+const policies = [
+  {
+    name: 'all.cedar',
+    text: `@id("migrate") @ttl("5m") @uses("2") @binding("task")
+permit (principal is Agent, action == Action::"db:migrate", resource is Database) when { context.proof.approvals.dba >= 1 };
+@id("payments") forbid (principal, action == Action::"db:migrate", resource == Database::"payments");
+@id("dba") permit (principal in Group::"dba", action == Writ::Action::"approve", resource) when { context.pool == "dba" };
+@id("admin") permit (principal in Group::"administrators", action in [Writ::Action::"publish", Writ::Action::"administer", Writ::Action::"read"], resource);`,
+  },
+]
+
+describe('a proof of why', () => {
+  let world: World
+  let keys: VerifierKey[]
+  let text: string
+  let grant: string
+
+  before(async () => {
+    world = await openWorld({ policies })
+    const { flows } = world.app
+    const given = await activeGrant(world)
+    grant = given.grant
+    const used = await flows.evaluate(world.migrator, migration(given.task, { grant }))
+    assert.equal(used.outcome, 'permit')
+    await flows.endTask(world.migrator, given.task, 'completed', 'done')
+    text = await flows.prove(world.ada, grant)
+    keys = flows.transparency.keys().keys.flatMap(({ vkey }) => parseVerifierKey(vkey) ?? [])
+  })
+  after(() => world[Symbol.asyncDispose]())
+
+  const bundle = (): Bundle => JSON.parse(text) as Bundle
+  const edited = (change: (content: Record<string, never> & Members) => void): string => {
+    const content = JSON.parse(text) as Record<string, never> & Members
+    change(content)
+    return `${rewrite(content)}\n`
+  }
+
+  test('verifies with the key alone, decides again, and tells why', () => {
+    const verdict = verify(text, { keys })
+    assert.deepEqual(verdict.failures, [])
+    assert.deepEqual(verdict.notShown, [])
+    const story = verdict.story.join('\n')
+    for (const said of [
+      'Agent/migrator',
+      'db:migrate',
+      'Database/orders',
+      'Person/grace',
+      'INC-42',
+      'migrate',
+      'ended completed',
+    ])
+      assert.match(story, new RegExp(said, 'u'))
+    assert.ok(
+      verdict.checked.some((line) => /3 decisions, taken again with reference Cedar/u.test(line)),
+      verdict.checked.join(),
+    )
+  })
+
+  test('is the same of whatever it is asked about: decision, request, task', async () => {
+    const seqs = bundle().entries.map(({ seq }) => seq)
+    const kinds = bundle().entries.map(({ body }) => JSON.parse(body ?? '') as Editable)
+    const decision = kinds.findLast(({ kind }) => kind === 'decision')?.['id']
+    const request = kinds.find(({ kind }) => kind === 'request.submitted')?.['request']
+    const task = kinds.find(({ kind }) => kind === 'task.declared')?.['task']
+    for (const id of [decision, request, task]) {
+      const other = await world.app.flows.prove(world.ada, String(id))
+      assert.deepEqual(failuresOf(other, { keys }), [])
+      assert.deepEqual(
+        (JSON.parse(other) as Bundle).entries.map(({ seq }) => seq),
+        seqs,
+      )
+    }
+  })
+
+  test('of a denial shows the denial, and of nothing there is none', async () => {
+    const { flows } = world.app
+    const denied = await flows.evaluate(world.migrator, migration(undefined, {}))
+    const proof = await flows.prove(world.ada, denied.id)
+    assert.match(verify(proof, { keys }).story.join('\n'), /deny|challenge/u)
+    await assert.rejects(flows.prove(world.ada, 'grant_none'), { code: 'ERR_NOT_FOUND' })
+    await assert.rejects(flows.prove(world.migrator, grant), { code: 'ERR_FORBIDDEN' })
+  })
+
+  test('is about nobody else: other tasks and their subjects stay out', async () => {
+    const other = await activeGrant(world)
+    const again = await world.app.flows.prove(world.ada, grant)
+    assert.deepEqual(failuresOf(again, { keys }), [])
+    assert.ok(!again.includes(other.task) && !again.includes(other.grant))
+  })
+
+  test('holds no secret', () => {
+    for (const secret of Object.values(world.tokens)) {
+      assert.ok(!text.includes(secret))
+      assert.ok(!text.includes(secret.slice(-20)))
+    }
+  })
+
+  describe('trust', () => {
+    test('without a key nothing vouches for the one in it', () => {
+      fails(
+        text,
+        { keys: [] },
+        /^checkpoint: no key was given, and nothing vouches for the key in the bundle$/u,
+      )
+      assert.deepEqual(failuresOf(text, { keys: [], unsafeTrustBundledKey: true }), [])
+    })
+
+    test('another key of the same name, or the key of another log', () => {
+      const origin = keys[0]?.name ?? ''
+      fails(text, { keys: [makeKey(origin, 'log').key] }, /^checkpoint: signature is not by the given key$/u)
+      fails(text, { keys: [makeKey('writ/inst_other', 'log').key] }, /^checkpoint: it is of the log/u)
+    })
+
+    test('a witness that cosigned twice, under two names or lines, counts once (CVE-2026-49834)', () => {
+      const one = makeKey('one.example', 'witness')
+      const two = makeKey('two.example', 'witness')
+      const alias = verifierKey('alias.example', 'witness', one.key.raw)
+      const by = (...signers: { key: VerifierKey; privateKey: (typeof one)['privateKey'] }[]) => {
+        const made = forge(text, () => undefined)
+        const { seal: _seal, kind: _kind, v: _v, ...content } = JSON.parse(made.text) as Bundle
+        const note = parseNote(content.checkpoint)
+        assert.ok(note)
+        const signatures = signers.map(({ key, privateKey }, at) =>
+          cosignNote(note.text, key, privateKey, 1_700_000_000 + at),
+        )
+        const witnesses = [...new Set(signers.map(({ key }) => formatVerifierKey(key)))]
+        const checkpoint = formatNote({ ...note, signatures: [...note.signatures, ...signatures] })
+        return {
+          ...made,
+          text: encodeBundle({ ...content, checkpoint, witnesses }, made.key, made.privateKey),
+        }
+      }
+      const both = by(one, two)
+      assert.deepEqual(failuresOf(both.text, { ...both.trust, witnesses: [one.key, two.key] }), [])
+      const aliased = by(one, { key: alias, privateKey: one.privateKey })
+      fails(
+        aliased.text,
+        { ...aliased.trust, witnesses: [one.key, alias, two.key], witnessesNeeded: 2 },
+        /1 of the 2 cosignatures/u,
+      )
+      const twice = by(one, one)
+      fails(twice.text, { ...twice.trust, witnesses: [one.key, two.key] }, /same signature twice|1 of the 2/u)
+      const unlisted = by(makeKey('else.example', 'witness'), makeKey('more.example', 'witness'))
+      fails(
+        unlisted.text,
+        { ...unlisted.trust, witnesses: [one.key, two.key], witnessesNeeded: 1 },
+        /0 of the 1 cosignatures/u,
+      )
+      const none = forge(text, () => undefined)
+      fails(none.text, { ...none.trust, witnesses: [one.key] }, /0 of the 1 cosignatures/u)
+    })
+
+    test('a cosignature that does not verify, or whose signer nobody names, is no part of it', () => {
+      const one = makeKey('one.example', 'witness')
+      const made = forge(text, () => undefined)
+      const { seal: _seal, kind: _kind, v: _v, ...content } = JSON.parse(made.text) as Bundle
+      const note = parseNote(content.checkpoint)
+      assert.ok(note)
+      const other = cosignNote('another text\n', one.key, one.privateKey, 1)
+      const checkpoint = formatNote({ ...note, signatures: [...note.signatures, other] })
+      const named = encodeBundle(
+        { ...content, checkpoint, witnesses: [formatVerifierKey(one.key)] },
+        made.key,
+        made.privateKey,
+      )
+      fails(named, made.trust, /^checkpoint: the cosignature of `one\.example` does not verify$/u)
+      const nameless = encodeBundle({ ...content, checkpoint }, made.key, made.privateKey)
+      fails(nameless, made.trust, /^checkpoint: nothing says what key/u)
+    })
+  })
+
+  test('every single-byte change fails and says where', (context) => {
+    const bytes = Buffer.from(text)
+    const wheres = new Map<string, number>()
+    const started = performance.now()
+    // everywhere the bit that makes another digit or letter; here and there what leaves ASCII, and what ends a string
+    const letter = (byte: number): number => byte ^ 1
+    const others = [(byte: number) => byte ^ 0x80, (byte: number) => (byte === 0x22 ? 0x20 : 0x22)]
+    for (let at = 0; at < bytes.length; at += 1) {
+      const was = bytes[at] as number
+      for (const change of at % 4 === 0 ? [letter, ...others] : [letter]) {
+        bytes[at] = change(was)
+        const { ok, failures } = verifyBundle(bytes, { keys })
+        assert.ok(!ok, `byte ${at} may be ${bytes[at]} instead of ${was}`)
+        assert.ok(failures.every(({ where, why }) => where !== '' && why !== ''))
+        const where = failures[0]?.where.replace(/[ /].*$/u, '') ?? ''
+        wheres.set(where, (wheres.get(where) ?? 0) + 1)
+      }
+      bytes[at] = was
+    }
+    context.diagnostic(
+      `${bytes.length} bytes in ${Math.round(performance.now() - started)} ms: ${JSON.stringify([...wheres])}`,
+    )
+    for (const where of ['file', 'entry', 'checkpoint', 'seal', 'policy', 'bodies'])
+      assert.ok(wheres.has(where), `nothing fails at ${where}`)
+    for (const cut of [
+      bytes.subarray(0, -1),
+      bytes.subarray(1),
+      Buffer.concat([bytes, Buffer.from('\n')]),
+      Buffer.alloc(0),
+    ])
+      assert.ok(!verifyBundle(cut, { keys }).ok)
+  })
+
+  test('a digit of a proof, an entry or a digest that is still well-formed fails too', () => {
+    const bytes = Buffer.from(text)
+    const digits = [...text.matchAll(/[0-9a-f]{64}/gu)].map((match) =>
+      Buffer.byteLength(text.slice(0, match.index)),
+    )
+    for (const from of digits) {
+      const at = from + (from % 64)
+      const was = bytes[at] as number
+      bytes[at] = was === 0x30 ? 0x31 : 0x30
+      assert.ok(!verifyBundle(bytes, { keys }).ok, `byte ${at}`)
+      bytes[at] = was
+    }
+  })
+
+  describe('what somebody without the key does to it', () => {
+    const entriesOf = (content: Members): (Members & { seq: number; body: string; proof: string[] })[] =>
+      content['entries'] as never
+    const seqOf = (kind: string): number =>
+      bundle().entries.find(({ body }) => (JSON.parse(body ?? '') as Editable).kind === kind)?.seq ?? -1
+
+    test('another approval, in its own words', () => {
+      const seq = seqOf('approval.given')
+      const forged = edited((content) => {
+        for (const entry of entriesOf(content))
+          if (entry.seq === seq) entry.body = entry.body.replaceAll('grace', 'hedy')
+      })
+      fails(forged, { keys }, new RegExp(`^entry ${seq}: bytes do not match the proof$`, 'u'))
+    })
+
+    test('an ending, a denial or the publication left out', () => {
+      for (const kind of ['grant.ended', 'task.ended', 'policy.published', 'decision']) {
+        const seq = seqOf(kind)
+        const forged = edited((content) => {
+          content['entries'] = entriesOf(content).filter((entry) => entry.seq !== seq) as never
+        })
+        fails(forged, { keys }, /^seal: something was left out/u)
+      }
+    })
+
+    test('a policy without its forbid, or under another version', () => {
+      const weaker = (policy: Bundle['policies'][number]) => ({
+        ...policy,
+        files: policy.files.map((file) => ({
+          ...file,
+          text: file.text.replace(/@id\("payments"\).*\n/u, ''),
+        })),
+      })
+      const forged = edited((content) => {
+        content['policies'] = (content['policies'] as unknown as Bundle['policies']).map(weaker) as never
+      })
+      fails(forged, { keys }, /^policy [0-9a-f]{12}: its text is not that of its version$/u)
+      fails(forged, { keys }, /`all\.cedar` is not the file that entry \d+ says/u)
+      const renamed = edited((content) => {
+        content['policies'] = (content['policies'] as unknown as Bundle['policies'])
+          .map(weaker)
+          .map((policy) => ({ ...policy, version: policyVersion(policy) })) as never
+      })
+      fails(renamed, { keys }, /no decision here ran it/u)
+    })
+
+    test('other attributes of an entity', () => {
+      const forged = edited((content) => {
+        content['bodies'] = (content['bodies'] as unknown as string[]).map((body) =>
+          body.replace('"sensitivity":3', '"sensitivity":1'),
+        ) as never
+      })
+      fails(forged, { keys }, /^bodies\/0: no entry holds its digest/u)
+    })
+
+    test('entries, or the checkpoint, of another log', async () => {
+      await using other = await openWorld({ policies })
+      const theirs = await activeGrant(other)
+      const foreign = JSON.parse(await other.app.flows.prove(other.ada, theirs.grant)) as Bundle
+      const seq = seqOf('approval.given')
+      const mixed = edited((content) => {
+        content['entries'] = entriesOf(content).map(
+          (entry) => foreign.entries.find((one) => one.seq === entry.seq) ?? entry,
+        ) as never
+      })
+      fails(mixed, { keys }, new RegExp(`^entry ${seq}: bytes do not match the proof$`, 'u'))
+      fails(rewrite(foreign) + '\n', { keys }, /^checkpoint: it is of the log/u)
+      const headless = edited((content) => {
+        content['checkpoint'] = foreign.checkpoint as never
+      })
+      fails(headless, { keys }, /^entry \d+: (bytes do not match|is not covered)/u)
+    })
+
+    test('an older checkpoint does not cover what came later', async () => {
+      const { flows } = world.app
+      const given = await activeGrant(world)
+      const early = JSON.parse(await flows.prove(world.ada, given.grant)) as Bundle
+      await flows.endTask(world.migrator, given.task, 'completed')
+      const late = JSON.parse(await flows.prove(world.ada, given.grant)) as Bundle
+      fails(`${rewrite({ ...late, checkpoint: early.checkpoint })}\n`, { keys }, /^entry \d+: /u)
+      // the earlier bundle is true of its time, and says when that was
+      const verdict = verify(`${rewrite(early)}\n`, { keys })
+      assert.ok(verdict.ok)
+      assert.match(verdict.story.join('\n'), /is not shown to have ended/u)
+      assert.ok((verdict.madeAt ?? 0) < late.made_at)
+    })
+
+    test('what no entry speaks of: a policy, a text, a witness, a member', () => {
+      fails(
+        edited((content) => void (content['bodies'] as unknown as string[]).push('"trust me"')),
+        { keys },
+        /^bodies\/1: no entry/u,
+      )
+      fails(
+        edited((content) => void (content['note'] = 'trust me' as never)),
+        { keys },
+        /^file: has a member `note` that means nothing$/u,
+      )
+      const witness = formatVerifierKey(makeKey('w.example', 'witness').key)
+      fails(
+        edited((content) => void (content['witnesses'] = [witness] as never)),
+        { keys },
+        /^checkpoint: the cosignature of `w\.example` is missing$/u,
+      )
+      fails(
+        edited((content) => void (content['about'] = 'grant_other' as never)),
+        { keys },
+        /^about: no entry is about/u,
+      )
+      fails(
+        edited((content) => void (content['made_at'] = 1 as never)),
+        { keys },
+        /^seal: /u,
+      )
+    })
+  })
+
+  describe('what somebody does to it who has the key', () => {
+    const forged = (edit: Parameters<typeof forge>[1], why: RegExp): void => {
+      const { text: made, trust } = forge(text, edit)
+      fails(made, trust, why)
+    }
+
+    test('a forgery without a change is no forgery', () => {
+      const { text: made, trust } = forge(text, () => undefined)
+      assert.deepEqual(failuresOf(made, trust), [])
+    })
+
+    test('law 4: an approval by who asked, by the same person twice, of another statement, or of nobody', () => {
+      forged((entries) => {
+        const given = ofKind(entries, 'approval.given')
+        given['by'] = 'Person/ada'
+        ofKind(entries, 'request.approved')['by'] = ['Person/ada']
+      }, /Person\/ada approved what they asked for or own/u)
+      forged(
+        (entries) => void (ofKind(entries, 'approval.given')['statement'] = `sha256:${'0'.repeat(64)}`),
+        /approved another statement/u,
+      )
+      forged(
+        (entries) => drop(entries, 'approval.given'),
+        /the approval of Person\/grace for `dba` is missing/u,
+      )
+      forged((entries) => {
+        const activated = ofKind(entries, 'grant.activated')
+        activated['approvals'] = [
+          ...(activated['approvals'] as unknown[]),
+          { pool: 'dba', root: 'Person/hedy' },
+        ]
+      }, /other approvals than it was decided on/u)
+    })
+
+    test('law 10: a statement of something else', () => {
+      forged((entries) => {
+        const submitted = ofKind(entries, 'request.submitted')
+        submitted['statement'] = { ...(submitted['statement'] as Members), actions: ['db:read'] }
+      }, /its digest is not that of its statement/u)
+      forged((entries) => {
+        const submitted = ofKind(entries, 'request.submitted')
+        const statement = { ...(submitted['statement'] as Members), actions: ['db:read'] }
+        const digest = `sha256:${hex(sha256(rewrite(statement)))}`
+        for (const entry of entries.values()) {
+          for (const member of ['digest', 'statement'])
+            if (entry[member] === submitted['digest'] && entry !== submitted) entry[member] = digest
+        }
+        Object.assign(submitted, { statement, digest })
+      }, /its statement does not cover the attempt/u)
+    })
+
+    test('law 3: a grant that ends late, or that is used after its end', () => {
+      forged((entries) => {
+        const activated = ofKind(entries, 'grant.activated')
+        activated['ends_at'] = Number(activated['ends_at']) + 60_000
+      }, /ends after what policy allows/u)
+      forged((entries) => {
+        const activated = ofKind(entries, 'grant.activated')
+        activated['ends_at'] = Number(activated['at']) + 1
+      }, /permits after the end of grant/u)
+    })
+
+    test('law 9: more uses than were allowed, a use left out, an approval spent twice', () => {
+      forged(
+        (entries) => void (ofKind(entries, 'grant.activated')['uses'] = 0),
+        /was used 1 times, 0 were allowed/u,
+      )
+      forged((entries) => {
+        const last = permits(entries).at(-1)
+        for (const [seq, entry] of entries) if (entry === last) entries.delete(seq)
+      }, /a use: it ended after 1, 0 are here; is missing/u)
+      forged((entries) => {
+        const closed = ofKind(entries, 'grant.closed')
+        const seq = Number(closed['seq'])
+        entries.set(seq, {
+          ...ofKind(entries, 'grant.activated'),
+          seq,
+          at: closed['at'],
+          grant: 'grant_second',
+        })
+      }, /was spent into grant/u)
+    })
+
+    test('an ending left out is noticed: by what follows it, by the count, by the clock', () => {
+      forged((entries) => drop(entries, 'grant.ended'), /its ending is missing/u)
+      forged((entries, content) => {
+        drop(entries, 'grant.ended', 'grant.closed')
+        content.made_at += 24 * 3_600_000
+      }, /its ending, due at .* is missing/u)
+    })
+
+    test('law 6: a decision that its policy does not make', () => {
+      forged((entries) => {
+        for (const decision of permits(entries)) decision['proof'] = { approvals: {}, justification: true }
+      }, /policy says deny/u)
+      forged((entries) => {
+        const [decision] = permits(entries)
+        assert.ok(decision)
+        decision['determining'] = ['payments']
+      }, /determining policies were \[payments\]/u)
+      forged((entries) => {
+        const challenge = [...entries.values()].find((entry) => entry['outcome'] === 'challenge')
+        assert.ok(challenge)
+        challenge['outcome'] = 'permit'
+      }, /permits, although policy did not/u)
+    })
+
+    test('entities that the inventory did not have like this', () => {
+      forged((entries, content) => {
+        const text_ = (content.bodies[0] ?? '').replace('"sensitivity":3', '"sensitivity":1')
+        const was = `sha256:${hex(sha256(content.bodies[0] ?? ''))}`
+        content.bodies = [text_]
+        for (const entry of entries.values())
+          if (entry['inputs'] === was) entry['inputs'] = `sha256:${hex(sha256(text_))}`
+      }, /`Database\/orders` is not as entry \d+ says/u)
+      forged((entries) => drop(entries, 'inventory.put'), /no entry says what `/u)
+    })
+
+    test('a policy that was not in force', () => {
+      forged(
+        (entries) => drop(entries, 'policy.published'),
+        /the publication of policy [0-9a-f]{12} is missing/u,
+      )
+      forged((entries) => {
+        const [decision] = permits(entries)
+        const published = ofKind(entries, 'policy.published')
+        const seq = Number(decision?.['seq']) - 1
+        entries.set(seq, { ...published, seq, policy: '0'.repeat(64), at: decision?.['at'] })
+      }, /which entry \d+ had replaced/u)
+    })
+
+    test('entries that go back in time, or stand elsewhere than they say', () => {
+      forged((entries) => void (ofKind(entries, 'grant.ended')['at'] = 5), /is dated before one ahead of it/u)
+      forged((entries) => void (ofKind(entries, 'grant.ended')['seq'] = 5), /says it is entry 5/u)
+    })
+
+    test('a hash in place of an entry, of which nothing says that it was pruned', () => {
+      const made = forge(text, () => undefined)
+      const { seal: _seal, kind: _kind, v: _v, ...content } = JSON.parse(made.text) as Bundle
+      const entries = content.entries.map((entry) =>
+        (JSON.parse(entry.body ?? '') as Editable).kind === 'grant.ended'
+          ? { seq: entry.seq, proof: entry.proof, leaf: hex(leafHash(Buffer.from(entry.body ?? ''))) }
+          : entry,
+      )
+      fails(
+        encodeBundle({ ...content, entries }, made.key, made.privateKey),
+        made.trust,
+        /no entry says that it was pruned/u,
+      )
+    })
+  })
+
+  test('B67 a key that was rotated since still leads to it; one that was given up does not', async () => {
+    const { flows } = world.app
+    await flows.transparency.rotate(world.ada, { use: 'log' })
+    await activeGrant(world)
+    const after_ = await flows.prove(world.ada, grant)
+    const verdict = verify(after_, { keys })
+    assert.deepEqual(verdict.failures, [])
+    assert.ok(
+      verdict.checked.some((line) => line.includes('which follows from')),
+      verdict.checked.join('\n'),
+    )
+    const now = flows.transparency.keys().keys.flatMap(({ vkey }) => parseVerifierKey(vkey) ?? [])
+    assert.deepEqual(failuresOf(after_, { keys: now.slice(-1) }), [])
+    assert.deepEqual(failuresOf(text, { keys }), [], 'what was made before the rotation')
+    await flows.transparency.rotate(world.ada, {
+      use: 'log',
+      compromised: true,
+      reason: 'it was on a lost disk',
+    })
+    const lost = await flows.prove(world.ada, grant)
+    fails(lost, { keys: now.slice(-1) }, /which was given up in entry \d+/u)
+    fails(lost, { keys }, /^checkpoint: signature is not by the given key/u)
+    const last = flows.transparency
+      .keys()
+      .keys.flatMap(({ vkey }) => parseVerifierKey(vkey) ?? [])
+      .slice(-1)
+    assert.deepEqual(failuresOf(lost, { keys: last }), [])
+  })
+})
