@@ -41,6 +41,7 @@ const MAY_LOOK_INSIDE: Readonly<Record<string, readonly string[]>> = {
   'src/cli/audit.ts': ['src/audit', 'src/decision/redecide.ts'],
   'src/cli/proof.ts': ['src/audit', 'src/decision/reference.ts'],
   'src/cli/witness.ts': ['src/audit'],
+  'src/cli/export.ts': ['src/audit'],
 }
 /** Libraries that the pure parts may use: they compute. */
 const PURE = { 'src/model': ['canonicalize'], 'src/policy': ['@cedar-policy/cedar-wasm'] } as const

@@ -43,7 +43,9 @@ export function normaliseArgv(argv: readonly string[]): string[] {
   const end = argv.indexOf('--')
   const words = end === -1 ? argv : argv.slice(0, end)
   // a proof has one form: there `-o` names its file, as with other tools
-  const proves = words.findIndex((word, at) => word === 'prove' && words[at - 1] === 'audit')
+  const proves = words.findIndex(
+    (word, at) => ['prove', 'export'].includes(word) && words[at - 1] === 'audit',
+  )
   const ours = words.map((word, at) => (proves !== -1 && at > proves && word === '-o' ? '--out' : word))
   const rest = end === -1 ? [] : argv.slice(end)
   return [
@@ -586,6 +588,46 @@ credential is not confirmed gone.`,
     ).option('--out <file>', 'where it is written (`-o`); by default to standard output'),
     async (context, id: string, options: { out?: string }) =>
       (await import('./proof.ts')).auditProve(context, id, options),
+  )
+  does(
+    leaf(
+      audit,
+      'search',
+      'Find entries of the record by what they name, newest first',
+      'writ audit search Agent/triage --outcome deny --since 7d',
+    )
+      .argument('[term]', 'an id, or an entity as `Agent/triage`')
+      .option('--kind <kind>', 'only this kind, e.g. `decision`')
+      .option('--subject <subject>', 'only what names this subject')
+      .option('--resource <resource>', 'only what names this resource')
+      .option('--action <action>', 'only this action')
+      .option('--outcome <outcome>', 'only `permit`, `deny` or `challenge`')
+      .option('--since <time>', 'from then on: an instant, or how long ago as `7d`')
+      .option('--until <time>', 'before then')
+      .option('--before <number>', 'entries before this one: go on where a page ended')
+      .option('--limit <number>', 'at most so many; 20 if not given'),
+    async (context, term: string | undefined, options: object) =>
+      (await import('./export.ts')).auditSearch(context, term, options),
+  )
+  does(
+    leaf(
+      audit,
+      'export',
+      'Write the record as OCSF, CloudEvents or plain entries, one line each',
+      'writ audit export --format ocsf --since 7d -o audit.ndjson',
+    )
+      .option('--format <format>', '`ocsf`, `cloudevents` or `entries`; by default `ocsf`')
+      .option('--data <folder>', 'from a data folder in place of the server; works while a server runs on it')
+      .option('--since <time>', 'from then on: an instant, or how long ago as `7d`')
+      .option('--until <time>', 'before then')
+      .option(
+        '--kind <kind>',
+        'only this kind, or with a dot at the end all that begin so; may be repeated',
+        repeat,
+      )
+      .option('--after <number>', 'go on after this entry; with a file, at its end')
+      .option('--out <file>', 'write to a new file (`-o`, mode 0600) in place of standard output'),
+    async (context, options: object) => (await import('./export.ts')).auditExport(context, options),
   )
 
   does(

@@ -7,8 +7,6 @@
 import type { Json } from '../../model/canonical.ts'
 import type { Instant } from '../../model/time.ts'
 import { hex, leafHash } from '../../store/hash.ts'
-import type { LogEntry, PrunedEntry } from '../../store/port.ts'
-import { isPruned } from '../../store/port.ts'
 
 export type Members = Readonly<Record<string, Json | undefined>>
 
@@ -30,13 +28,17 @@ export type Recorded = Readonly<{
   text?: string
 }>
 
+/** An entry as a store or another source of the log has it. */
+type Entry = Readonly<{ seq: number; at: Instant }> &
+  Readonly<{ bytes: Uint8Array } | { leaf: Uint8Array; pruned: true }>
+
 /** The kind under which an entry is exported that retention has pruned. */
 export const PRUNED = 'pruned'
 
-export function recorded(entry: LogEntry | PrunedEntry, origins: Origins): Recorded {
+export function recorded(entry: Entry, origins: Origins): Recorded {
   const { seq, at } = entry
   const place = { origin: origins.at(seq), installation: origins.installation, seq, at }
-  if (isPruned(entry)) return { ...place, leaf: hex(entry.leaf), kind: PRUNED, refs: [] }
+  if ('pruned' in entry) return { ...place, leaf: hex(entry.leaf), kind: PRUNED, refs: [] }
   const text = Buffer.from(entry.bytes).toString('utf8')
   const members = JSON.parse(text) as Members
   return {
