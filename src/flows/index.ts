@@ -64,7 +64,8 @@ export function createFlows(deps: FlowDeps): Flowing {
   const takeBack = new TakeBack(deps)
   const narrower = new Narrower(deps, takeBack)
   const tasks = new Tasks(deps, attempts, narrower)
-  const requests = new Requests(deps, attempts, narrower, artifacts)
+  const callbacks = new Callbacks(deps)
+  const requests = new Requests(deps, { attempts, narrower, artifacts, callbacks })
   const grants = new Grants(deps, attempts, narrower, takeBack)
   const actions = new Actions(deps, attempts)
   const publishing = new Publishing(deps, attempts, grants)
@@ -72,7 +73,6 @@ export function createFlows(deps: FlowDeps): Flowing {
   const transparency = new Transparency(deps, { attempts, signers })
   const witnesses = new Witnesses(deps, transparency)
   const epochs = new Epochs(deps, signers, (origin) => witnesses.remembered(origin))
-  const callbacks = new Callbacks(deps)
   const exports = new Exports({ ...deps, installation: deps.decision.installation }, deps.exports)
   const retention =
     deps.retention === undefined

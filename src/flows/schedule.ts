@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { callbackDueAt } from '../model/callback.ts'
 import type { Credential } from '../model/credential.ts'
 import type { Grant } from '../model/grant.ts'
 import type { Kind, Records } from '../model/records.ts'
@@ -24,7 +25,7 @@ export function dueAt<K extends Kind>(kind: K, value: Records[K]): Instant | und
   }
   if (kind === 'request') {
     const request = value as AccessRequest
-    return request.status === 'pending' ? request.expiresAt : undefined
+    return request.status === 'pending' ? request.expiresAt : callbackDueAt(request)
   }
   if (kind === 'credential') {
     const credential = value as Credential

@@ -72,7 +72,8 @@ export function triedCallback(
     const tries = it.tries + 1
     if (result === 'delivered') return { ...rest, tries, deliveredAt: now }
     const { problem, final } = result
-    if (final || now - (request.endedAt ?? now) >= CALLBACK_FOR) return { ...rest, tries, problem, gaveUpAt: now }
+    if (final || now - (request.endedAt ?? now) >= CALLBACK_FOR)
+      return { ...rest, tries, problem, gaveUpAt: now }
     const pause = Math.min(SECOND * 2 ** Math.min(it.tries, 20), LONGEST_PAUSE)
     return { ...rest, tries, problem, nextTryAt: now + Math.round(pause * (0.5 + jitter)) }
   })

@@ -4,6 +4,7 @@
  * @module
  */
 import type { ApiKey, Invite, Meta, PolicyVersion, Replay, Session, TargetRecord } from './access.ts'
+import { owedCallbacks } from './callback.ts'
 import type { Credential } from './credential.ts'
 import { isAtTarget, namesAtTarget } from './credential.ts'
 import type { Flag } from './action.ts'
@@ -82,6 +83,7 @@ export const indexes = {
     r.status === 'pending' ? [`${refKey(r.requester)}\n${r.digest}`] : [],
   ),
   'request.requester': index('request', (r) => (r.status === 'pending' ? [refKey(r.requester)] : [])),
+  'request.callback': index('request', (r) => (owedCallbacks(r).length === 0 ? [] : ['owed'])),
   'entity.type': index('entity', (e) => (e.deletedAt === undefined ? [e.type] : [])),
   'entity.parent': index('entity', (e) => (e.deletedAt === undefined ? e.parents.map(refKey) : [])),
   'entity.kind': index('entity', (e) => (e.deletedAt === undefined ? [e.kind] : [])),
