@@ -341,20 +341,21 @@ function signedNote(text: string): SignedHead {
 
 /** @throws {Error} with a sentence that follows the name of the witness. */
 async function answerOf(asked: Promise<Response>): Promise<{ status: number; body: string }> {
-  let response: Response
+  const chunks: Uint8Array[] = []
+  let size = 0
   try {
-    response = await asked
+    const response = await asked
+    const body: AsyncIterable<Uint8Array> | readonly Uint8Array[] = response.body ?? []
+    for await (const chunk of body) {
+      size += chunk.length
+      if (size > ANSWER_MOST) break
+      chunks.push(chunk)
+    }
+    if (size <= ANSWER_MOST) return { status: response.status, body: Buffer.concat(chunks).toString('utf8') }
   } catch (cause) {
     throw new Error('cannot be reached', { cause })
   }
-  const chunks: Uint8Array[] = []
-  let size = 0
-  for await (const chunk of response.body ?? []) {
-    size += chunk.length
-    if (size > ANSWER_MOST) throw new Error('answers with more than any witness has to say')
-    chunks.push(chunk)
-  }
-  return { status: response.status, body: Buffer.concat(chunks).toString('utf8') }
+  throw new Error('answers with more than any witness has to say')
 }
 
 const urlOf = (prefix: string, path: string): string => `${prefix.replace(/\/+$/u, '')}/${path}`
