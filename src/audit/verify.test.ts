@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { isUtf8 } from 'node:buffer'
 import { cpSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -7,8 +8,10 @@ import test, { after } from 'node:test'
 import type { TestStore } from '../../test/support/store.ts'
 import type { LogEntry } from '../store/port.ts'
 import { openTestStore, unpruned } from '../../test/support/store.ts'
+import type { Json } from '../model/canonical.ts'
 import { isWritError } from '../model/errors.ts'
-import { leafHash } from '../store/hash.ts'
+import { restored } from '../store/entry.ts'
+import { hex, leafHash, sha256 } from '../store/hash.ts'
 import { openLogFolder } from './folder.ts'
 import { TreeBuilder } from './tree.ts'
 import type { Head, SourceEntry, Verdict } from './verify.ts'
@@ -252,6 +255,265 @@ test('B69 entries that are not canonical, or not entries, are found although eve
     assert.equal(firstBad?.index, 3, text.slice(0, 80))
     assert.match(firstBad?.why ?? '', why)
   }
+})
+
+/** One of everything that a log can have: terms, something cut out, something pruned, more in one batch. */
+async function everything(folder: string): Promise<void> {
+  const store = await openTestStore({ folder, reserveBytes: 4096 })
+  const append = (kind: string, refs: readonly string[], more: Record<string, Json> = {}) =>
+    store.commit({ reads: [], run: (tx) => tx.append({ kind, refs, ...more }) })
+  await Promise.all([append('test', ['r', 'é']), append('test', ['r'])])
+  await append('decision', ['r', 'd'], { outcome: 'deny', attempt: { action: { name: 'read' } } })
+  await append('test', ['r'], { why: 'a\ud800b', context: { 'k\udfff/~': [1], fine: { list: ['\udc00'] } } })
+  await append('test', ['s'], { why: 'old' })
+  store.clock.advance(5)
+  await append('test', ['s'], { why: 'of the same time as the next', action: 'x' })
+  const [gone] = await store.log.entries(4, 5)
+  await append('log.pruned', [], {
+    from: 4,
+    to: 5,
+    count: 1,
+    before: store.clock.wall(),
+    times: `sha256:${hex(sha256(JSON.stringify([gone?.at])))}`,
+  })
+  await store.log.prune([4])
+  await append('test', ['last'])
+  await store.close()
+}
+
+/** What stands for the log in a data folder, and what only remembers where its batches ended. */
+const TABLES = ['entry', 'ref', 'term', 'body', 'node', 'head', 'state'] as const
+const BESIDE = ['state.at', 'state.version', 'state.sum', 'state.indexed', 'state.one', 'body.id']
+
+type Cell = Readonly<{ table: string; column: string; key: string; value: string | number | Uint8Array }>
+
+/** Every cell of the log, with what names its row. */
+function cellsOf(db: DatabaseSync): Cell[] {
+  return TABLES.flatMap((table) =>
+    db
+      .prepare(`SELECT * FROM ${table}`)
+      .all()
+      .flatMap((row) => {
+        const key = Object.entries(row)
+          .map(([column, value]) => `${column} IS ${literal(value as Cell['value'])}`)
+          .join(' AND ')
+        return Object.entries(row)
+          .filter(([column]) => !BESIDE.includes(`${table}.${column}`))
+          .map(([column, value]) => ({ table, column, key, value: value as Cell['value'] }))
+      }),
+  )
+}
+
+const literal = (value: string | number | Uint8Array): string =>
+  typeof value === 'number'
+    ? String(value)
+    : typeof value === 'string'
+      ? `'${value.replaceAll("'", "''")}'`
+      : `x'${hex(value)}'`
+
+/** The value with each of its bytes changed in turn, in one bit, and once more and once less of it. */
+function* changesOf(value: Cell['value']): Generator<Cell['value']> {
+  if (typeof value === 'number') {
+    yield value + 1
+    if (value > 0) yield value - 1
+    return
+  }
+  const bytes = Buffer.from(value)
+  for (let at = 0; at < bytes.length; at += 1) {
+    const changed = Buffer.from(bytes)
+    changed[at]! ^= 1 << (at & 7)
+    if (typeof value !== 'string') yield changed
+    else if (isUtf8(changed) && !changed.includes(0)) yield changed.toString()
+  }
+  if (typeof value === 'string') yield `${value}x`
+  else {
+    yield Buffer.concat([bytes, Buffer.of(0)])
+    if (bytes.length > 0) yield bytes.subarray(0, -1)
+  }
+}
+
+test('B66 every byte of every entry, hash, head, reference, term and kept body is covered', async () => {
+  const folder = join(scratch, 'everything')
+  await everything(folder)
+  assert.deepEqual(await verifyFolder(folder), { ...(await verifyFolder(folder)), ok: true })
+  const db = new DatabaseSync(join(folder, 'writ.db'))
+  db.exec('PRAGMA synchronous = OFF')
+  let changes = 0
+  for (const { table, column, key, value } of cellsOf(db)) {
+    const put = db.prepare(`UPDATE OR IGNORE ${table} SET ${column} = ? WHERE ${key}`)
+    for (const changed of changesOf(value)) {
+      db.exec('SAVEPOINT untouched')
+      // a row that would be another's is no change
+      const isChange = put.run(changed).changes > 0
+      db.exec('RELEASE untouched')
+      if (!isChange) continue
+      changes += 1
+      const verdict = await verifyFolder(folder)
+      const what = `${table}.${column} where ${key} changed to ${literal(changed)}`
+      assert.ok(!verdict.ok && verdict.firstBad !== undefined, what)
+      db.prepare(
+        `UPDATE ${table} SET ${column} = ? WHERE ${key.replace(`${column} IS ${literal(value)}`, () => `${column} IS ${literal(changed)}`)}`,
+      ).run(value)
+    }
+  }
+  assert.ok(changes > 1_500, `${changes} changes`)
+  assert.ok((await verifyFolder(folder)).ok)
+  db.close()
+})
+
+test('B66 every row that is deleted, doubled or exchanged with another is found', async () => {
+  const folder = join(scratch, 'rows')
+  await everything(folder)
+  const db = new DatabaseSync(join(folder, 'writ.db'))
+  db.exec('PRAGMA synchronous = OFF')
+  const good = TABLES.map((table) => ({ table, rows: db.prepare(`SELECT * FROM ${table}`).all() }))
+  const restore = (): void => {
+    for (const { table, rows } of good) {
+      db.exec(`DELETE FROM ${table}`)
+      for (const row of rows) {
+        const values = Object.values(row)
+        db.prepare(`INSERT INTO ${table} VALUES (${values.map(() => '?').join()})`).run(...values)
+      }
+    }
+  }
+  const where = (row: Record<string, unknown>) =>
+    Object.entries(row)
+      .map(([column, value]) => `${column} IS ${literal(value as Cell['value'])}`)
+      .join(' AND ')
+  const seen = async (what: string): Promise<void> => {
+    assert.equal((await verifyFolder(folder)).ok, false, what)
+    restore()
+  }
+  for (const { table, rows } of good) {
+    for (const [i, row] of rows.entries()) {
+      // a head between others only says where a batch ended
+      if (table === 'head' && i < rows.length - 1) continue
+      db.exec(`DELETE FROM ${table} WHERE ${where(row)}`)
+      await seen(`${table} ${i} deleted`)
+    }
+  }
+  for (let first = 0; first < 8; first += 1) {
+    for (let second = first + 1; second < 8; second += 1) {
+      db.exec(`UPDATE entry SET seq = 99 WHERE seq = ${first}; UPDATE entry SET seq = ${first} WHERE seq = ${second};
+        UPDATE entry SET seq = ${second} WHERE seq = 99`)
+      await seen(`${first} and ${second} exchanged`)
+    }
+  }
+  for (let size = 0; size < 8; size += 1) {
+    db.exec(`DELETE FROM entry WHERE seq >= ${size}`)
+    await seen(`cut to ${size}`)
+  }
+  db.exec("INSERT INTO body VALUES (NULL, 'sha256:00', 3, x'00')")
+  await seen('something kept that is of no entry')
+  db.exec('INSERT INTO body SELECT NULL, digest, seq + 1, bytes FROM body LIMIT 1')
+  await seen('something kept for another entry')
+  db.exec("INSERT INTO node VALUES (1, 0, x'00')")
+  await seen('a node of no subtree')
+  assert.ok((await verifyFolder(folder)).ok)
+  db.close()
+})
+
+test('B66 every byte of the nodes over complete subtrees is covered', async () => {
+  const store = await openTestStore({ folder: join(scratch, 'nodes'), reserveBytes: 4096 })
+  const append = () => store.commit({ reads: [], run: (tx) => tx.append({ kind: 'k', refs: [] }) })
+  await Promise.all(Array.from({ length: 513 }, append))
+  await store.close()
+  assert.ok((await verifyFolder(store.folder)).ok)
+  const db = new DatabaseSync(join(store.folder, 'writ.db'))
+  const nodes = cellsOf(db).filter(({ table }) => table === 'node')
+  assert.equal(nodes.length, 2 * 3)
+  for (const { column, key, value } of nodes) {
+    for (const changed of changesOf(value)) {
+      if (db.prepare(`UPDATE OR IGNORE node SET ${column} = ? WHERE ${key}`).run(changed).changes === 0)
+        continue
+      assert.equal((await verifyFolder(store.folder)).ok, false, `${column} ${literal(changed)}`)
+      const now = key.replace(`${column} IS ${literal(value)}`, () => `${column} IS ${literal(changed)}`)
+      db.prepare(`UPDATE node SET ${column} = ? WHERE ${now}`).run(value)
+    }
+  }
+  db.exec('DELETE FROM node WHERE idx = 1')
+  assert.equal((await verifyFolder(store.folder)).firstBad?.index, 511)
+  db.close()
+})
+
+test('B66 an entry is taken for pruned only where a later `log.pruned` says so, with its time', async () => {
+  const folder = join(scratch, 'pruned')
+  await everything(folder)
+  const tampered = async (sql: string): Promise<Verdict> => {
+    const copy = mkdtempSync(join(scratch, 'copy-'))
+    cpSync(folder, copy, { recursive: true })
+    const db = new DatabaseSync(join(copy, 'writ.db'))
+    db.exec(sql)
+    db.close()
+    return verifyFolder(copy)
+  }
+  const bare =
+    "UPDATE entry SET body = x'' WHERE seq = 1; DELETE FROM ref WHERE seq = 1; DELETE FROM term WHERE seq = 1"
+  assert.deepEqual((await tampered(bare)).firstBad, {
+    index: 1,
+    why: 'was pruned, and no `log.pruned` says so',
+  })
+  const later = await tampered('UPDATE entry SET at = at + 1 WHERE seq = 4')
+  assert.equal(later.firstBad?.index, 4)
+  assert.match(later.firstBad?.why ?? '', /another time/)
+})
+
+test('B69 what is too long, broken over lines or ill-formed neither evades the search nor forges an entry', async () => {
+  await using store = await openTestStore()
+  const huge = 'x'.repeat(70_000)
+  const forged = '","kind":"grant.active"}\n{"v":1,"seq":0,"at":0,"kind":"forged","refs":[]}\n'
+  const attempt = (context: Json) => ({ action: { name: 'db:drop' }, context, subject: { id: forged } })
+  const hostile: readonly Record<string, Json>[] = [
+    { outcome: 'deny', attempt: attempt({ a: huge, b: huge }) },
+    { outcome: 'deny', attempt: attempt(huge) },
+    { outcome: 'deny', attempt: attempt(forged) },
+    { outcome: 'deny', attempt: { ...attempt('\ud800'), ['\udfff']: huge } },
+    {
+      outcome: 'deny',
+      attempt: { ...attempt({}), many: Array.from({ length: 100 }, () => '\ud800'.repeat(900)) },
+    },
+    {
+      outcome: 'deny',
+      attempt: attempt(Object.fromEntries(Array.from({ length: 9_000 }, (_, i) => [`k${i}`, 'yy']))),
+    },
+    {
+      outcome: 'deny',
+      ...Object.fromEntries(Array.from({ length: 4_000 }, (_, i) => [`m${i}`, '\ud800 yy'])),
+      attempt: attempt(1),
+    },
+  ]
+  for (const more of hostile)
+    await store.commit({
+      reads: [],
+      run: (tx) => tx.append({ kind: 'decision', refs: ['Agent/a'], ...more }),
+    })
+  const all = hostile.map((_, i) => i).reverse()
+  for (const terms of [['action=db:drop'], ['Agent/a', 'outcome=deny', 'kind=decision']])
+    assert.deepEqual((await store.log.search({ terms })).items, all)
+  for (const [seq, { bytes }] of unpruned(await store.log.entries(0, 99)).entries()) {
+    assert.equal(Buffer.from(bytes).includes(10), false)
+    const entry = JSON.parse(Buffer.from(bytes).toString()) as Record<string, unknown>
+    assert.equal(entry['kind'], 'decision')
+    const kept = async (digest: string) => await store.log.body(digest)
+    const known = new Map<string, Uint8Array>()
+    for (const [digest] of Buffer.from(bytes)
+      .toString()
+      .matchAll(/sha256:[0-9a-f]{64}/gu)) {
+      const body = await kept(digest)
+      assert.ok(body !== undefined, `${seq} ${digest}`)
+      assert.equal(`sha256:${hex(sha256(body))}`, digest)
+      known.set(digest, body)
+      for (const [inner] of Buffer.from(body)
+        .toString()
+        .matchAll(/sha256:[0-9a-f]{64}/gu))
+        known.set(inner, (await kept(inner)) ?? assert.fail(inner))
+    }
+    // whatever was cut, all of it can be had back
+    const whole = restored(entry, (digest) => known.get(digest))
+    assert.deepEqual(whole['attempt'], hostile[seq]?.['attempt'])
+  }
+  const verdict = await verifyFolder(store.folder)
+  assert.ok(verdict.ok, JSON.stringify(verdict))
 })
 
 test('entries fetched from a server that lies are caught', async () => {
