@@ -34,6 +34,8 @@ export type Checkpoint = Readonly<{ origin: string; size: number; root: string }
 /** More bytes, or signatures, than any checkpoint needs are refused before they are looked at. */
 export const NOTE_LIMIT = 16_384
 const MOST_SIGNATURES = 64
+/** What a note must not hold: every control character of ASCII but the newline. */
+const CONTROLS = /[\u0000-\u0009\u000b-\u001f]/u
 
 /** Whether `name` may stand in a signature line: not empty, without white space and `+`. */
 export const isKeyName = (name: string): boolean =>
@@ -68,7 +70,7 @@ export function parseVerifierKey(text: string): VerifierKey | undefined {
 
 /** `undefined` for what is no signed note, in exactly the form that `formatNote` gives. */
 export function parseNote(text: string): Note | undefined {
-  if (Buffer.byteLength(text) > NOTE_LIMIT || !text.isWellFormed()) return undefined
+  if (Buffer.byteLength(text) > NOTE_LIMIT || !text.isWellFormed() || CONTROLS.test(text)) return undefined
   const cut = text.lastIndexOf('\n\n')
   if (cut === -1 || !text.endsWith('\n')) return undefined
   const lines = text.slice(cut + 2, -1).split('\n')

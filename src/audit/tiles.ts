@@ -45,7 +45,8 @@ export function parseTilePath(path: string): TileRef | undefined {
     width: width === undefined ? TILE_WIDTH : Number(width),
   }
   if (ref.level !== 'entries' && ref.level >= MOST_LEVELS) return undefined
-  return Number.isSafeInteger(ref.index) && tilePath(ref) === path ? ref : undefined
+  if (ref.width > TILE_WIDTH || !Number.isSafeInteger(ref.index)) return undefined
+  return tilePath(ref) === path ? ref : undefined
 }
 
 /** How many hashes level `level` has in a log of `size` entries. */

@@ -59,10 +59,10 @@ export class Epochs {
   }
 
   problems(now: Instant): readonly string[] {
-    const { at, number, why } = this.#record
+    const { at, why } = this.#record
     if (typeof at !== 'number' || now - at > RESTORE_SAID) return []
     return [
-      `this data was put back from a copy (${String(why)}), found at ${toRfc3339(at)}, epoch ${String(number)}: keys, ` +
+      `this data was put back from a copy (${why as string}), found at ${toRfc3339(at)}: keys, ` +
         'sessions, locks and policies that were changed after the copy was made are as they were; change them again',
     ]
   }

@@ -439,7 +439,8 @@ export class Transparency {
   /** Goes on with the files; a log that is far ahead of them is caught up with over several rounds. */
   async #publish(note: string): Promise<void> {
     const { files } = this.#deps
-    for (let step = 0; files !== undefined && step < STEPS; step += 1) {
+    if (files === undefined) return
+    for (let step = 0; step < STEPS; step += 1) {
       if (await files.publish(note)) return
       await breathe()
     }

@@ -301,7 +301,7 @@ describe('B75 what a restored copy held is dead', () => {
             seen += 1
             if (seen > commits) throw new Error('the process is gone')
           },
-        } as NonNullable<AppOptions['hooks']>,
+        },
       }).catch(() => undefined)
       if (crashed === undefined) left = 1
       await crashed?.stop()
