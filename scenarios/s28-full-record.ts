@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { JoinedRecord, RecordedAction } from '../client/src/index.ts'
+import type { Credential, JoinedRecord, RecordedAction } from '../client/src/index.ts'
 import type { Database } from './support/database.ts'
 import { openDatabase } from './support/database.ts'
 import type { Installation, Keyed } from './support/installation.ts'
@@ -149,7 +149,7 @@ async function recorded(story: Story, writ: Installation, keys: Keys, database: 
     assert.ok(joined.uses.length >= 2, 'the activation and the issue of the credential')
     const said = joined.actions.find(({ kind }) => kind === 'action.reported')
     assert.deepEqual([said?.action, said?.outcome], ['db:migrate', 'succeeded'])
-    assert.equal((said?.detail as { exit_code: number }).exit_code, 0)
+    assert.equal((said as { detail?: { exit_code?: number } }).detail?.exit_code, 0)
     for (const seen of joined.actions.filter(({ kind }) => kind === 'action.observed')) {
       assert.deepEqual(
         [seen.grant, seen.task, seen.target, seen.outside],
@@ -204,7 +204,8 @@ async function recorded(story: Story, writ: Installation, keys: Keys, database: 
   assert.deepEqual(await problems(), [])
   await story.wrong(`${which}: acting at the target under a name of Writ that has no record`, async () => {
     const { credentials } = await ada.grants.get(grant)
-    const { name } = credentials[0]?.planned as { name: string }
+    const [{ planned }] = credentials as [Credential]
+    const { name } = planned as { name: string }
     const forged = name.replace(/_[0-9a-f]{20}$/u, `_${'0'.repeat(20)}`)
     if (lifted) {
       // here the name that is claimed is a grant that is over

@@ -176,7 +176,7 @@ test('a folder is read in the order in which its files were written', async (t) 
   write('b.json', line())
   await record.has(3)
   write('b.json', line().slice(0, -1)) // not ended
-  write('c.json', `${line()}`)
+  write('c.json', line())
   await record.has(4)
   following.stop()
   await following.done

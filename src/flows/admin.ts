@@ -539,6 +539,7 @@ function putInvite(
     kind: 'person.invited',
     refs: [refKey(invite.person)],
     person: refKey(invite.person),
+    ...(invite.name === undefined ? {} : { name: invite.name }),
     purpose: invite.purpose,
     groups: invite.groups.map(refKey),
     by: invite.createdBy,

@@ -351,7 +351,7 @@ describe('observations', () => {
       [entry?.['kind'], entry?.['link'], entry?.['claimed']],
       ['action.observed', 'role', undefined],
     )
-    assert.ok((entry?.['refs'] as string[]).includes('Agent/migrator'))
+    assert.ok((entry as { refs: string[] }).refs.includes('Agent/migrator'))
     assert.equal((await flows.problems()).length, 1)
     // whatever key a collector uses, a line is one entry
     const second = await keyFor(world, 'Service/collector')
@@ -452,7 +452,7 @@ describe('observations', () => {
     const [either] = await flows.reportActions(watcher, { items: [svc('either')], observed })
     assert.deepEqual([either?.status, either?.grant], ['recorded', undefined])
     assert.deepEqual(
-      ((await actionsIn(world)).at(-1)?.['candidates'] as string[]).toSorted(),
+      ((await actionsIn(world)).at(-1) as { candidates: string[] }).candidates.toSorted(),
       [one.credential, other.credential].toSorted(),
     )
   })
