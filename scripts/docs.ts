@@ -13,7 +13,7 @@ import { openapi } from '../src/doors/http/openapi.ts'
 import type { Door } from '../src/doors/http/route.ts'
 import { httpRoutes } from '../src/doors/http/server.ts'
 import { errorCodes } from '../src/model/errors.ts'
-import { arapProblemType, problemStatus } from '../src/wire/arap/draft1.ts'
+import { arapProblemType, problemStatus } from '../src/wire/arap/draft1/index.ts'
 import { problemType, statusOf, titleOf } from '../src/wire/problem.ts'
 
 const ROOT = resolve(import.meta.dirname, '..')

@@ -14,7 +14,7 @@ import type { Grant, GrantEvidence, Obligations } from '../model/grant.ts'
 import { hasUses, isLiveGrant } from '../model/grant.ts'
 import type { NextAction, Reason } from '../model/outcome.ts'
 import type { AccessRequest, RequirementSet } from '../model/request.ts'
-import { countByPool, isSpendable } from '../model/request.ts'
+import { countByPool, isSpendable, mayCarry } from '../model/request.ts'
 import type { Task } from '../model/task.ts'
 import { inScope, isEnded, isLive } from '../model/task.ts'
 import type { Instant, Millis } from '../model/time.ts'
@@ -257,7 +257,9 @@ export async function analyse(
   if (refusal === 'grant_unknown' || refusal === 'grant_ended' || refusal === 'grant_spent') {
     return deny(refusal, { ...plain, proof: standingProof })
   }
-  if (again !== undefined || hidden || !deps.mayChallenge(caller.id)) {
+  // a reference that names nothing of the caller's is no ground to offer it something
+  const foreign = refusal === 'approval_unverifiable'
+  if (again !== undefined || hidden || foreign || !deps.mayChallenge(caller.id)) {
     return deny(refusal ?? 'policy_denied', { ...plain, proof: standingProof, truncated: !hidden })
   }
 
@@ -323,6 +325,7 @@ export async function analyse(
       if (!hasUses(grant)) return { refusal: 'grant_spent' }
       return withGrant(grant)
     }
+    if (attempt.approvalRefused !== undefined) return { refusal: attempt.approvalRefused }
     if (attempt.approval !== undefined) return withApproval(attempt.approval)
     if (attempt.task === undefined) return undefined
     await picture.load([{ index: 'grant.task', value: attempt.task }])
@@ -379,7 +382,9 @@ export async function analyse(
 
   async function withApproval(id: string): Promise<Analysis | { refusal: Reason }> {
     const listed = picture.scan('request.approval', id)[0]?.value
-    if (listed === undefined || !mayUse(caller, listed, attempt)) return { refusal: 'approval_unverifiable' }
+    const usable =
+      listed !== undefined && sameRef(listed.requester, attempt.subject) && mayCarry(caller, listed)
+    if (!usable) return { refusal: 'approval_unverifiable' }
     await picture.load([{ kind: 'request', id: listed.id }])
     const request = picture.get('request', listed.id)?.value
     if (request === undefined) return { refusal: 'approval_expired' }
@@ -612,14 +617,6 @@ function assertProperties(
     entities.set(refKey(ref), withAsserted(ref, entities.get(refKey(ref)), values))
   }
   return { entities: [...entities.values()], dropped, names }
-}
-
-/** Who may come back with an approval: the caller it was given to, or its subject's own later caller. */
-function mayUse(caller: Caller, request: AccessRequest, attempt: Attempt): boolean {
-  return (
-    sameRef(request.requester, attempt.subject) &&
-    (request.caller === caller.id || sameRef(caller.subject, request.requester))
-  )
 }
 
 /** The chain's evaluations as one: permit only if all permit, any forbid counts, the strictest obligations win. */

@@ -6,6 +6,7 @@
  */
 import type { Caller, Replay } from '../model/access.ts'
 import type { Attempt } from '../model/attempt.ts'
+import { bindingMembers } from '../model/attempt.ts'
 import type { Json } from '../model/canonical.ts'
 import { refKey } from '../model/entity.ts'
 import { WritError } from '../model/errors.ts'
@@ -493,7 +494,9 @@ function record(
     ...(analysis.evidence === undefined ? {} : { evidence: analysis.evidence }),
     ...(decision.alternatives.length === 0 ? {} : { alternatives: decision.alternatives }),
     ...(decision.truncated ? { truncated: true } : {}),
-    ...(decision.requestableUntil === undefined ? {} : { requestable_until: decision.requestableUntil }),
+    ...(decision.requestableUntil === undefined
+      ? {}
+      : { requestable_until: decision.requestableUntil, binds: [...bindingMembers(attempt)] }),
     roots: [...analysis.roots],
     ...(analysis.unresolved ? { unresolved: true } : {}),
     read_set: analysis.picture.readSet.map((r) => `${r.kind}/${r.id}@${r.version ?? 'absent'}`),
@@ -503,6 +506,11 @@ function record(
     ...(grant === undefined ? {} : { grant: grant.id, grant_used: grant.used }),
   })
   return decision
+}
+
+/** The approval that the attempt named, if `grant` came of it: what else it named carried nothing. */
+function carriedBy({ evidence }: Grant, { approval }: Attempt): { approval?: string } {
+  return approval !== undefined && evidence.approval === approval ? { approval } : {}
 }
 
 /** The answer of an analysis: `denied` overrides what was found, `grant` carries a permit. */
@@ -540,6 +548,7 @@ export function describe(
     ...(outcome !== 'permit' || grant === undefined
       ? {}
       : { grant: { id: grant.id, endsAt: grant.endsAt, ...(left === undefined ? {} : { usesLeft: left }) } }),
+    ...(outcome === 'permit' && grant !== undefined ? carriedBy(grant, analysis.attempt) : {}),
     ...(analysis.attempt.task === undefined ? {} : { task: analysis.attempt.task }),
     ...(seq === undefined ? {} : { seq }),
     operator: {

@@ -5,9 +5,11 @@
  */
 import { setImmediate as breathe } from 'node:timers/promises'
 import type { Caller } from '../model/access.ts'
+import type { Artifacts } from '../model/artifact.ts'
 import type { Attempt } from '../model/attempt.ts'
+import { bindingMembers, tupleOf } from '../model/attempt.ts'
 import type { Json } from '../model/canonical.ts'
-import type { EntityRef, Properties } from '../model/entity.ts'
+import type { EntityRef } from '../model/entity.ts'
 import { refKey, sameRef } from '../model/entity.ts'
 import { WritError } from '../model/errors.ts'
 import type { Grant } from '../model/grant.ts'
@@ -32,12 +34,14 @@ const AT_ONCE = 100
 export type WritVerb = 'publish' | 'administer' | 'revoke' | 'deny' | 'read' | 'approve' | 'observe'
 
 /**
- * The attempt in what arrived: the members that are Writ's own leave the context.
+ * The attempt in what arrived: the members that are Writ's own leave the context. What stands at `approval` and names
+ * none counts for nothing; it is no error, because the attempt may be permitted without.
  *
- * @throws {WritError} `ERR_INPUT_INVALID` when one of them is no reference.
+ * @throws {WritError} `ERR_INPUT_INVALID` when `task` or `grant` is no reference.
  */
 export function toAttempt(input: AttemptInput): Attempt {
   const { task, grant, approval, ...context } = input.context ?? {}
+  const approvalId = referenceIn(approval)
   return {
     subject: input.subject,
     action: input.action,
@@ -46,29 +50,84 @@ export function toAttempt(input: AttemptInput): Attempt {
     chain: [{ type: input.subject.type, id: input.subject.id }],
     ...own('task', task),
     ...own('grant', grant),
-    ...own('approval', approval),
+    ...(approvalId === undefined ? {} : { approval: approvalId }),
+    ...(approval === undefined || approvalId !== undefined
+      ? {}
+      : { approvalRefused: 'approval_unverifiable' as const }),
   }
 }
 
-function own<K extends 'task' | 'grant' | 'approval'>(
-  member: K,
-  value: Json | undefined,
-): Partial<Record<K, string>> {
-  if (value === undefined) return {}
+/** The id in `{ id }`, or the id itself. */
+function referenceIn(value: Json | undefined): string | undefined {
   const id = typeof value === 'object' && value !== null && 'id' in value ? value.id : value
-  if (typeof id !== 'string' || id === '' || id.length > 128) {
+  return typeof id === 'string' && id !== '' && id.length <= 128 ? id : undefined
+}
+
+function own<K extends 'task' | 'grant'>(member: K, value: Json | undefined): Partial<Record<K, string>> {
+  if (value === undefined) return {}
+  const id = referenceIn(value)
+  if (id === undefined) {
     throw new WritError('ERR_INPUT_INVALID', `\`context.${member}\` is neither an id nor an object with one`)
   }
   return { [member]: id } as Partial<Record<K, string>>
 }
 
+/** What is carried beside an approval's id to prove it. */
+function stateIn(approval: Json | undefined): Json | undefined {
+  return typeof approval === 'object' && approval !== null && 'state' in approval ? approval.state : undefined
+}
+
+const refusals = {
+  unverifiable: 'approval_unverifiable',
+  mismatch: 'out_of_scope',
+  expired: 'approval_expired',
+} as const
+
 export class Attempts {
   readonly #deps: FlowDeps
   readonly #history: History
+  readonly #artifacts: Artifacts
 
-  constructor(deps: FlowDeps, history: History) {
+  constructor(deps: FlowDeps, history: History, artifacts: Artifacts) {
     this.#deps = deps
     this.#history = history
+    this.#artifacts = artifacts
+  }
+
+  /** The attempt in what arrived, and what is proved by the state that an approval came with. */
+  async #arrived(input: AttemptInput): Promise<Attempt> {
+    const attempt = toAttempt(input)
+    const state = stateIn(input.context?.['approval'])
+    if (state === undefined) return attempt
+    const { approval, approvalRefused: _unnamed, ...rest } = attempt
+    const { now } = await this.#deps.store.read([])
+    const opened = await this.#artifacts.openApproval(
+      state,
+      { tuple: (members) => tupleOf(attempt, members), task: attempt.task },
+      now,
+    )
+    const named = approval === undefined ? rest : { ...rest, approval }
+    if ('refused' in opened) return { ...named, approvalRefused: refusals[opened.refused] }
+    if (approval !== undefined && approval !== opened.approval) {
+      return { ...named, approvalRefused: 'approval_unverifiable' }
+    }
+    return { ...rest, approval: opened.approval }
+  }
+
+  /** A recorded challenge with its signed form, which a submission may bring back. */
+  #sealed(decision: Decision): Decision {
+    const { attempt, requestableUntil } = decision
+    if (decision.outcome !== 'challenge' || requestableUntil === undefined) return decision
+    const members = bindingMembers(attempt)
+    const bindingToken = this.#artifacts.sealDenial({
+      id: this.#deps.decision.newId('denial'),
+      evaluation: decision.id,
+      at: decision.at,
+      endsAt: requestableUntil,
+      tuple: tupleOf(attempt, members),
+      members,
+    })
+    return { ...decision, bindingToken }
   }
 
   async evaluate(
@@ -76,7 +135,7 @@ export class Attempts {
     input: AttemptInput,
     options: { idempotencyKey?: string } = {},
   ): Promise<Decision> {
-    return decide(this.#deps.decision, caller, toAttempt(input), options)
+    return this.#sealed(await decide(this.#deps.decision, caller, await this.#arrived(input), options))
   }
 
   /** Who may read everything may also ask on behalf of anybody: a question never authorises. */
@@ -86,7 +145,7 @@ export class Attempts {
     const asking: Caller = reads
       ? { ...caller, kind: 'key', pep: { subjects: ['*'], attributes: {} } }
       : caller
-    const analysis = await analyse(this.#deps.decision, asking, toAttempt(input), 'question')
+    const analysis = await analyse(this.#deps.decision, asking, await this.#arrived(input), 'question')
     return describe(
       this.#deps.decision.newId('question'),
       analysis,
@@ -102,10 +161,11 @@ export class Attempts {
     input: AttemptInput,
     options: { idempotencyKey?: string } = {},
   ): Promise<Readonly<{ decision: Decision; grant?: Grant }>> {
-    const decision = await decide(this.#deps.decision, caller, toAttempt(input), {
+    const decided = await decide(this.#deps.decision, caller, await this.#arrived(input), {
       ...options,
       spend: 'activate',
     })
+    const decision = this.#sealed(decided)
     const id = decision.grant?.id
     if (id === undefined) return { decision }
     const grant = (await this.#deps.store.read([{ kind: 'grant', id }])).get('grant', id)?.value

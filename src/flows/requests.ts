@@ -4,14 +4,30 @@
  * @module
  */
 import type { Caller } from '../model/access.ts'
+import { MOST_CALLBACKS } from '../model/callback.ts'
+import type { Artifacts, ProvenDenial } from '../model/artifact.ts'
 import type { Attempt } from '../model/attempt.ts'
-import { attemptStatement } from '../model/attempt.ts'
+import { tupleOf } from '../model/attempt.ts'
+import type { Json } from '../model/canonical.ts'
+import { sameJson } from '../model/canonical.ts'
 import { isOver, refKey, sameRef } from '../model/entity.ts'
 import { WritError } from '../model/errors.ts'
 import type { AccessRequest, RequirementSet } from '../model/request.ts'
-import { approve, deny, endRequest, meets, settle } from '../model/request.ts'
+import {
+  approvedUntil,
+  approve,
+  bindsTask,
+  deny,
+  endRequest,
+  holds,
+  meets,
+  needsJustification,
+  requestAt,
+  settle,
+} from '../model/request.ts'
 import type { Task } from '../model/task.ts'
 import { isEnded, isLive, waitUntil, windowOf } from '../model/task.ts'
+import type { Instant } from '../model/time.ts'
 import type { Transaction, Page, Read } from '../store/port.ts'
 import { Picture } from '../store/picture.ts'
 import { humanRoots } from '../identity/inventory.ts'
@@ -19,6 +35,7 @@ import { digestOf, statementFor } from '../decision/statement.ts'
 import { endAccessRequest, requestEntry } from '../lives/ending.ts'
 import type { Attempts, Entry } from './attempts.ts'
 import { toAttempt } from './attempts.ts'
+import type { Callbacks } from './callbacks.ts'
 import type { FlowDeps } from './deps.ts'
 import { lineageOf } from './lineage.ts'
 import type { Narrower } from './narrow.ts'
@@ -32,11 +49,35 @@ export class Requests {
   readonly #deps: FlowDeps
   readonly #attempts: Attempts
   readonly #narrower: Narrower
+  readonly #artifacts: Artifacts
+  readonly #callbacks: Callbacks
 
-  constructor(deps: FlowDeps, attempts: Attempts, narrower: Narrower) {
+  constructor(
+    deps: FlowDeps,
+    parts: Readonly<{ attempts: Attempts; narrower: Narrower; artifacts: Artifacts; callbacks: Callbacks }>,
+  ) {
+    const { attempts, narrower, artifacts, callbacks } = parts
     this.#deps = deps
     this.#attempts = attempts
     this.#narrower = narrower
+    this.#artifacts = artifacts
+    this.#callbacks = callbacks
+  }
+
+  /** The approval of a request by value, signed: what it was given for, until when, and for which denial. */
+  proofOf(request: AccessRequest, now: Instant): string | undefined {
+    if (request.status !== 'approved' || request.approval === undefined) return undefined
+    const members = request.members ?? []
+    return this.#artifacts.sealApproval({
+      approval: request.approval,
+      request: request.id,
+      evaluation: request.decision,
+      at: now,
+      until: approvedUntil(request),
+      tuple: tupleOf(request.attempt, members),
+      members,
+      ...(bindsTask(request) ? { task: request.task } : {}),
+    })
   }
 
   /**
@@ -56,8 +97,14 @@ export class Requests {
       const existing = kept === undefined ? undefined : await this.#find(kept.decision)
       if (existing !== undefined) return existing
     }
-    const { entry, attempt } = await this.#bound(caller, input)
+    const { entry, attempt, members, proven } = await this.#bound(caller, input)
     const alternatives = entry['alternatives'] as unknown as readonly RequirementSet[]
+    const justification = input.justification?.trim() === '' ? undefined : input.justification
+    if (justification === undefined && needsJustification(alternatives)) {
+      throw new WritError('ERR_INPUT_INVALID', '`context.justification` is missing', {
+        hint: 'nobody is asked without a reason here: say why, and submit again',
+      })
+    }
     const tasks = await lineageOf(this.#deps.store, attempt.task)
     const [task] = tasks
     const window = windowOf(tasks)
@@ -75,7 +122,7 @@ export class Requests {
       ...(carried ? [] : [caller.subject]),
     ])
     const roots = [...new Set([...behind.roots, ...(task?.instigators ?? [])])]
-    const justification = input.justification?.trim() === '' ? undefined : input.justification
+    const callback = input.callback === undefined ? undefined : this.#callbacks.accept(caller, input.callback)
     const id = decision.newId('req')
     const approvalId = decision.newId('appr')
     const requester = { type: attempt.subject.type, id: attempt.subject.id }
@@ -92,7 +139,16 @@ export class Requests {
       ...(justification === undefined ? {} : { justification }),
     })
     const digest = digestOf(statement)
+    // a denial is asked about once in the same words, and a signed one makes one request only
+    const asked = `${caller.id}\nasked\n${entry['id'] as string}\n${digest}`
+    const used = proven === undefined ? undefined : `denial\n${proven.id}`
+    const marks = [asked, ...(used === undefined ? [] : [used])]
+    const made = (await store.read(marks.map((mark) => ({ kind: 'replay', id: mark })))).get('replay', asked)
+    const earlierRequest = made === undefined ? undefined : await this.#find(made.value.decision)
+    if (earlierRequest !== undefined && earlierRequest.status !== 'pending') return earlierRequest
+    const until = entry['requestable_until'] as number
     const reads: Read[] = [
+      ...marks.map((mark): Read => ({ kind: 'replay', id: mark })),
       { index: 'request.same', value: `${refKey(requester)}\n${digest}` },
       { index: 'request.requester', value: refKey(requester) },
       { kind: 'entity', id: refKey(requester) },
@@ -127,7 +183,17 @@ export class Requests {
             problem: 'task_ended',
           })
         }
-        const same = tx.scan('request.same', `${refKey(requester)}\n${digest}`)[0]?.value
+        // in the same words by several at once: the others get what the first has made, settled or not
+        const mine = tx.get('replay', asked)?.value
+        const open = tx
+          .scan('request.same', `${refKey(requester)}\n${digest}`)
+          .find(({ value }) => holds(caller, value))
+        if (mine !== undefined && open === undefined) return mine.answer as unknown as AccessRequest
+        const same = open?.value
+        const makes = used === undefined ? undefined : tx.get('replay', used)?.value.decision
+        if (makes !== undefined && makes !== same?.id) {
+          throw unbound('`denial.binding_token` has been used for another request')
+        }
         const request: AccessRequest =
           same === undefined
             ? {
@@ -142,11 +208,18 @@ export class Requests {
                 binding,
                 alternatives,
                 caller: caller.id,
+                submitter: {
+                  subject: { type: caller.subject.type, id: caller.subject.id },
+                  generation: caller.generation,
+                },
                 requester,
                 generation: known?.generation ?? 0,
                 roots,
                 unresolved: behind.unresolved,
                 ...(justification === undefined ? {} : { justification }),
+                members,
+                ...(input.emergency === true ? { emergency: true } : {}),
+                ...(input.client === undefined ? {} : { client: input.client }),
                 ttl,
                 ...(uses === undefined ? {} : { uses }),
                 ...(attempt.task === undefined ? {} : { task: attempt.task }),
@@ -154,13 +227,18 @@ export class Requests {
                 expiresAt: tx.now + defaults.request,
                 approvals: [],
                 merged: 0,
+                ...(callback === undefined ? {} : { callbacks: [callback] }),
               }
             : {
                 ...same,
                 // whoever asks for the same thing stands behind it too
                 roots: [...new Set([...same.roots, ...roots])],
                 unresolved: same.unresolved || behind.unresolved,
+                ...(input.emergency === true ? { emergency: true } : {}),
                 merged: same.merged + 1,
+                ...(callback === undefined
+                  ? {}
+                  : { callbacks: [...(same.callbacks ?? []), callback].slice(-MOST_CALLBACKS) }),
               }
         if (same === undefined && tx.scan('request.requester', refKey(requester)).length >= MAX_PENDING) {
           throw new WritError(
@@ -181,9 +259,17 @@ export class Requests {
                 digest,
                 alternatives: alternatives,
                 roots,
+                binds: [...members],
+                ...(proven === undefined ? {} : { denial: proven.id }),
+                ...said(input),
                 expires_at: request.expiresAt,
               })
-            : requestEntry('request.merged', request, { by: caller.id, times: request.merged }),
+            : requestEntry('request.merged', request, {
+                by: caller.id,
+                times: request.merged,
+                decision: entry['id'] as string,
+                ...said(input),
+              }),
         )
         const justified = alternatives.some((set) => meets(set, [], justification !== undefined))
         const settled = justified
@@ -192,16 +278,12 @@ export class Requests {
         tx.put('request', settled.id, settled)
         if (settled.status === 'approved') this.#approved(tx, settled)
         this.#keepWaiting(tx, settled, tasks)
-        if (replayId !== undefined) {
-          tx.put('replay', replayId, {
-            kind: 'request',
-            caller: caller.id,
-            digest: bodyDigest,
-            at: tx.now,
-            decision: settled.id,
-            answer: settled,
-          })
+        const remember = { caller: caller.id, digest: bodyDigest, at: tx.now, decision: settled.id }
+        for (const mark of marks) {
+          tx.put('replay', mark, { ...remember, kind: 'denial', until, answer: settled })
         }
+        if (replayId !== undefined)
+          tx.put('replay', replayId, { ...remember, kind: 'request', answer: settled })
         return settled
       },
     })
@@ -213,7 +295,7 @@ export class Requests {
   async show(caller: Caller, id: string): Promise<AccessRequest> {
     const request = await this.#find(id)
     if (request === undefined) throw unknownRequest(id)
-    if (isRequester(caller, request)) return request
+    if (holds(caller, request)) return request
     const seen = caller.kind === 'session' && (await this.#pools(caller, request)).length > 0
     if (seen || (await this.#attempts.may(caller, 'read'))) return request
     throw unknownRequest(id)
@@ -233,22 +315,24 @@ export class Requests {
     for (const { value } of page.items) {
       const mayApprove =
         caller.kind === 'session' && value.status === 'pending' ? await this.#pools(caller, value) : []
-      if (all || mayApprove.length > 0 || isRequester(caller, value)) items.push({ ...value, mayApprove })
+      if (all || mayApprove.length > 0 || holds(caller, value)) items.push({ ...value, mayApprove })
     }
     return { items, next: page.next }
   }
 
   async cancel(caller: Caller, id: string, reason?: string): Promise<AccessRequest> {
     const found = await this.#find(id)
-    if (found === undefined || !isRequester(caller, found)) throw unknownRequest(id)
-    if (found.status !== 'pending') throw settledAlready(found)
+    // whoever may see it may not therefore end it
+    if (found === undefined || !holds(caller, found)) throw unknownRequest(id)
+    const { now } = await this.#deps.store.read([])
+    if (requestAt(found, now).status !== 'pending') throw settledAlready(found)
     let cancelled = endRequest(found, 'cancelled', found.requestedAt, reason ?? 'cancelled')
     await this.#narrower.narrow({
       barred: [{ kind: 'request', id }],
       reads: [{ kind: 'request', id }],
       apply: (tx) => {
         const request = tx.get('request', id)?.value as AccessRequest
-        if (request.status !== 'pending') throw settledAlready(request)
+        if (requestAt(request, tx.now).status !== 'pending') throw settledAlready(request)
         const cause = { reason: reason ?? 'cancelled', by: caller.id }
         cancelled = endAccessRequest(tx, request, 'cancelled', cause)
         return NOTHING
@@ -421,7 +505,7 @@ export class Requests {
     const found = await this.#find(id)
     if (found === undefined) throw unknownRequest(id)
     const sees =
-      isRequester(caller, found) ||
+      holds(caller, found) ||
       found.roots.includes(refKey(caller.subject)) ||
       (await this.#pools(caller, found)).length > 0 ||
       (await this.#attempts.may(caller, 'read'))
@@ -454,47 +538,55 @@ export class Requests {
     )
   }
 
-  /** The recorded denial that a submission names, and the attempt it denied. */
-  async #bound(caller: Caller, input: SubmitInput): Promise<{ entry: Entry; attempt: Attempt }> {
-    const unbound = (why: string): WritError =>
-      new WritError('ERR_INPUT_INVALID', why, {
-        problem: 'invalid_denial_binding',
-        hint: 'evaluate again and send what was denied, with its `evaluation_id`',
-      })
-    const id = input.denial.evaluationId
-    if (id === undefined) throw unbound('`denial.evaluation_id` is missing')
+  /**
+   * What a submission is bound to: the recorded denial, by its id or by the signed form of it, which then is what counts.
+   * Who submits must be who was denied, and must send what was denied; what was recorded is what is asked for.
+   */
+  async #bound(caller: Caller, input: SubmitInput): Promise<Bound> {
+    const { evaluationId, bindingToken, expiresAt } = input.denial
+    const sent = toAttempt(input)
+    const { now } = await this.#deps.store.read([])
+    let proven: ProvenDenial | undefined
+    if (bindingToken !== undefined) {
+      const opened = await this.#artifacts.openDenial(
+        bindingToken,
+        { tuple: (members) => tupleOf(sent, members), endsAt: expiresAt },
+        now,
+      )
+      if ('refused' in opened) {
+        if (opened.refused === 'expired') throw tooOld()
+        throw unbound(
+          opened.refused === 'mismatch'
+            ? 'this is not what `denial.binding_token` is about'
+            : '`denial.binding_token` is none of this server',
+        )
+      }
+      if (opened.evaluation === undefined || opened.evaluation !== (evaluationId ?? opened.evaluation)) {
+        throw unbound('`denial.evaluation_id` is not that of `denial.binding_token`')
+      }
+      proven = opened
+    }
+    const id = proven?.evaluation ?? evaluationId
+    if (id === undefined) throw unbound('`denial` has neither `evaluation_id` nor `binding_token`')
     const entry = await this.#attempts.recorded(id)
     const recorded = entry?.['attempt'] as unknown as Attempt | undefined
-    if (entry === undefined || recorded?.subject === undefined)
+    const theirs =
+      recorded?.subject !== undefined &&
+      (entry?.['caller'] === caller.id || sameRef(recorded.subject, caller.subject))
+    if (entry === undefined || recorded === undefined || !theirs) {
       throw unbound('`denial.evaluation_id` names no denial')
-    const theirs = entry['caller'] === caller.id || sameRef(recorded.subject, caller.subject)
-    if (!theirs) throw unbound('`denial.evaluation_id` names no denial')
+    }
     if (entry['outcome'] !== 'challenge') {
       throw new WritError('ERR_INPUT_INVALID', 'this denial cannot be asked about', {
         problem: 'not_requestable',
         hint: 'no evidence would change it',
       })
     }
-    const sent = toAttempt(input)
-    const attempt: Attempt = {
-      ...sent,
-      context: input.context === undefined ? recorded.context : sent.context,
-      ...(recorded.task === undefined ? {} : { task: recorded.task }),
-      chain: recorded.chain,
-    }
-    const sameTask = sent.task === undefined || sent.task === recorded.task
-    const { installation } = this.#deps.decision
-    if (!sameTask || digestOf(attemptStatement(installation, attempt)) !== entry['attempt_digest']) {
-      throw unbound('this is not what was denied')
-    }
-    const view = await this.#deps.store.read([])
-    if (view.now >= (entry['requestable_until'] as number)) {
-      throw new WritError('ERR_CONFLICT', 'the denial is too old to be asked about', {
-        problem: 'expired_denial',
-        hint: 'evaluate again',
-      })
-    }
-    return { entry, attempt: { ...recorded, context: attempt.context } }
+    const members = entry['binds'] as readonly string[]
+    const same = sameJson(tupleOf(sent, members), tupleOf(recorded, members)) && sent.task === recorded.task
+    if (!same) throw unbound('this is not what was denied')
+    if (now >= (entry['requestable_until'] as number)) throw tooOld()
+    return { entry, attempt: recorded, members, ...(proven === undefined ? {} : { proven }) }
   }
 
   async #find(id: string): Promise<AccessRequest | undefined> {
@@ -502,9 +594,34 @@ export class Requests {
   }
 }
 
-function isRequester(caller: Caller, request: AccessRequest): boolean {
-  return caller.id === request.caller || sameRef(caller.subject, request.requester)
+type Bound = Readonly<{
+  entry: Entry
+  attempt: Attempt
+  members: readonly string[]
+  proven?: ProvenDenial
+}>
+
+/** What a submission says beside what it is bound to: for the record and for approvers, never believed. */
+function said({ denial, emergency, client, requestedUntil }: SubmitInput): Record<string, Json> {
+  return {
+    ...(emergency === true ? { emergency: true } : {}),
+    ...(client === undefined ? {} : { client }),
+    ...(denial.template === undefined ? {} : { template: denial.template }),
+    ...(requestedUntil === undefined ? {} : { requested_until: requestedUntil }),
+  }
 }
+
+const unbound = (why: string): WritError =>
+  new WritError('ERR_INPUT_INVALID', why, {
+    problem: 'invalid_denial_binding',
+    hint: 'evaluate again and send what was denied, with its `denial` as it came',
+  })
+
+const tooOld = (): WritError =>
+  new WritError('ERR_CONFLICT', 'the denial is too old to be asked about', {
+    problem: 'expired_denial',
+    hint: 'evaluate again',
+  })
 
 function poolsWanted(request: AccessRequest): Set<string> {
   return new Set(

@@ -96,7 +96,7 @@ export type TargetRecord = Readonly<{
 /** What a caller's idempotency key stands for: an attempt (60 s), a declared task, a submitted request or a reported action
  * (a day more). */
 export type Replay = Readonly<{
-  kind: 'attempt' | 'task' | 'request' | 'action'
+  kind: 'attempt' | 'task' | 'request' | 'action' | 'denial'
   caller: string
   digest: string
   at: Instant
@@ -104,6 +104,8 @@ export type Replay = Readonly<{
   /** Of an attempt; only a permit is given again. */
   outcome?: 'permit' | 'deny' | 'challenge'
   answer: Json
+  /** Of a denial that was asked about: kept as long as it can be. */
+  until?: Instant
   /** What must be unchanged for the permit to be given again. */
   grant?: string
   task?: string

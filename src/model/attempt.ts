@@ -20,7 +20,12 @@ export type Attempt = Readonly<{
   task?: string
   grant?: string
   approval?: string
+  /** An approval was named that counts for nothing: what came with it does not verify. */
+  approvalRefused?: 'approval_unverifiable' | 'out_of_scope' | 'approval_expired'
 }>
+
+/** What is compared exactly: `context` holds the relevant members only. */
+export type Tuple = Readonly<{ subject: Subject; action: Action; resource: Resource; context: Properties }>
 
 /** Context members that never bind (`arap.md`, comparison rules): volatile, or Writ's own. */
 const unbound: ReadonlySet<string> = new Set([
@@ -41,19 +46,49 @@ export function bindingContext(context: Properties): Properties {
 }
 
 /**
+ * Names of the context members that a denial binds, in order: those that evidence binds to and the task. Fixed when the
+ * denial is recorded; whoever submits may add others, which bind nothing.
+ */
+export function bindingMembers(attempt: Pick<Attempt, 'context' | 'task'>): readonly string[] {
+  const members = Object.keys(bindingContext(attempt.context))
+  return [...members, ...(attempt.task === undefined ? [] : ['task'])].sort()
+}
+
+/** The tuple of an attempt, or of what is asked for, over `members` of its context. */
+export function tupleOf(
+  { subject, action, resource, context, task }: Pick<Attempt, keyof Tuple | 'task'>,
+  members: readonly string[],
+): Tuple {
+  const all: Properties = { ...context, ...(task === undefined ? {} : { task }) }
+  return {
+    subject: withoutAct(subject),
+    action: { ...action },
+    resource: { ...resource },
+    context: Object.fromEntries(
+      members.filter((member) => Object.hasOwn(all, member)).map((member) => [member, all[member] as Json]),
+    ),
+  }
+}
+
+/** The chain stands for `properties.act`, which is never compared. */
+function withoutAct(subject: Subject): Subject {
+  const { act: _act, ...properties } = subject.properties ?? {}
+  return {
+    type: subject.type,
+    id: subject.id,
+    ...(subject.properties === undefined ? {} : { properties }),
+  }
+}
+
+/**
  * The statement of one exact attempt: what an approver is shown and what the digest is taken over. Absent is not null;
  * `subject.properties.act` is left out, because the chain stands for it.
  */
 export function attemptStatement(installation: string, attempt: Attempt): Json {
-  const { act: _act, ...subjectProperties } = attempt.subject.properties ?? {}
   return {
     kind: 'attempt',
     installation,
-    subject: {
-      type: attempt.subject.type,
-      id: attempt.subject.id,
-      ...(attempt.subject.properties === undefined ? {} : { properties: subjectProperties }),
-    },
+    subject: withoutAct(attempt.subject),
     action: { ...attempt.action },
     resource: { ...attempt.resource },
     context: bindingContext(attempt.context),

@@ -23,3 +23,11 @@ export function canonical(value: Json): string {
   if (text === undefined) throw new TypeError('value has no JSON form')
   return text
 }
+
+/**
+ * Whether two values are the same: type by type, numbers and text by their RFC 8785 form, arrays in order, objects
+ * member by member. Absent is not null.
+ */
+export function sameJson(a: Json, b: Json): boolean {
+  return canonical(a) === canonical(b)
+}

@@ -63,6 +63,10 @@ export type Decision = Readonly<{
   truncated: boolean
   /** A challenge may be submitted as an access request until here. */
   requestableUntil?: Instant
+  /** The recorded challenge by value, signed: whoever submits it need not be believed. */
+  bindingToken?: string
+  /** With a permit: the approval that the attempt carried and that carried it. */
+  approval?: string
   nextAction: NextAction
   /** Seconds, with `retry`. */
   retryAfter?: number

@@ -228,6 +228,19 @@ export function holds(caller: Caller, request: AccessRequest): boolean {
   return isSubmitter(caller, request) && speaksFor(caller, request.requester.type)
 }
 
+/** Whether the approval covers the whole scope of a task, not one exact attempt. */
+export function bindsTask<R extends AccessRequest>(request: R): request is R & Readonly<{ task: string }> {
+  return request.binding === 'task' && request.task !== undefined
+}
+
+/** Whether no alternative can be met without a reason. */
+export function needsJustification(alternatives: readonly RequirementSet[]): boolean {
+  return (
+    alternatives.length > 0 &&
+    alternatives.every((set) => set.requirements.some((r) => r.kind === 'justification'))
+  )
+}
+
 /** How long the handle of a request that has ended, and the key it was submitted with, are kept at least. */
 export const HANDLE_KEPT: Millis = DAY
 

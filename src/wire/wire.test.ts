@@ -10,7 +10,7 @@ import type { Decision } from '../model/outcome.ts'
 import { reasons } from '../model/outcome.ts'
 import type { AccessRequest } from '../model/request.ts'
 import type { Task } from '../model/task.ts'
-import * as arap from './arap/draft1.ts'
+import * as arap from './arap/draft1/index.ts'
 import * as authzen from './authzen/v1_0.ts'
 import { encodeRef } from './bounds.ts'
 import { problemType, statusOf, titleOf } from './problem.ts'
@@ -391,7 +391,7 @@ describe('what is read', () => {
       subject: { type: 'Agent', id: 'x' },
       action: { name: 'y' },
       resource: { type: 'Z', id: 'z' },
-      denial: { evaluation_id: 'dec_1', expires_at: '2026-11-22T14:00:00Z', binding_token: 'ignored' },
+      denial: { evaluation_id: 'dec_1', expires_at: '2026-11-22T14:00:00Z', binding_token: 'a.b.c' },
     }
     const read = (context: object) => arap.decodeSubmission(arap.submission.parse({ ...base, context }))
     assert.equal(read({ justification: 'INC-42' }).justification, 'INC-42')
@@ -401,7 +401,11 @@ describe('what is read', () => {
       false,
     )
     assert.equal(arap.submission.safeParse({ ...base, context: { justification: 7 } }).success, false)
-    assert.deepEqual(read({}).denial, { evaluationId: 'dec_1', expiresAt: Date.UTC(2026, 10, 22, 14) })
+    assert.deepEqual(read({}).denial, {
+      evaluationId: 'dec_1',
+      bindingToken: 'a.b.c',
+      expiresAt: Date.UTC(2026, 10, 22, 14),
+    })
   })
 })
 

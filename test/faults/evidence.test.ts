@@ -246,13 +246,16 @@ describe('B19 an approval is for exactly what was shown', () => {
     const decision = await flows.evaluate(world.migrator, migration(task))
     const denial = { evaluationId: decision.id, expiresAt: 0 }
     for (const input of [
-      migration(task, { x: 'y' }),
       { ...migration(task), resource: ref('Database/payments') },
+      migration(undefined),
       migration(await declare(world)),
     ]) {
       const error = await fails(flows.submit(world.migrator, { ...input, denial }), 'ERR_INPUT_INVALID')
       assert.equal(error.problem, 'invalid_denial_binding')
     }
+    // what is added to the context binds nothing and is nowhere in what is asked
+    const added = await flows.submit(world.migrator, { ...migration(task, { x: 'y' }), denial })
+    assert.deepEqual([added.id, added.digest, added.attempt.context], [request.id, request.digest, {}])
     // a request that carries more than was denied shows more than was denied: another statement, another answer
     const more = await flows.submit(world.migrator, {
       ...migration(task),

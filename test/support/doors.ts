@@ -24,6 +24,7 @@ export const pep: Caller = {
   kind: 'key',
   subject: { type: 'Workload', id: 'pep' },
   generation: 1,
+  pep: { subjects: ['Agent'], attributes: {} },
 }
 export const ada: Caller = {
   id: 'session:s1',

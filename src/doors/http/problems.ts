@@ -5,7 +5,7 @@
  * @module
  */
 import { WritError } from '../../model/errors.ts'
-import { arapProblemType, isArapProblem, problemStatus } from '../../wire/arap/draft1.ts'
+import { arapProblemType, isArapProblem, problemStatus } from '../../wire/arap/draft1/index.ts'
 import type { Problem } from '../../wire/problem.ts'
 import { problemType, statusOf, titleOf } from '../../wire/problem.ts'
 import { RateLimited } from './rates.ts'

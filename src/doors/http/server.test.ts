@@ -119,7 +119,7 @@ describe('AuthZEN evaluation', () => {
         if (input.action.name === 'read') {
           return {
             ...decision,
-            attempt: { ...decision.attempt, approval: 'appr_1' },
+            approval: 'appr_1',
             grant: { id: 'grant_1', endsAt: 1_000, usesLeft: 2 },
           }
         }
@@ -206,6 +206,7 @@ describe('AuthZEN evaluation', () => {
       access_evaluation_endpoint: `${door.url}/access/v1/evaluation`,
       access_evaluations_endpoint: `${door.url}/access/v1/evaluations`,
       access_request_endpoint: `${door.url}/access/v1/requests`,
+      jwks_uri: `${door.url}/.well-known/jwks.json`,
       capabilities: ['urn:openid:authzen:capability:access-request'],
     })
     await using behind = await knock({}, { config: { publicUrl: 'https://writ.example/' } })
@@ -316,6 +317,7 @@ describe('access requests', () => {
     const approved = requestLike({ status: 'approved', approval: 'appr_1', activateBy: 0 })
     await using door = await knock({
       submit: async (_caller, input) => (input.action.name === 'read' ? requestLike() : approved),
+      proofOf: () => undefined,
       request: async () => requestLike({ requestedAt: Date.UTC(2026, 10, 22, 13, 50) }),
       cancelRequest: async () => requestLike({ status: 'cancelled' }),
     })
@@ -427,6 +429,8 @@ describe('every route', () => {
     }
     assert.deepEqual(routes.filter(({ who }) => who === 'public').map(nameOf), [
       'GET /.well-known/authzen-configuration',
+      'GET /access/v1/requests/schemas/:name',
+      'GET /.well-known/jwks.json',
       'GET /log/checkpoint',
       'GET /log/tile/:level/*',
       'GET /v1/log/keys',

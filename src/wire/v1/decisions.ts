@@ -6,16 +6,10 @@
 import * as z from 'zod'
 import type { Decision } from '../../model/outcome.ts'
 import { reasons } from '../../model/outcome.ts'
-import {
-  accessRequestOffer,
-  action,
-  alternative,
-  encodeAlternatives,
-  encodeGrantRef,
-  encodeOffer,
-  resource,
-  subject,
-} from '../authzen/v1_0.ts'
+import { alternative, encodeAlternatives } from '../alternative.ts'
+import { accessRequestOffer, encodeOffer } from '../arap/draft1/index.ts'
+import { action, resource, subject } from '../authzen/tuple.ts'
+import { encodeGrantRef } from '../authzen/v1_0.ts'
 import { encodeInstant, encodeRef, given, instantOut, jsonOut, page, properties, refOut } from '../bounds.ts'
 
 /** An evaluation's body; `subject` defaults to the caller's own. */

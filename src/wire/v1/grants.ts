@@ -9,7 +9,7 @@ import type { Grant } from '../../model/grant.ts'
 import type { AccessRequest } from '../../model/request.ts'
 import { countByPool } from '../../model/request.ts'
 import type { EvaluationRequest } from '../authzen/v1_0.ts'
-import { action, resource, subject } from '../authzen/v1_0.ts'
+import { action, resource, subject } from '../authzen/tuple.ts'
 import type { Instant } from '../../model/time.ts'
 import {
   durationOut,

@@ -5,6 +5,7 @@
  */
 export * from './access.ts'
 export * from './actions.ts'
+export * from './authority.ts'
 export * from './decisions.ts'
 export * from './grants.ts'
 export * from './inventory.ts'

@@ -5,8 +5,8 @@
  */
 import * as z from 'zod'
 import type { AccessRequest } from '../../model/request.ts'
-import { alternative, encodeAlternatives } from '../authzen/v1_0.ts'
-import { arapStatuses } from '../arap/draft1.ts'
+import { alternative, encodeAlternatives } from '../alternative.ts'
+import { arapStatuses } from '../arap/draft1/index.ts'
 import {
   actionName,
   durationOut,
@@ -58,6 +58,14 @@ export const accessRequest = z
     binding: z.enum(['attempt', 'task']),
     alternatives: z.array(alternative),
     justification: z.string().exactOptional().meta({ description: 'Untrusted: written by the requester' }),
+    emergency: z
+      .boolean()
+      .exactOptional()
+      .meta({ description: 'The requester says that it is urgent; it changes nothing that is asked or needed' }),
+    client: z
+      .object({ id: z.string().exactOptional(), name: z.string().exactOptional() })
+      .exactOptional()
+      .meta({ description: 'Untrusted: what the submitting application calls itself' }),
     ttl: durationOut,
     statement: jsonOut.meta({ description: 'Exactly what the evidence would be given for' }),
     digest: z.string(),
@@ -109,6 +117,8 @@ export function encodeAccessRequest(
     binding: value.binding,
     alternatives: encodeAlternatives(value.alternatives),
     ...given('justification', value.justification),
+    ...given('emergency', value.emergency),
+    ...given('client', value.client),
     ttl: encodeDuration(value.ttl),
     statement: value.statement,
     digest: value.digest,

@@ -8,7 +8,8 @@ import type { Caller } from '../../../model/access.ts'
 import type { Decision } from '../../../model/outcome.ts'
 import { WritError, isWritError } from '../../../model/errors.ts'
 import type { Millis } from '../../../model/time.ts'
-import type { DecodedEvaluation, EvaluationResponse, Semantic } from '../../../wire/authzen/v1_0.ts'
+import type { DecodedEvaluation } from '../../../wire/authzen/tuple.ts'
+import type { EvaluationResponse, Semantic } from '../../../wire/authzen/v1_0.ts'
 import {
   encodeEvaluation,
   encodeEvaluationItem,

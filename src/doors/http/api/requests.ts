@@ -5,16 +5,24 @@
  */
 import * as z from 'zod'
 import { WritError, isWritError } from '../../../model/errors.ts'
+import type { Caller } from '../../../model/access.ts'
 import type { AccessRequest } from '../../../model/request.ts'
-import type { ArapProblem } from '../../../wire/arap/draft1.ts'
+import { handleEndsAt, holds, requestAt } from '../../../model/request.ts'
+import type { ArapProblem } from '../../../wire/arap/draft1/index.ts'
 import {
+  JWKS_PATH,
   cancellation,
+  cancellationReason,
   decodeSubmission,
+  encodeRequestSchema,
   encodeTaskResponse,
+  jwks,
+  requestSchema,
   retryAfter,
   submission,
   taskResponse,
-} from '../../../wire/arap/draft1.ts'
+  templateName,
+} from '../../../wire/arap/draft1/index.ts'
 import { cursor, flag, given, limit } from '../../../wire/bounds.ts'
 import {
   accessRequest,
@@ -47,11 +55,28 @@ async function named<T>(
   }
 }
 
+const unknownTask = (id: string): WritError =>
+  new WritError('ERR_NOT_FOUND', `there is no access request \`${id}\``, { problem: 'unknown_task' })
+
+/** How long verifiers keep the keys: a new key signs nothing that has to be believed sooner. */
+const KEYS_CACHED = 'public, max-age=300'
+
 export function requestRoutes(door: Door): Route[] {
   const { flows } = door
 
-  const taskAnswer = (request: AccessRequest, origin: string, status: number): Answer => {
-    const body = encodeTaskResponse(request, requestsEndpoint(origin))
+  /** The task as its holder sees it; others learn nothing here, whatever else they may see elsewhere. */
+  const taskAnswer = (caller: Caller, found: AccessRequest, origin: string, status: number): Answer => {
+    const now = door.now()
+    const request = requestAt(found, now)
+    if (!holds(caller, request)) throw unknownTask(request.id)
+    if (request.status !== 'pending' && now >= handleEndsAt(request)) {
+      throw new WritError('ERR_NOT_FOUND', 'the handle of this access request has expired', {
+        problem: 'task_expired',
+        hint: 'evaluate again',
+      })
+    }
+    const proof = request.status === 'approved' ? flows.proofOf(request, now) : undefined
+    const body = encodeTaskResponse(request, requestsEndpoint(origin), proof)
     return {
       status,
       body,
@@ -88,8 +113,33 @@ export function requestRoutes(door: Door): Route[] {
           { ERR_CONFLICT: 'duplicate_request', ERR_NOT_FOUND: 'invalid_denial_binding' },
           () => flows.submit(caller, input),
         )
-        return taskAnswer(request, origin, request.status === 'pending' ? 202 : 201)
+        return taskAnswer(caller, request, origin, request.status === 'pending' ? 202 : 201)
       },
+    }),
+    route({
+      method: 'GET',
+      path: '/access/v1/requests/schemas/:name',
+      tag,
+      summary: 'What a submission may and must add to what was denied',
+      who: 'public',
+      audit: { none: 'constant' },
+      errors: 'arap',
+      params: templateName,
+      responses: { 200: { description: 'JSON Schema', schema: requestSchema } },
+      handle: async ({ params, origin }) => ok(encodeRequestSchema(params.name, requestsEndpoint(origin))),
+    }),
+    route({
+      method: 'GET',
+      path: JWKS_PATH,
+      tag,
+      summary: 'The keys by which signed denials and approvals are verified',
+      who: 'public',
+      audit: { none: 'public keys' },
+      responses: { 200: { description: 'A JWK Set', schema: jwks } },
+      handle: async () => ({
+        ...ok({ keys: flows.artifactKeys(door.now()) }),
+        headers: { 'cache-control': KEYS_CACHED },
+      }),
     }),
     route({
       method: 'GET',
@@ -107,6 +157,7 @@ export function requestRoutes(door: Door): Route[] {
       },
       handle: async ({ caller, params, origin }) =>
         taskAnswer(
+          caller,
           await named({ ERR_NOT_FOUND: 'unknown_task' }, () => flows.request(caller, params.id)),
           origin,
           200,
@@ -131,9 +182,9 @@ export function requestRoutes(door: Door): Route[] {
       handle: async ({ caller, params, body, origin }) => {
         const names = { ERR_NOT_FOUND: 'unknown_task', ERR_CONFLICT: 'invalid_task_state' } as const
         const request = await named(names, () =>
-          flows.cancelRequest(caller, params.id, body?.reason ?? body?.comment),
+          flows.cancelRequest(caller, params.id, cancellationReason(body)),
         )
-        return taskAnswer(request, origin, 200)
+        return taskAnswer(caller, request, origin, 200)
       },
     }),
     route({

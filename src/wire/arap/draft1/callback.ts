@@ -21,7 +21,10 @@ export const callback = z
     /** Other names are those of ends that a request here cannot have, `partial` for one. */
     events: z.array(z.string().max(64)).min(1).max(16).exactOptional(),
   })
-  .meta({ id: 'AccessRequestCallback', description: 'Where to tell how the request ended; must be registered' })
+  .meta({
+    id: 'AccessRequestCallback',
+    description: 'Where to tell how the request ended; must be registered',
+  })
 
 export function decodeCallback(parsed: z.output<typeof callback>): CallbackWish {
   return {
