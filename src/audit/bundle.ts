@@ -293,6 +293,7 @@ function provenEntries(
   const pruned: number[] = []
   const failures: Finding[] = []
   const rootBytes = Buffer.from(root, 'hex')
+  const included: { seq: number; bytes: Uint8Array }[] = []
   let before = -1
   let time = Number.NEGATIVE_INFINITY
   for (const { seq, proof, body, leaf } of bundle.entries) {
@@ -318,10 +319,12 @@ function provenEntries(
       bad(bytes === undefined ? 'its hash does not match the proof' : 'bytes do not match the proof')
       continue
     }
-    if (bytes === undefined) {
-      pruned.push(seq)
-      continue
-    }
+    if (bytes === undefined) pruned.push(seq)
+    else included.push({ seq, bytes })
+  }
+  if (failures.length > 0) return { entries, pruned, failures }
+  for (const { seq, bytes } of included) {
+    const bad = (why: string): void => void failures.push({ where: `entry ${seq}`, why })
     const entry = parseEntry(bytes)
     if (typeof entry === 'string') {
       bad(entry)
