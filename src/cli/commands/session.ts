@@ -220,6 +220,12 @@ class Report {
         )
       }
     })
+    let size: number | undefined
+    await this.#try('the log', async () => {
+      const checkpoint = await writ.log.checkpoint()
+      ;({ size } = checkpoint)
+      report.ok(`the log ${plain(checkpoint.origin)} continues what was seen of it here, ${size} entries`)
+    })
     await this.#try('witnesses of the log', async () => {
       const witnesses = await writ.log.witnesses()
       if (witnesses.length === 0) {
@@ -228,12 +234,11 @@ class Report {
           'have somebody else run `writ witness`, and name it under `log.witnesses`',
         )
       }
-      const { size } = await writ.log.checkpoint()
       for (const { name, cosigned, problem } of witnesses) {
         const last =
           cosigned === undefined
             ? 'nothing yet'
-            : `${cosigned.size} of ${size} entries, ${when(cosigned.at, io.now())}`
+            : `${cosigned.size}${size === undefined ? '' : ` of ${size}`} entries, ${when(cosigned.at, io.now())}`
         if (problem === undefined) report.ok(`witness ${plain(name)} cosigned ${last}`)
         else report.bad(`witness ${plain(name)} ${plain(problem)}; cosigned ${last}`, WITNESS_HINT)
       }
