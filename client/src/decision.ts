@@ -66,6 +66,8 @@ export type RequestOptions = Readonly<{
   reason?: string | undefined
   /** How long the authority is wanted, counted from when it is first used. */
   ttl?: Duration | undefined
+  /** Tells approvers that it is urgent. It skips nothing. */
+  emergency?: boolean | undefined
   /** Repeats with the same key are the same request. */
   idempotencyKey?: string | undefined
 }>
@@ -144,7 +146,7 @@ export function readDecision(body: unknown): ReadDecision {
   return {
     ...common,
     outcome: 'deny',
-    nextAction: context['next_action'] === 'retry' ? 'retry' : 'none',
+    nextAction: nextActionOf(context),
     ...(typeof retryAfter === 'number' ? { retryAfter } : {}),
   }
 }
@@ -159,6 +161,16 @@ export function readOutcome(body: unknown): ReadDecision {
   const { id, at, ...rest } = value
   const context = { ...rest, evaluation_id: id ?? null, evaluated_at: at ?? null }
   return readDecision({ decision: outcome === 'permit', context })
+}
+
+/** What a re-evaluation's reasons mean where the answer does not say what to do next. */
+const defaultAction: Readonly<Record<string, 'retry'>> = { grant_pending: 'retry' }
+
+/** To ask again needs an offer; whoever comes here has none, so that only `retry` and `none` are left. */
+function nextActionOf(context: Properties): 'retry' | 'none' {
+  const named = context['next_action']
+  if (named === 'request' || named === 'retry' || named === 'none') return named === 'retry' ? 'retry' : 'none'
+  return defaultAction[asString(context['reason']) ?? ''] ?? 'none'
 }
 
 type Members = Readonly<Record<string, Json>>

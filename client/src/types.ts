@@ -150,6 +150,8 @@ export type AccessRequest = Readonly<{
   alternatives: readonly Alternative[]
   /** Untrusted: written by the requester. */
   justification?: string
+  /** The requester says that it is urgent; it changes nothing that is needed. */
+  emergency?: boolean
   ttl: string
   /** Exactly what the evidence would be given for; `digest` is what an approver signs. */
   statement: Json
@@ -239,6 +241,36 @@ export type Finding = Readonly<{ level: 'warning' | 'error'; message: string; hi
 
 export type PolicyFile = Readonly<{ name: string; text: string }>
 export type PolicySource = Readonly<{ policies: readonly PolicyFile[]; schema?: PolicyFile }>
+
+/** A draft set and the recorded decisions it is to answer; instants in RFC 3339. */
+export type PolicyReplay = PolicySource & Readonly<{ since: string; until?: string; limit?: number }>
+
+export type ReplayReport = Readonly<{
+  version: string
+  since: string
+  until: string
+  replayed: number
+  flipped: number
+  /** Denied then, permitted by the draft. */
+  widened: number
+  narrowed: number
+  flips: readonly Readonly<{
+    subject: string
+    action: string
+    from: string
+    to: string
+    count: number
+    challenges: number
+    policies: readonly string[]
+    examples: readonly Readonly<{ decision: string; at: string; resource: string }>[]
+  }>[]
+  more_flips: number
+  not_evaluated: number
+  lost: readonly Readonly<{ why: string; count: number }>[]
+  truncated: boolean
+  leaves_out: readonly string[]
+}>
+
 export type PolicyVersion = PolicySource &
   Readonly<{
     version: string

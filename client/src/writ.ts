@@ -5,6 +5,7 @@
  */
 import type { AccessState, AccessTask, ApprovalReference, WaitOptions } from './access.ts'
 import { cancelAccess, getAccess, submitAccess, waitForAccess } from './access.ts'
+import type { Authority } from './authority.ts'
 import type {
   Attempt,
   AttemptInput,
@@ -50,7 +51,9 @@ import type {
   Narrowing,
   Page,
   PolicySource,
+  PolicyReplay,
   PolicyVersion,
+  ReplayReport,
   RecordedAction,
   Ref,
   ReportedAction,
@@ -590,7 +593,18 @@ export function createWrit(options: WritOptions = {}) {
         get<PolicyVersion>(`/v1/policies/${segment(version)}`),
       agree: (version: string): Promise<PolicyVersion> =>
         post<PolicyVersion>(`/v1/policies/${segment(version)}/agree`, {}),
+      /** Recorded decisions through a draft: what would have been answered otherwise. Nothing is decided. */
+      replay: (input: PolicyReplay): Promise<ReplayReport> =>
+        send<ReplayReport>({
+          method: 'POST',
+          path: '/v1/policies/replay',
+          body: input,
+          timeout: Math.max(transport.options.timeout, 600_000),
+        }),
     },
+    /** What a subject could do at an instant (by default now), and why, from the log alone. */
+    authority: (query: Readonly<{ subject: string; at?: string }>): Promise<Authority> =>
+      recorded<Authority>('/v1/authority', query),
     keys: {
       create: (input: KeyInput): Promise<Readonly<{ id: string; secret: string }>> => post('/v1/keys', input),
       revoke: async (id: string): Promise<void> => {
@@ -650,7 +664,8 @@ function submission(
   now: () => number,
 ): unknown {
   const { approval: _approval, ...context } = attempt.context ?? {}
-  const { evaluated_at: evaluatedAt } = challenge.context
+  const { evaluated_at: evaluatedAt, access_request: offer } = challenge.context
+  const { binding_token: token, template } = (offer ?? {}) as Readonly<Record<string, Json | undefined>>
   // the server's own clock, moved on by how long ago it answered: nobody's clock has to be right
   const evaluated = typeof evaluatedAt === 'string' ? Date.parse(evaluatedAt) : Number.NaN
   const from = Number.isFinite(evaluated) ? evaluated + elapsed : now()
@@ -662,10 +677,20 @@ function submission(
       ...(challenge.id === undefined ? {} : { evaluation_id: challenge.id }),
       ...(typeof evaluatedAt === 'string' ? { evaluated_at: evaluatedAt } : {}),
       ...(challenge.reason === '' ? {} : { reason: challenge.reason }),
+      // echoed as they came: they are the server's to read
+      ...(typeof token === 'string' ? { binding_token: token } : {}),
+      ...(typeof template === 'string' ? { template } : {}),
     },
-    ...(how.ttl === undefined
+    ...(how.ttl === undefined && how.emergency === undefined
       ? {}
-      : { requested_access: { requested_until: new Date(from + toMillis(how.ttl)).toISOString() } }),
+      : {
+          requested_access: {
+            ...(how.ttl === undefined
+              ? {}
+              : { requested_until: new Date(from + toMillis(how.ttl)).toISOString() }),
+            ...(how.emergency === undefined ? {} : { emergency: how.emergency }),
+          },
+        }),
     client: { name: 'writ-client' },
   }
 }

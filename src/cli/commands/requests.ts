@@ -254,6 +254,7 @@ function describe(made: AccessRequest, now: number): string[] {
   return [
     `${plain(made.subject)} wants ${plain(made.action)} on ${plain(made.resource)} for ${plain(made.ttl)}`,
     ...(made.chain.length > 1 ? [`acting for ${made.chain.slice(1).map(plain).join(', ')}`] : []),
+    ...(made.emergency === true ? ['EMERGENCY   says the requester (not verified); it skips nothing'] : []),
     `status      ${standing(made, now)}`,
     `needs       ${requirements(made.alternatives)}`,
     `binds to    this ${plain(made.binding)}${made.task === undefined ? '' : ` · task ${plain(made.task)}`}`,

@@ -160,6 +160,8 @@ describe('AuthZEN evaluation', () => {
         access_request: {
           expires_at: '1970-01-01T00:00:02.000Z',
           endpoint: `${door.url}/access/v1/requests`,
+          template: 'approval',
+          request_schema_url: `${door.url}/access/v1/requests/schemas/approval`,
           display: {
             alternatives: [
               {
@@ -805,7 +807,7 @@ describe('readiness', () => {
   test('/v1/me says who one is', async () => {
     await using door = await knock({})
     const me = await door.fetch('/v1/me', { headers: { authorization: 'Bearer writ_key_test' } })
-    assert.deepEqual(await json(me), { id: pep.id, kind: 'key', subject: 'Workload/pep' })
+    assert.deepEqual(await json(me), { id: pep.id, kind: 'key', subject: 'Workload/pep', pep: pep.pep })
   })
 })
 

@@ -105,8 +105,12 @@ function chips(request: AccessRequest): Html {
         : `${request.uses} uses`
   const asked = request.merged > 0 ? `asked ${request.merged + 1} times` : undefined
   const items = [`for ${spell(request.ttl)}`, uses, request.task, asked]
+  const loud =
+    request.emergency === true
+      ? markup`<li class="chip loud"><strong>EMERGENCY</strong>, says the requester (not verified)</li>`
+      : ''
   return markup`<ul class="chips">
-    ${items.filter((item) => item !== undefined).map((item) => markup`<li class="chip">${item}</li>`)}
+    ${loud} ${items.filter((item) => item !== undefined).map((item) => markup`<li class="chip">${item}</li>`)}
   </ul>`
 }
 
