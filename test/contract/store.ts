@@ -6,9 +6,12 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
 import fc from 'fast-check'
+import { treeRoot } from '../../src/audit/tree.ts'
 import { verifyLog } from '../../src/audit/verify.ts'
 import type { Credential } from '../../src/model/credential.ts'
 import { isWritError } from '../../src/model/errors.ts'
+import { hex, leafHash } from '../../src/store/hash.ts'
+import { isPruned } from '../../src/store/port.ts'
 import type { Read, Transaction } from '../../src/store/port.ts'
 import { compareIds } from '../../src/store/order.ts'
 import type { TestStore } from '../support/store.ts'
@@ -262,6 +265,183 @@ export function storeContract({ name, open }: Engine): void {
     assert.deepEqual(await store.log.find('r', { descending: true, after: 3, limit: 2 }), [2, 1])
     assert.deepEqual(await store.log.find('R'), [])
     assert.deepEqual(await verifyLog(store.log), { ok: true, ...(await store.log.head()) })
+  })
+
+  it('law 11: hashes of every level are those of the tree, across restarts', async (store) => {
+    const leaves: Uint8Array[] = []
+    const append = (kind: string) => store.commit({ reads: [], run: (tx) => tx.append({ kind, refs: [] }) })
+    await Promise.all(Array.from({ length: 300 }, (_, i) => append(`a${i}`)))
+    const again = await store.reopen()
+    const more = () => again.commit({ reads: [], run: (tx) => tx.append({ kind: 'b', refs: [] }) })
+    await Promise.all(Array.from({ length: 300 }, more))
+    for (let from = 0; from < 600; from += 100)
+      leaves.push(...unpruned(await again.log.entries(from, from + 100)).map(({ bytes }) => leafHash(bytes)))
+    assert.deepEqual((await again.log.hashes(0, 0, 1_000)).map(hex), leaves.slice(0, 256).map(hex))
+    assert.deepEqual((await again.log.hashes(0, 599, 700)).map(hex), [hex(leaves[599] as Uint8Array)])
+    const nodes = [0, 256].map((from) => hex(treeRoot(leaves.slice(from, from + 256))))
+    assert.deepEqual((await again.log.hashes(1, 0, 256)).map(hex), nodes)
+    assert.deepEqual((await again.log.hashes(1, 1, 2)).map(hex), [nodes[1]])
+    assert.deepEqual(await again.log.hashes(2, 0, 256), [])
+    for (const [level, from, to] of [
+      [-1, 0, 1],
+      [0.5, 0, 1],
+      [0, -1, 1],
+      [0, 0, Number.NaN],
+    ] as const)
+      await assert.rejects(again.log.hashes(level, from, to), TypeError)
+    await again.close()
+  })
+
+  it('entries are found by when they were written', async (store) => {
+    assert.equal(await store.log.seqAt(0), 0)
+    for (let i = 0; i < 20; i++) {
+      await store.commit({ reads: [], run: (tx) => tx.append({ kind: 'k', refs: [] }) })
+      if (i % 3 === 2) store.clock.advance(10)
+    }
+    for (let i = 0; i < 7; i++) {
+      assert.equal(await store.log.seqAt(TEST_START + 10 * i), 3 * i)
+      assert.equal(await store.log.seqAt(TEST_START + 10 * i - 9), 3 * i)
+    }
+    assert.equal(await store.log.seqAt(TEST_START + 61), 20)
+    assert.equal(await store.log.seqAt(0), 0)
+    assert.equal(await store.log.seqAt(Number.POSITIVE_INFINITY), 20)
+  })
+
+  it('entries are searched by what they have in common, newest first, page by page', async (store) => {
+    const kinds = ['a', 'b'] as const
+    await Promise.all(
+      Array.from({ length: 200 }, (_, i) =>
+        store.commit({
+          reads: [],
+          run: (tx) =>
+            tx.append({
+              kind: kinds[i % 2] as string,
+              refs: [`r${i % 3}`, `s${i % 5}`, 'kind=none'],
+              ...(i % 7 === 0 ? { outcome: 'deny' } : {}),
+              ...(i % 11 === 0 ? { attempt: { action: { name: 'read' } } } : {}),
+            }),
+        }),
+      ),
+    )
+    const queries: readonly (readonly [readonly string[], (i: number) => boolean])[] = [
+      [[], () => true],
+      [['r1'], (i) => i % 3 === 1],
+      [['kind=b', 'r1'], (i) => i % 2 === 1 && i % 3 === 1],
+      [['s4', 'r2', 'kind=a'], (i) => i % 5 === 4 && i % 3 === 2 && i % 2 === 0],
+      [['outcome=deny', 'r0', 'r0'], (i) => i % 21 === 0],
+      [['action=read', 'outcome=deny'], (i) => i % 77 === 0],
+      [['r1', 'r2'], () => false],
+      [['kind=none'], () => false],
+      [['\ud800'], () => false],
+      [['r1', 'nowhere'], () => false],
+    ]
+    for (const [terms, isFound] of queries) {
+      for (const [from, before, limit] of [
+        [0, undefined, 1_000],
+        [0, undefined, 3],
+        [50, 150, 7],
+      ] as const) {
+        const expected = Array.from({ length: 200 }, (_, i) => 199 - i).filter(
+          (i) => isFound(i) && i >= from && i < (before ?? 200),
+        )
+        const found: number[] = []
+        for (let next: number | undefined = before; ;) {
+          const page = await store.log.search({
+            terms,
+            from,
+            limit,
+            ...(next === undefined ? {} : { before: next }),
+          })
+          assert.ok(page.items.length <= limit)
+          found.push(...page.items)
+          if (page.next === undefined) break
+          next = Number(page.next)
+        }
+        assert.deepEqual(found, expected, terms.join(' '))
+      }
+    }
+    await assert.rejects(store.log.search({ terms: [], limit: 0 }), TypeError)
+  })
+
+  it('a search of what is rarely together is cut into pages that hold up nobody', async (store) => {
+    const often = (kind: string) => ({ reads: [], run: (tx: Transaction) => tx.append({ kind, refs: [] }) })
+    for (let i = 0; i < 5; i++)
+      await Promise.all(
+        Array.from({ length: 1_000 }, (_, k) =>
+          store.commit({ reads: [], run: (tx) => tx.append({ kind: 'k', refs: [k % 2 === 0 ? 'a' : 'b'] }) }),
+        ),
+      )
+    const both = { reads: [], run: (tx: Transaction) => tx.append({ kind: 'k', refs: ['a', 'b'] }) }
+    const seq = await store.commit(both)
+    for (let i = 0; i < 8; i++)
+      await Promise.all(
+        Array.from({ length: 1_000 }, (_, k) =>
+          store.commit({ reads: [], run: (tx) => tx.append({ kind: 'k', refs: [k % 2 === 0 ? 'a' : 'b'] }) }),
+        ),
+      )
+    await store.commit(often('z'))
+    const found: number[] = []
+    let pages = 0
+    for (let before: number | undefined; ;) {
+      const { items, next } = await store.log.search({
+        terms: ['a', 'b'],
+        ...(before === undefined ? {} : { before }),
+      })
+      found.push(...items)
+      pages += 1
+      if (next === undefined) break
+      assert.ok(before === undefined || Number(next) < before)
+      before = Number(next)
+    }
+    assert.deepEqual(found, [seq])
+    assert.ok(pages <= 3, `${pages} pages`)
+  })
+
+  it('B69 what an entry was too long for is kept, as long as the entry is', async (store) => {
+    const huge = 'x'.repeat(70_000)
+    const append = (value: string) =>
+      store.commit({ reads: [], run: (tx) => tx.append({ kind: 'k', refs: ['r', value], sql: value }) })
+    const [first, second] = [await append(huge), await append(huge)]
+    const [entry] = unpruned(await store.log.entries(first, first + 1))
+    const { sql } = JSON.parse(Buffer.from(entry?.bytes ?? []).toString()) as { sql: { $digest: string } }
+    const kept = async (on: TestStore) => on.log.body(sql.$digest)
+    assert.equal(Buffer.from((await kept(store)) ?? []).toString(), JSON.stringify(huge))
+    assert.equal(await store.log.body(`sha256:${'0'.repeat(64)}`), undefined)
+    await store.log.prune([first])
+    assert.ok((await kept(store)) !== undefined)
+    await store.log.prune([second])
+    assert.equal(await kept(store), undefined)
+    assert.deepEqual(await store.log.find(huge), [])
+    assert.deepEqual((await store.log.search({ terms: ['kind=k'] })).items, [])
+  })
+
+  it('what is pruned leaves its hash, and nothing to be found by', async (store) => {
+    const append = (i: number) =>
+      store.commit({
+        reads: [],
+        run: (tx) => tx.append({ kind: 'k', refs: ['r', `i${i}`], outcome: 'deny' }),
+      })
+    for (let i = 0; i < 5; i++) await append(i)
+    const before = await store.log.hashes(0, 0, 5)
+    const head = await store.log.head()
+    await store.log.prune([1, 3])
+    await store.log.prune([3, 99])
+    const again = await store.reopen()
+    const entries = await again.log.entries(0, 9)
+    assert.deepEqual(
+      entries.map((it) => isPruned(it)),
+      [false, true, false, true, false],
+    )
+    assert.deepEqual(entries[1], { seq: 1, at: TEST_START, leaf: before[1], pruned: true })
+    assert.deepEqual((await again.log.hashes(0, 0, 5)).map(hex), before.map(hex))
+    assert.deepEqual(await again.log.head(), head)
+    assert.deepEqual(await again.log.find('r'), [0, 2, 4])
+    assert.deepEqual(await again.log.find('i3'), [])
+    assert.deepEqual((await again.log.search({ terms: ['outcome=deny'] })).items, [4, 2, 0])
+    assert.equal(await again.log.seqAt(TEST_START), 0)
+    // pruned without a word: the verifier says so
+    assert.equal((await verifyLog(again.log)).firstBad?.index, 1)
+    await again.close()
   })
 
   it('listeners hear of each durable batch, in order, and one that fails troubles nobody', async (store) => {

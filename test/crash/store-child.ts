@@ -7,7 +7,7 @@
 import { writeSync } from 'node:fs'
 import { openSqliteStore } from '../../src/store/sqlite/store.ts'
 import { manualClock } from '../support/store.ts'
-import { batches } from './store-batches.ts'
+import { batches, PRUNED } from './store-batches.ts'
 
 const [folder = '', killAt = '0'] = process.argv.slice(2)
 let steps = 0
@@ -29,5 +29,7 @@ for (const [i, items] of batches.entries()) {
   await Promise.all(items.map((item) => store.commit(item)))
   writeSync(1, `answered ${i}\n`)
 }
+await store.log.prune(PRUNED)
+writeSync(1, 'pruned\n')
 await store.close()
 writeSync(1, `steps ${steps}\n`)

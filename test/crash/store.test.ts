@@ -1,33 +1,57 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { chmodSync, cpSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { after } from 'node:test'
 import { openLogFolder } from '../../src/audit/folder.ts'
 import { verifyLog } from '../../src/audit/verify.ts'
 import { openTestStore } from '../support/store.ts'
-import { recordsAfter, sizeAfter } from './store-batches.ts'
+import { isPruned } from '../../src/store/port.ts'
+import { FILLED, recordsAfter, sizeAfter } from './store-batches.ts'
 
 const scratch = mkdtempSync(join(tmpdir(), 'writ-crash-'))
 after(() => rmSync(scratch, { recursive: true, force: true }))
 
-type Ended = Readonly<{ answered: number; steps: number; signal: string | undefined; errors: string }>
+/** A log that is about to complete a subtree. */
+const filled = (async () => {
+  const store = await openTestStore({ folder: join(scratch, 'filled'), reserveBytes: 4096 })
+  const fill = () => store.commit({ reads: [], run: (tx) => tx.append({ kind: 'fill', refs: ['f'] }) })
+  await Promise.all(Array.from({ length: FILLED }, fill))
+  await store.close()
+  return store.folder
+})()
+
+type Ended = Readonly<{
+  answered: number
+  pruned: boolean
+  steps: number
+  signal: string | undefined
+  errors: string
+}>
 
 /** Runs the writing process until it ends, by itself or at the step where it is killed. */
-function run(folder: string, killAt: number): Promise<Ended> {
+async function run(folder: string, killAt: number): Promise<Ended> {
+  cpSync(await filled, folder, { recursive: true })
+  chmodSync(folder, 0o700)
   const child = join(import.meta.dirname, 'store-child.ts')
   return new Promise((resolve) => {
     execFile(process.execPath, [child, folder, String(killAt)], (error, stdout, stderr) => {
       const answered = stdout.match(/^answered/gm)?.length ?? 0
       const steps = Number(/^steps (\d+)$/m.exec(stdout)?.[1] ?? 0)
-      resolve({ answered, steps, signal: error?.signal ?? undefined, errors: stderr })
+      resolve({
+        answered,
+        pruned: /^pruned$/m.test(stdout),
+        steps,
+        signal: error?.signal ?? undefined,
+        errors: stderr,
+      })
     })
   })
 }
 
 /** What is left, read by the verifier and by the store: some number of whole batches. */
-async function survivors(folder: string): Promise<number> {
+async function survivors(folder: string): Promise<{ kept: number; pruned: number }> {
   const source = openLogFolder(folder)
   const { ok, size, firstBad } = await verifyLog(source)
   source.close()
@@ -51,8 +75,10 @@ async function survivors(folder: string): Promise<number> {
   const next = await store.commit({ reads: [], run: (tx) => tx.append({ kind: 'after', refs: [] }) })
   assert.equal(next, size)
   assert.ok((await verifyLog(store.log)).ok)
+  const pruned = (await store.log.entries(0, 4)).filter(isPruned).length
+  assert.equal((await store.log.find('f')).includes(0), pruned === 0)
   await store.close()
-  return count
+  return { kept: count, pruned }
 }
 
 test('law 1, B47: killed at any write, what was answered is there, and every batch is there wholly or not at all', async () => {
@@ -60,15 +86,17 @@ test('law 1, B47: killed at any write, what was answered is there, and every bat
   assert.equal(whole.errors, '')
   assert.equal(whole.answered, 3)
   assert.ok(whole.steps > 30, `${whole.steps} steps`)
-  assert.equal(await survivors(join(scratch, 'whole')), 3)
+  assert.deepEqual(await survivors(join(scratch, 'whole')), { kept: 3, pruned: 2 })
 
   const seen = new Set<number>()
   let lost = 0
   const killAndLook = async (killAt: number): Promise<void> => {
     const folder = join(scratch, `kill-${killAt}`)
-    const { answered, signal, errors } = await run(folder, killAt)
+    const { answered, signal, errors, ...said } = await run(folder, killAt)
     assert.equal(signal, 'SIGKILL', `step ${killAt}: ${errors}`)
-    const kept = await survivors(folder)
+    const { kept, pruned } = await survivors(folder)
+    assert.ok(pruned === 0 || pruned === 2, `step ${killAt}: half a pruning`)
+    assert.ok(!said.pruned || pruned === 2, `step ${killAt}: pruned, and it is there again`)
     assert.ok(kept >= answered && kept <= answered + 1, `step ${killAt}: ${answered} answered, ${kept} kept`)
     if (kept === answered) lost += 1
     seen.add(kept)

@@ -22,6 +22,7 @@ import { openLogFolder } from '../../audit/folder.ts'
 import { verifyLog } from '../../audit/verify.ts'
 import type { ErrorCode, WritError } from '../../model/errors.ts'
 import { isWritError } from '../../model/errors.ts'
+import { leafHash } from '../hash.ts'
 
 const withCode = (code: ErrorCode) => (error: unknown) => isWritError(error, code)
 
@@ -45,7 +46,8 @@ function write(
         endsAt: 1,
         tries: 0,
       })
-      return tx.append({ kind: narrowing ? 'revoked' : 'issued', refs: [id] })
+      // what has no UTF-8 form is kept beside the entry
+      return tx.append({ kind: narrowing ? 'revoked' : 'issued', refs: [id], why: '\ud800' })
     },
   })
 }
@@ -129,6 +131,8 @@ test('B68 an error of the disk in the middle of a batch leaves nothing of it', a
     'list: after',
     'entry: before',
     'ref: after',
+    'term: before',
+    'body: before',
     'head: after',
     'commit: before',
   ]) {
@@ -305,6 +309,52 @@ test('indexes that were written by other rules are built anew', async () => {
     [12, 0],
   )
   await store.close()
+})
+
+test('a log of the first form gets its nodes and search terms when it is opened', async () => {
+  await using store = await openTestStore({ reserveBytes: 4096 })
+  const append = (i: number) =>
+    store.commit({ reads: [], run: (tx) => tx.append({ kind: `k${i % 2}`, refs: ['r'], outcome: 'deny' }) })
+  await Promise.all(Array.from({ length: 300 }, (_, i) => append(i)))
+  await store.close()
+  const db = new DatabaseSync(join(store.folder, 'writ.db'))
+  db.exec('DROP TABLE node; DROP TABLE term; DROP TABLE body; PRAGMA user_version = 1')
+  db.close()
+  const again = await store.reopen()
+  assert.equal((await again.log.hashes(1, 0, 9)).length, 1)
+  assert.equal(
+    (await again.log.search({ terms: ['kind=k1', 'outcome=deny', 'r'], limit: 1000 })).items.length,
+    150,
+  )
+  await again.commit({ reads: [], run: (tx) => tx.append({ kind: 'k0', refs: [] }) })
+  await again.close()
+  assert.equal(await findings(store.folder), true)
+})
+
+test('what an older Writ cut from an entry without keeping it is no finding', async () => {
+  await using store = await openTestStore({ reserveBytes: 4096 })
+  await store.commit({ reads: [], run: (tx) => tx.append({ kind: 'k', refs: ['r'.repeat(70_000)] }) })
+  await store.close()
+  const db = new DatabaseSync(join(store.folder, 'writ.db'))
+  const body = Buffer.from(db.prepare('SELECT body FROM entry').get()?.['body'] as Uint8Array)
+  const older = Buffer.from(body.toString().replace('"kept":true,', ''))
+  const leaf = leafHash(older)
+  db.prepare('UPDATE entry SET body = ?, leaf = ?').run(older, leaf)
+  db.prepare('UPDATE head SET root = ?').run(leaf)
+  db.prepare('UPDATE state SET frontier = ?').run(leaf)
+  db.exec('DELETE FROM body')
+  db.close()
+  assert.equal(await findings(store.folder), true)
+})
+
+test('something kept that is no longer what its digest says is not served', async () => {
+  await using store = await openTestStore()
+  await store.commit({ reads: [], run: (tx) => tx.append({ kind: 'k', refs: [], why: '\ud800' }) })
+  const db = new DatabaseSync(join(store.folder, 'writ.db'))
+  const digest = db.prepare('SELECT digest FROM body').get()?.['digest'] as string
+  db.exec("UPDATE body SET bytes = x'22'")
+  db.close()
+  await assert.rejects(store.log.body(digest), withCode('ERR_STORE_CORRUPT'))
 })
 
 test('data of a newer form, and other databases, are refused in one sentence', async () => {
