@@ -29,7 +29,16 @@ export type { ClientErrorCode } from './error.ts'
 export { WritClientError, isWritClientError } from './error.ts'
 export type { EventOptions } from './events.ts'
 export type { Ending, Lease } from './lease.ts'
-export type { Checkpoint, CheckpointMemory, LogKeyInfo, LogOptions } from './log.ts'
+export type {
+  Checkpoint,
+  CheckpointMemory,
+  KeyRotated,
+  KeyRotation,
+  LogKeyInfo,
+  LogKeys,
+  LogOptions,
+} from './log.ts'
+export type { ApprovalThen, Authority, DecisionThen } from './authority.ts'
 export type * from './types.ts'
 export type { AcquireOptions, PageQuery, Progress, Writ, WritOptions } from './writ.ts'
 export { NotPermitted, createWrit } from './writ.ts'

@@ -41,6 +41,21 @@ export type LogKeyInfo = Readonly<{
   endorsement?: string
 }>
 
+export type LogKeys = Readonly<{ origin: string; epoch: number; keys: readonly (LogKeyInfo & LogKeyDates)[] }>
+type LogKeyDates = Readonly<{ id: string; created_at: string; retired_at?: string }>
+
+export type KeyRotation = Readonly<{ use?: 'log' | 'artifact'; compromised?: boolean; reason?: string }>
+export type KeyRotated = Readonly<{
+  use: 'log' | 'artifact'
+  before: string
+  id: string
+  /** The last size up to which the old key is believed. */
+  until: number
+  vkey?: string
+  endorsement?: string
+  checkpoint?: string
+}>
+
 /** Reads of the record this soon after a check rely on it, in milliseconds. */
 const CHECK_EVERY = 3_000
 /** Rotations that are followed at once. */

@@ -26,7 +26,7 @@ import { followEvents } from './events.ts'
 import type { Answer, Call } from './http.ts'
 import { Transport, sleep } from './http.ts'
 import { Lease } from './lease.ts'
-import type { Checkpoint, LogOptions } from './log.ts'
+import type { Checkpoint, KeyRotated, KeyRotation, LogKeys, LogOptions } from './log.ts'
 import { LogMemory } from './log.ts'
 import type {
   AccessRequest,
@@ -563,6 +563,11 @@ export function createWrit(options: WritOptions = {}) {
       checkpoint: (): Promise<Checkpoint> => (memory ?? new LogMemory(transport, {}, now)).checkpoint(),
       witnesses: async (): Promise<readonly LogWitness[]> =>
         (await get<{ items: readonly LogWitness[] }>('/v1/log/witnesses')).items,
+      /** Every key that has signed checkpoints, the oldest first. */
+      keys: (): Promise<LogKeys> => get<LogKeys>('/v1/log/keys'),
+      /** A new key signs from now on; the old one vouches for it, unless it is compromised. */
+      rotateKey: (input: KeyRotation = {}): Promise<KeyRotated> =>
+        post<KeyRotated>('/v1/log/keys/rotate', input),
       head: (): Promise<LogHead> => recorded<LogHead>('/v1/log/head'),
       entries: (
         from: number,

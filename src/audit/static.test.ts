@@ -137,7 +137,7 @@ describe('the log as files, read by who knows only the text of C2SP', () => {
       counted.push(now - before)
       before = now
       if (done) break
-      assert.equal((await readFileSync(join(at.folder, 'checkpoint'), 'utf8')).split('\n')[1], '10')
+      assert.equal(readFileSync(join(at.folder, 'checkpoint'), 'utf8').split('\n')[1], '10')
     }
     assert.ok(counted.length > 20 && counted.every((count) => count <= 40), String(counted))
     await agrees(at.folder, 100_000)

@@ -274,7 +274,7 @@ credential is not confirmed gone.`,
       'writ why --subject Agent/triage --at 03:12',
     )
       .option('--subject <subject>', 'the last decision about this subject')
-      .option('--at <time>', 'at or before this time'),
+      .option('--at <time>', 'with `--subject`: what it could do then, e.g. `03:12`, `2h ago`'),
     async (context, id: string | undefined, options: object) =>
       (await import('./commands/ask.ts')).why(context, id, options),
   )
@@ -543,6 +543,20 @@ credential is not confirmed gone.`,
     async (context, folder: string | undefined) => (await policies()).policyPublish(context, folder),
   )
   does(
+    leaf(
+      policy,
+      'replay',
+      'Say what a folder would have answered to recorded decisions',
+      'writ policy replay --since 7d --against ./policies',
+    )
+      .option('--since <time>', 'how far back, by default `7d`')
+      .option('--until <time>', 'by default now')
+      .option('--against <folder>', 'the draft, by default the policy folder')
+      .option('--limit <n>', 'most decisions that are replayed, by default 10000')
+      .option('--fail-on-widening', 'exit 3 if the draft permits what was denied'),
+    async (context, options: object) => (await policies()).policyReplay(context, options),
+  )
+  does(
     leaf(policy, 'agree <version>', 'Agree to a proposed set', 'writ policy agree sha256:…'),
     async (context, id: string) => (await policies()).policyAgree(context, id),
   )
@@ -588,6 +602,28 @@ credential is not confirmed gone.`,
     ).option('--out <file>', 'where it is written (`-o`); by default to standard output'),
     async (context, id: string, options: { out?: string }) =>
       (await import('./proof.ts')).auditProve(context, id, options),
+  )
+  does(
+    leaf(
+      audit,
+      'keys',
+      'Show the keys that sign the log; keep the current one elsewhere, and verify with it',
+      'writ audit keys',
+    ),
+    async (context) => (await import('./commands/log-keys.ts')).logKeys(context),
+  )
+  does(
+    leaf(
+      audit,
+      'rotate',
+      'Have a new key sign from now on',
+      'writ audit rotate --compromised --reason "the disk was sold"',
+    )
+      .option('--artifact', 'the key of signed artifacts in place of that of the log')
+      .option('--compromised', 'somebody else may have the old key: it vouches for nothing any more')
+      .option('--reason <reason>', 'why, for the record'),
+    async (context, options: object) =>
+      (await import('./commands/log-keys.ts')).logKeyRotate(context, options),
   )
   does(
     leaf(
