@@ -7,7 +7,7 @@
 import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { join, relative, resolve } from 'node:path'
-import type { EntityInput, PolicyVersion } from '../../client/src/index.ts'
+import type { EntityInput, PolicyVersion, ReplayReport } from '../../client/src/index.ts'
 import { isWritClientError } from '../../client/src/index.ts'
 import type { EntityData, Problem } from '../policy/index.ts'
 import { loadPolicySet, renderProblem } from '../policy/index.ts'
@@ -16,6 +16,7 @@ import { readPolicyFolder } from './commands/setup.ts'
 import type { Context } from './context.ts'
 import { CliError, exit, usage } from './exit.ts'
 import { plain, plainLines } from './text.ts'
+import { instantOf, localAndUtc } from './times.ts'
 
 type Source = ReturnType<typeof readPolicyFolder>
 
@@ -107,19 +108,86 @@ export async function policyPublish(context: Context, folder: string | undefined
   return exit.ok
 }
 
+/** Recorded decisions through a draft. 3 if it does not load, and with `--fail-on-widening` if it permits more. */
+export async function policyReplay(
+  context: Context,
+  options: Readonly<{
+    since?: string
+    until?: string
+    against?: string
+    limit?: string
+    failOnWidening?: boolean
+  }>,
+): Promise<number> {
+  const now = context.io.now()
+  const { limit } = options
+  if (limit !== undefined && !/^[1-9]\d{0,5}$/u.test(limit))
+    throw usage(`\`--limit ${plain(limit)}\` is not a number`, 'from 1 to 100000')
+  const since = instantOf(options.since ?? '7d', now, 'since', true)
+  const until = options.until === undefined ? undefined : instantOf(options.until, now, 'until', true)
+  const at = options.against ?? context.loaded.config.policies
+  const source = readFolder(context, at)
+  const report = await checked(context, 'nothing was replayed', () =>
+    context.writ.policies.replay({
+      ...source,
+      since: new Date(since).toISOString(),
+      ...(until === undefined ? {} : { until: new Date(until).toISOString() }),
+      ...(limit === undefined ? {} : { limit: Number(limit) }),
+    }),
+  )
+  context.print({ item: report }, { lines: describeReplay(report) })
+  for (const what of report.leaves_out) context.say(`not told: ${plain(what)}`)
+  if (options.failOnWidening === true && report.widened > 0)
+    throw new CliError(exit.policyInvalid, `the draft permits ${report.widened} that were denied`)
+  return exit.ok
+}
+
+/** The lines that a person reads: what it widens first. */
+export function describeReplay(report: ReplayReport): string[] {
+  const count = (n: number): string => n.toLocaleString('en')
+  const lines = [
+    `${count(report.flipped)} of ${count(report.replayed)} flip · since ${localAndUtc(Date.parse(report.since))}`,
+  ]
+  for (const flip of report.flips) {
+    const challenged =
+      flip.challenges === 0 ? '' : ` · ${count(flip.challenges)} of them could have had it with evidence`
+    lines.push(
+      '',
+      `${flip.to === 'permit' ? '▲' : '▼'} ${plain(flip.from)} → ${plain(flip.to)}  ${count(flip.count)} ×  ${plain(flip.subject)}  ${plain(flip.action)}${challenged}`,
+      ...(flip.policies.length === 0 ? [] : [`  by ${flip.policies.map(plain).join(', ')}`]),
+      ...flip.examples.map(
+        ({ decision, resource, at }) =>
+          `  e.g. ${plain(decision)}  on ${plain(resource)}  ${localAndUtc(Date.parse(at))}`,
+      ),
+    )
+  }
+  const rest = [
+    ...(report.more_flips === 0 ? [] : [`${count(report.more_flips)} more groups flip`]),
+    ...(report.not_evaluated === 0
+      ? []
+      : [`${count(report.not_evaluated)} were settled before any policy was asked, and stay`]),
+    ...report.lost.map(({ why, count: n }) => `${count(n)} cannot be replayed: ${plain(why)}`),
+    ...(report.truncated
+      ? [`cut short at ${localAndUtc(Date.parse(report.until))}: replay more with \`--limit\``]
+      : []),
+  ]
+  return rest.length === 0 ? lines : [...lines, '', ...rest]
+}
+
+function publishSource(context: Context, source: Source): Promise<PolicyVersion> {
+  return checked(context, 'nothing was published, the set in force stays', () =>
+    context.writ.policies.publish(source),
+  )
+}
+
 /** @throws {CliError} 3, after every problem was said as `writ policy check` says it. */
-async function publishSource(context: Context, source: Source): Promise<PolicyVersion> {
+async function checked<T>(context: Context, hint: string, act: () => Promise<T>): Promise<T> {
   try {
-    return await context.writ.policies.publish(source)
+    return await act()
   } catch (error) {
     if (!isWritClientError(error, 'ERR_POLICY_INVALID')) throw error
     if (error.hint !== undefined) context.say(plainLines(error.hint))
-    throw new CliError(
-      exit.policyInvalid,
-      error.message,
-      'nothing was published, the set in force stays',
-      error,
-    )
+    throw new CliError(exit.policyInvalid, error.message, hint, error)
   }
 }
 

@@ -11,6 +11,7 @@ import type { LogEntry } from '../store/port.ts'
 import { isPruned } from '../store/port.ts'
 import { Actions } from './actions.ts'
 import { Administration } from './admin.ts'
+import { Authorities } from './authority.ts'
 import { Attempts, parseEntry } from './attempts.ts'
 import { Callbacks } from './callbacks.ts'
 import type { FlowDeps } from './deps.ts'
@@ -22,6 +23,7 @@ import { Narrower } from './narrow.ts'
 import type { Flows, LiveEvent } from './port.ts'
 import { Proving } from './prove.ts'
 import { Publishing } from './publish.ts'
+import { Replays } from './replay.ts'
 import { Requests } from './requests.ts'
 import { searchRecord } from './search.ts'
 import { Signers } from './signers.ts'
@@ -69,6 +71,8 @@ export function createFlows(deps: FlowDeps): Flowing {
   const grants = new Grants(deps, attempts, narrower, takeBack)
   const actions = new Actions(deps, attempts)
   const publishing = new Publishing(deps, attempts, grants)
+  const replays = new Replays(deps.store, attempts, history)
+  const authorities = new Authorities(deps.store, attempts, history)
   const admin = new Administration(deps, { attempts, narrower, grants, publishing })
   const transparency = new Transparency(deps, { attempts, signers })
   const witnesses = new Witnesses(deps, transparency)
@@ -157,6 +161,8 @@ export function createFlows(deps: FlowDeps): Flowing {
     publish: (caller, source) => publishing.publish(caller, source),
     agree: (caller, version) => publishing.agree(caller, version),
     policy: (caller, version) => publishing.policy(caller, version),
+    replayPolicies: (caller, input) => replays.replay(caller, input),
+    authority: (caller, subject, at) => authorities.at(caller, subject, at),
 
     head: () => store.log.head(),
     async entries(caller, from, to) {

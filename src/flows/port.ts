@@ -23,7 +23,9 @@ import type { Decision } from '../model/outcome.ts'
 import type { AccessRequest } from '../model/request.ts'
 import type { Limits, Scope, Task } from '../model/task.ts'
 import type { Instant, Millis } from '../model/time.ts'
+import type { Authority } from './authority.ts'
 import type { ActionBatch, ActionEntry, JoinedRecord, ReportedAction } from './actions.ts'
+import type { ReplayInput, ReplayReport } from './replay.ts'
 import type { Transparency } from './transparency.ts'
 import type { Witnesses } from './witnesses.ts'
 import type { LogEntry, LogHead, Page, PrunedEntry } from '../store/port.ts'
@@ -249,6 +251,10 @@ export interface Flows {
   /** The second human root. */
   agree(caller: Caller, version: string): Promise<PolicyVersion>
   policy(caller: Caller, version?: string): Promise<PolicyVersion | undefined>
+  /** Recorded decisions through a draft set; nothing of it is a decision. For who may read the record. */
+  replayPolicies(caller: Caller, input: ReplayInput): Promise<ReplayReport>
+  /** What a subject could do at an instant, and why, from the log. For who may read the record. */
+  authority(caller: Caller, subject: EntityRef, at: Instant): Promise<Authority>
 
   // the record
   /** Checkpoints, tiles, proofs and the keys behind them. */

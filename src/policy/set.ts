@@ -57,6 +57,7 @@ export class LoadedSet implements PolicySet {
   readonly derivedSchema: boolean
   readonly pools: readonly string[]
   readonly policies: readonly PolicyInfo[]
+  readonly actions: PolicySet['actions']
   readonly #loaded: readonly LoadedPolicy[]
   readonly #byId: ReadonlyMap<string, LoadedPolicy>
   readonly #byAction = new Map<string, readonly LoadedPolicy[]>()
@@ -71,6 +72,7 @@ export class LoadedSet implements PolicySet {
     this.derivedSchema = parts.derivedSchema
     this.pools = parts.pools
     this.policies = parts.policies.map(({ info }) => info)
+    this.actions = [...parts.schema.actions.values()]
     this.#loaded = parts.policies
     this.#byId = new Map(parts.policies.map((policy) => [policy.info.id, policy]))
     this.#inputs = new Inputs(parts.schema, parts.pools)

@@ -146,6 +146,12 @@ export interface PolicySet {
   /** Every kind of approval that some policy on `Writ::Action::"approve"` says who may give. */
   readonly pools: readonly string[]
   readonly policies: readonly PolicyInfo[]
+  /** Every action that the schema knows, Writ's own too, with the types it can be tried by and on. */
+  readonly actions: readonly Readonly<{
+    uid: EntityUid
+    principals: ReadonlySet<string>
+    resources: ReadonlySet<string>
+  }>[]
   /** What the policies whose head may match `head` read. */
   readsFor(head: Head, entities: readonly EntityData[]): PolicyReads
   /** @throws {WritError} `ERR_INPUT_INVALID` for keys that Cedar would read as references, and ill-formed names. */

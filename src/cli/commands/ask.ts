@@ -8,6 +8,8 @@ import { resolve } from 'node:path'
 import type { Properties, Writ } from '../../../client/src/index.ts'
 import { isWritClientError } from '../../../client/src/index.ts'
 import type { Context } from '../context.ts'
+import { authorityAt } from './authority.ts'
+import { instantOf } from '../times.ts'
 import { CliError, exit, usage } from '../exit.ts'
 import { plain, reasonOf, requirements } from '../text.ts'
 
@@ -81,6 +83,12 @@ export type WhyOptions = Readonly<{ subject?: string; at?: string }>
 
 /** Why a decision fell as it did: rules and values for operators, what is missing for requesters. */
 export async function why(context: Context, id: string | undefined, options: WhyOptions): Promise<void> {
+  if (id !== undefined && (options.subject !== undefined || options.at !== undefined))
+    throw usage('name a decision, or `--subject` and perhaps `--at`', 'not both')
+  if (options.subject !== undefined && options.at !== undefined) {
+    const at = instantOf(options.at, context.io.now(), 'at')
+    return authorityAt(context, options.subject, at)
+  }
   const wanted = id ?? (await latest(context, options))
   const explained = await explanationOf(context.writ, wanted)
   context.print({ item: explained }, { lines: linesOf(explained) })
@@ -114,7 +122,7 @@ async function latest(context: Context, options: WhyOptions): Promise<string> {
   const { subject } = options
   if (subject === undefined)
     throw usage('name a decision, or `--subject` and perhaps `--at`', 'e.g. `writ why dec_…`')
-  const until = options.at === undefined ? Infinity : instantOf(options.at, context.io.now())
+  const until = options.at === undefined ? Infinity : instantOf(options.at, context.io.now(), 'at')
   let before: number | undefined
   for (let pages = 0; pages < 100; pages++) {
     const page = await context.writ.decisions.list({ ref: subject, before, limit: 100 })
@@ -131,20 +139,6 @@ async function latest(context: Context, options: WhyOptions): Promise<string> {
     `no decision about ${plain(subject)}${options.at === undefined ? '' : ' by then'}`,
     'is it spelled `Type/id`?',
   )
-}
-
-/** An RFC 3339 instant, or a time of today (or yesterday, if it has not come yet) as `03:12`. */
-function instantOf(text: string, now: number): number {
-  const clock = /^(\d{1,2}):(\d{2})(?::(\d{2}))?$/u.exec(text)
-  if (clock) {
-    const at = new Date(now)
-    at.setHours(Number(clock[1]), Number(clock[2]), Number(clock[3] ?? 59), 999)
-    return at.getTime() > now ? at.getTime() - 86_400_000 : at.getTime()
-  }
-  const at = Date.parse(text)
-  if (!Number.isFinite(at))
-    throw usage(`\`--at ${text}\` is no time`, 'write `03:12` or `2026-11-22T03:12:00Z`')
-  return at
 }
 
 type Members = Readonly<Record<string, unknown>>
@@ -199,7 +193,13 @@ function evidenceOf(evidence: Members): string[] {
 }
 
 function describeRules(explanation: Members, entry: Members): string[] {
-  if (Object.keys(explanation).length === 0) return ['its policy set is not at hand any more']
+  if (Object.keys(explanation).length === 0) {
+    return [
+      entry['says'] === undefined
+        ? 'no policy was asked: it was settled before'
+        : 'what it was decided on is not on the record any more',
+    ]
+  }
   const evaluation = record(explanation['evaluation'])
   const determining = list(explanation['determining']).map(record)
   const nearest = record(explanation['nearest'])

@@ -6,7 +6,14 @@
 import * as z from 'zod'
 import { WritError } from '../../../model/errors.ts'
 import type { PolicyVersion } from '../../../model/access.ts'
-import { encodePolicyVersion, policySource, policyVersion } from '../../../wire/v1/index.ts'
+import {
+  encodePolicyVersion,
+  encodeReplayReport,
+  policyReplay,
+  policySource,
+  policyVersion,
+  replayReport,
+} from '../../../wire/v1/index.ts'
 import type { Answer, Door, Route } from '../route.ts'
 import { READS, ok, route } from '../route.ts'
 import { CONFLICT, NOT_FOUND, failed } from './shared.ts'
@@ -46,6 +53,27 @@ export function policyRoutes({ flows }: Door): Route[] {
         status: 201,
         body: encodePolicyVersion(await flows.publish(caller, body)),
       }),
+    }),
+    route({
+      method: 'POST',
+      path: '/v1/policies/replay',
+      tag,
+      summary: 'What a draft set would have said to recorded decisions; nothing is decided or recorded',
+      who: 'caller',
+      audit: READS,
+      consumes: 'json',
+      large: true,
+      heavy: true,
+      body: policyReplay,
+      responses: {
+        200: { description: 'What flips', schema: replayReport },
+        403: failed('Not allowed'),
+        422: failed('The draft does not validate'),
+      },
+      handle: async ({ caller, body: { policies, schema, ...span } }) => {
+        const source = { policies, ...(schema === undefined ? {} : { schema }) }
+        return ok(encodeReplayReport(await flows.replayPolicies(caller, { source, ...span })))
+      },
     }),
     route({
       method: 'GET',

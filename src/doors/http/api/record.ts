@@ -7,8 +7,11 @@ import * as z from 'zod'
 import { WritError } from '../../../model/errors.ts'
 import { actionName, given, index, instant, limit, ref } from '../../../wire/bounds.ts'
 import {
+  authority,
+  authorityQuery,
   decisionEntry,
   decisionPage,
+  encodeAuthority,
   encodeLogEntry,
   explanation,
   logEntries,
@@ -25,8 +28,21 @@ const ENTRIES_MOST = 1_000
 /** Longest term: a type, a slash and an id. */
 const TERM_MOST = 513
 
-export function recordRoutes({ flows }: Door): Route[] {
+export function recordRoutes({ flows, now }: Door): Route[] {
   return [
+    route({
+      method: 'GET',
+      path: '/v1/authority',
+      heavy: true,
+      tag: 'Decisions',
+      summary: 'What a subject could do at an instant, and why, from the log alone',
+      who: 'caller',
+      audit: READS,
+      query: authorityQuery,
+      responses: { 200: { description: 'The answer', schema: authority }, 403: failed('Not allowed') },
+      handle: async ({ caller, query }) =>
+        ok(encodeAuthority(await flows.authority(caller, query.subject, query.at ?? now()))),
+    }),
     route({
       method: 'GET',
       path: '/v1/decisions',
