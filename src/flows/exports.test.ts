@@ -239,6 +239,66 @@ describe('exports', () => {
     assert.deepEqual(sink.taken, [10, 11])
   })
 
+  test('C1 a process that dies between any two steps loses nothing, and repeats a batch under its id at most', async () => {
+    let steps = Infinity
+    for (let die = 1; die < steps; die += 1) {
+      await using store = await openTestStore()
+      await append(store, 7)
+      const sent: Batch[] = []
+      let left = die
+      const dead = Promise.withResolvers<void>()
+      /** What is asked of the world; from step `die` on nothing ever answers. */
+      const step = async <T>(work: () => T | Promise<T>): Promise<T> => {
+        left -= 1
+        if (left <= 0) {
+          dead.resolve()
+          return new Promise<T>(() => undefined)
+        }
+        return work()
+      }
+      const dying: typeof store = Object.assign(Object.create(store) as typeof store, {
+        read: (reads: Parameters<typeof store.read>[0]) => step(() => store.read(reads)),
+        async commit(item: Parameters<typeof store.commit>[0]) {
+          const result = await step(() => store.commit(item))
+          return step(() => result)
+        },
+        log: {
+          ...store.log,
+          head: () => step(() => store.log.head()),
+          entries: (from: number, to: number) => step(() => store.log.entries(from, to)),
+        },
+      })
+      const taking: Sink = {
+        async send(batch) {
+          await step(() => sent.push(batch))
+          await step(() => undefined) // taken, but the answer is on its way
+        },
+        close: async () => undefined,
+      }
+      const how = { installation: 'inst_a', version: '1', log, jitter: () => 0 }
+      const exports = new Exports({ ...how, store: dying }, [exportOf(taking, { batch: 3 })])
+      const alive = exports.recover().then(() => {
+        exports.start()
+        return kept(store, exports, 7)
+      })
+      await Promise.race([alive, dead.promise])
+      if (left > 0) {
+        steps = die // it did all that there is to do
+        await exports.stop()
+      }
+
+      const again = new FakeSink()
+      again.on = (batch) => void sent.push(batch)
+      await using after = await open(store, exportOf(again, { batch: 3 }))
+      await kept(store, after, 7)
+      const seqs = sent.map(({ lines }) => lines.map(({ seq }) => seq))
+      assert.deepEqual([...new Set(seqs.flat())], upTo(7), `died at step ${die}`)
+      const ids = sent.map(({ id }) => id)
+      assert.ok(ids.length - new Set(ids).size <= 1, `died at step ${die}: ${ids.join(' ')}`)
+    }
+    assert.ok(steps > 15, `only ${steps} steps`)
+  })
+
   test('B68 a store without room neither stops an export nor sends anything twice', async () => {
     await using store = await openTestStore()
     await append(store, 10)
