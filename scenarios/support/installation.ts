@@ -51,6 +51,8 @@ export type Installation = Part &
     url: string
     /** A folder for whatever runs beside it. */
     folder: string
+    /** Stops the server, does `work` on its data folder, and starts it again where it was. */
+    whileStopped<T>(work: (data: string) => Promise<T>): Promise<T>
     /** The first administrator. */
     ada: Writ
     person(name: string): Writ
@@ -102,12 +104,15 @@ export async function openInstallation(options: InstallationOptions): Promise<In
 
 type Server = Readonly<{ url: string; data: string; log(): readonly string[]; stop(): Promise<void> }>
 
-async function startServer(folder: string): Promise<Server> {
+async function startServer(folder: string, port = 0): Promise<Server> {
   const data = join(folder, 'data')
-  const program: Program = await startWrit(['server', '--data', data, '--port', '0', '--person', 'ada'], {
-    cwd: join(folder, 'server'),
-    env: { WRIT_KEY_FILE: join(folder, 'secrets.key') },
-  })
+  const program: Program = await startWrit(
+    ['server', '--data', data, '--port', String(port), '--person', 'ada'],
+    {
+      cwd: join(folder, 'server'),
+      env: { WRIT_KEY_FILE: join(folder, 'secrets.key') },
+    },
+  )
   try {
     const url = await program.says('http://')
     return {
@@ -141,8 +146,9 @@ async function startHere(folder: string, clock: ShiftedClock): Promise<Server> {
   return { url: app.url, data, log: () => told, stop: () => app.stop() }
 }
 
-async function setUp(folder: string, server: Server, options: InstallationOptions): Promise<Installation> {
-  const { url } = server
+async function setUp(folder: string, first: Server, options: InstallationOptions): Promise<Installation> {
+  let server = first
+  const { url, data } = server
   const as = (token: string): Writ => createWrit({ url, token })
   const redeem = async (code: string): Promise<Writ> =>
     as((await createWrit({ url }).sessions.redeem(code)).token)
@@ -168,7 +174,14 @@ async function setUp(folder: string, server: Server, options: InstallationOption
   return {
     url,
     folder,
-    log: server.log,
+    log: () => server.log(),
+    async whileStopped(work) {
+      assert.equal(options.clock, undefined, 'only a server of its own can be started again')
+      await server.stop()
+      const result = await work(data)
+      server = await startServer(folder, Number(new URL(url).port))
+      return result
+    },
     ada,
     person(name) {
       const found = people.get(name)
