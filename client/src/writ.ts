@@ -364,7 +364,7 @@ export function createWrit(options: WritOptions = {}) {
         before?: number
         limit?: number
       }>,
-    ): Promise<Page<RecordedAction>> => get<Page<RecordedAction>>('/v1/actions', query),
+    ): Promise<Page<RecordedAction>> => recorded<Page<RecordedAction>>('/v1/actions', query),
     /** Says why something was done that no grant covers. */
     resolve: (flag: string, reason: string): Promise<ActionFlag> =>
       post<ActionFlag>(`/v1/actions/flags/${segment(flag)}/resolve`, { reason }),
@@ -581,13 +581,15 @@ export function createWrit(options: WritOptions = {}) {
        * The proof of why, of a decision, grant, credential, task or access request: the text of a file that is kept as it
        * is, and that `writ audit verify` verifies without the server.
        */
-      prove: (id: string): Promise<string> =>
-        send<string>({
+      prove: async (id: string): Promise<string> => {
+        await memory?.check()
+        return send<string>({
           method: 'GET',
           path: `/v1/log/proofs/${segment(id)}`,
           text: true,
           timeout: Math.max(transport.options.timeout, 60_000),
-        }),
+        })
+      },
     },
     events: (how: EventOptions = {}): AsyncGenerator<WritEvent, void, undefined> =>
       followEvents(transport, how),
