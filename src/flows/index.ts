@@ -81,7 +81,11 @@ export function createFlows(deps: FlowDeps): Flowing {
   const retention =
     deps.retention === undefined
       ? undefined
-      : new Retention(deps, { keep: deps.retention, mayPrune: (seq) => exports.mayPrune(seq) })
+      : new Retention(deps, {
+          keep: deps.retention,
+          mayPrune: (seq) => exports.mayPrune(seq),
+          pruned: (seqs) => transparency.forget(seqs),
+        })
   const sweeper = new Sweeper(deps, { tasks, requests, grants, narrower, takeBack, callbacks, retention })
   const proving = new Proving(deps, attempts, { transparency, signers, history })
   const { store } = deps

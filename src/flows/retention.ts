@@ -20,6 +20,8 @@ export type RetentionOptions = Readonly<{
   keep: Millis
   /** Whether everybody who is sent entries has got this one, and nobody else needs it. */
   mayPrune(seq: number): boolean
+  /** Hears what is pruned, to take it from wherever else it is. */
+  pruned?(seqs: readonly number[]): Promise<void>
 }>
 
 /** What tells how Writ itself came to be as it is is never pruned. */
@@ -126,6 +128,7 @@ export class Retention {
       },
     })
     await this.#store.log.prune(pruned)
+    if (pruned.length > 0) await this.#options.pruned?.(pruned)
   }
 
   /** Whether some entity it tells of was still so at `end`: what is decided from there on is explained by it. */

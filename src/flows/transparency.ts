@@ -27,6 +27,7 @@ import { hex } from '../store/hash.ts'
 import type { LogHead } from '../store/port.ts'
 import { isPruned } from '../store/port.ts'
 import type { Attempts } from './attempts.ts'
+import { parseEntry } from './attempts.ts'
 import type { FlowDeps } from './deps.ts'
 import type { Signers, Signing } from './signers.ts'
 import { epochOf } from './signers.ts'
@@ -101,6 +102,8 @@ const MOST_COSIGNATURES = 32
 const SIGN_EVERY = 1_000
 /** Steps of publication in each round. */
 const STEPS = 8
+/** Prunings that are looked at again after a start. */
+const LAST_PRUNINGS = 16
 
 type Signed = Readonly<{ checkpoint: Checkpoint; text: string; own: readonly NoteSignature[] }> & {
   cosignatures: readonly NoteSignature[]
@@ -128,6 +131,8 @@ export class Transparency {
   #problem: string | undefined
   #timer: NodeJS.Timeout | undefined
   #ticking: Promise<void> | undefined
+  /** Entries that are pruned and still among the files. */
+  readonly #pruned = new Set<number>()
   #stopped = false
 
   constructor(deps: FlowDeps, parts: Readonly<{ attempts: Attempts; signers: Signers }>) {
@@ -147,6 +152,7 @@ export class Transparency {
     this.#mark = mark?.epoch === this.#epoch ? mark : undefined
     await this.#lastWords()
     if (this.#mark === undefined) await this.checkpoint()
+    if (this.#deps.files !== undefined) await this.#forgetLast()
     if (record?.['marked'] === true) return
     // only now that there is one: a mark that is missing later was taken away
     await store.commit({
@@ -419,15 +425,40 @@ export class Transparency {
     return this.#problem === undefined ? [] : [this.#problem]
   }
 
-  /** What retention has taken is taken from the published files too. */
+  /** What retention has taken is taken from the published files too; never throws, and tries again until it is. */
   async forget(seqs: readonly number[]): Promise<void> {
-    await this.#deps.files?.forget(seqs)
+    for (const seq of seqs) this.#pruned.add(seq)
+    try {
+      await this.#deps.files?.forget([...this.#pruned])
+      this.#pruned.clear()
+    } catch (error) {
+      this.#deps.log('error', 'pruned entries are still among the published files', { error })
+    }
+  }
+
+  /** What was pruned last: whoever pruned it may have been stopped before the files were gone. */
+  async #forgetLast(): Promise<void> {
+    const { log } = this.#deps.store
+    const { items } = await log.search({ terms: ['kind=log.pruned'], limit: LAST_PRUNINGS })
+    for (const seq of items) {
+      const [entry] = await log.entries(seq, seq + 1)
+      if (entry === undefined || isPruned(entry)) continue
+      const {
+        from,
+        to,
+        except = [],
+      } = parseEntry(entry.bytes) as { from?: number; to?: number; except?: number[] }
+      const kept = new Set(except)
+      const range = Array.from({ length: Math.max(0, (to ?? 0) - (from ?? 0)) }, (_, i) => (from ?? 0) + i)
+      await this.forget(range.filter((it) => !kept.has(it)))
+    }
   }
 
   async #work(): Promise<void> {
     try {
       const note = await this.checkpoint()
       await this.#publish(note)
+      if (this.#pruned.size > 0) await this.forget([])
       this.#problem = undefined
     } catch (error) {
       const sentence = error instanceof Error ? error.message : 'unknown'

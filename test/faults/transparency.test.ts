@@ -1,14 +1,16 @@
 /** The log for outsiders on a whole Writ: checkpoints, files, HTTP, proofs (B66, B67, law 11). */
 import assert from 'node:assert/strict'
-import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
+import { setImmediate as breathe } from 'node:timers/promises'
 import { formatNote, parseCheckpoint, parseNote, parseVerifierKey, verifyNote } from '../../src/audit/note.ts'
 import { isContinued, isIncluded } from '../../src/audit/tree.ts'
+import { DAY } from '../../src/model/time.ts'
 import { leafHash } from '../../src/store/hash.ts'
 import { readLog } from '../support/tile-reader.ts'
 import { declare, openWorld } from '../support/world.ts'
-import { fails, faultWorld } from './support.ts'
+import { fails, faultWorld, settle } from './support.ts'
 
 const hex = (text: string): Uint8Array => Buffer.from(text, 'hex')
 const sizeOf = (note: string): number => parseCheckpoint(parseNote(note)?.text ?? '')?.size ?? -1
@@ -274,4 +276,36 @@ describe('tiles, proofs and keys', () => {
     const note = readFileSync(join(world.config.data, 'log/checkpoint'), 'utf8')
     assert.equal(sizeOf(note), after.size)
   })
+
+  test('what retention prunes vanishes from the files, also when it was stopped in between', async () => {
+    await using world = await faultWorld({ config: { log: { retention: 30 * DAY } } })
+    for (let i = 0; i < 260; i += 1) await declare(world)
+    await world.app.flows.transparency.tick()
+    const bundle = join(world.config.data, 'log/tile/entries/000')
+    const tile = join(world.config.data, 'log/tile/0/000')
+    assert.ok(existsSync(bundle) && existsSync(tile))
+    const bytes = readFileSync(bundle)
+    world.clock.advance(31 * DAY)
+    await settle(world.app)
+    await until(
+      () => !existsSync(bundle),
+      async () => world.app.flows.sweeper.sweep(),
+    )
+    assert.ok(existsSync(tile))
+    await world.app.flows.transparency.tick()
+    assert.equal(existsSync(bundle), false)
+    writeFileSync(bundle, bytes) // as a crash would have left it
+    const again = await world.restart()
+    assert.equal(existsSync(bundle), false)
+    await again.app.stop()
+  })
 })
+
+/** Works until it is so, some times at most. */
+async function until(isSo: () => boolean, work: () => Promise<void>): Promise<void> {
+  for (let tries = 0; tries < 200 && !isSo(); tries += 1) {
+    await work()
+    await breathe()
+  }
+  assert.ok(isSo())
+}
