@@ -137,3 +137,21 @@ test('administrators administer; owners take back what is theirs', () => {
   assert.equal(decide(ask('Person/ada', writAction('revoke'), 'Database/orders')), 'permit')
   assert.equal(decide(ask('Person/grace', writAction('revoke'), 'Database/orders')), 'deny')
 })
+
+test('collectors may say what targets saw, and nothing else; nobody else may say so', () => {
+  const collector: EntityData = {
+    uid: { type: 'Service', id: 'collector' },
+    attrs: {},
+    parents: [{ type: 'Group', id: 'collectors' }],
+  }
+  const on = (principal: string, verb: string) =>
+    decide({
+      ...ask(principal, writAction(verb), 'Service/x', { context: { target: 'orders-db' } }),
+      resource: writSystem,
+      entities: [...inventory, collector],
+    })
+  assert.equal(on('Service/collector', 'observe'), 'permit')
+  for (const verb of ['publish', 'administer', 'revoke', 'deny', 'read'])
+    assert.equal(on('Service/collector', verb), 'deny', verb)
+  for (const principal of ['Agent/migrator', 'Person/ada']) assert.equal(on(principal, 'observe'), 'deny')
+})

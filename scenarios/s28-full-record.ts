@@ -233,16 +233,24 @@ async function recorded(story: Story, writ: Installation, keys: Keys, database: 
     const items = [
       { id: `mine-${database.name}`, grant, action: 'db:migrate', outcome: 'succeeded' as const },
     ]
-    const none = [{ ...items[0], id: 'none', grant: 'grant_00000000000000000000000000' }] as typeof items
+    const none = [
+      { ...items[0], id: `none-${database.name}`, grant: 'grant_00000000000000000000000000' },
+    ] as typeof items
     const said = (error: Error): string => error.message.replaceAll(/`[^`]*`/gu, '')
     const foreign = await refused(nosy.writ.actions.report(items), 'ERR_NOT_FOUND')
     const nothing = await refused(nosy.writ.actions.report(none), 'ERR_NOT_FOUND')
     assert.equal(said(foreign), said(nothing), 'whether the grant exists is told')
     await refused(nosy.writ.actions.list({ grant }), 'ERR_NOT_FOUND')
     await refused(nosy.writ.actions.report(items, { observed: database.name }), 'ERR_FORBIDDEN')
-    const { items: seen } = await ada.actions.list({ grant, limit: 1 })
-    assert.equal(seen[0]?.kind, 'action.refused')
-    assert.deepEqual(seen[0]?.outside, ['foreign'])
+    const { items: seen } = await ada.actions.list({ subject: 'Service/nosy', limit: 2 })
+    assert.deepEqual(
+      seen.map(({ kind, outside }) => [kind, outside]),
+      [
+        ['action.refused', ['unknown']],
+        ['action.refused', ['foreign']],
+      ],
+    )
+    assert.ok((await record()).actions.every(({ by }) => by !== `key:${nosy.id}`))
   })
   await story.wrong(`${which}: anything else with the key of a collector`, async () => {
     await refused(collector.writ.grants.get(grant), 'ERR_NOT_FOUND')

@@ -1,5 +1,13 @@
 import assert from 'node:assert/strict'
-import { appendFileSync, mkdtempSync, renameSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import {
+  appendFileSync,
+  mkdtempSync,
+  renameSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -104,10 +112,16 @@ test('the first time it begins with what is yet to come, unless told otherwise',
 test('nothing is lost and nothing is twice, wherever it is stopped and whatever answers are lost', async () => {
   await fc.assert(
     fc.asyncProperty(
-      fc.array(fc.tuple(fc.integer({ min: 0, max: 150 }), fc.constantFrom('ok', 'before', 'after', 'kill')), {
-        minLength: 1,
-        maxLength: 6,
-      }),
+      fc.array(
+        fc.tuple(
+          fc.integer({ min: 0, max: 150 }),
+          fc.constantFrom('ok', 'before', 'after', 'kill', 'locked out'),
+        ),
+        {
+          minLength: 1,
+          maxLength: 6,
+        },
+      ),
       fc.boolean(),
       async (steps, keep) => {
         const { folder, file, record, start } = setUp(undefined)
@@ -122,13 +136,14 @@ test('nothing is lost and nothing is twice, wherever it is stopped and whatever 
             const begun = record.calls
             record.fault = (call) => {
               if (what === 'kill') run.stop()
+              if (what === 'locked out') return new WritClientError('ERR_UNAUTHENTICATED', 'nobody we know')
               return call === begun + 1 && (what === 'before' || what === 'after') ? what : undefined
             }
-            await run.done
+            // where there was nothing to send nobody was asked
+            await run.done.catch((error: unknown) => assert.match(String(error), /nobody we know/))
             record.fault = () => undefined
             if (keep) {
-              const { size } = await import('node:fs').then(({ statSync }) => statSync(file))
-              truncateSync(file, size - '{"timestamp":"2026'.length)
+              truncateSync(file, statSync(file).size - '{"timestamp":"2026'.length)
             }
           }
           await start().done

@@ -175,6 +175,7 @@ describe('B43 what is kept of a statement', () => {
       (v: string) => `E'\\'${v}'`,
       (v: string) => `'\\'${v}'`,
       (v: string) => `U&'${v}'`,
+      (v: string) => `'\\' ${v} \\''`,
       (v: string) => `/* ${v} */ 1`,
       (v: string) => `-- ${v}\n 1`,
       (v: string) => `'${v}`,

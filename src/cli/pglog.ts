@@ -364,6 +364,8 @@ function tokenise(sql: string): { tokens: string[]; sure: boolean } {
     }
     const word = take(/[A-Za-z_\u0080-\uffff][\w$\u0080-\uffff]*/uy)
     if (word !== undefined) {
+      // right behind a value: a quote that is missing somewhere has turned inside out what is one
+      if (tokens.at(-1) === '?') sure = false
       tokens.push(word)
       continue
     }

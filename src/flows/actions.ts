@@ -231,13 +231,13 @@ export class Actions {
   ): void {
     const refused = kind === 'action.refused'
     const { grant, credential, candidates } = joined
-    const claimed = [report.grant, report.credential, report.task]
     const task = joined.task ?? credential?.task ?? grant?.task
     const resource = report.resource ?? grant?.resource
+    // a refusal is not found under the grant that it claims: strangers must not be able to bury what is
     const refs = [
       action,
       ...(refused
-        ? [...claimed, refKey(caller.subject)]
+        ? [refKey(caller.subject)]
         : [
             grant?.id,
             credential?.id,
