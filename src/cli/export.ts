@@ -15,6 +15,7 @@ import {
   Origins,
   PRUNED,
   actionOf,
+  kindOf,
   outcomeOf,
   recorded,
   resourceOf,
@@ -23,8 +24,8 @@ import {
 } from '../audit/export/record.ts'
 import type { SourceEntry } from '../audit/verify.ts'
 import { resolvePath } from '../config/index.ts'
-import { parseDuration } from '../model/time.ts'
 import { version } from '../version.ts'
+import { duration } from '../wire/bounds.ts'
 import type { Context } from './context.ts'
 import { CliError, exit, usage } from './exit.ts'
 
@@ -210,8 +211,8 @@ function numberOf(text: string): number {
 /** `2026-11-22T03:12:00Z`, or how long ago, as `7d`. */
 function instantOf(text: string | undefined, now: number): number | undefined {
   if (text === undefined) return undefined
-  const ago = parseDuration(text)
-  if (ago !== undefined) return now - ago
+  const ago = duration.safeParse(text)
+  if (ago.success) return now - ago.data
   const at = /^\d{4}-\d{2}-\d{2}/u.test(text) ? Date.parse(text) : Number.NaN
   if (!Number.isFinite(at))
     throw usage(`\`${text}\` is no time`, 'write `2026-11-22T03:12:00Z`, or how long ago as `7d`')
@@ -302,7 +303,7 @@ function brief(entry: unknown): Record<string, string | undefined> {
     seq: 0,
     at: 0,
     leaf: '',
-    kind: String(members['kind']),
+    kind: kindOf(members),
     refs: strings(members['refs']),
     entry: members,
   }

@@ -304,19 +304,19 @@ describe('exports', () => {
     await append(store, 10)
     const sink = new FakeSink()
     let full = true
-    let refused = 0
+    const seen = { refused: 0 }
     const tight: typeof store = Object.assign(Object.create(store) as typeof store, {
       read: store.read.bind(store),
       commit: ((item: Parameters<typeof store.commit>[0]) => {
         if (!full) return store.commit(item)
-        refused += 1
+        seen.refused += 1
         sink.happened.emit('tried')
         return Promise.reject(new Error('full'))
       }) as typeof store.commit,
     })
     await using exports = await open(tight, exportOf(sink))
     await sink.has(10)
-    while (refused < 2) await once(sink.happened, 'tried')
+    while (seen.refused < 2) await once(sink.happened, 'tried')
     assert.match(exports.problems(0)[0] ?? '', /its place could not be recorded/)
     assert.equal(exports.mayPrune(0), false)
     full = false

@@ -45,14 +45,16 @@ export async function searchRecord(
   if (limit > PAGE_MOST) {
     throw new WritError('ERR_TOO_LARGE', `at most ${PAGE_MOST} entries at once`, { hint: 'ask in pages' })
   }
+  const named = (name: string, value: string | undefined): string[] =>
+    value === undefined ? [] : [`${name}=${value}`]
   const terms = [
-    query.term,
-    query.subject && refKey(query.subject),
-    query.resource && refKey(query.resource),
-    query.kind && `kind=${query.kind}`,
-    query.action && `action=${query.action}`,
-    query.outcome && `outcome=${query.outcome}`,
-  ].filter((term) => term !== undefined && term !== '')
+    ...(query.term === undefined ? [] : [query.term]),
+    ...(query.subject === undefined ? [] : [refKey(query.subject)]),
+    ...(query.resource === undefined ? [] : [refKey(query.resource)]),
+    ...named('kind', query.kind),
+    ...named('action', query.action),
+    ...named('outcome', query.outcome),
+  ]
   const from = query.since === undefined ? 0 : await log.seqAt(query.since)
   const end = query.until === undefined ? undefined : await log.seqAt(query.until)
   const before = Math.min(end ?? Infinity, query.before ?? Infinity)

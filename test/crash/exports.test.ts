@@ -61,11 +61,11 @@ exports:
     const asking = Array.from({ length: 30 }, () =>
       writ.evaluate({ action: 'read', resource: 'Document/handbook' }).catch((error: unknown) => error),
     )
-    let open = asking.length
-    for (const one of asking) void one.then(() => (open -= 1))
+    const left = { open: asking.length }
+    for (const one of asking) void one.then(() => (left.open -= 1))
     const before = sentIn(world.folder).length
     await Promise.all(asking.slice(0, 5 * (round + 1)))
-    while (round % 2 === 1 && open > 0 && sentIn(world.folder).length === before) await breathe()
+    if (round % 2 === 1) while (left.open > 0 && sentIn(world.folder).length === before) await breathe()
     server.process.kill('SIGKILL')
     await server.done
     await Promise.all(asking)

@@ -29,7 +29,7 @@ export function toCloudEvent(of: Recorded): CloudEvent {
     datacontenttype: 'application/json',
     sequence: String(of.seq).padStart(SEQUENCE_DIGITS, '0'),
     writleaf: of.leaf,
-    data: of.kind === PRUNED ? { seq: of.seq, at: of.at, leaf: of.leaf, pruned: true } : (of.entry as Json),
+    data: of.kind === PRUNED ? { seq: of.seq, at: of.at, leaf: of.leaf, pruned: true } : of.entry,
   }
 }
 

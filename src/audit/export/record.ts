@@ -44,7 +44,7 @@ export function recorded(entry: Entry, origins: Origins): Recorded {
   return {
     ...place,
     leaf: hex(leafHash(entry.bytes)),
-    kind: String(members['kind']),
+    kind: kindOf(members),
     refs: strings(members['refs']),
     entry: members,
     text,
@@ -84,6 +84,11 @@ export class Origins {
 
 /** The kind of the entry that begins an epoch. */
 export const EPOCH_BEGAN = 'epoch.began'
+
+/** Of an entry; the store lets no entry be without one. */
+export function kindOf(entry: Members): string {
+  return string(entry['kind']) ?? 'unknown'
+}
 
 export function strings(value: Json | undefined): readonly string[] {
   return Array.isArray(value) ? value.filter((item) => typeof item === 'string') : []
