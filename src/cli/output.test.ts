@@ -71,6 +71,7 @@ suite('output', () => {
       notApproved: 6,
       unreachable: 7,
       revokeUnconfirmed: 8,
+      contradicted: 9,
     })
     assert.deepEqual(runExit, { ourFailure: 125, cannotExecute: 126, notFound: 127 })
     assert.deepEqual(exitOfCode, {
@@ -84,6 +85,8 @@ suite('output', () => {
       ERR_NOT_APPROVED: 6,
       ERR_UNREACHABLE: 7,
       ERR_TIMEOUT: 7,
+      ERR_LOG_CONTRADICTED: 9,
+      ERR_LOG_KEY: 9,
     })
   })
 

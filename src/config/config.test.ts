@@ -166,11 +166,13 @@ suite('configuration', () => {
         host: '127.0.0.1',
         port: 9748,
         keyFile: '',
-        log: { tiles: true },
+        log: { tiles: true, witnesses: [] },
         policies: '/w/policies',
         defaults: { request: 900_000, task: 1_800_000, heartbeat: 15_000, grant: 900_000 },
         limits: { body: 262_144, depth: 32, rate: 2_000 },
         issuers: [],
+        exports: [],
+        callbacks: [],
       },
     )
     assert.ok(server.keyFile.startsWith('/home/ada/.local/state/writ/'))

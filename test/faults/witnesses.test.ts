@@ -10,7 +10,13 @@ import { setTimeout as wait } from 'node:timers/promises'
 import type { App } from '../../src/app.ts'
 import { createApp } from '../../src/app.ts'
 import type { VerifierKey } from '../../src/audit/note.ts'
-import { formatVerifierKey, parseCheckpoint, parseNote, parseVerifierKey } from '../../src/audit/note.ts'
+import {
+  formatVerifierKey,
+  parseCheckpoint,
+  parseNote,
+  parseVerifierKey,
+  verifierKey,
+} from '../../src/audit/note.ts'
 import { isCosigned } from '../../src/audit/witness.ts'
 import type { Witness } from '../../src/cli/witness.ts'
 import { openWitness } from '../../src/cli/witness.ts'
@@ -142,6 +148,25 @@ describe('witnesses', () => {
     const [one] = await until(app, ({ name, cosigned }) => cosigned !== undefined || name.endsWith('two'))
     assert.equal(one?.problem, undefined)
     await app.stop()
+  })
+
+  test('a key that is none, and one witness under two names, are refused at the start', async () => {
+    await using world = await watched()
+    await world.app.stop()
+    const { key } = world.witnesses[0] as Witness
+    const alias = formatVerifierKey(verifierKey('witness.example/alias', 'witness', key.raw))
+    const [url, own] = ['http://127.0.0.1:9', formatVerifierKey(key)]
+    for (const keys of [
+      ['nonsense'],
+      [formatVerifierKey(world.known[0] as VerifierKey)],
+      [own, own],
+      [own, alias],
+    ]) {
+      const config = { ...world.config, log: { witnesses: keys.map((it) => ({ url, key: it })) } }
+      await assert.rejects(createApp(config, { mode: 'server', http: false, log: () => undefined }), {
+        code: 'ERR_CONFIG_INVALID',
+      })
+    }
   })
 
   test('B67 data that is put back with its mark is found out by what a witness holds, at the start', async () => {
