@@ -7,12 +7,14 @@ import type { Row } from './measure.ts'
 import { decision } from './decision.ts'
 import { grants } from './grants.ts'
 import { http } from './http.ts'
+import { proof } from './proof.ts'
 import { revoke } from './revoke.ts'
 
 const benches: Readonly<Record<string, { what: string; run: () => Promise<readonly Row[]> }>> = {
   decision: { what: 'P2 full decision in process, durable record', run: decision },
   http: { what: 'P3 AuthZEN over HTTP, durable record before the reply', run: http },
   grants: { what: 'P4 grant issue: decision, state and record in one commit', run: grants },
+  proof: { what: 'S06 the proof of why made from a long log, and verified', run: proof },
   revoke: { what: 'P6b PostgreSQL role removed, its open session cut', run: revoke },
 }
 
