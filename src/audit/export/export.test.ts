@@ -103,6 +103,15 @@ describe('OCSF', () => {
     }
   })
 
+  test('docs/export.md says what becomes of every kind', () => {
+    const page = readFileSync(resolve(import.meta.dirname, '../../../docs/export.md'), 'utf8')
+    for (const [kind, rule] of Object.entries(rules)) {
+      const row = `| \`${kind}${kind.endsWith('.') ? '…' : ''}\` | ${rule.class} ${classes[rule.class]} | ${rule.activity} `
+      const line = page.split('\n').find((text) => text.startsWith(row))
+      assert.ok(line?.includes(`| ${rule.entity ?? ''} | ${rule.severity ?? 'informational'}`), `${row}…`)
+    }
+  })
+
   test('rules name classes that are known', () => {
     for (const rule of Object.values(rules)) assert.ok(classes[rule.class] !== undefined)
   })
