@@ -607,7 +607,7 @@ function said({ denial, emergency, client, requestedUntil }: SubmitInput): Recor
     ...(emergency === true ? { emergency: true } : {}),
     ...(client === undefined ? {} : { client }),
     ...(denial.template === undefined ? {} : { template: denial.template }),
-    ...(requestedUntil === undefined ? {} : { requested_until: requestedUntil }),
+    ...(requestedUntil === undefined ? {} : { wanted_until: requestedUntil }),
   }
 }
 

@@ -17,6 +17,7 @@ import {
   encodeRequestSchema,
   encodeTaskResponse,
   jwks,
+  locationOf,
   requestSchema,
   retryAfter,
   submission,
@@ -81,7 +82,7 @@ export function requestRoutes(door: Door): Route[] {
       status,
       body,
       headers: {
-        ...(status === 200 ? {} : { location: body.task.status_endpoint }),
+        ...(status === 200 ? {} : { location: locationOf(body) }),
         ...(request.status === 'pending' ? { 'retry-after': String(retryAfter(request, door.now())) } : {}),
       },
     }

@@ -134,13 +134,18 @@ export function createArtifacts(
     return `${input}.${signature.toString('base64url')}`
   }
 
-  const serving = (now: Instant): readonly Signer[] =>
-    keys
+  /** What is verified by: not what was given up, and nothing of before a restored copy took over (B75). */
+  const serving = (now: Instant): readonly Signer[] => {
+    const { epoch } = keys.current().signer
+    return keys
       .all()
       .filter(
-        ({ retiredAt, compromised }) =>
-          compromised !== true && (retiredAt === undefined || now < retiredAt + ARTIFACT_MOST + HOUR),
+        (it) =>
+          it.compromised !== true &&
+          (it.epoch ?? 1) === (epoch ?? 1) &&
+          (it.retiredAt === undefined || now < it.retiredAt + ARTIFACT_MOST + HOUR),
       )
+  }
 
   /** The payload of `token` once it is believed. */
   async function open<S extends z.ZodType>(

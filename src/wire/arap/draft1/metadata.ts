@@ -20,9 +20,7 @@ export function encodeMetadataMembers(origin: string): { access_request_endpoint
   return { access_request_endpoint: `${origin}/access/v1/requests`, jwks_uri: `${origin}${JWKS_PATH}` }
 }
 
-export const jwks = z
-  .object({ keys: z.array(z.record(z.string(), z.string())) })
-  .meta({
-    id: 'JwkSet',
-    description: 'Public keys of signed artifacts (RFC 7517), retired ones included while needed',
-  })
+export const jwks = z.object({ keys: z.array(z.record(z.string(), z.string())) }).meta({
+  id: 'JwkSet',
+  description: 'Public keys of signed artifacts (RFC 7517), retired ones included while needed',
+})

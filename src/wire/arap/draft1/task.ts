@@ -111,6 +111,9 @@ export function encodeTaskResponse(request: AccessRequest, endpoint: string, sta
   }
 }
 
+/** Where a task can be asked about. */
+export const locationOf = ({ task }: TaskResponse): string => task.status_endpoint
+
 /** Seconds until it is worth asking again: the longer it has waited, the rarer. */
 export function retryAfter(request: AccessRequest, now: Instant): number {
   const waited = now - request.requestedAt
