@@ -72,7 +72,7 @@ export class Context {
       url: this.url,
       token: () => this.token(),
       userAgent: 'writ-cli',
-      log: { memory: this.checkpoints },
+      log: { memory: this.checkpoints, key: this.loaded.config.log_key },
     })
     return this.#writ
   }

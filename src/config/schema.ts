@@ -155,6 +155,12 @@ export const configSchema = z.strictObject({
     sentence:
       'A file that holds the token to authenticate with; the variable `WRIT_TOKEN` holds the token itself and wins.',
   }),
+  log_key: text({
+    env: 'WRIT_LOG_KEY',
+    reader: 'client',
+    personal: true,
+    sentence: 'The key that the log of the server is signed with; by default the one that was seen first.',
+  }),
   profile: text({
     env: 'WRIT_PROFILE',
     reader: 'client',

@@ -12,6 +12,7 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { after, before, suite, test } from 'node:test'
 import { createWrit } from '../../client/src/index.ts'
+import { formatVerifierKey, verifierKey } from '../../src/audit/note.ts'
 import { Cli, onTerminal, stop, terminals } from '../support/cli.ts'
 import { fakeServer } from '../support/fake-server.ts'
 import { openWorld } from '../support/world.ts'
@@ -272,6 +273,16 @@ suite('with a server', () => {
     ])
     assert.equal(contradicted.code, 9)
     assert.match(contradicted.stdout, /verify FAILED at #/)
+    const pinned = (key: string): ReturnType<Cli['run']> =>
+      cli.run(['audit', 'verify', '--remote'], {
+        env: { WRIT_TOKEN: world.tokens.ada, WRIT_LOG_KEY: key, XDG_STATE_HOME: join(cli.home, 'pinned') },
+      })
+    const [own] = world.app.flows.transparency.keys().keys
+    assert.equal((await pinned(own?.vkey ?? '')).code, 0)
+    const other = verifierKey(world.app.flows.transparency.origin(), 'log', new Uint8Array(32).fill(7))
+    const refused = await pinned(formatVerifierKey(other))
+    assert.equal(refused.code, 9, refused.stderr)
+    assert.match(refused.stderr, /signed by no key that is trusted here/)
   })
 
   test('completion scripts complete', async () => {
