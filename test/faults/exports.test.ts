@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import type { Server, ServerResponse } from 'node:http'
 import { createServer } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
@@ -194,6 +194,40 @@ describe('exports of a running Writ', () => {
     for (const kind of kinds) assert.notEqual(ruleOf(kind), fallback, kind)
     const { size } = await flows.head()
     for (const text of texts) assert.equal(text.split('\n').length - 1, size)
+  })
+
+  test('B75 what is written after a restore is never taken for what a sink had before', async () => {
+    const folder = folderOf('exports')
+    const path = join(folder, 'audit.ndjson')
+    const exports: ExportConfig[] = [
+      { ...common, id: 'disk', format: 'cloudevents', kind: 'file', path, rotateAt: 1e9 },
+    ]
+    let world = await openWorld({ folder, http: false, config: { exports } })
+    await exported(world)
+    await world.app.stop()
+    cpSync(world.config.data, join(folder, 'copy'), { recursive: true })
+    world = await world.restart()
+    await activeGrant(world)
+    await world.app.flows.transparency.checkpoint()
+    await exported(world)
+    await world.app.stop()
+    rmSync(world.config.data, { recursive: true })
+    cpSync(join(folder, 'copy'), world.config.data, { recursive: true })
+    world = await world.restart()
+    await activeGrant(world)
+    await exported(world)
+    const ids = new Map<string, string>()
+    const sources = new Set<string>()
+    for (const line of readFileSync(path, 'utf8').split('\n').slice(0, -1)) {
+      const { source, id, writleaf } = JSON.parse(line) as Record<'source' | 'id' | 'writleaf', string>
+      sources.add(source)
+      assert.equal(ids.get(`${source} ${id}`) ?? writleaf, writleaf, `two entries are ${source} ${id}`)
+      ids.set(`${source} ${id}`, writleaf)
+    }
+    const { installation } = world.app
+    assert.deepEqual([...sources], [`writ/${installation}`, `writ/${installation}/2`])
+    assert.equal(world.app.flows.transparency.origin(), `writ/${installation}/2`)
+    await world[Symbol.asyncDispose]()
   })
 
   test('B46 what is behind is said at /readyz to whoever may read, and goes away', async () => {
