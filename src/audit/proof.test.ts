@@ -3,7 +3,18 @@ import { generateKeyPairSync } from 'node:crypto'
 import { after, before, describe, test } from 'node:test'
 import { hex, leafHash, sha256 } from '../store/hash.ts'
 import type { World } from '../../test/support/world.ts'
-import { activeGrant, attempt, migration, openWorld } from '../../test/support/world.ts'
+import { unpruned } from '../../test/support/store.ts'
+import {
+  activeGrant,
+  attempt,
+  callerOf,
+  declare,
+  migration,
+  openWorld,
+  ref,
+  requestMigration,
+  starterPolicies,
+} from '../../test/support/world.ts'
 import { referee } from '../decision/reference.ts'
 import type { Bundle, BundleContent, Trust } from './bundle.ts'
 import { encodeBundle, findingText, policyVersion } from './bundle.ts'
@@ -88,6 +99,9 @@ const permits = (entries: Map<number, Editable>): Editable[] =>
 const drop = (entries: Map<number, Editable>, ...kinds: string[]): void => {
   for (const [seq, { kind }] of entries) if (kinds.includes(kind)) entries.delete(seq)
 }
+
+const NOTHING_MORE =
+  '@id("more") forbid (principal, action == Action::"read", resource) when { resource.sensitivity > 3 };'
 
 const policies = [
   {
@@ -533,6 +547,12 @@ describe('a proof of why', () => {
         decision['determining'] = ['payments']
       }, /determining policies were \[payments\]/u)
       forged((entries) => {
+        for (const decision of permits(entries)) {
+          delete decision['says']
+          Object.assign(decision, { determining: ['writ:founding'], policy: 'none' })
+        }
+      }, /permits, although policy did not/u)
+      forged((entries) => {
         const challenge = [...entries.values()].find((entry) => entry['outcome'] === 'challenge')
         assert.ok(challenge)
         challenge['outcome'] = 'permit'
@@ -582,6 +602,71 @@ describe('a proof of why', () => {
         /no entry says that it was pruned/u,
       )
     })
+  })
+
+  test('everything that ever happened has a proof that verifies', async () => {
+    await using busy = await openWorld({
+      entities: [{ type: 'Service', id: 'gateway', kind: 'workload', owner: ref('Person/ada') }],
+    })
+    const { flows, store } = busy.app
+    const { secret } = await flows.createKey(busy.ada, {
+      name: 'gateway',
+      subject: ref('Service/gateway'),
+      pep: { subjects: ['*'], attributes: { Agent: ['region'], Ship: ['flag'] } },
+    })
+    const gateway = await callerOf(busy.app, secret.expose())
+    // what a caller asserts, of what is registered and of what nobody knows
+    for (const resource of [ref('Database/orders'), { ...ref('Ship/one'), properties: { flag: 'nl' } }])
+      await flows.evaluate(gateway, {
+        subject: { ...ref('Agent/migrator'), properties: { region: 'eu', rank: 3 } },
+        action: { name: 'db:migrate' },
+        resource,
+      })
+    // what is too long for an entry
+    await flows.evaluate(busy.migrator, migration(undefined, { note: 'x'.repeat(70_000) }))
+    const pending = await requestMigration(busy, await declare(busy))
+    await flows.denyRequest(busy.grace, pending.id, { statement: pending.digest, reason: 'not today' })
+    const revoked = await activeGrant(busy)
+    await flows.revokeGrant(busy.ada, revoked.grant, 'a drill')
+    const parent = await declare(busy)
+    const { grant: below } = await activeGrant(busy, await declare(busy, { parent }))
+    await flows.evaluate(busy.migrator, migration(parent, { grant: below }))
+    await flows.endTask(busy.migrator, parent, 'failed', 'it did not work')
+    // an inventory that changes: a person, a resource that goes and comes back, another parent
+    await flows.deleteEntity(busy.ada, ref('Document/handbook'))
+    await flows.evaluate(busy.migrator, attempt('Agent/migrator', 'read', 'Document/handbook'))
+    await flows.putEntities(busy.ada, [{ ...ref('Document/handbook'), kind: 'resource', sensitivity: 2 }])
+    await flows.evaluate(busy.migrator, attempt('Agent/migrator', 'read', 'Document/handbook'))
+    await flows.putEntities(busy.ada, [
+      { ...ref('Agent/migrator'), parents: [ref('Group/deployers'), ref('Group/dba')] },
+    ])
+    await activeGrant(busy)
+    await flows.publish(busy.ada, {
+      policies: [...starterPolicies(), { name: 'more.cedar', text: NOTHING_MORE }],
+    })
+    await flows.revokeSubject(busy.ada, ref('Agent/migrator'), 'a drill')
+    await flows.evaluate(busy.migrator, migration(undefined))
+    await flows.settled()
+
+    const ids = new Set<string>()
+    const { size } = await flows.head()
+    for (const entry of unpruned(await store.log.entries(0, size))) {
+      const { refs } = JSON.parse(Buffer.from(entry.bytes).toString()) as { refs?: unknown }
+      if (Array.isArray(refs))
+        for (const id of refs as string[]) if (/^(?:dec|grant|task|req)_/u.test(id)) ids.add(id)
+    }
+    const trusted = flows.transparency.keys().keys.flatMap(({ vkey }) => parseVerifierKey(vkey) ?? [])
+    let again = 0
+    for (const id of ids) {
+      const verdict = verify(await flows.prove(busy.ada, id), { keys: trusted })
+      assert.deepEqual(
+        [...verdict.failures.map(findingText), ...verdict.notShown],
+        [],
+        `${id}: ${verdict.story.join('\n')}`,
+      )
+      if (verdict.checked.some((line) => line.includes('reference Cedar'))) again += 1
+    }
+    assert.ok(ids.size > 25 && again > ids.size / 2, `${again} of ${ids.size}`)
   })
 
   test('B67 a key that was rotated since still leads to it; one that was given up does not', async () => {

@@ -163,7 +163,7 @@ class Judge implements Judgement {
       if (digest !== entry['attempt_digest']) this.#bad(where, 'the digest of its attempt is another')
     }
     if (entry['outcome'] !== 'permit') return
-    const founding = texts(entry['determining']).includes('writ:founding')
+    const founding = this.#isFounding(seq, entry)
     if (entry['says'] !== 'permit' && !founding) this.#bad(where, 'permits, although policy did not')
     if (attempt.task !== undefined) this.#under(where, attempt, seq, at)
     const grant = text(entry, 'grant')
@@ -189,6 +189,15 @@ class Judge implements Judgement {
     }
     if (given !== undefined && chainOf(given) !== chainOf(attempt))
       this.#bad(where, `grant ${grant} was given to others`)
+  }
+
+  /** Before anybody published, administrators set Writ up; nothing else is ever permitted without policy. */
+  #isFounding(seq: number, entry: Members): boolean {
+    return (
+      entry['policy'] === 'none' &&
+      attemptOf(entry)?.action.name.startsWith('Writ::') === true &&
+      !this.#record.entries.some((one) => one.kind === 'policy.published' && one.seq < seq)
+    )
   }
 
   /** The task that an attempt names was open to it, and so were those above. */
@@ -496,7 +505,9 @@ class Judge implements Judgement {
       const version = text(entry, 'policy')
       if (version === undefined || version === 'none') continue
       const where = `decision ${id}`
-      if (!known.has(version)) this.#bad(where, `the text of policy ${version.slice(0, 12)} is missing`)
+      // a lock, an end or a bound may have denied before any policy was asked
+      if (entry['says'] !== undefined && !known.has(version))
+        this.#bad(where, `the text of policy ${version.slice(0, 12)} is missing`)
       const last = published.findLast((one) => one.seq < seq)
       if (last === undefined) this.#lacks(where, `the publication of policy ${version.slice(0, 12)}`)
       else if (last.entry['policy'] !== version)
