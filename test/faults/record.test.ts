@@ -284,7 +284,7 @@ describe('B70 every verb leaves its entry', () => {
     ['deleteEntity', ['inventory.deleted'], (w) => w.app.flows.deleteEntity(w.ada, ref('Service/bot'))],
     [
       'publish',
-      ['decision', 'policy.published'],
+      ['decision', 'policy.published', 'policy.schema'],
       (w) =>
         w.app.flows.publish(w.ada, {
           policies: withPolicy('@id("a") permit (principal, action == Action::"a", resource);'),
@@ -300,6 +300,7 @@ describe('B70 every verb leaves its entry', () => {
         'policy.proposed',
         'decision',
         'policy.published',
+        'policy.schema',
       ],
       async (w) => {
         const { flows } = w.app
@@ -338,9 +339,24 @@ describe('B70 every verb leaves its entry', () => {
     'entries',
     'events',
     'problems',
+    'search',
+    'proofOf',
+    'artifactKeys',
+    'replayPolicies',
+    'authority',
+    'prove',
   ]
-  /** Beside the verbs: how the process runs. */
-  const machinery = ['sweeper', 'bootstrapCode', 'recover', 'settled']
+  /** Beside the verbs: how the process runs, and parts whose verbs the test of every route calls. */
+  const machinery = [
+    'sweeper',
+    'bootstrapCode',
+    'recover',
+    'settled',
+    'history',
+    'exports',
+    'transparency',
+    'witnesses',
+  ]
 
   test('and no verb is missing here', async () => {
     await using world = await faultWorld()
