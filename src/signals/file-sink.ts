@@ -8,6 +8,7 @@ import { constants } from 'node:fs'
 import type { FileHandle } from 'node:fs/promises'
 import { open, readdir, rename } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
+import type { Millis } from '../model/time.ts'
 import type { Batch, Sink } from './sink.ts'
 import { SinkError, aborted } from './sink.ts'
 
@@ -20,6 +21,8 @@ export type FileSinkConfig = Readonly<{
 /** What is looked through at once for the end of the last whole line. */
 const BLOCK = 65_536
 const NEWLINE = 0x0a
+/** How long a write that is under way is waited for at the end. */
+const CLOSE_WITHIN: Millis = 1_000
 
 /** How a file is opened; tests put faults here. */
 export type Open = (path: string, flags: number, mode: number) => Promise<FileHandle>
@@ -62,7 +65,13 @@ export function fileSink({ path, rotateAt }: FileSinkConfig, openAs: Open = open
       under = under.catch(() => undefined)
       await giveUp(taken, signal)
     },
-    close: () => under,
+    async close() {
+      // a disk that hangs does not keep a server from stopping: the half line is cut off at the next start
+      const { promise, resolve } = Promise.withResolvers<void>()
+      const timer = setTimeout(resolve, CLOSE_WITHIN)
+      await Promise.race([under, promise])
+      clearTimeout(timer)
+    },
   }
 }
 

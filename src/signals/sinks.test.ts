@@ -101,6 +101,7 @@ describe('a file', () => {
     })
     await assert.rejects(sink.send(batchOf(0), AbortSignal.timeout(5)))
     await assert.rejects(sink.send(batchOf(0), AbortSignal.timeout(5)))
+    await sink.close()
     gate.resolve()
     await sink.send(batchOf(1), patience())
     assert.equal(readFileSync(path, 'utf8'), '{"seq":0}\n{"seq":1}\n')
