@@ -75,6 +75,8 @@ export class Epochs {
   async #loss(mark: Mark | undefined): Promise<Loss | undefined> {
     const { decision, found, store } = this.#deps
     const epoch = epochOf(this.#record)
+    // this epoch had begun, but nothing was signed in it yet
+    if (this.#record['marked'] === false) return undefined
     if (mark === undefined) {
       return this.#record['marked'] === true
         ? { why: 'the mark of what was signed last is gone, although there was one' }
@@ -84,7 +86,6 @@ export class Epochs {
       return { why: `the mark is that of another installation, \`${mark.installation}\`` }
     }
     if (mark.epoch > epoch) return { why: `it is of epoch ${epoch}, the mark of epoch ${mark.epoch}`, mark }
-    // the epoch had begun, but nothing was signed in it yet
     if (mark.epoch < epoch) return undefined
     if (found.size < mark.size) {
       return { why: `the log had ${found.size} entries, fewer than the ${mark.size} that were signed`, mark }
@@ -121,7 +122,7 @@ export class Epochs {
         // without a mark nobody knows how many epochs there were: a number that none of them can have had
         const least = mark === undefined ? Math.floor(tx.now / 1_000) : mark.epoch + 1
         const number = Math.max(before + 1, least)
-        tx.put('meta', 'epoch', { number, marked: true, unsettled: true, at: tx.now, why })
+        tx.put('meta', 'epoch', { number, marked: false, unsettled: true, at: tx.now, why })
         tx.append({
           kind: 'epoch.began',
           refs: [installation],
