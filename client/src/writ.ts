@@ -348,8 +348,6 @@ export function createWrit(options: WritOptions = {}) {
           method: 'POST',
           path: '/v1/actions',
           body,
-          // ids make it safe
-          idempotencyKey: undefined,
           ...more,
         })
       ).items

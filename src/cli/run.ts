@@ -51,7 +51,7 @@ type Result = {
 }
 
 const GRACE = 5_000
-/** Taking back must not wait for a report. */
+/** The command has ended: nobody waits longer for the report of that. */
 const REPORT_WITHIN = 2_000
 const CLEAN_WITHIN = '15s'
 
@@ -163,8 +163,10 @@ class Run {
       ...(ended.code === undefined ? {} : { code: ended.code }),
       ...(ended.signal === undefined ? {} : { signal: ended.signal }),
     }
-    await this.#tellWhatWasDone(lease, ended, ran)
+    // side by side: taking back waits for nothing
+    const told = this.#tellWhatWasDone(lease, ended, ran)
     const ending = await this.#giveBack(lease, code === 0 ? 'completed' : 'failed', endedBecause(ended))
+    await told
     const wasLost = this.#result.outcome === 'authority_lost'
     if (!wasLost) this.#result.outcome = 'exited'
     const unconfirmed = ending?.clean !== true
