@@ -236,6 +236,16 @@ class Question {
     return this.#history.last(terms, this.#seq)
   }
 
+  /** The newest entry of a kind about a task itself: those about tasks below it are found under it too. */
+  async #ofTask(id: string, kind: string): Promise<Whole | undefined> {
+    for (const seq of await this.#history.seqs([id, `kind=${kind}`], { before: this.#seq, most: MOST })) {
+      await this.#breathe()
+      const found = await this.#history.whole(seq)
+      if (found?.entry['task'] === id) return found
+    }
+    return undefined
+  }
+
   async #locks(entity: Entity | undefined): Promise<LockThen[]> {
     const locked = entity?.locked
     if (locked === undefined || this.#at >= (locked.until ?? Infinity)) return []
@@ -265,7 +275,7 @@ class Question {
       const asked = request === undefined ? undefined : await this.#last(request, 'kind=request.submitted')
       const uses = entry['uses'] as number | undefined
       const task = attempt?.task
-      const declared = task === undefined ? undefined : await this.#last(task, 'kind=task.declared')
+      const declared = task === undefined ? undefined : await this.#ofTask(task, 'task.declared')
       const used = await this.#used(id, entry)
       const binding = entry['binding'] as 'attempt' | 'task'
       const justification = (asked?.entry['statement'] as Entry | undefined)?.['justification']
@@ -353,7 +363,7 @@ class Question {
     const tasks: TaskThen[] = []
     for await (const { entry, at } of this.#mine('task.declared')) {
       const id = entry['task'] as string
-      if ((await this.#last(id, 'kind=task.ended')) !== undefined) continue
+      if ((await this.#ofTask(id, 'task.ended')) !== undefined) continue
       const declared = entry['declared'] as unknown as Task
       const opened = await this.#openedAt(id)
       const { endsAt } = opened === undefined ? { endsAt: undefined } : await this.#opened(declared, opened)
@@ -395,7 +405,7 @@ class Question {
   async #opened(declared: Task, at: Instant): Promise<{ endsAt: Instant | undefined }> {
     let latest = Infinity
     if (declared.parent !== undefined) {
-      const above = await this.#last(declared.parent, 'kind=task.declared')
+      const above = await this.#ofTask(declared.parent, 'task.declared')
       const parent = above?.entry['declared'] as unknown as Task | undefined
       const openedAt = parent === undefined ? undefined : await this.#openedAt(parent.id)
       if (parent !== undefined && openedAt !== undefined)

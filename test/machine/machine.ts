@@ -22,6 +22,7 @@ import { FakeSystem } from '../support/fake-target.ts'
 import type { ManualClock } from '../support/store.ts'
 import { manualClock, unpruned } from '../support/store.ts'
 import { ref } from '../support/world.ts'
+import { redecideAll } from '../support/redecide.ts'
 import { Auditor } from './auditor.ts'
 import type { Burst, Command, IssueRace, Race, Run, Try } from './commands.ts'
 import type {
@@ -1067,6 +1068,8 @@ class Machine {
       open.map(({ id }) => `fake_${id}`).sort(),
       'C8 after things settle only what is live is at the target',
     )
+    // C7: whatever was decided in this run, reference Cedar decides again from the log alone
+    await redecideAll(this.#app.store)
     await this.#app.stop()
     await this.#verifyFolder()
   }
