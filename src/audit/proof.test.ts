@@ -62,18 +62,19 @@ function forge(
   edit: (
     entries: Map<number, Editable>,
     content: { -readonly [K in keyof BundleContent]: BundleContent[K] },
+    key: VerifierKey,
   ) => void,
 ) {
   const { seal: _seal, kind: _kind, v: _v, ...content } = JSON.parse(text) as Bundle
   const head = parseCheckpoint(parseNote(content.checkpoint)?.text ?? '')
   assert.ok(head)
   const entries = new Map(content.entries.map(({ seq, body }) => [seq, JSON.parse(body ?? '') as Editable]))
-  edit(entries, content)
+  const { key, privateKey } = makeKey(head.origin, 'log')
+  edit(entries, content, key)
   const leaves = Array.from({ length: head.size }, (_, seq) => {
     const entry = entries.get(seq)
     return entry === undefined ? sha256(`${seq}`) : leafHash(Buffer.from(rewrite(entry)))
   })
-  const { key, privateKey } = makeKey(head.origin, 'log')
   const note = formatCheckpoint({ ...head, root: hex(treeRoot(leaves)) })
   const forged = encodeBundle(
     {
@@ -696,5 +697,13 @@ describe('a proof of why', () => {
       .keys.flatMap(({ vkey }) => parseVerifierKey(vkey) ?? [])
       .slice(-1)
     assert.deepEqual(failuresOf(lost, { keys: last }), [])
+    // who has the old key signs what it likes, also that another takes over; nobody who sees that it was lost believes it
+    const stolen = forge(lost, (entries, _content, key) => {
+      const { before: id } = ofKind(entries, 'signer.compromised')
+      for (const entry of entries.values())
+        if (entry.kind === 'signer.made' && entry['signer'] === id)
+          entry['public'] = { crv: 'Ed25519', kty: 'OKP', x: Buffer.from(key.raw).toString('base64url') }
+    })
+    fails(stolen.text, stolen.trust, /^checkpoint: signature is by a key that was given up at \d+ entries$/u)
   })
 })
