@@ -4,13 +4,13 @@
  *
  * @module
  */
-import { createHmac } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import { Agent as HttpAgent, request as httpRequest } from 'node:http'
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
 import type { Instant } from '../model/time.ts'
 import type { Batch, Line, Sink } from './sink.ts'
 import { SinkError, aborted } from './sink.ts'
+import { webhookHeaders, webhookKey } from './webhook.ts'
 
 export type HttpSinkConfig = Readonly<{
   url: string
@@ -85,17 +85,17 @@ export function httpSink(config: HttpSinkConfig, encode: Encode, now: () => Inst
   }
 }
 
-/** Standard Webhooks 1.0: `id.timestamp.body` under HMAC-SHA-256. */
-export function signature(
+/** Receivers tell a batch that comes twice by its id. */
+function signature(
   { id }: Batch,
   body: string,
   seconds: number,
   secret: string,
-): Record<string, string> {
-  const key = Buffer.from(secret.trim().replace(/^whsec_/u, ''), 'base64')
-  if (key.length === 0) throw new SinkError('its webhook secret is empty')
-  const mac = createHmac('sha256', key).update(`${id}.${seconds}.${body}`).digest('base64')
-  return { 'webhook-id': id, 'webhook-timestamp': String(seconds), 'webhook-signature': `v1,${mac}` }
+): Readonly<Record<string, string>> {
+  const key = webhookKey(secret)
+  if (key === undefined)
+    throw new SinkError('its webhook secret is not `whsec_` and 24 to 64 bytes in base64')
+  return webhookHeaders(id, seconds, body, key)
 }
 
 /** The connection serves again only if the answer ends soon; what was answered counts either way. */
