@@ -7,7 +7,6 @@
 import type { KeyObject } from 'node:crypto'
 import { createPrivateKey, generateKeyPairSync } from 'node:crypto'
 import type { Meta } from '../model/access.ts'
-import type { Json } from '../model/canonical.ts'
 import type { Signer, SignerUse } from '../model/signer.ts'
 import type { Transaction } from '../store/port.ts'
 import type { FlowDeps } from './deps.ts'
@@ -73,7 +72,7 @@ export class Signers {
       fromSize: tx.nextSeq,
     }
     tx.put('signer', id, signer)
-    tx.append({ kind: 'signer.made', refs: [id], signer: id, use, epoch, public: signer.public as Json })
+    tx.append({ kind: 'signer.made', refs: [id], signer: id, use, epoch, public: signer.public })
     return signer
   }
 
