@@ -249,7 +249,6 @@ export class Actions {
             ...(candidates ?? []),
             from?.target,
             from === undefined ? refKey(caller.subject) : report.role,
-            from === undefined ? undefined : labelOf(report.application),
           ]),
     ]
     const seq = tx.append({
@@ -367,14 +366,15 @@ export class Actions {
       ...[...tasks].map((id): Read => ({ index: 'grant.task', value: id })),
       ...[...grants].map((id): Read => ({ index: 'credential.grant', value: id })),
     ])
+    const asked = [...grants]
     for (const id of credentials) {
       const grant = first.get('credential', id)?.value.grant
       if (grant !== undefined) grants.add(grant)
     }
-    for (const id of grants) {
-      const listed = first.scan.bind(first)
-      if (!prepared.some(({ report }) => labelOf(report.application) === id)) continue
-      for (const { value } of listed('credential.grant', id)) credentials.add(value.id)
+    // what a target sees is joined to what was issued there
+    if (target !== undefined) {
+      for (const id of asked)
+        for (const { value } of first.scan('credential.grant', id)) credentials.add(value.id)
     }
     for (const task of tasks) for (const { id } of first.scan('grant.task', task)) grants.add(id)
     const reads: readonly Read[] = [

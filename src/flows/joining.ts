@@ -135,17 +135,20 @@ export function joinObserved(
       outside: merged(
         grant === undefined ? ['no_grant'] : outsideGrant(grant, { at }, now),
         outsideCredential(credential, at),
-        credential.target === target ? [] : ['target'],
       ),
     }
   }
+  // who may speak for one target says nothing about what was issued at another
+  const elsewhere: Joined = { link: 'none', outside: ['target'] }
   if (report.credential !== undefined) {
     const credential = around.credential(report.credential)
-    return credential === undefined ? { link: 'none', outside: ['unknown'] } : of(credential, 'credential')
+    if (credential === undefined) return { link: 'none', outside: ['unknown'] }
+    return credential.target === target ? of(credential, 'credential') : elsewhere
   }
   if (report.grant !== undefined) {
     const grant = around.grant(report.grant)
     if (grant === undefined) return { link: 'none', outside: ['unknown'] }
+    if (!around.under(grant.id).some((credential) => credential.target === target)) return elsewhere
     const { action, resource } = report
     const did = { action, ...(resource === undefined ? {} : { resource }), at }
     return { link: 'grant', grant, outside: outsideGrant(grant, did, now) }

@@ -390,17 +390,32 @@ describe('observations', () => {
     const watcher = await collector(world)
     const { role, credential, grant } = await issued(world)
     const observed = { target: 'pay-db' }
-    const [byRole, byId, byLabel] = await flows.reportActions(watcher, {
+    const answers = await flows.reportActions(watcher, {
       items: [
         did('role', { role }),
         did('id', { credential }),
+        did('grant', { grant }),
         did('label', { role, application: `writ ${grant}` }),
       ],
       observed,
     })
-    assert.equal(byRole?.status, 'unmatched')
-    assert.deepEqual(byId?.outside, ['target'])
-    assert.equal(byLabel?.status, 'unmatched')
+    assert.deepEqual(
+      answers.map(({ status, grant: under }) => [status, under]),
+      answers.map(() => ['unmatched', undefined]),
+    )
+    // nor is any of it in the record of the grant, whoever holds the key of that collector
+    assert.deepEqual((await flows.grantRecord(world.ada, grant)).actions, [])
+    const here = {
+      items: [did('id', { credential }), did('grant', { grant })],
+      observed: { target: 'orders-db' },
+    }
+    assert.deepEqual(
+      (await flows.reportActions(watcher, here)).map(({ status, grant: under }) => [status, under]),
+      [
+        ['recorded', grant],
+        ['recorded', grant],
+      ],
+    )
   })
 
   test('of a lifted account say that their link is only claimed, and its own work is nobody’s grant', async (t) => {

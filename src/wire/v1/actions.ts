@@ -73,16 +73,17 @@ export const actionBatch = z
   })
   .refine(
     (batch) =>
-      batch.observed === true ||
-      batch.items.every(
-        (one) =>
-          one.role === undefined &&
-          one.application_name === undefined &&
-          (one.grant ?? one.credential ?? one.task) !== undefined,
-      ),
+      batch.observed === true
+        ? batch.items.every((one) => one.task === undefined)
+        : batch.items.every(
+            (one) =>
+              one.role === undefined &&
+              one.application_name === undefined &&
+              (one.grant ?? one.credential ?? one.task) !== undefined,
+          ),
     {
       error:
-        'must name a `grant`, `credential` or `task` for each; `role` and `application_name` are observed only',
+        'must name a `grant`, `credential` or `task` for each; `role` and `application_name` are observed, a `task` never is',
     },
   )
   .meta({
