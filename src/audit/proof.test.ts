@@ -11,11 +11,13 @@ import {
   declare,
   migration,
   openWorld,
+  people,
   ref,
   requestMigration,
   starterPolicies,
 } from '../../test/support/world.ts'
 import { referee } from '../decision/reference.ts'
+import { Retention } from '../flows/retention.ts'
 import type { Bundle, BundleContent, Trust } from './bundle.ts'
 import { encodeBundle, findingText, policyVersion } from './bundle.ts'
 import type { VerifierKey } from './note.ts'
@@ -318,6 +320,11 @@ describe('a proof of why', () => {
   test('a digit of a proof, an entry or a digest that is still well-formed fails too', () => {
     const bytes = Buffer.from(text)
     assert.ok(verifyBundle(bytes, { keys }).ok)
+    for (let at = 0; at < bytes.length; at += 7) {
+      bytes[at] = (bytes[at] as number) ^ 1
+      assert.ok(!verifyBundle(bytes, { keys }).ok, `byte ${at}`)
+      bytes[at] = (bytes[at] as number) ^ 1
+    }
     const digits = [...text.matchAll(/[0-9a-f]{64}/gu)].map((match) =>
       Buffer.byteLength(text.slice(0, match.index)),
     )
@@ -603,6 +610,48 @@ describe('a proof of why', () => {
         /no entry says that it was pruned/u,
       )
     })
+  })
+
+  test('what retention has taken is named, and believed only as far as the log says so', async () => {
+    await using old = await openWorld({ policies })
+    const { flows, store } = old.app
+    const given = await activeGrant(old)
+    await flows.endTask(old.migrator, given.task, 'completed')
+    const whole = JSON.parse(await flows.prove(old.ada, given.grant)) as Bundle
+    const gone = new Set(
+      whole.entries
+        .filter(({ body }) => /"kind":"(?:approval\.given|inventory\.put)"/u.test(body ?? ''))
+        .map(({ seq }) => seq),
+    )
+    // another line of the inventory takes the place of what decisions were made on
+    await flows.putEntities(old.ada, people)
+    await new Retention({ store, log: () => undefined }, { keep: 0, mayPrune: (seq) => gone.has(seq) }).run()
+    const trusted = {
+      keys: flows.transparency.keys().keys.flatMap(({ vkey }) => parseVerifierKey(vkey) ?? []),
+    }
+    const proof = await flows.prove(old.ada, given.grant)
+    const verdict = verify(proof, trusted)
+    assert.deepEqual(verdict.failures, [])
+    assert.ok(
+      verdict.notShown.some((line) =>
+        /the approval of Person\/grace .* retention may have pruned it/u.test(line),
+      ),
+      verdict.notShown.join(),
+    )
+    assert.ok(
+      verdict.notShown.some((line) => /cannot be taken again/u.test(line)),
+      verdict.notShown.join(),
+    )
+    // of what comes after it nothing was pruned
+    const made = forge(proof, (entries) => drop(entries, 'grant.ended', 'grant.closed', 'task.ended'))
+    assert.deepEqual(failuresOf(made.text, made.trust), [], 'it may have been going on')
+    const late = forge(proof, (entries, content) => {
+      drop(entries, 'grant.ended', 'grant.closed', 'task.ended')
+      content.made_at += 24 * 3_600_000
+    })
+    fails(late.text, late.trust, /its ending, due at .* is missing/u)
+    const unsaid = forge(proof, (entries) => drop(entries, 'log.pruned'))
+    fails(unsaid.text, unsaid.trust, /the approval of Person\/grace for `dba` is missing/u)
   })
 
   test('everything that ever happened has a proof that verifies', async () => {

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { setImmediate as breathe } from 'node:timers/promises'
+import { setImmediate as breathe, setTimeout as pause } from 'node:timers/promises'
 import type { Caller } from '../model/access.ts'
 import type { Json } from '../model/canonical.ts'
 import { canonical } from '../model/canonical.ts'
@@ -39,6 +39,10 @@ const MOST_ENTRIES = 20_000
 
 /** Entries about retention, the newest: what they took before is gone by more than one of them. */
 const MOST_PRUNINGS = 1_000
+
+/** How long witnesses may take, and how often it is looked whether they have answered, ms. */
+const WITNESSED_WITHIN = 3_000
+const LOOK_AGAIN = 50
 
 /** Entries read before others get their turn. */
 const AT_ONCE = 100
@@ -101,6 +105,7 @@ export class Proving {
     await this.#cut(closure, bodies)
 
     const last = Math.max(...entries.keys(), ...closure.pruned.keys())
+    await this.#cosigned(last)
     const { checkpoint, witnesses } = this.#chosen(newest, last)
     const { size, origin } = checkpointOf(checkpoint)
     const all = [...entries.keys(), ...closure.pruned.keys()].toSorted((a, b) => a - b)
@@ -141,12 +146,18 @@ export class Proving {
   ): Promise<void> {
     for (const { seq, entry } of closure.ofKind('decision')) {
       if (!wasEvaluated(entry)) continue
-      const rebuilt = await this.#parts.history.rebuild(seq)
-      // what retention took cannot be shown; whoever verifies is told
-      if (!rebuilt.ok || rebuilt.policy === undefined) continue
-      const { entities, entitySeqs, policy } = rebuilt
-      bodies.set(entry['inputs'] as string, entitiesText(entities))
-      await closure.add([...entitySeqs, ...policy.seqs])
+      const { history } = this.#parts
+      const rebuilt = await history.rebuild(seq)
+      if (rebuilt.ok) {
+        bodies.set(entry['inputs'] as string, entitiesText(rebuilt.entities))
+        await closure.add(rebuilt.entitySeqs)
+      }
+      // what retention took of the inventory cannot be shown, and whoever verifies is told; policy stays
+      const ran = { schema: entry['schema'] as string | undefined, before: seq }
+      const policy =
+        (rebuilt.ok ? rebuilt.policy : undefined) ?? (await history.policy(entry['policy'] as string, ran))
+      if ('ok' in policy) continue
+      await closure.add(policy.seqs)
       const { version, files, schemaName: name, schemaText: text } = policy
       if (policies.has(version)) continue
       policies.set(version, {
@@ -171,6 +182,16 @@ export class Proving {
         // one place may lie in what was cut at another
         for (const inner of digestsIn(JSON.parse(text) as Json)) wanted.add(inner)
       }
+    }
+  }
+
+  /** Waits a little for the witnesses, which are asked as soon as a checkpoint is signed. */
+  async #cosigned(last: number): Promise<void> {
+    if (this.#witnesses.length === 0) return
+    for (let waited = 0; waited < WITNESSED_WITHIN; waited += LOOK_AGAIN) {
+      const cosigned = this.#parts.transparency.cosigned()
+      if (cosigned !== undefined && checkpointOf(cosigned).size > last) return
+      await pause(LOOK_AGAIN)
     }
   }
 
