@@ -23,6 +23,7 @@ import { scheduled } from './flows/deps.ts'
 import type { CallbackPort } from './flows/callbacks.ts'
 import { openSink } from './flows/sinks.ts'
 import type { Flowing } from './flows/index.ts'
+import { idMaker } from './flows/ids.ts'
 import { createFlows } from './flows/index.ts'
 import { markFile } from './flows/marks.ts'
 import { Schedule } from './flows/schedule.ts'
@@ -107,7 +108,7 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
   }
 
   async function compose(base: Store): Promise<App> {
-    const newId = (prefix: string): string => `${prefix}_${base32(randomBytes(16))}`
+    const newId = idMaker(() => clock.wall(), randomBytes)
     const found = await base.log.head()
     const installation = await settle(base, config, options.mode, newId)
     const configured = (await base.read([{ index: 'target.all', value: 'all' }])).scan('target.all', 'all')
@@ -425,24 +426,6 @@ function listenError(error: unknown, config: ServerConfig): unknown {
     })
   }
   return error
-}
-
-const alphabet = '0123456789abcdefghjkmnpqrstvwxyz'
-
-/** Crockford's base32 in lower case: nothing that is mistaken for something else. */
-function base32(bytes: Uint8Array): string {
-  let text = ''
-  let bits = 0
-  let value = 0
-  for (const byte of bytes) {
-    value = ((value << 8) | byte) & 0xfff
-    bits += 8
-    while (bits >= 5) {
-      bits -= 5
-      text += alphabet[(value >> bits) & 31]
-    }
-  }
-  return bits > 0 ? text + alphabet[(value << (5 - bits)) & 31] : text
 }
 
 /** One JSON object per line; errors with their message and code, never with what they hold. */

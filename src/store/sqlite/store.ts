@@ -81,7 +81,7 @@ export async function openSqliteStore(options: SqliteOptions): Promise<Store> {
     db = new DatabaseSync(join(folder, DATABASE_FILE), { timeout: 250 })
     db.exec('PRAGMA cell_size_check = ON; PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY')
     db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 2000')
-    db.exec('PRAGMA cache_size = -32768; PRAGMA secure_delete = FAST')
+    db.exec('PRAGMA cache_size = -65536; PRAGMA secure_delete = FAST')
     migrate(db, folder)
     reindex(db)
     return new SqliteStore(options, db, unlock)
