@@ -588,10 +588,20 @@ credential is not confirmed gone.`,
         '--unsafe-trust-bundled-key',
         'believe the key in the proof: shows only that it agrees with itself',
       ),
-    async (context, proof: string | undefined, options: object) =>
-      proof === undefined
+    async (context, proof: string | undefined, options: object) => {
+      // what does not apply would look as if it had been checked
+      const others = Object.keys(options).filter(
+        (name) => ['data', 'remote', 'head', 'forget'].includes(name) !== (proof === undefined),
+      )
+      if (others.length > 0) {
+        throw proof === undefined
+          ? usage('a key or a witness is given, but no proof', 'name the file that `writ audit prove` made')
+          : usage('a proof is verified by itself', 'leave out --data, --remote, --head and --forget')
+      }
+      return proof === undefined
         ? (await import('./audit.ts')).auditVerify(context, options)
-        : (await import('./proof.ts')).auditVerifyProof(context, proof, options),
+        : (await import('./proof.ts')).auditVerifyProof(context, proof, options)
+    },
   )
   does(
     leaf(

@@ -92,6 +92,11 @@ suite('a proof at the command line', () => {
       const ran = await cli.run(['audit', 'verify', 'why.json', ...args])
       assert.equal(ran.code, 2, `${args.join(' ')}: ${ran.stdout}${ran.stderr}`)
     }
+    for (const args of [
+      ['--key', vkey],
+      ['why.json', '--key', vkey, '--remote'],
+    ])
+      assert.equal((await cli.run(['audit', 'verify', ...args])).code, 2)
     assert.equal((await cli.run(['audit', 'verify', 'missing.json', '--key', vkey])).code, 1)
   })
 })
