@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { createHmac, generateKeyPairSync, sign } from 'node:crypto'
 import type { AttemptInput, Json, Writ } from '../client/src/index.ts'
 import { openDatabase } from './support/database.ts'
 import {
@@ -136,6 +137,91 @@ export const scenario: Scenario = {
     await story.wrong('an approval that was never given', async () => {
       await useless(workflow, today, { ...fresh.approval, id: 'appr_0000' }, ['approval_unverifiable'])
     })
+    await story.wrong(
+      'its proof: of another approval, forged, for another server, by a key of one’s own',
+      async () => {
+        const { state } = fresh.approval
+        assert.ok(typeof state === 'string')
+        const spent = { ...fresh.approval, id: used.approval.id }
+        await useless(workflow, today, spent, ['approval_unverifiable'])
+        await useless(workflow, today, { ...fresh.approval, state: used.approval['state'] ?? '' }, [
+          'out_of_scope',
+          'approval_unverifiable',
+          'approval_expired',
+        ])
+        for (const forged of forgeries(state)) {
+          await useless(workflow, today, { ...fresh.approval, state: forged }, ['approval_unverifiable'])
+          await useless(workflow, today, { state: forged }, ['approval_unverifiable'])
+        }
+        for (const malformed of [{}, [], null, 7, { id: 7 }, { id: '' }]) {
+          await useless(workflow, today, malformed, ['approval_unverifiable'])
+        }
+      },
+    )
+    await story.wrong('another subject with it, carried by a trusted enforcement point', async () => {
+      const { writ: gateway } = await writ.key('Service/orders-ci', { subjects: ['*'], attributes: {} })
+      const { id } = await declare(other)
+      const posing = { ...migrate, subject: 'Service/orders-ci' }
+      await useless(gateway, id, { id: fresh.approval.id }, ['approval_unverifiable'], posing)
+      await useless(gateway, id, fresh.approval, ['approval_unverifiable'], posing)
+      await useless(gateway, today, fresh.approval, ['approval_unverifiable'], {
+        ...migrate,
+        subject: 'Agent/migrator',
+      })
+      await other.tasks.end(id, 'cancelled')
+    })
+    await story.wrong('a signed denial, once it has been asked about', async () => {
+      const attempt = under(today, { ...migrate, context: { note: 'once' } })
+      const challenge = await challenged(workflow, attempt)
+      const body = (justification: string, denial: object = {}) => ({
+        subject: { type: 'Agent', id: 'migrator' },
+        action: migrate.action,
+        resource: { type: 'Database', id: 'orders' },
+        context: { ...attempt.context, justification },
+        denial: {
+          ...(challenge.context['access_request'] as { binding_token: string }),
+          evaluation_id: challenge.id,
+          ...denial,
+        },
+      })
+      const submit = async (sent: object, key: string, token = workflowToken) => {
+        const answer = await fetch(`${writ.url}/access/v1/requests`, {
+          method: 'POST',
+          headers: {
+            authorization: `Bearer ${token}`,
+            'content-type': 'application/json',
+            'idempotency-key': key,
+          },
+          body: JSON.stringify(sent),
+        })
+        return {
+          status: answer.status,
+          ...((await answer.json()) as { type?: string; task?: { id: string } }),
+        }
+      }
+      const refusedAs = (answer: { type?: string }, problem: string) =>
+        assert.ok(answer.type?.endsWith(`:${problem}`), JSON.stringify(answer))
+      const first = await submit(body('why'), 'k1')
+      assert.equal(first.status, 202)
+      // the same again is the same, by its key and by itself; anything else with it is not
+      assert.equal((await submit(body('why'), 'k1')).task?.id, first.task?.id)
+      assert.equal((await submit(body('why'), 'k2')).task?.id, first.task?.id)
+      refusedAs(await submit(body('another reason'), 'k1'), 'duplicate_request')
+      refusedAs(await submit(body('another reason'), 'k3'), 'invalid_denial_binding')
+      await workflow.requests.cancel(first.task?.id ?? '')
+      await writ.restart()
+      assert.equal((await submit(body('why'), 'k1')).task?.id, first.task?.id)
+      refusedAs(await submit(body('another reason'), 'k3'), 'invalid_denial_binding')
+      const { token } = await writ.key('Service/orders-ci', { subjects: ['*'], attributes: {} })
+      refusedAs(await submit(body('why'), 'k1', token), 'invalid_denial_binding')
+      refusedAs(await submit(body('why', { binding_token: 'a.b.c' }), 'k4'), 'invalid_denial_binding')
+    })
+    await story.wrong('replaying what was spent, after a restart', async () => {
+      await writ.restart()
+      await useless(workflow, yesterday, used.approval, ['task_ended'])
+      await useless(workflow, today, used.approval, ['approval_expired', 'out_of_scope'])
+      await useless(workflow, today, { id: used.approval.id }, ['approval_expired'])
+    })
     await story.wrong('approving what is not what was displayed', async () => {
       const edited = under(today, {
         ...migrate,
@@ -189,4 +275,30 @@ export const scenario: Scenario = {
       assert.deepEqual(approvers.sort(), ['Person/grace', 'Person/hedy'])
     })
   },
+}
+
+/** The proof of an approval as somebody without the key would make it. */
+function forgeries(state: string): string[] {
+  const [head = '', body = '', signature = ''] = state.split('.')
+  const read = (part: string) => JSON.parse(Buffer.from(part, 'base64url').toString()) as Record<string, Json>
+  const write = (value: Json) => Buffer.from(JSON.stringify(value)).toString('base64url')
+  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  const signed = (header: Json, payload: Json): string => {
+    const input = `${write(header)}.${write(payload)}`
+    const by = sign('sha256', Buffer.from(input), { key: privateKey, dsaEncoding: 'ieee-p1363' })
+    return `${input}.${by.toString('base64url')}`
+  }
+  const [header, claims] = [read(head), read(body)]
+  const later = { ...claims, exp: 4_000_000_000 }
+  const mac = `${write({ ...header, alg: 'HS256' })}.${body}`
+  return [
+    signed(header, claims),
+    signed({ ...header, kid: 'key_mine' }, later),
+    `${write({ ...header, alg: 'none' })}.${write(later)}.`,
+    `${head}.${write(later)}.${signature}`,
+    `${head}.${write({ ...claims, aud: 'urn:writ:other' })}.${signature}`,
+    `${mac}.${createHmac('sha256', 'key').update(mac).digest('base64url')}`,
+    `${head}.${body}.`,
+    'not a proof',
+  ]
 }

@@ -55,6 +55,8 @@ export type Installation = Part &
     whileStopped<T>(work: (data: string) => Promise<T>): Promise<T>
     /** The first administrator. */
     ada: Writ
+    /** Stops and starts again where it was; only with a clock. */
+    restart(): Promise<void>
     person(name: string): Writ
     key(subject: string, pep?: PepTrust): Promise<Keyed>
     /** Lets it issue credentials at `database`: `serves` is e.g. `{ 'db:migrate': 'Database/orders' }`. */
@@ -102,7 +104,13 @@ export async function openInstallation(options: InstallationOptions): Promise<In
   }
 }
 
-type Server = Readonly<{ url: string; data: string; log(): readonly string[]; stop(): Promise<void> }>
+type Server = Readonly<{
+  url: string
+  data: string
+  log(): readonly string[]
+  stop(): Promise<void>
+  restart?(): Promise<void>
+}>
 
 async function startServer(folder: string, port = 0): Promise<Server> {
   const data = join(folder, 'data')
@@ -134,16 +142,29 @@ async function startHere(folder: string, clock: ShiftedClock): Promise<Server> {
   const data = join(folder, 'data')
   const cwd = join(folder, 'server')
   mkdirSync(cwd)
-  const flags = { data, port: 0, key_file: join(folder, 'secrets.key') }
-  const sources = { flags, env: {}, cwd, home: cwd }
   const told: string[] = []
-  const app = await createApp(serverConfig(loadConfig(sources), sources), {
-    mode: 'server',
-    bootstrapPerson: 'ada',
-    clock,
-    log: (level, message, fields) => void told.push(`${level} ${message} ${inspect(fields)}`),
-  })
-  return { url: app.url, data, log: () => told, stop: () => app.stop() }
+  const start = (port: number) => {
+    const flags = { data, port, key_file: join(folder, 'secrets.key') }
+    const sources = { flags, env: {}, cwd, home: cwd }
+    return createApp(serverConfig(loadConfig(sources), sources), {
+      mode: 'server',
+      bootstrapPerson: 'ada',
+      clock,
+      log: (level, message, fields) => void told.push(`${level} ${message} ${inspect(fields)}`),
+    })
+  }
+  let app = await start(0)
+  const { url } = app
+  return {
+    url,
+    data,
+    log: () => told,
+    stop: () => app.stop(),
+    async restart() {
+      await app.stop()
+      app = await start(Number(new URL(url).port))
+    },
+  }
 }
 
 async function setUp(folder: string, first: Server, options: InstallationOptions): Promise<Installation> {
@@ -183,6 +204,10 @@ async function setUp(folder: string, first: Server, options: InstallationOptions
       return result
     },
     ada,
+    async restart() {
+      assert.ok(server.restart, 'this one is a process of its own')
+      await server.restart()
+    },
     person(name) {
       const found = people.get(name)
       assert.ok(found, `nobody is called ${name}`)

@@ -325,7 +325,13 @@ export async function analyse(
       if (!hasUses(grant)) return { refusal: 'grant_spent' }
       return withGrant(grant)
     }
-    if (attempt.approvalRefused !== undefined) return { refusal: attempt.approvalRefused }
+    const refused = attempt.approvalRefused
+    if (refused === 'out_of_scope' && attempt.approval !== undefined) {
+      // what is on record says first why it would not count anyway
+      const answer = await withApproval(attempt.approval)
+      return 'outcome' in answer ? { refusal: refused } : answer
+    }
+    if (refused !== undefined) return { refusal: refused }
     if (attempt.approval !== undefined) return withApproval(attempt.approval)
     if (attempt.task === undefined) return undefined
     await picture.load([{ index: 'grant.task', value: attempt.task }])

@@ -111,7 +111,11 @@ export class Attempts {
     if (approval !== undefined && approval !== opened.approval) {
       return { ...named, approvalRefused: 'approval_unverifiable' }
     }
-    return { ...rest, approval: opened.approval }
+    return {
+      ...rest,
+      approval: opened.approval,
+      ...(opened.covers ? {} : { approvalRefused: 'out_of_scope' as const }),
+    }
   }
 
   /** A recorded challenge with its signed form, which a submission may bring back. */

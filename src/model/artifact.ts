@@ -55,12 +55,12 @@ export type Artifacts = Readonly<{
     now: Instant,
   ): Promise<ProvenDenial | Refused>
   sealApproval(approval: SealedApproval): string
-  /** The id of the approval that `state` proves for an attempt whose tuple is `tuple(members)`. */
+  /** The id of the approval that `state` proves, and whether it covers an attempt whose tuple is `tuple(members)`. */
   openApproval(
     state: Json,
     sent: Readonly<{ tuple(members: readonly string[]): Tuple; task?: string | undefined }>,
     now: Instant,
-  ): Promise<Readonly<{ approval: string }> | Refused>
+  ): Promise<Readonly<{ approval: string; covers: boolean }> | Refused>
   /** The public keys by which artifacts are verified at `now`, each a JWK. */
   keys(now: Instant): readonly Readonly<Record<string, string>>[]
 }>

@@ -173,7 +173,7 @@ describe('a binding token', () => {
     await refused(state, 'unverifiable')
     assert.deepEqual(await artifacts.openApproval(token, sent(), NOW), { refused: 'unverifiable' })
     assert.deepEqual(await elsewhere.openApproval(state, sent(), NOW), { refused: 'unverifiable' })
-    assert.deepEqual(await artifacts.openApproval(state, sent(), NOW), { approval: 'appr_1' })
+    assert.deepEqual(await artifacts.openApproval(state, sent(), NOW), { approval: 'appr_1', covers: true })
   })
 
   test('TOKEN-6 every changed character', async () => {

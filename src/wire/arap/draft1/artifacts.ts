@@ -241,9 +241,8 @@ export function createArtifacts(
         now,
       )
       if (isRefused(claims)) return claims
-      const inScope =
-        claims.scope === undefined ? covers(claims, sent.tuple) : claims.scope.task === sent.task
-      return inScope ? { approval: claims.approval_id } : MISMATCH
+      const { scope, approval_id: approval } = claims
+      return { approval, covers: scope === undefined ? covers(claims, sent.tuple) : scope.task === sent.task }
     },
 
     keys: (now) =>
