@@ -27,6 +27,9 @@ import { createApp } from '../../src/app.ts'
 import { openLogFolder } from '../../src/audit/folder.ts'
 import { verifyLog } from '../../src/audit/verify.ts'
 import { loadConfig, serverConfig } from '../../src/config/index.ts'
+import { systemClock } from '../../src/store/clock.ts'
+import { openSqliteStore } from '../../src/store/sqlite/store.ts'
+import { redecideAll } from '../../test/support/redecide.ts'
 import type { Database } from './database.ts'
 import type { Program } from './processes.ts'
 import { startWrit } from './processes.ts'
@@ -236,7 +239,7 @@ async function setUp(folder: string, first: Server, options: InstallationOptions
       })
     },
     atEnd: {
-      what: 'every credential is absent, no grant lives, the whole log verifies',
+      what: 'every credential is absent, no grant lives, the whole log verifies and decides again as it did',
       async prove() {
         await until('every credential is verified absent', async () => {
           const { items } = await ada.credentials.list({ open: true })
@@ -259,6 +262,12 @@ async function setUp(folder: string, first: Server, options: InstallationOptions
           assert.ok(verdict.size >= (heads.at(-1)?.size ?? 1), 'the log is shorter than it was')
         } finally {
           log.close()
+        }
+        const store = await openSqliteStore({ folder: server.data, clock: options.clock ?? systemClock })
+        try {
+          await redecideAll(store)
+        } finally {
+          await store.close()
         }
       },
     },

@@ -10,6 +10,9 @@ import { referenceSet } from '../../src/policy/index.ts'
 import { hex, sha256 } from '../../src/store/hash.ts'
 import type { Store } from '../../src/store/port.ts'
 
+/** Loading one takes longer than asking it, and runs share them. */
+const references = new Map<string, Reference>()
+
 export type Redone = Readonly<{ decisions: number; evaluated: number; pruned: number }>
 
 /**
@@ -19,7 +22,6 @@ export type Redone = Readonly<{ decisions: number; evaluated: number; pruned: nu
  */
 export async function redecideAll(store: Pick<Store, 'log' | 'read'>): Promise<Redone> {
   const history = new History({ store })
-  const references = new Map<string, Reference>()
   const { size } = await store.log.head()
   let decisions = 0
   let evaluated = 0
