@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { writeFileSync } from 'node:fs'
+import { copyFileSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { after, before } from 'node:test'
 import { createApp } from '../../src/app.ts'
@@ -72,7 +72,10 @@ function run(mine: Prepared, killAt: number): Promise<Ran> {
 function copy(name: string): Prepared {
   const data = join(world.folder, name)
   copyData(prepared.config.data, data)
-  return { ...prepared, config: { ...prepared.config, data } }
+  // with a memory of its own of what was signed: the copies live side by side
+  const mark = readdirSync(world.folder).find((file) => /^secrets\.key\..*\.mark$/u.test(file)) ?? ''
+  copyFileSync(join(world.folder, mark), `${data}.mark`)
+  return { ...prepared, config: { ...prepared.config, data, log: { mark: `${data}.mark` } } }
 }
 
 async function rolesLeft(): Promise<string[]> {

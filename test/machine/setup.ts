@@ -194,7 +194,9 @@ export type AppParts = Readonly<{
 /** Nothing listens, nothing sweeps by itself. */
 export async function openApp(folder: string, parts: AppParts): Promise<App> {
   const { clock, randomBytes, system, log, keyFile, hooks } = parts
-  return createApp(testConfig(folder, { data: folder, keyFile }), {
+  // many copies share the key file, but each has a life of its own
+  const config = testConfig(folder, { data: folder, keyFile, log: { mark: `${folder}.mark` } })
+  return createApp(config, {
     mode: 'server',
     bootstrapPerson: 'ada',
     clock,
@@ -278,6 +280,8 @@ export async function newSession(app: App, ada: Caller, key: string): Promise<Ca
 /** What a killed process leaves on its disk; `reserve` and the lock are made anew. */
 export function copyData(from: string, to: string): void {
   mkdirSync(to, { recursive: true, mode: 0o700 })
+  // with what is remembered of it, else it would be a copy that was put back
+  if (existsSync(`${from}.mark`)) copyFileSync(`${from}.mark`, `${to}.mark`)
   for (const name of ['writ.db', 'writ.db-wal']) {
     if (existsSync(join(from, name))) copyFileSync(join(from, name), join(to, name))
   }
