@@ -116,7 +116,8 @@ export async function cancelAccess(transport: Transport, id: string, reason?: st
 }
 
 /**
- * The state once it will not change any more, or as it is when `timeout` has passed (then still `pending`).
+ * The state once it will not change any more, or as it is when `timeout` or the handle's own time has passed (then still
+ * `pending`).
  *
  * Polls; `Retry-After` is obeyed (ARAP makes it binding), else the distance grows from a second to a minute, with
  * jitter. A server that cannot be reached is waited for just as long.
@@ -137,7 +138,7 @@ export async function waitForAccess(
     onState?.(state)
     if (isSettled(state)) return state
     const left = until - now()
-    if (left <= 0) return state
+    if (left <= 0 || isOverdue(state, now())) return state
     const backoff = Math.min(POLL_MOST, POLL_FIRST * 1.5 ** Math.min(polls, 20)) * (0.5 + random() / 2)
     // later than asked is allowed, earlier is not; jitter keeps many waiting clients apart
     const asked = state.retryAfter === undefined ? undefined : state.retryAfter * (1 + random() / 10)
@@ -152,6 +153,14 @@ export async function waitForAccess(
       state = withoutRetry(state)
     }
   }
+}
+
+/** Clocks of two machines may differ by so much. */
+const SKEW_MOST = 60_000
+
+/** A handle whose time is over is not polled any more, whatever it said last. */
+function isOverdue({ task }: AccessState, now: number): boolean {
+  return now >= Date.parse(task.expires_at ?? '') + SKEW_MOST
 }
 
 function withoutRetry(state: AccessState): AccessState {

@@ -144,6 +144,58 @@ suite('evaluate', () => {
 })
 
 suite('requests', () => {
+  test('echoes the denial whole, and says that it is urgent when told to', async () => {
+    const signed = { ...offer, binding_token: 'a.b.c', template: 'approval', vendor: 'kept out' }
+    await using fake = await fakeServer((seen) =>
+      seen.path === '/access/v1/evaluation'
+        ? { body: { ...challenge, context: { ...challenge.context, access_request: signed } } }
+        : { status: 202, body: { task: task('pending') } },
+    )
+    const d = await quick(fake).writ.evaluate(attempt)
+    assert.ok(d.outcome === 'challenge')
+    await d.request({ emergency: true }).submitted()
+    const body = fake.seen.at(-1)?.body as Record<string, unknown>
+    assert.deepEqual(body['denial'], {
+      expires_at: offer.expires_at,
+      evaluation_id: 'dec_1',
+      evaluated_at: '2026-11-22T13:00:00.000Z',
+      reason: 'evidence_required',
+      binding_token: 'a.b.c',
+      template: 'approval',
+    })
+    assert.deepEqual(body['requested_access'], { emergency: true })
+  })
+
+  test('stops polling a handle whose time is over', async () => {
+    const late = { ...task('pending'), expires_at: '2026-11-22T14:10:00.000Z' }
+    await using fake = await fakeServer(() => ({ body: { task: late }, headers: { 'retry-after': '60' } }))
+    const { writ, waits } = quick(fake)
+    const state = await writ.requests.wait('req_1')
+    assert.deepEqual([state.status, state.approval], ['pending', undefined])
+    assert.ok(waits.length >= 10 && waits.length <= 12, String(waits.length))
+  })
+
+  test('does next what the answer says, and what its reason means where it says nothing', async () => {
+    const answers = [
+      { reason: 'grant_pending' },
+      { reason: 'grant_pending', next_action: 'none' },
+      { reason: 'approval_expired' },
+      { reason: 'out_of_scope', next_action: 'request' },
+      { reason: 'other', next_action: 'dance' },
+      { reason: 'grant_pending', next_action: 'dance', retry_after: 3 },
+    ]
+    await using fake = await fakeServer((_seen, nth) => ({
+      body: { decision: false, context: answers[nth] ?? {} },
+    }))
+    const next: string[] = []
+    for (const _ of answers) {
+      const d = await quick(fake).writ.evaluate(attempt)
+      assert.ok(d.outcome === 'deny')
+      next.push(d.nextAction)
+    }
+    assert.deepEqual(next, ['retry', 'none', 'none', 'none', 'none', 'retry'])
+  })
+
   test('submits exactly what was denied, waits as told, carries the approval unchanged', async () => {
     await using fake = await fakeServer((seen, nth) => {
       if (seen.path === '/access/v1/evaluation')

@@ -6,7 +6,8 @@
  */
 import { join } from 'node:path'
 import type { App } from '../../src/app.ts'
-import type { AttemptInput, Caller } from '../../src/flows/port.ts'
+import type { AttemptInput, Caller, SubmitInput } from '../../src/flows/port.ts'
+import type { Json } from '../../src/model/canonical.ts'
 import { MINUTE } from '../../src/model/time.ts'
 import { FakeSystem, diskShelf } from '../support/fake-target.ts'
 import type { ManualClock } from '../support/store.ts'
@@ -16,7 +17,9 @@ import { openApp, seededBytes } from '../machine/setup.ts'
 
 export type Ack =
   | Readonly<{ saw: 'task' | 'ended' | 'locked'; id: string }>
-  | Readonly<{ saw: 'request' | 'permit' | 'grant' | 'revoked'; id: string }>
+  | Readonly<{ saw: 'permit' | 'grant' | 'revoked'; id: string }>
+  /** With what was submitted: sent again it is the same request. */
+  | Readonly<{ saw: 'request'; id: string; submission: SubmitInput }>
   | Readonly<{ saw: 'approval'; id: string; request: string }>
   | Readonly<{ saw: 'credential' | 'absent'; id: string }>
   | Readonly<{ saw: 'head'; size: number; root: string }>
@@ -59,11 +62,7 @@ export async function openStage(
   return { app, clock, system, complaints }
 }
 
-const attempt = (
-  action: string,
-  task: string,
-  more: Readonly<Record<string, string>> = {},
-): AttemptInput => ({
+const attempt = (action: string, task: string, more: Readonly<Record<string, Json>> = {}): AttemptInput => ({
   subject: ref('Agent/migrator'),
   action: { name: action },
   resource: ref('Database/orders'),
@@ -92,12 +91,22 @@ export async function tell(
     })
     await seen({ saw: 'task', id: task })
     const challenge = await flows.evaluate(migrator, attempt(action, task))
-    const denial = { evaluationId: challenge.id, expiresAt: challenge.requestableUntil ?? 0 }
-    const { id: request, digest } = await flows.submit(migrator, { ...attempt(action, task), denial })
-    await seen({ saw: 'request', id: request })
-    const { approval = '' } = await flows.approve(grace, request, { statement: digest })
+    const denial = {
+      evaluationId: challenge.id,
+      expiresAt: challenge.requestableUntil ?? 0,
+      ...(challenge.bindingToken === undefined ? {} : { bindingToken: challenge.bindingToken }),
+    }
+    const submission = { ...attempt(action, task), denial, idempotencyKey: `ask ${action}` }
+    const { id: request, digest } = await flows.submit(migrator, submission)
+    await seen({ saw: 'request', id: request, submission })
+    const approved = await flows.approve(grace, request, { statement: digest })
+    const { approval = '' } = approved
     await seen({ saw: 'approval', id: approval, request })
-    const { grant } = await flows.activate(migrator, attempt(action, task, { approval }))
+    const state = flows.proofOf(approved, clock.wall()) ?? ''
+    const { grant } = await flows.activate(
+      migrator,
+      attempt(action, task, { approval: { id: approval, state } }),
+    )
     if (grant === undefined) throw new Error('the story has no grant')
     await seen({ saw: 'grant', id: grant.id })
     const { credential } = await flows.issueCredential(migrator, grant.id)

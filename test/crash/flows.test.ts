@@ -110,6 +110,12 @@ async function recover(stage: Stage, acks: readonly Ack[]): Promise<void> {
         found.requests.some((it) => it.id === id),
         message,
       )
+    if (saw === 'request') {
+      // whoever did not hear the answer asks again, and gets that one
+      assert.equal((await flows.submit(migrator, ack.submission)).id, id, message)
+      const made = entries.filter((it) => it['kind'] === 'request.submitted' && it['request'] === id)
+      assert.equal(made.length, 1, message)
+    }
     if (saw === 'approval')
       assert.ok(
         found.requests.some((it) => it.approval === id && it.status === 'approved'),

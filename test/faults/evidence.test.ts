@@ -752,3 +752,48 @@ describe('a retry with the same idempotency key', () => {
     assert.equal((await store.list('replay')).items.length, 0)
   })
 })
+
+describe('B26 an emergency asks loudly and skips nothing', () => {
+  test('the same people are asked for the same, and told that it is urgent', async () => {
+    await using world = await faultWorld()
+    const { flows } = world.app
+    const task = await declare(world)
+    const decision = await flows.evaluate(world.migrator, migration(task))
+    const denial = { evaluationId: decision.id, expiresAt: decision.requestableUntil ?? 0 }
+    const asked = await flows.submit(world.migrator, { ...migration(task), denial, emergency: true })
+    assert.deepEqual(
+      [asked.status, asked.emergency, asked.alternatives],
+      ['pending', true, decision.alternatives],
+    )
+    assert.notEqual((await flows.evaluate(world.migrator, migration(task))).outcome, 'permit')
+    const calm = await requestMigration(world, task)
+    // it is no part of what is approved: the same ask without it is the same request, and stays loud
+    assert.deepEqual([calm.id, calm.digest, calm.emergency], [asked.id, asked.digest, true])
+    await fails(approve(world, world.ada, asked), 'ERR_FORBIDDEN')
+    const said = (await entries(world.app)).find((entry) => entry['kind'] === 'request.submitted')
+    assert.equal(said?.['emergency'], true)
+  })
+
+  test('a request is neither cancelled nor taken over by another', async () => {
+    await using world = await faultWorld()
+    const { flows } = world.app
+    const task = await declare(world)
+    const request = await requestMigration(world, task)
+    const other = await keyFor(world, 'Service/orders-ci', { subjects: ['*'], attributes: {} })
+    for (const caller of [other, world.grace, world.ada]) {
+      assert.equal(
+        (await fails(flows.cancelRequest(caller, request.id), 'ERR_NOT_FOUND')).problem,
+        'unknown_task',
+      )
+    }
+    // a trusted enforcement point that asks for the same has a request of its own
+    const decision = await flows.evaluate(other, migration(task))
+    const denial = { evaluationId: decision.id, expiresAt: decision.requestableUntil ?? 0 }
+    const theirs = await flows.submit(other, { ...migration(task), denial })
+    assert.notEqual(theirs.id, request.id)
+    const { approval = '' } = await approve(world, world.grace, request)
+    const taken = await flows.evaluate(other, migration(task, { approval }))
+    assert.deepEqual([taken.outcome, taken.reason], ['deny', 'approval_unverifiable'])
+    assert.equal((await flows.evaluate(world.migrator, migration(task, { approval }))).outcome, 'permit')
+  })
+})
