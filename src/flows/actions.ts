@@ -4,12 +4,12 @@
  *
  * @module
  */
+import { setImmediate as breathe } from 'node:timers/promises'
 import type { Caller } from '../model/access.ts'
 import type { Flag, Outside } from '../model/action.ts'
 import { flagAgain, resolveFlag } from '../model/action.ts'
 import type { Json } from '../model/canonical.ts'
 import { canonical } from '../model/canonical.ts'
-import type { Credential } from '../model/credential.ts'
 import type { EntityRef } from '../model/entity.ts'
 import { refKey, sameRef } from '../model/entity.ts'
 import { WritError } from '../model/errors.ts'
@@ -85,11 +85,17 @@ export type JoinedRecord = Readonly<{
 
 type Prepared = Readonly<{ report: ActionReport; action: string; digest: string }>
 
-/** Entries looked at for one page, so that a long history cannot hold up others. */
-const LOOK_MOST = 2_000
-const AT_ONCE = 200
 /** Uses and actions shown with a grant or task. */
 const SHOWN = 100
+/** Entries read before others get their turn. */
+const AT_ONCE = 50
+/** Permits of one action under one task that are looked at. */
+const PERMITS_MOST = 20
+
+/** What is looked for under a reference, by the terms of its entries: what others name it in is leapt over (C12). */
+const DONE = [['kind=action.reported'], ['kind=action.observed'], ['kind=action.unmatched']]
+const REFUSED = ['kind=action.refused']
+const PERMITTED = ['kind=decision', 'outcome=permit']
 
 export class Actions {
   readonly #deps: FlowDeps
@@ -248,7 +254,11 @@ export class Actions {
             grant === undefined ? undefined : refKey(grant.subject),
             ...(candidates ?? []),
             from?.target,
-            from === undefined ? refKey(caller.subject) : report.role,
+            from === undefined
+              ? refKey(caller.subject)
+              : report.role === undefined
+                ? undefined
+                : roleTerm(report.role),
           ]),
     ]
     const seq = tx.append({
@@ -390,14 +400,20 @@ export class Actions {
         grant: (id) => (grants.has(id) ? tx.get('grant', id)?.value : undefined),
         credential: (id) => (credentials.has(id) ? tx.get('credential', id)?.value : undefined),
         task: (id) => (tasks.has(id) ? tx.get('task', id)?.value : undefined),
-        grantsOf: (task) =>
-          [...grants].map((id) => tx.get('grant', id)?.value).filter((g) => g?.task === task) as Grant[],
+        grantsOf: grouped(() =>
+          Map.groupBy(
+            [...grants].map((id) => tx.get('grant', id)?.value).filter((g) => g !== undefined),
+            ({ task }) => task ?? '',
+          ),
+        ),
         named: (role) =>
           (names.get(role) ?? []).map((id) => tx.get('credential', id)?.value).filter((c) => c !== undefined),
-        under: (grant) =>
-          [...credentials]
-            .map((id) => tx.get('credential', id)?.value)
-            .filter((c) => c?.grant === grant) as Credential[],
+        under: grouped(() =>
+          Map.groupBy(
+            [...credentials].map((id) => tx.get('credential', id)?.value).filter((c) => c !== undefined),
+            ({ grant }) => grant,
+          ),
+        ),
       }),
     }
   }
@@ -409,18 +425,19 @@ export class Actions {
     around: Around,
   ): Promise<ReadonlyMap<string, string>> {
     const permits = new Map<string, string>()
+    const view = await this.#deps.store.read([...around.reads])
+    const asked = new Set<string>()
     for (const { report } of prepared) {
       const { task, action, resource } = report
       if (task === undefined || report.grant !== undefined || report.credential !== undefined) continue
-      const owner = (await this.#deps.store.read([...around.reads])).get('task', task)?.value
-      if (owner === undefined || !myTask(caller, owner)) continue
-      const { entries } = await this.#find(
-        task,
-        (entry) =>
-          entry['kind'] === 'decision' && entry['outcome'] === 'permit' && covers(entry, action, resource),
-        { limit: 1 },
-      )
-      const id = entries[0]?.entry['id']
+      const owner = view.get('task', task)?.value
+      if (owner === undefined || !myTask(caller, owner) || asked.has(permitKey(report))) continue
+      asked.add(permitKey(report))
+      // a batch may ask for a hundred, and others are waiting
+      await breathe()
+      const terms = [...PERMITTED, `action=${action}`, ...(resource === undefined ? [] : [refKey(resource)])]
+      const { entries } = await this.#find(task, [terms], { limit: PERMITS_MOST })
+      const id = entries.find(({ entry }) => covers(entry, action, resource))?.entry['id']
       if (typeof id === 'string') permits.set(permitKey(report), id)
     }
     return permits
@@ -450,7 +467,7 @@ export class Actions {
     const reads = await this.#attempts.may(caller, 'read')
     const ref = reads ? refOf(query) : await this.#ownRef(caller, query)
     const limit = Math.min(query.limit ?? 50, 1_000)
-    const { entries, next } = await this.#find(ref, isAction, {
+    const { entries, next } = await this.#find(ref, query.subject === undefined ? DONE : [...DONE, REFUSED], {
       limit,
       ...(query.before === undefined ? {} : { before: query.before }),
     })
@@ -499,12 +516,10 @@ export class Actions {
     const reads = await this.#attempts.may(caller, 'read')
     const uses: UseEntry[] = []
     const actions: ActionEntry[] = []
-    const { entries, next } = await this.#find(id, (entry) => isAction(entry) || isUse(entry, of), {
-      limit: 2 * SHOWN,
-    })
+    const { entries, next } = await this.#find(id, [...DONE, PERMITTED], { limit: 2 * SHOWN })
     for (const found of entries) {
-      if (isAction(found.entry)) actions.push(reads ? found : forRequester(found))
-      else uses.push(useOf(found))
+      if (isUse(found.entry, of)) uses.push(useOf(found))
+      else if (found.entry['kind'] !== 'decision') actions.push(reads ? found : forRequester(found))
     }
     const request = 'grant' in of ? of.grant.evidence.request : undefined
     const view = await store.read([
@@ -564,33 +579,35 @@ export class Actions {
     ]
   }
 
-  /** Entries under `ref` that are wanted, newest first, a bounded number of them looked at. */
+  /** Entries under `ref` that have all terms of one of `sets`, which have none in common; newest first. */
   async #find(
     ref: string,
-    wanted: (entry: Entry) => boolean,
-    { limit, before: start }: { limit: number; before?: number },
+    sets: readonly (readonly string[])[],
+    { limit, before }: { limit: number; before?: number },
   ): Promise<{ entries: ActionEntry[]; next: number | undefined }> {
     const { log } = this.#deps.store
-    const entries: ActionEntry[] = []
-    let cursor = start
-    for (let looked = 0; looked < LOOK_MOST;) {
-      const seqs = await log.find(ref, {
-        descending: true,
-        limit: AT_ONCE,
-        ...(cursor === undefined ? {} : { after: cursor }),
+    const seqs: number[] = []
+    // above this entry everything was found, whichever list ended first
+    let floor = 0
+    for (const terms of sets) {
+      const page = await log.search({
+        terms: [ref, ...terms],
+        limit,
+        ...(before === undefined ? {} : { before }),
       })
-      for (const seq of seqs) {
-        if (entries.length >= limit) return { entries, next: cursor }
-        cursor = seq
-        looked += 1
-        const [found] = await log.entries(seq, seq + 1)
-        if (found === undefined || isPruned(found)) continue
-        const entry = parseEntry(found.bytes)
-        if (wanted(entry)) entries.push({ seq, at: found.at, entry })
-      }
-      if (seqs.length < AT_ONCE) return { entries, next: undefined }
+      seqs.push(...page.items)
+      if (page.next !== undefined) floor = Math.max(floor, Number(page.next))
     }
-    return { entries, next: cursor }
+    const found = seqs.filter((seq) => seq >= floor).toSorted((a, b) => b - a)
+    const entries: ActionEntry[] = []
+    for (const [i, seq] of found.slice(0, limit).entries()) {
+      if (i % AT_ONCE === AT_ONCE - 1) await breathe()
+      const [entry] = await log.entries(seq, seq + 1)
+      if (entry === undefined || isPruned(entry)) continue
+      entries.push({ seq, at: entry.at, entry: parseEntry(entry.bytes) })
+    }
+    const next = found.length > limit ? found[limit - 1] : floor === 0 ? undefined : floor
+    return { entries, next }
   }
 }
 
@@ -604,6 +621,12 @@ type Around = Readonly<{
   ids: readonly string[]
   in(tx: Transaction): Surroundings
 }>
+
+/** Groups that are made once, when the first is asked for: a batch asks for each of its items. */
+function grouped<T>(make: () => ReadonlyMap<string, readonly T[]>): (key: string) => readonly T[] {
+  let groups: ReadonlyMap<string, readonly T[]> | undefined
+  return (key) => (groups ??= make()).get(key) ?? []
+}
 
 const replayId = (action: string): string => `action\n${action}`
 const replayReads = (prepared: readonly Prepared[]): Read[] =>
@@ -629,11 +652,6 @@ function covers(entry: Entry, action: string, resource: EntityRef | undefined): 
   if (attempt?.action?.name !== action) return false
   return resource === undefined || (attempt.resource !== undefined && sameRef(attempt.resource, resource))
 }
-
-const isAction = (entry: Entry): boolean =>
-  typeof entry['kind'] === 'string' &&
-  entry['kind'].startsWith('action.') &&
-  entry['kind'] !== 'action.resolved'
 
 /** Permits that a grant carried, or that fell under a task. */
 function isUse(entry: Entry, of: Readonly<{ grant: Grant } | { task: Task }>): boolean {
@@ -692,13 +710,21 @@ function flagOf(
     }
   }
   const at = target === undefined ? '' : ` at \`${target}\``
+  if (kind === 'action.unmatched' && isKnock(report)) {
+    return {
+      id: knockFlag(target),
+      kind: 'unmatched',
+      what: `sessions${at} are refused to names that no credential has, the last to \`${someone(report)}\``,
+      refs: [...(target === undefined ? [] : [target]), roleTerm(someone(report))],
+    }
+  }
   if (kind === 'action.unmatched') {
     const who = someone(report)
     return {
       id: flagId('unmatched', target ?? '', who),
       kind: 'unmatched',
       what: `\`${who}\` acted${at}, and no credential covers it`,
-      refs: [...(target === undefined ? [] : [target]), who],
+      refs: [...(target === undefined ? [] : [target]), roleTerm(who)],
     }
   }
   const under = joined.grant?.id ?? joined.task ?? joined.credential?.id ?? 'a grant'
@@ -710,13 +736,24 @@ function flagOf(
   }
 }
 
+/**
+ * A name at a target as the record is searched by it. Whoever names things there names nothing of ours: without the
+ * mark a role called like an id, an entity or a term would stand among what those are found by.
+ */
+const roleTerm = (role: string): string => `role=${role}`
+
 const someone = ({ role, application }: ActionReport): string => role ?? application ?? 'somebody'
+
+/** Whoever reaches a target may try any name there: that is one line, or strangers bury what really was done (C12). */
+const isKnock = ({ action, outcome }: ActionReport): boolean =>
+  action === 'session:open' && outcome === 'failed'
+const knockFlag = (target: string | undefined): string => flagId('knock', target ?? '')
 
 const flagId = (...parts: readonly string[]): string => `flag_${hex(sha256(parts.join('\n'))).slice(0, 24)}`
 
 /** Every flag that these items could raise: what a transaction may write it has to have read. */
 function flagReads(caller: Caller, prepared: readonly Prepared[], around: Around, target?: string): Read[] {
-  const ids = new Set<string>([flagId('refused', refKey(caller.subject))])
+  const ids = new Set<string>([flagId('refused', refKey(caller.subject)), knockFlag(target)])
   for (const under of around.ids) ids.add(flagId('outside', under))
   for (const { report } of prepared) ids.add(flagId('unmatched', target ?? '', someone(report)))
   return [...ids].map((id) => ({ kind: 'flag', id }))

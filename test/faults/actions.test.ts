@@ -4,6 +4,7 @@
  * @module
  */
 import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import type { ActionReport } from '../../src/flows/actions.ts'
@@ -187,6 +188,45 @@ describe('reports', () => {
     assert.equal(some?.outside, undefined)
     assert.equal((await actionsIn(world)).at(-1)?.['decision'], id)
     assert.equal((await flows.taskRecord(world.migrator, task)).uses[0]?.decision, id)
+  })
+
+  test('C12 a batch under a task with a long history reads what it asks for, not the history', async () => {
+    await using world = await faultWorld()
+    const { flows, store } = world.app
+    const { grant, task } = await activeGrant(world)
+    for (let batch = 0; batch < 3; batch += 1) {
+      const items = Array.from({ length: 100 }, (_, n) => did(`${batch}-${n}`, { grant }))
+      await flows.reportActions(world.migrator, { items })
+    }
+    let read = 0
+    const entriesOf = store.log.entries.bind(store.log)
+    store.log.entries = (...range) => {
+      read += 1
+      return entriesOf(...range)
+    }
+    const items = Array.from({ length: 100 }, (_, n) => did(`last-${n}`, { task, action: `other:${n}` }))
+    const answers = await flows.reportActions(world.migrator, { items })
+    assert.deepEqual(answers[99]?.outside, ['action', 'no_grant'])
+    assert.ok(read < 100, `${read} entries were read`)
+  })
+
+  test('C12 what strangers name a grant in buries nothing that was done under it', async () => {
+    await using world = await faultWorld()
+    const { flows, store } = world.app
+    const { grant } = await activeGrant(world)
+    await flows.reportActions(world.migrator, { items: [did('a', { grant })] })
+    for (let batch = 0; batch < 25; batch += 1) {
+      await store.commit({
+        reads: [],
+        run: (tx) => {
+          for (let n = 0; n < 100; n += 1) tx.append({ kind: 'decision', refs: [grant], outcome: 'deny' })
+        },
+      })
+    }
+    const { items, next } = await flows.actions(world.migrator, { grant })
+    assert.deepEqual([items.map(({ entry }) => entry['reported_id']), next], [['a'], undefined])
+    const { actions, uses, more } = await flows.grantRecord(world.migrator, grant)
+    assert.deepEqual([actions.length, uses.length > 0, more], [1, true, false])
   })
 
   test('B33 a foreign grant and none at all look alike, and the attempt is on the record', async () => {
@@ -381,6 +421,59 @@ describe('observations', () => {
       problem ?? '',
       /^`fake_cred_of_nobody` acted at `orders-db`, and no credential covers it, 3 times/,
     )
+  })
+
+  test('C12 names that are tried at a target in vain are one problem, however many there are', async () => {
+    await using world = await faultWorld({ targets: true })
+    const { flows } = world.app
+    const watcher = await collector(world)
+    const tries = Array.from({ length: 50 }, (_, n) =>
+      did(`t${n}`, { action: 'session:open', outcome: 'failed', role: `fake_cred_guess_${n}` }),
+    )
+    const done = did('done', { action: 'sql:DELETE', role: 'fake_cred_of_nobody' })
+    await flows.reportActions(watcher, { items: [...tries, done], observed: { target: 'orders-db' } })
+    const problems = (await flows.problems()).toSorted()
+    assert.equal(problems.length, 2, problems.join('\n'))
+    assert.match(problems[0] ?? '', /^`fake_cred_of_nobody` acted at `orders-db`/u)
+    assert.match(
+      problems[1] ?? '',
+      /^sessions at `orders-db` are refused to names that no credential has, the last to `fake_cred_guess_49`, 50 times/u,
+    )
+  })
+
+  test('B33 a role that is called like an id, an entity or a term is found under none of them', async () => {
+    await using world = await faultWorld({ targets: true })
+    const { flows, store } = { flows: world.app.flows, store: world.app.store }
+    const watcher = await collector(world)
+    const { grant } = await activeGrant(world)
+    const observe = (id: string, role: string) =>
+      flows.reportActions(watcher, {
+        items: [did(id, { action: 'sql:DELETE', role })],
+        observed: { target: 'orders-db' },
+      })
+    // the id that the migrator's first report will have: who knows it must not be able to take it
+    const id = createHash('sha256').update('Agent/migrator\na').digest('hex').slice(0, 32)
+    for (const [n, role] of [`act_${id}`, grant, 'Agent/migrator', 'kind=decision'].entries())
+      assert.equal((await observe(`l${n}`, role))[0]?.status, 'unmatched')
+    const [own] = await flows.reportActions(world.migrator, { items: [did('a', { grant })] })
+    assert.deepEqual([own?.action, own?.status], [`act_${id}`, 'recorded'])
+    for (const query of [{ grant }, { subject: ref('Agent/migrator') }]) {
+      const { items } = await flows.actions(world.migrator, query)
+      assert.deepEqual(
+        items.map(({ entry }) => entry['reported_id']),
+        ['a'],
+      )
+    }
+    const { items: decisions } = await store.log.search({ terms: ['kind=decision', 'orders-db'], limit: 10 })
+    assert.deepEqual(decisions, [])
+    // explaining it names nothing of ours either
+    const [problem = ''] = (await flows.problems()).filter((one) => one.includes(grant))
+    await flows.resolveFlag(world.ada, /flag_[0-9a-f]+/u.exec(problem)?.[0] ?? '', 'a drill')
+    assert.equal(
+      (await store.log.search({ terms: [grant, 'kind=action.resolved'], limit: 10 })).items.length,
+      0,
+    )
+    assert.equal((await store.log.search({ terms: [`role=${grant}`], limit: 10 })).items.length, 2)
   })
 
   test('of a credential at another target are not covered here', async () => {
