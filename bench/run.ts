@@ -1,5 +1,5 @@
 /**
- * `npm run bench [-- NAME…] [--json]`: ratios with a peer measured in the same run. Exits 1 when an answer was wrong.
+ * `npm run bench [-- NAME…] [--json] [--full]`: ratios with a peer measured in the same run. Exits 1 when an answer was wrong.
  *
  * @module
  */
@@ -7,6 +7,7 @@ import type { Row } from './measure.ts'
 import { decision } from './decision.ts'
 import { grants } from './grants.ts'
 import { http } from './http.ts'
+import { log } from './log.ts'
 import { proof } from './proof.ts'
 import { revoke } from './revoke.ts'
 
@@ -15,9 +16,14 @@ const benches: Readonly<Record<string, { what: string; run: () => Promise<readon
   http: { what: 'P3 AuthZEN over HTTP, durable record before the reply', run: http },
   grants: { what: 'P4 grant issue: decision, state and record in one commit', run: grants },
   proof: { what: 'S06 the proof of why made from a long log, and verified', run: proof },
+  log: {
+    what: 'P7 P10 the log: append, prove, verify, search; --full to 10⁷ entries',
+    run: () => log({ full }),
+  },
   revoke: { what: 'P6b PostgreSQL role removed, its open session cut', run: revoke },
 }
 
+const full = process.argv.includes('--full')
 const json = process.argv.includes('--json')
 const names = process.argv.slice(2).filter((name) => !name.startsWith('--'))
 const unknown = names.filter((name) => benches[name] === undefined)

@@ -102,7 +102,10 @@ export interface Store {
     hashes(level: number, from: number, to: number): Promise<readonly Uint8Array[]>
     /** Sequence number of the first entry dated `at` or later; the size of the log if there is none. */
     seqAt(at: Instant): Promise<number>
-    /** Newest first. What it costs depends on what is found, not on how long the log is. */
+    /**
+     * Newest first. What it costs does not depend on how long the log is: a page may be short, or empty, although there
+     * is a `next`.
+     */
     search(query: LogSearch): Promise<Page<number>>
     /** What an entry holds only the digest of (`sha256:…`), canonical JSON; `undefined` if it was pruned or never was. */
     body(digest: string): Promise<Uint8Array | undefined>

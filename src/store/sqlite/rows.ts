@@ -113,12 +113,36 @@ export class Rows {
     return bytes
   }
 
-  /** Up to `limit` sequence numbers under a reference or a term, newest first, from `most` down. */
-  under(term: string, most: number, limit: number): number[] {
-    const rows = isTerm(term)
-      ? this.#sql('SELECT seq FROM term WHERE term = ? AND seq <= ? ORDER BY seq DESC LIMIT ?')
-      : this.#sql('SELECT seq FROM ref WHERE ref = ? AND seq <= ? ORDER BY seq DESC LIMIT ?')
-    return rows.all(term, most, limit).map((row) => row['seq'] as number)
+  /**
+   * Up to `limit` entries from `most` down to `from` that are under all `terms`, newest first, and where to go on if
+   * there may be more: the rarest of the terms is walked, so many of its entries at most, the others are looked up.
+   */
+  search(terms: readonly string[], from: number, most: number, limit: number): Found {
+    const [rarest, ...others] = terms
+      .map((term) => ({ term, reach: this.#nth(term, from, most, SAMPLE) ?? from - 1 }))
+      .sort((a, b) => a.reach - b.reach)
+    if (rarest === undefined) {
+      const items = Array.from({ length: Math.max(0, Math.min(limit, most - from + 1)) }, (_, i) => most - i)
+      return { items, next: most - limit >= from ? most - limit : undefined }
+    }
+    const isUnder = others.map(
+      ({ term }) => `AND EXISTS (SELECT 1 FROM ${listOf(term)} = ? AND seq = some.seq)`,
+    )
+    const items = this.#sql(
+      `SELECT seq FROM (
+         SELECT seq FROM ${listOf(rarest.term)} = ? AND seq BETWEEN ? AND ? ORDER BY seq DESC LIMIT ${MOST_WALKED}
+       ) AS some WHERE TRUE ${isUnder.join(' ')} LIMIT ?`,
+    )
+      .all(rarest.term, from, most, ...others.map(({ term }) => term), limit)
+      .map((row) => row['seq'] as number)
+    const last = items.length === limit ? items.at(-1) : this.#nth(rarest.term, from, most, MOST_WALKED)
+    return { items, next: last !== undefined && last > from ? last - 1 : undefined }
+  }
+
+  /** The `n`-th entry under a term, newest first. */
+  #nth(term: string, from: number, most: number, n: number): number | undefined {
+    const sql = `SELECT seq FROM ${listOf(term)} = ? AND seq BETWEEN ? AND ? ORDER BY seq DESC LIMIT 1 OFFSET ?`
+    return this.#sql(sql).get(term, from, most, n - 1)?.['seq'] as number | undefined
   }
 
   /** Cuts entries down to their hashes, in one transaction. */
@@ -361,7 +385,15 @@ export class Rows {
 /** Rows of one statement. */
 const MOST_ROWS = 12
 
-const isTerm = (term: string): boolean => /^(?:kind|outcome|action)=/u.test(term)
+export type Found = Readonly<{ items: readonly number[]; next: number | undefined }>
+
+/** Entries looked at to tell how rare a term is, and most that one search walks: more would hold up everybody else. */
+const SAMPLE = 64
+const MOST_WALKED = 4_096
+
+/** Where a reference or a search term is listed, up to the column it is compared with. */
+const listOf = (term: string): string =>
+  /^(?:kind|outcome|action)=/u.test(term) ? 'term WHERE term' : 'ref WHERE ref'
 
 /** What was read contradicts itself. */
 export class Damage extends Error {

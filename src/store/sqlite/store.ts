@@ -28,7 +28,6 @@ import type {
   Stored,
   View,
 } from '../port.ts'
-import { searchLog } from '../search.ts'
 import { Cache } from './cache.ts'
 import { corrupt, faultOf, storeError } from './faults.ts'
 import { DATABASE_FILE, lockFolder, looseMode, prepareFolder, Reserve } from './folder.ts'
@@ -281,12 +280,15 @@ class SqliteStore implements Store, Base {
   #search({ terms, before, from = 0, limit = DEFAULT_PAGE }: LogSearch): Page<number> {
     const most = pageLimit(limit)
     const { size } = this.#head
-    const { items, next } = searchLog(terms, (term, at, few) => this.#rows.under(term, at, few), {
-      before: Math.min(before ?? size, size),
-      from,
-      limit: most,
-    })
-    return { items, next: next === undefined ? undefined : String(next) }
+    // text that is no Unicode is under nothing, though the engine would find it under something else
+    if (!terms.every((term) => term.isWellFormed())) return { items: [], next: undefined }
+    const { items, next } = this.#rows.search(
+      [...new Set(terms)],
+      Math.max(from, 0),
+      Math.min(before ?? size, size) - 1,
+      most,
+    )
+    return { items, next: next === undefined ? undefined : String(next + 1) }
   }
 
   #entries(from: number, to: number): readonly (LogEntry | PrunedEntry)[] {
