@@ -15,7 +15,7 @@ import { createWrit } from '../../client/src/index.ts'
 import { formatVerifierKey, verifierKey } from '../../src/audit/note.ts'
 import { Cli, onTerminal, stop, terminals } from '../support/cli.ts'
 import { fakeServer } from '../support/fake-server.ts'
-import { openWorld } from '../support/world.ts'
+import { openWorld, starterPolicies } from '../support/world.ts'
 import type { World } from '../support/world.ts'
 
 type Members = Record<string, unknown>
@@ -172,6 +172,51 @@ suite('with a server', () => {
     assert.doesNotMatch(requester.stdout, /nearest rule|migration\.cedar/)
     assert.equal((await as('migrator', 'why', 'dec_none')).code, 1)
     assert.equal((await as('migrator', 'why')).code, 2)
+  })
+
+  test('why at a time: what it could do then, for people and programs; only who may read the record is told', async () => {
+    await startTask('INC-5')
+    const then = await as('ada', 'why', '--subject', 'Agent/migrator', '--at', 'now')
+    assert.equal(then.code, 0, then.stderr)
+    assert.match(then.stdout, /^Agent\/migrator at \d{4}-\d{2}-\d{2} [^]*UTC\)?\n/)
+    assert.match(then.stdout, /\nTasks\n {2}task_\w+ {2}declared/)
+    assert.match(then.stdout, /\nStanding rights\n {2}read on Document\/handbook {2}by low-risk-read/)
+    assert.match(then.stdout, /not told: heartbeats are not on the record/)
+    const before = await as('ada', 'why', '--subject', 'Agent/migrator', '--at', '2h ago', '--json')
+    assert.equal(before.code, 0, before.stderr)
+    const answer = json(before.stdout)
+    assert.deepEqual([answer['registered'], answer['grants'], answer['standing']], [false, [], []])
+    for (const at of ['25:00', 'soon', '2026-11-22']) {
+      const wrong = await as('ada', 'why', '--subject', 'Agent/migrator', '--at', at)
+      assert.deepEqual([wrong.code, wrong.stdout], [2, ''], wrong.stderr)
+      assert.match(wrong.stderr, /is no time/)
+    }
+    assert.equal((await as('ada', 'why', 'dec_x', '--subject', 'Agent/migrator')).code, 2)
+    assert.equal((await as('migrator', 'why', '--subject', 'Person/ada', '--at', 'now')).code, 5)
+  })
+
+  test('policy replay: what flips, what it permits first; a draft that is not valid and one that widens are 3', async () => {
+    const folder = join(world.folder, 'draft')
+    mkdirSync(folder)
+    for (const { name, text } of starterPolicies()) {
+      const wider = text.replace('context.live has task &&', 'context.live has task ||')
+      writeFileSync(join(folder, name), wider)
+    }
+    const replay = await as('ada', 'policy', 'replay', '--since', '1d', '--against', folder)
+    assert.equal(replay.code, 0, replay.stderr)
+    assert.match(replay.stdout, /^\d+ of \d+ flip · since /)
+    assert.match(replay.stdout, /\n▲ deny → permit {2}\d+ × {2}Agent\/migrator {2}db:migrate/)
+    assert.match(replay.stdout, /\n {2}e\.g\. dec_\w+ {2}on Database\/orders/)
+    assert.match(replay.stderr, /a challenge counts as the denial it is/)
+    const gate = await as('ada', 'policy', 'replay', '--against', folder, '--fail-on-widening', '--json')
+    assert.equal(gate.code, 3, gate.stderr)
+    assert.ok(Number(json(gate.stdout)['widened']) > 0)
+    writeFileSync(join(folder, 'bad.cedar'), 'permit (principal, action == Action::"read", resource) when {')
+    const broken = await as('ada', 'policy', 'replay', '--against', folder)
+    assert.deepEqual([broken.code, broken.stdout], [3, ''])
+    assert.match(broken.stderr, /error\[P001\][^]*bad\.cedar/)
+    assert.equal((await as('migrator', 'policy', 'replay', '--since', '1d', '--against', folder)).code, 5)
+    assert.equal((await as('ada', 'policy', 'replay', '--since', 'long ago', '--against', folder)).code, 2)
   })
 
   test('B43 secrets come in by standard input and files, and go out once', async () => {
