@@ -1,6 +1,17 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { activeGrant, attempt, declare, migration, openWorld, ref } from '../../test/support/world.ts'
+import { faultWorld, keyFor, withPolicy } from '../../test/faults/support.ts'
+import {
+  activeGrant,
+  attempt,
+  declare,
+  migration,
+  openWorld,
+  ref,
+  starterPolicies,
+} from '../../test/support/world.ts'
+import { decide } from '../decision/decide.ts'
+import { History } from './history.ts'
 import { redecideAll } from '../../test/support/redecide.ts'
 
 test('replay: every decision of a story is decided again from its log, and gives the same', async () => {
@@ -34,4 +45,97 @@ test('replay: every decision of a story is decided again from its log, and gives
     assert.ok(rebuilt.ok, rebuilt.ok ? '' : rebuilt.why)
     assert.ok(app.flows.history.again(rebuilt).same)
   }
+})
+
+test('C7 what a caller asserted, and what it was not trusted for, is part of what is decided again', async () => {
+  const gold =
+    '@id("gold") permit (principal, action == Action::"report", resource is Database) when { resource has tier && resource.tier == "gold" };'
+  await using world = await faultWorld({
+    policies: withPolicy(gold),
+    entities: [{ type: 'Database', id: 'warehouse', attrs: { tier: 'tin' } }],
+  })
+  const { flows, store } = world.app
+  const pep = await keyFor(world, 'Service/orders-ci', {
+    subjects: ['*'],
+    attributes: { Database: ['tier'] },
+  })
+  const outcomes: string[] = []
+  for (const caller of [pep, world.migrator]) {
+    const resource = { ...ref('Database/warehouse'), properties: { tier: 'gold', sensitivity: 1 } }
+    const { outcome } = await flows.evaluate(caller, {
+      ...attempt('Agent/migrator', 'report', 'Database/warehouse'),
+      resource,
+    })
+    outcomes.push(outcome)
+  }
+  assert.deepEqual(outcomes, ['permit', 'deny'])
+  await redecideAll(store)
+})
+
+test('B14 a denial that the inventory contradicts by the time it is recorded is decided again', async () => {
+  await using world = await faultWorld()
+  const { decision, flows, store } = world.app
+  let changed = false
+  const late: typeof decision.store = {
+    ...decision.store,
+    async commit(item) {
+      if (!changed) {
+        changed = true
+        await flows.putEntities(world.ada, [{ type: 'Database', id: 'orders', sensitivity: 1 }])
+      }
+      return decision.store.commit(item)
+    },
+  }
+  const reading = {
+    subject: ref('Agent/migrator'),
+    action: { name: 'read' },
+    resource: ref('Database/orders'),
+    context: {},
+    chain: [ref('Agent/migrator')],
+  }
+  const answer = await decide({ ...decision, store: late }, world.migrator, reading)
+  assert.equal(answer.outcome, 'permit')
+  await redecideAll(store)
+})
+
+test('B75 what is kept of a policy set counts only if it is what was published', async () => {
+  await using world = await faultWorld()
+  const { flows, store } = world.app
+  const { id, policy } = await flows.evaluate(
+    world.migrator,
+    attempt('Agent/migrator', 'read', 'Document/handbook'),
+  )
+  await store.commit({
+    reads: [{ kind: 'policy', id: policy }],
+    run(tx) {
+      const kept = tx.get('policy', policy)?.value
+      assert.ok(kept !== undefined)
+      const policies = kept.policies.map(({ name, text }) => ({ name, text: text.replace('<= 1', '<= 4') }))
+      tx.put('policy', policy, { ...kept, policies })
+    },
+  })
+  const rebuilt = await new History({ store }).rebuild(id)
+  assert.ok(!rebuilt.ok)
+  assert.equal(rebuilt.cause, 'differs')
+})
+
+test('what retention has pruned, and what never was, is said and not a failure', async () => {
+  await using world = await faultWorld()
+  const { flows, store } = world.app
+  const first = await flows.evaluate(world.migrator, attempt('Agent/migrator', 'read', 'Document/handbook'))
+  const second = await flows.evaluate(world.migrator, attempt('Agent/migrator', 'read', 'Document/handbook'))
+  const inventory = (await flows.history.seqs(['kind=inventory.put'])).at(0) as number
+  await store.commit({ reads: [], run: (tx) => void tx.append({ kind: 'log.pruned', refs: [], entries: 2 }) })
+  await store.log.prune([inventory, first.seq as number])
+  const gone = await flows.history.rebuild(first.seq as number)
+  assert.deepEqual([gone.ok, gone.ok ? '' : gone.cause], [false, 'pruned'])
+  const half = await flows.history.rebuild(second.id)
+  assert.deepEqual([half.ok, half.ok ? '' : half.cause], [false, 'pruned'])
+  const never = await flows.history.rebuild('dec_never')
+  assert.deepEqual([never.ok, never.ok ? '' : never.cause], [false, 'unknown'])
+  await redecideAll(store)
+  world.clock.advance(1_000)
+  const report = await flows.replayPolicies(world.ada, { source: { policies: starterPolicies() }, since: 0 })
+  assert.ok(report.lost.some(({ why }) => /pruned by retention/.test(why)))
+  assert.deepEqual(report.flips, [])
 })
