@@ -46,8 +46,7 @@ import { parsePostgresConfig } from './targets/postgres/config.ts'
 import { postgresTarget } from './targets/postgres/driver.ts'
 import type { Target } from './targets/port.ts'
 import { version } from './version.ts'
-import { createArtifacts } from './wire/arap/draft1/index.ts'
-import { encodeCallback } from './wire/arap/draft1/index.ts'
+import { createArtifacts, encodeCallback } from './wire/arap/draft1/index.ts'
 
 export type AppOptions = Readonly<{
   /** `dev` marks every entry, and a server refuses its folder. */
@@ -346,16 +345,26 @@ const CALLBACK_LIMITS = { timeout: 10_000, maxBytes: 65_536 }
 
 function callbackPort(config: ServerConfig, origin: () => string): CallbackPort {
   return {
-    registrations: (config.callbacks ?? []).map(({ subject, endpoint, secretFile, allowPrivate }) => ({
-      subject,
-      endpoint,
-      allowPrivate,
-      key() {
-        const key = webhookKey(readWebhookSecret(secretFile))
-        if (key === undefined) throw new SinkError('its secret is not `whsec_` and 24 to 64 bytes in base64')
-        return key
-      },
-    })),
+    registrations: (config.callbacks ?? []).map(({ subject, endpoint, secretFile, allowPrivate }) => {
+      const read = (): Uint8Array | undefined => webhookKey(readWebhookSecret(secretFile))
+      // said at the start, not by every callback that then fails
+      if (read() === undefined) {
+        throw new WritError('ERR_CONFIG_INVALID', `the secret file \`${secretFile}\` holds no key`, {
+          hint: 'write `whsec_` and 24 to 64 random bytes in base64 into it, readable for Writ alone',
+        })
+      }
+      const key = (): Uint8Array => {
+        let bytes: Uint8Array | undefined
+        try {
+          bytes = read()
+        } catch (cause) {
+          throw new SinkError('its secret file cannot be read', { cause })
+        }
+        if (bytes === undefined) throw new SinkError('its secret file holds no key')
+        return bytes
+      }
+      return { subject, endpoint, allowPrivate, key }
+    }),
     post: (url, headers, body, allowPrivate) =>
       outbound(url, { method: 'POST', headers, body }, { ...CALLBACK_LIMITS, allowPrivate }),
     body: (request, callback) => encodeCallback(request, callback, requestsEndpoint(origin())),

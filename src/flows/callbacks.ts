@@ -113,7 +113,7 @@ export class Callbacks {
       if (url.protocol !== 'https:' && !(allowPrivate && url.protocol === 'http:')) return false
       const allowed = new URL(endpoint)
       // encoded dots and slashes may mean another path to whoever reads them
-      if (/%2e|%2f|%5c/iu.test(url.pathname)) return false
+      if (/%2e|%2f|%5c|\/\.{1,2}(?:;|%3b)/iu.test(url.pathname)) return false
       return allowed.pathname.endsWith('/') && allowed.search === ''
         ? url.origin === allowed.origin && url.pathname.startsWith(allowed.pathname)
         : url.href === allowed.href
@@ -126,20 +126,25 @@ export class Callbacks {
     const request = view.get('request', id)?.value
     if (request === undefined) return
     const due = owedCallbacks(request).filter((it) => (it.nextTryAt ?? 0) <= view.now)
-    for (const callback of due) {
-      const leave = this.#enter(new URL(callback.endpoint).origin)
-      if (leave === undefined) {
-        schedule.set('request', id, view.now + 1_000)
-        return
-      }
-      let result: CallbackTry
-      try {
-        result = await this.#try(request, callback)
-      } finally {
-        leave()
-      }
-      await this.#record(id, callback, result)
-    }
+    let waits = false
+    // at once: one that is dead, or whose origin is taken, keeps none of the others waiting (C12)
+    await Promise.all(
+      due.map(async (callback) => {
+        const leave = this.#enter(new URL(callback.endpoint).origin)
+        if (leave === undefined) {
+          waits = true
+          return
+        }
+        let result: CallbackTry
+        try {
+          result = await this.#try(request, callback)
+        } finally {
+          leave()
+        }
+        await this.#record(id, callback, result)
+      }),
+    )
+    if (waits) schedule.set('request', id, (await store.read([])).now + 1_000)
   }
 
   async #try(request: AccessRequest, callback: Callback): Promise<CallbackTry> {

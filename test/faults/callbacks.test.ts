@@ -144,6 +144,7 @@ test('B3 an endpoint that is not registered for the caller is refused, however l
     'https://hooks.example/writ/%2e%2e/admin',
     'https://hooks.example/writ/..%2fadmin',
     'https://hooks.example/writ/a%5cb',
+    'https://hooks.example/writ/..;x/admin',
     'https://hooks.example:444/writ/',
     'http://hooks.example/writ/',
     'https://hooks.example.evil.test/writ/',
@@ -198,6 +199,50 @@ test('C12 a receiver that fails is tried again with growing pauses, the same id,
     hooks.received.every(({ path }) => path === '/'),
     'a redirect is not followed',
   )
+})
+
+test('C12 one receiver that hangs keeps none of the others waiting, and a taken origin no other origin', async () => {
+  await using dead = await receiver(() => 0)
+  await using hooks = await receiver()
+  await using world = await worldWith([
+    { endpoint: `${dead.url}/`, allowPrivate: true },
+    { endpoint: `${hooks.url}/`, allowPrivate: true },
+  ])
+  const task = await declare(world)
+  const ask = async (endpoint: string) => {
+    const decision = await world.app.flows.evaluate(world.migrator, migration(task))
+    return world.app.flows.submit(world.migrator, {
+      ...migration(task),
+      denial: { evaluationId: decision.id, expiresAt: decision.requestableUntil ?? 0 },
+      callback: wish(endpoint),
+    })
+  }
+  // identical asks are one request: the first three go where nobody answers, which is more than are tried at once
+  const ids = []
+  for (const path of ['a', 'b', 'c']) ids.push((await ask(`${dead.url}/${path}`)).id)
+  const request = await ask(`${hooks.url}/d`)
+  assert.deepEqual(new Set(ids), new Set([request.id]))
+  await approve(world, request)
+  const settled = settle(world.app)
+  while (hooks.received.length === 0) await new Promise((resolve) => setImmediate(resolve))
+  assert.equal(hooks.received[0]?.path, '/d')
+  await dead[Symbol.asyncDispose]()
+  await settled
+})
+
+test('a secret file that holds no key is said at the start; one that goes is said with the callback', async () => {
+  await using hooks = await receiver()
+  await using world = await worldWith([{ endpoint: `${hooks.url}/`, allowPrivate: true }])
+  writeFileSync(world.secretFile, 'hunter2')
+  await approve(world, await submit(world, wish(`${hooks.url}/`)))
+  for (let tries = 1; tries <= 5; tries++) {
+    await settle(world.app)
+    world.clock.advance(60_000)
+  }
+  assert.match((await world.app.flows.problems()).join(), /are not taken: its secret file holds no key/u)
+  assert.equal(hooks.received.length, 0)
+  await fails(world.restart(), 'ERR_CONFIG_INVALID')
+  writeFileSync(world.secretFile, SECRET)
 })
 
 test('C8 a callback that is owed is still owed after a restart, and a receiver that never comes back is given up aloud', async () => {
