@@ -214,6 +214,9 @@ export function createHttp(options: HttpOptions): FastifyInstance {
     const { status, body, headers } = renderProblem(shown, request.id, style === 'arap')
     secureHeaders(reply, style === 'page', request.protocol === 'https')
     reply.code(status).headers(headers)
+    // RFC 6750 §3.1: a token that was sent and is not good is told from none
+    if (status === 401 && request.headers.authorization !== undefined)
+      reply.header('www-authenticate', 'Bearer realm="writ", error="invalid_token"')
     if (style === 'page') {
       if (status === 401) {
         void reply.code(303).header('location', '/signin').send()
