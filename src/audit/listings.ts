@@ -13,7 +13,7 @@ export type Listing = Readonly<{ list: 'ref' | 'term'; text: string; seq: number
 const TEXTS = 4_096
 
 export class ListingSum {
-  readonly #key = randomBytes(8)
+  readonly #hash = new HalfSip()
   readonly #skipped = new Set<number>()
   readonly #texts = new Map<string, readonly [number, number]>()
   #low = 0
@@ -35,62 +35,88 @@ export class ListingSum {
   }
 
   #count(list: Listing['list'], text: string, seq: number, sign: 1 | -1): void {
-    const [a, b] = this.#text(list, text)
-    const [low, high] = halfSip(a, b, [seq >>> 0, Math.floor(seq / 2 ** 32)])
-    this.#low = (this.#low + sign * low) | 0
-    this.#high = (this.#high + sign * high) | 0
+    const hash = this.#hash
+    const [low, high] = this.#text(list, text)
+    hash.start(low, high)
+    hash.word(seq | 0)
+    hash.word(Math.floor(seq / 2 ** 32))
+    hash.end()
+    this.#low = (this.#low + sign * hash.low) | 0
+    this.#high = (this.#high + sign * hash.high) | 0
   }
 
   /** Most entries are listed under few texts. */
   #text(list: Listing['list'], text: string): readonly [number, number] {
-    const name = list === 'ref' ? `r${text}` : `t${text}`
+    const name = list === 'ref' ? text : `=${text}`
     const known = this.#texts.get(name)
     if (known !== undefined) return known
-    const words: number[] = []
-    for (let i = 0; i < name.length; i += 2)
-      words.push(name.charCodeAt(i) | ((name.charCodeAt(i + 1) || 0) << 16))
-    words.push(name.length)
-    const made = halfSip(this.#key.readInt32LE(0), this.#key.readInt32LE(4), words)
+    const hash = this.#hash
+    hash.start()
+    for (let i = 0; i < text.length; i += 2)
+      hash.word(text.charCodeAt(i) | ((i + 1 < text.length ? text.charCodeAt(i + 1) : 0) << 16))
+    hash.word(text.length)
+    hash.word(list === 'ref' ? 0 : 1)
+    hash.end()
+    const made = [hash.low, hash.high] as const
     if (this.#texts.size >= TEXTS) this.#texts.clear()
     this.#texts.set(name, made)
     return made
   }
 }
 
-const rotate = (word: number, by: number): number => (word << by) | (word >>> (32 - by))
+/** HalfSipHash-1-3 over 32-bit words, 64 bits of it. */
+class HalfSip {
+  low = 0
+  high = 0
+  readonly #k0: number
+  readonly #k1: number
+  #v0 = 0
+  #v1 = 0
+  #v2 = 0
+  #v3 = 0
 
-/** HalfSipHash-1-3 of words, 64 bits of it. */
-function halfSip(k0: number, k1: number, words: readonly number[]): readonly [number, number] {
-  let v0 = k0
-  let v1 = k1
-  let v2 = 0x6c796765 ^ k0
-  let v3 = 0x74656462 ^ k1
-  v1 ^= 0xee
-  const round = (): void => {
+  constructor(key: Buffer = randomBytes(8)) {
+    this.#k0 = key.readInt32LE(0)
+    this.#k1 = key.readInt32LE(4)
+  }
+
+  start(k0 = this.#k0, k1 = this.#k1): void {
+    this.#v0 = k0
+    this.#v1 = k1 ^ 0xee
+    this.#v2 = 0x6c796765 ^ k0
+    this.#v3 = 0x74656462 ^ k1
+  }
+
+  word(word: number): void {
+    this.#v3 ^= word
+    this.#round()
+    this.#v0 ^= word
+  }
+
+  end(): void {
+    this.#v2 ^= 0xee
+    for (let i = 0; i < 3; i += 1) this.#round()
+    this.low = this.#v1 ^ this.#v3
+    this.#v1 ^= 0xdd
+    for (let i = 0; i < 3; i += 1) this.#round()
+    this.high = this.#v1 ^ this.#v3
+  }
+
+  #round(): void {
+    let [v0, v1, v2, v3] = [this.#v0, this.#v1, this.#v2, this.#v3]
     v0 = (v0 + v1) | 0
-    v1 = rotate(v1, 5) ^ v0
-    v0 = rotate(v0, 16)
+    v1 = ((v1 << 5) | (v1 >>> 27)) ^ v0
+    v0 = (v0 << 16) | (v0 >>> 16)
     v2 = (v2 + v3) | 0
-    v3 = rotate(v3, 8) ^ v2
+    v3 = ((v3 << 8) | (v3 >>> 24)) ^ v2
     v0 = (v0 + v3) | 0
-    v3 = rotate(v3, 7) ^ v0
+    v3 = ((v3 << 7) | (v3 >>> 25)) ^ v0
     v2 = (v2 + v1) | 0
-    v1 = rotate(v1, 13) ^ v2
-    v2 = rotate(v2, 16)
+    v1 = ((v1 << 13) | (v1 >>> 19)) ^ v2
+    v2 = (v2 << 16) | (v2 >>> 16)
+    this.#v0 = v0
+    this.#v1 = v1
+    this.#v2 = v2
+    this.#v3 = v3
   }
-  for (const word of words) {
-    v3 ^= word
-    round()
-    v0 ^= word
-  }
-  v2 ^= 0xee
-  round()
-  round()
-  round()
-  const low = v1 ^ v3
-  v1 ^= 0xdd
-  round()
-  round()
-  round()
-  return [low, v1 ^ v3]
 }
