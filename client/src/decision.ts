@@ -169,7 +169,8 @@ const defaultAction: Readonly<Record<string, 'retry'>> = { grant_pending: 'retry
 /** To ask again needs an offer; whoever comes here has none, so that only `retry` and `none` are left. */
 function nextActionOf(context: Properties): 'retry' | 'none' {
   const named = context['next_action']
-  if (named === 'request' || named === 'retry' || named === 'none') return named === 'retry' ? 'retry' : 'none'
+  if (named === 'request' || named === 'retry' || named === 'none')
+    return named === 'retry' ? 'retry' : 'none'
   return defaultAction[asString(context['reason']) ?? ''] ?? 'none'
 }
 

@@ -61,7 +61,9 @@ export const accessRequest = z
     emergency: z
       .boolean()
       .exactOptional()
-      .meta({ description: 'The requester says that it is urgent; it changes nothing that is asked or needed' }),
+      .meta({
+        description: 'The requester says that it is urgent; it changes nothing that is asked or needed',
+      }),
     client: z
       .object({ id: z.string().exactOptional(), name: z.string().exactOptional() })
       .exactOptional()
