@@ -281,7 +281,7 @@ function inputsOf({ says, entities, policy, asserted }: Analysis): Inputs {
     says,
     inputs: entitiesDigest(entities),
     schema: schemaOf(policy),
-    ...(Object.keys(asserted).length === 0 ? {} : { asserted: asserted as Json }),
+    ...(Object.keys(asserted).length === 0 ? {} : { asserted }),
   }
 }
 

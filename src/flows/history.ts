@@ -124,18 +124,16 @@ function changesOf(
   before: (key: string) => State | undefined,
 ): [string, State][] {
   if (!changesInventory.has(entry['kind'])) return []
-  const written = (entry['entities'] as unknown as readonly Entity[] | undefined) ?? []
-  const changes = (Array.isArray(written) ? written : []).map((entity): [string, State] => [
-    refKey(entity),
-    { entity, seqs: [seq] },
-  ])
+  const { entities } = entry
+  const written = Array.isArray(entities) ? (entities as unknown as readonly Entity[]) : []
+  const changes = written.map((entity): [string, State] => [refKey(entity), { entity, seqs: [seq] }])
   if (changes.length > 0) return changes
   const key = (entry['entity'] ?? entry['subject'] ?? entry['person']) as string | undefined
   const known = key === undefined ? undefined : before(key)
   if (key === undefined || known === undefined) return []
   const { entity } = known
   const changed = (now: Entity): [string, State][] => [[key, { entity: now, seqs: [...known.seqs, seq] }]]
-  switch (entry['kind']) {
+  switch (entry['kind'] as string) {
     case 'inventory.deleted':
       return entity.deletedAt === undefined
         ? changed({ ...entity, deletedAt: at, generation: entity.generation + 1 })

@@ -33,7 +33,7 @@ export async function redecideAll(store: Pick<Store, 'log' | 'read'>): Promise<R
     }
     if (found.entry['kind'] !== 'decision') return
     decisions += 1
-    const id = String(found.entry['id'])
+    const id = found.entry['id'] as string
     const rebuilt = await rebuild()
     if (!rebuilt.ok) {
       assert.ok(rebuilt.cause === 'pruned' && pruned > 0, `${id} cannot be rebuilt: ${rebuilt.why}`)
