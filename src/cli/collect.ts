@@ -331,7 +331,8 @@ export class Collector {
           }
         } else if (!isPassing(error)) throw error
         else if (!follow && tries + 1 >= TRIES) throw error
-        else if (tries === 0) say('warn', `${tell(error).message}; trying until it works`)
+        else if (tries === 0)
+          say('warn', `${tell(error).message}; trying ${follow ? 'until it works' : 'a few times more'}`)
         const wait = Math.min(BACK_OFF_MOST, (this.#parts.backOff ?? 500) * 2 ** Math.min(tries, 10))
         await this.#wait(wait)
       }

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
+import { parse } from 'yaml'
 import { WritClientError } from '../../client/src/index.ts'
 import { WritError, errorCodes } from '../model/errors.ts'
 import { CliError, exit, exitOfCode, runExit, tell } from './exit.ts'
@@ -23,6 +24,21 @@ suite('output', () => {
       render({ items }, 'table', { columns: [columns[1] as Column, columns[0] as Column] }),
       'NAME             ID\n漢字             a\nx\uFFFD[31mred next\uFFFD  long-id\n',
     )
+  })
+
+  test('B69 data at a terminal moves no cursor and reorders nothing, and means the same', () => {
+    const evil = 'a\u001b[31m\u009b31m\u202eb\u2028\u0085c'
+    const item = { id: evil, 'k\u009b': [evil, 'line\nline', 'plain'] }
+    for (const format of ['json', 'ndjson', 'yaml'] as const) {
+      for (const data of [{ item }, { items: [item] }]) {
+        const text = render(data, format, {})
+        assert.doesNotMatch(text, /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u2028\u202e]/u, format)
+        const read = (format === 'yaml' ? parse(text) : JSON.parse(text)) as { items?: object[] }
+        const [back] = format === 'ndjson' || 'item' in data ? [read] : (read.items ?? [])
+        const { schema_version: _, ...members } = back as Record<string, unknown>
+        assert.deepEqual(members, item, format)
+      }
+    }
   })
 
   test('a terminal gets rows below each other where a table does not fit, and no empty columns', () => {

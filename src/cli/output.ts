@@ -5,7 +5,7 @@
  */
 import { stringify } from 'yaml'
 import { usage } from './exit.ts'
-import { plain } from './text.ts'
+import { escaped, plain } from './text.ts'
 
 export const formats = ['table', 'json', 'yaml', 'ndjson'] as const
 export type Format = (typeof formats)[number]
@@ -33,14 +33,22 @@ export function render(data: Data, format: Format, view: View, fields?: readonly
   if (format === 'table') return table(data, view, fields, most)
   if ('item' in data) {
     const item = { schema_version: SCHEMA_VERSION, ...pick(data.item, fields) }
-    if (format === 'yaml') return stringify(item)
-    return `${JSON.stringify(item, undefined, format === 'json' ? 2 : 0)}\n`
+    return format === 'yaml' ? yaml(item) : json(item, format === 'json' ? 2 : 0)
   }
   const items = data.items.map((item) => pick(item, fields))
   if (format === 'ndjson')
-    return items.map((item) => `${JSON.stringify({ schema_version: SCHEMA_VERSION, ...item })}\n`).join('')
+    return items.map((item) => json({ schema_version: SCHEMA_VERSION, ...item }, 0)).join('')
   const whole = { schema_version: SCHEMA_VERSION, items, ...data.more }
-  return format === 'yaml' ? stringify(whole) : `${JSON.stringify(whole, undefined, 2)}\n`
+  return format === 'yaml' ? yaml(whole) : json(whole, 2)
+}
+
+// data is often read at a terminal: what could turn that over stands there escaped, and means the same (B69)
+const json = (value: Row, indent: number): string => `${escaped(JSON.stringify(value, undefined, indent))}\n`
+
+function yaml(value: Row): string {
+  const text = stringify(value)
+  if (escaped(text) === text) return text
+  return escaped(stringify(value, { defaultStringType: 'QUOTE_DOUBLE', defaultKeyType: 'QUOTE_DOUBLE' }))
 }
 
 function pick(item: Row, fields: readonly string[] | undefined): Row {

@@ -12,6 +12,13 @@ export function plain(text: string): string {
   return text.replaceAll(unsafe, (char) => (char === '\n' || char === '\t' || char === '\r' ? ' ' : '\uFFFD'))
 }
 
+/** The same as `\u…`, for JSON and what else has such characters inside quotes only; ends of lines stay. */
+export function escaped(text: string): string {
+  return text.replaceAll(unsafe, (char) =>
+    char === '\n' ? char : `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  )
+}
+
 /** The same, but lines stay lines. */
 export function plainLines(text: string): string {
   return text.split(/\r?\n/u).map(plain).join('\n')
@@ -83,6 +90,7 @@ const reasonWords: Readonly<Record<string, string>> = {
   changed: 'something has changed since',
   contended: 'too much happened at once; try again',
   clock_behind: 'the clock is behind the record, nothing widens',
+  restored: 'a backup was put back: nothing widens until an administrator runs `writ audit acknowledge`',
   store_full: 'the disk is full, nothing widens',
   rate_limited: 'too many requests',
 }

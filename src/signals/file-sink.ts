@@ -21,6 +21,8 @@ export type FileSinkConfig = Readonly<{
 /** What is looked through at once for the end of the last whole line. */
 const BLOCK = 65_536
 const NEWLINE = 0x0a
+/** Every line is an object. */
+const BRACE = 0x7b
 /** How long a write that is under way is waited for at the end. */
 const CLOSE_WITHIN: Millis = 1_000
 
@@ -82,6 +84,8 @@ const openFile = (path: string, openAs: Open): Promise<FileHandle> =>
 /**
  * Cuts off the half line that a crash left, so that every line is whole, and returns the size. What is cut was never
  * taken for exported and is written again.
+ *
+ * @throws {SinkError} where what would be cut is no half line of ours: a path that is mistaken costs nobody a file.
  */
 async function mended(file: FileHandle): Promise<number> {
   const stat = await file.stat()
@@ -93,13 +97,21 @@ async function mended(file: FileHandle): Promise<number> {
     const last = block.subarray(0, bytesRead).lastIndexOf(NEWLINE)
     if (last !== -1) {
       const size = from + last + 1
-      if (size < stat.size) await file.truncate(size)
+      if (size < stat.size) await cut(file, size)
       return size
     }
     end = from
   }
-  if (stat.size > 0) await file.truncate(0)
+  if (stat.size > 0) await cut(file, 0)
   return 0
+}
+
+async function cut(file: FileHandle, size: number): Promise<void> {
+  const { buffer, bytesRead } = await file.read(Buffer.alloc(BLOCK), 0, BLOCK, size)
+  // nothing but zeros is what a lost write leaves
+  const isOurs = buffer[0] === BRACE || buffer.subarray(0, bytesRead).every((byte) => byte === 0)
+  if (!isOurs) throw new SinkError('its file holds something else than exported lines')
+  await file.truncate(size)
 }
 
 /** `audit.ndjson` becomes `audit.ndjson.000001`, the next one `.000002`. */

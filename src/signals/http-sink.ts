@@ -31,6 +31,8 @@ export type Encode = (lines: readonly Line[]) => Readonly<{ type: string; body: 
 
 /** Most of an answer that is read; nobody needs what it says. */
 const ANSWER_MOST = 65_536
+/** How long the rest of an answer is waited for: its status has said everything. */
+const ANSWER_WITHIN = 1_000
 /** The longest pause that a receiver may ask for. */
 const LONGEST_PAUSE = 300_000
 
@@ -101,6 +103,7 @@ function signature(
 /** The connection serves again only if the answer ends soon; what was answered counts either way. */
 async function drained(answer: IncomingMessage): Promise<void> {
   let size = 0
+  const timer = setTimeout(() => answer.destroy(), ANSWER_WITHIN)
   try {
     for await (const chunk of answer) {
       size += (chunk as Buffer).length
@@ -108,6 +111,8 @@ async function drained(answer: IncomingMessage): Promise<void> {
     }
   } catch {
     answer.destroy() // it was cut off in what nobody reads
+  } finally {
+    clearTimeout(timer)
   }
 }
 

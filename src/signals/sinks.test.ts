@@ -1,7 +1,15 @@
 import assert from 'node:assert/strict'
 import { createHmac } from 'node:crypto'
 import { once } from 'node:events'
-import { appendFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
+import {
+  appendFileSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import type { FileHandle } from 'node:fs/promises'
 import { open } from 'node:fs/promises'
 import type { IncomingMessage, ServerResponse } from 'node:http'
@@ -62,6 +70,22 @@ describe('a file', () => {
     appendFileSync(path, `{"seq":1,"${'x'.repeat(200_000)}`)
     await sink.send(batchOf(1), patience())
     assert.equal(readFileSync(path, 'utf8'), '{"seq":0}\n{"seq":1}\n')
+    appendFileSync(path, '\u0000'.repeat(70_000))
+    await sink.send(batchOf(2), patience())
+    assert.equal(readFileSync(path, 'utf8'), '{"seq":0}\n{"seq":1}\n{"seq":2}\n')
+  })
+
+  test('that holds something else is left as it is', async () => {
+    using at = folder()
+    for (const content of ['a key without an end of line', '\u0000\u0001', '{"seq":0}\n{"seq":1}\nnotes']) {
+      const path = join(at.path, 'mistaken')
+      writeFileSync(path, content)
+      await assert.rejects(
+        fileSink({ path, rotateAt: 1e6 }).send(batchOf(0), patience()),
+        /its file holds something else/u,
+      )
+      assert.equal(readFileSync(path, 'utf8'), content)
+    }
   })
 
   test('is put aside when it is large, and nothing of it is lost', async () => {
@@ -241,6 +265,17 @@ describe('an HTTP endpoint', () => {
     })
     const sink = httpSink({ url: at.url, header: 'authorization' }, ndjson, () => 0)
     await sink.send(batchOf(0), patience())
+    await sink.close()
+  })
+
+  test('C12 an answer that says yes and then nothing more is not waited for', async () => {
+    await using at = await endpoint((_, response) => {
+      response.writeHead(200).write('{')
+    })
+    const sink = httpSink({ url: at.url, header: 'authorization' }, ndjson, () => 0)
+    const signal = AbortSignal.timeout(30_000)
+    await sink.send(batchOf(0), signal)
+    assert.equal(signal.aborted, false, 'given up on, the batch would be sent again and again')
     await sink.close()
   })
 

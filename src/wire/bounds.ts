@@ -79,6 +79,9 @@ export const refOut = z.string().meta({ description: 'A reference: entity type, 
 const instantPattern =
   /^\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,9})?(?:Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)$/
 
+const FIRST_INSTANT: Instant = Date.parse('0000-01-01T00:00:00Z')
+const LAST_INSTANT: Instant = Date.parse('9999-12-31T23:59:59.999Z')
+
 /** Milliseconds of an RFC 3339 time; `undefined` if it is none, or a day that its month does not have. */
 export function parseInstant(text: string): Instant | undefined {
   if (!instantPattern.test(text)) return undefined
@@ -87,7 +90,8 @@ export function parseInstant(text: string): Instant | undefined {
   const day = Number(text.slice(8, 10))
   if (new Date(Date.UTC(Number(text.slice(0, 4)), Number(text.slice(5, 7)) - 1, day)).getUTCDate() !== day)
     return undefined
-  return Number.isFinite(at) ? at : undefined
+  // an offset may lead into a year that has no four digits, and that no answer of ours could name
+  return at >= FIRST_INSTANT && at <= LAST_INSTANT ? at : undefined
 }
 
 /** An RFC 3339 time with an offset. */
