@@ -581,7 +581,7 @@ class Machine {
     edited: boolean,
   ): Promise<Request | undefined> {
     const model = this.#model
-    const isRight = model.maySubmit(said(caller), denied) && !edited
+    const isRight = model.maySubmit(said(caller), denied, justification) && !edited
     const sent = edited
       ? { ...denied.attempt, resource: otherDatabase(denied.attempt.resource) }
       : denied.attempt
@@ -594,7 +594,12 @@ class Machine {
     )
     assert.equal(request !== undefined, isRight, `submitting: ${error?.message}`)
     if (request === undefined) return undefined
-    const merged = model.pendingSame(denied, justification)
+    const before = model.settledSame(said(caller), denied, justification)
+    if (before !== undefined) {
+      assert.equal(request.id, before.id, 'a denial is asked about once in the same words')
+      return before
+    }
+    const merged = model.pendingSame(said(caller), denied, justification)
     assert.equal(request.id, merged?.id ?? request.id, 'identical asks are one')
     model.submitted(request.id, said(caller), denied, justification)
     if (merged === undefined) this.#requests.push(request.id)

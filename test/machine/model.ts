@@ -101,6 +101,7 @@ export type Request = {
   readonly id: string
   readonly attempt: Attempt
   readonly callerId: string
+  readonly submitter: Readonly<{ subject: string; generation: number }>
   readonly generation: number
   readonly same: string
   readonly binding: 'attempt' | 'task'
@@ -190,6 +191,7 @@ export class Model {
   readonly who = new Map<string, Who>()
   readonly tasks = new Map<string, Task>()
   readonly denials = new Map<string, Denied>()
+  readonly #asked = new Map<string, string>()
   readonly requests = new Map<string, Request>()
   readonly grants = new Map<string, Grant>()
   readonly credentials = new Map<string, Credential>()
@@ -417,7 +419,10 @@ export class Model {
       const rule = this.#carries(grant, attempt)
       if (rule !== undefined) return { ...none, outcome: 'permit', grants: [grant.id], rule }
     } else if (evidence.approval !== undefined) {
-      const verdict = this.#approved(caller, attempt, evidence.approval)
+      const request = this.#named(caller, attempt, evidence.approval)
+      // what names nothing of the caller's is no ground to offer it something
+      if (request === undefined) return none
+      const verdict = this.#approved(caller, attempt, request)
       if (verdict !== undefined) return { ...none, ...verdict }
     } else if (attempt.task !== undefined) {
       const carrying = [...this.grants.values()].filter(
@@ -466,10 +471,14 @@ export class Model {
     return this.who.get(root)?.generation === generation && this.inPool(root, pool)
   }
 
-  #approved(caller: Caller, attempt: Attempt, approval: string): Partial<Verdict> | undefined {
+  /** The request of an approval with which this caller may come back for this subject. */
+  #named(caller: Caller, attempt: Attempt, approval: string): Request | undefined {
     const request = [...this.requests.values()].find((it) => it.approval === approval)
-    if (request === undefined || request.attempt.subject !== attempt.subject) return undefined
-    if (request.callerId !== caller.id && caller.subject !== request.attempt.subject) return undefined
+    if (request?.attempt.subject !== attempt.subject) return undefined
+    return caller.subject === attempt.subject || isSubmitter(caller, request) ? request : undefined
+  }
+
+  #approved(caller: Caller, attempt: Attempt, request: Request): Partial<Verdict> | undefined {
     const spent = this.grants.get(request.grant ?? '')
     if (spent !== undefined) {
       // who comes back with it means what is left of the grant
@@ -667,33 +676,43 @@ export class Model {
 
   // requests
 
-  maySubmit(caller: Caller, denied: Denied): boolean {
-    const { attempt } = denied
+  maySubmit(caller: Caller, denied: Denied, justification: boolean): boolean {
+    const { attempt, sets } = denied
     const isTheirs = denied.callerId === caller.id || attempt.subject === caller.subject
+    const isReasoned = justification || !sets.every((set) => set.justification)
+    if (!isTheirs || !isReasoned || this.now >= denied.at + DENIAL_LIFE) return false
+    if (this.settledSame(caller, denied, justification) !== undefined) return true
     const task = this.tasks.get(attempt.task ?? '')
     return (
-      isTheirs &&
-      this.now < denied.at + DENIAL_LIFE &&
       this.isAble(attempt.subject) &&
       this.isAble(caller.subject, caller.generation) &&
       (task === undefined || this.lineage(task.id).every((it) => this.isLive(it)))
     )
   }
 
-  /** The open request that an identical ask joins. */
-  pendingSame(denied: Denied, justification: boolean): Request | undefined {
+  /** The open request that an identical ask joins: one that the caller may hold. */
+  pendingSame(caller: Caller, denied: Denied, justification: boolean): Request | undefined {
     const { same } = shownOf(denied, justification)
-    return [...this.requests.values()].find((it) => it.same === same && it.status === 'pending')
+    return [...this.requests.values()]
+      .filter((it) => it.same === same && it.status === 'pending' && holds(caller, it))
+      .toSorted((a, b) => (a.id < b.id ? -1 : 1))[0]
+  }
+
+  /** The request that the same ask about the same denial has made before, when it is settled. */
+  settledSame(caller: Caller, denied: Denied, justification: boolean): Request | undefined {
+    const request = this.requests.get(this.#asked.get(askOf(caller, denied, justification)) ?? '')
+    return request?.status === 'pending' ? undefined : request
   }
 
   submitted(id: string, caller: Caller, denied: Denied, justification: boolean): void {
     const { attempt, sets } = denied
     const behind = this.roots(caller, attempt)
-    const same = this.pendingSame(denied, justification)
+    const same = this.pendingSame(caller, denied, justification)
     const request: Request = same ?? {
       id,
       attempt,
       callerId: caller.id,
+      submitter: { subject: caller.subject, generation: caller.generation },
       generation: this.who.get(attempt.subject)?.generation ?? 0,
       ...shownOf(denied, justification),
       sets,
@@ -709,6 +728,7 @@ export class Model {
     request.roots = new Set([...request.roots, ...behind.roots])
     request.unresolved ||= behind.unresolved
     this.requests.set(request.id, request)
+    this.#asked.set(askOf(caller, denied, justification), request.id)
     this.#keepWaiting(attempt.task, request.expiresAt)
   }
 
@@ -813,6 +833,23 @@ function shownOf(denied: Denied, justification: boolean): Pick<Request, 'same' |
   const same = JSON.stringify([attempt.subject, binding, shown, ttl, uses ?? null, justification])
   return { same, binding, ttl, ...(uses === undefined ? {} : { uses }) }
 }
+
+/** Whether it is the caller that asked, by whatever credential it has today. */
+const isSubmitter = (caller: Caller, { callerId, submitter }: Request): boolean =>
+  caller.id === callerId ||
+  (caller.subject === submitter.subject && caller.generation === submitter.generation)
+
+/** Whether a request is the caller's own, by whatever credential it has today. */
+function holds(caller: Caller, request: Request): boolean {
+  const { subject } = request.attempt
+  if (caller.subject === subject) return caller.generation === request.generation
+  const type = subject.slice(0, subject.indexOf('/'))
+  return isSubmitter(caller, request) && caller.speaksFor.some((it) => it === '*' || it === type)
+}
+
+/** A denial is asked about once in the same words. */
+const askOf = (caller: Caller, denied: Denied, justification: boolean): string =>
+  `${caller.id} ${denied.id} ${shownOf(denied, justification).same}`
 
 const NOTHING: Verdict = { outcome: 'deny', grants: [], counted: [], sets: [], rule: NO_RULE }
 
