@@ -58,12 +58,9 @@ export const accessRequest = z
     binding: z.enum(['attempt', 'task']),
     alternatives: z.array(alternative),
     justification: z.string().exactOptional().meta({ description: 'Untrusted: written by the requester' }),
-    emergency: z
-      .boolean()
-      .exactOptional()
-      .meta({
-        description: 'The requester says that it is urgent; it changes nothing that is asked or needed',
-      }),
+    emergency: z.boolean().exactOptional().meta({
+      description: 'The requester says that it is urgent; it changes nothing that is asked or needed',
+    }),
     client: z
       .object({ id: z.string().exactOptional(), name: z.string().exactOptional() })
       .exactOptional()

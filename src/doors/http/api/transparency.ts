@@ -37,7 +37,6 @@ const bundleParams = z.strictObject({ '*': rest })
 
 export function transparencyRoutes({ flows }: Door): Route[] {
   const tag = 'Log'
-  const { transparency } = flows
   const missing = (): WritError => new WritError('ERR_NOT_FOUND', 'the log has no such tile')
   return [
     route({
@@ -48,7 +47,7 @@ export function transparencyRoutes({ flows }: Door): Route[] {
       who: 'public',
       audit: READS,
       responses: { 200: { description: 'A signed note', type: NOTE } },
-      handle: async () => ({ status: 200, body: await transparency.checkpoint(), type: NOTE }),
+      handle: async () => ({ status: 200, body: await flows.transparency.checkpoint(), type: NOTE }),
     }),
     route({
       method: 'GET',
@@ -62,7 +61,7 @@ export function transparencyRoutes({ flows }: Door): Route[] {
       handle: async ({ params }): Promise<Answer> => {
         const ref = parseTilePath(`tile/${params.level}/${params['*']}`)
         if (ref === undefined || ref.level === 'entries') throw missing()
-        const body = await transparency.tile({ ...ref, level: ref.level })
+        const body = await flows.transparency.tile({ ...ref, level: ref.level })
         if (body === undefined) throw missing()
         return { status: 200, body, type: BYTES, headers: cached(ref, 'public') }
       },
@@ -85,7 +84,7 @@ export function transparencyRoutes({ flows }: Door): Route[] {
         await flows.entries(caller, 0, 0) // who may not read the log may not read it here
         const ref = parseTilePath(`tile/entries/${params['*']}`)
         if (ref === undefined) throw missing()
-        const body = await transparency.bundle(ref)
+        const body = await flows.transparency.bundle(ref)
         if (body === undefined) throw missing()
         if (body === 'pruned') {
           throw new WritError('ERR_NOT_FOUND', 'retention has pruned some of these entries', {
@@ -103,7 +102,7 @@ export function transparencyRoutes({ flows }: Door): Route[] {
       who: 'public',
       audit: READS,
       responses: { 200: { description: 'The keys, the oldest first', schema: logKeys } },
-      handle: async () => ok(encodeLogKeys(transparency.keys())),
+      handle: async () => ok(encodeLogKeys(flows.transparency.keys())),
     }),
     route({
       method: 'GET',
@@ -115,7 +114,7 @@ export function transparencyRoutes({ flows }: Door): Route[] {
       query: z.strictObject({ seq: index, size: index }),
       responses: { 200: { description: 'The path from the entry to the root', schema: logInclusion } },
       handle: async ({ query }) => {
-        const { leaf, path, root, ...of } = await transparency.inclusion(query.seq, query.size)
+        const { leaf, path, root, ...of } = await flows.transparency.inclusion(query.seq, query.size)
         return ok({ ...of, leaf: hex(leaf), path: path.map(hex), root: hex(root) })
       },
     }),
@@ -129,7 +128,7 @@ export function transparencyRoutes({ flows }: Door): Route[] {
       query: z.strictObject({ from: index, to: index }),
       responses: { 200: { description: 'The proof and both roots', schema: logConsistency } },
       handle: async ({ query }) => {
-        const { path, roots, ...of } = await transparency.consistency(query.from, query.to)
+        const { path, roots, ...of } = await flows.transparency.consistency(query.from, query.to)
         return ok({ ...of, path: path.map(hex), from_root: hex(roots[0]), to_root: hex(roots[1]) })
       },
     }),
@@ -143,7 +142,7 @@ export function transparencyRoutes({ flows }: Door): Route[] {
       consumes: 'json',
       body: keyRotation,
       responses: { 200: { description: 'The new key', schema: keyRotated }, 403: failed('Not allowed') },
-      handle: async ({ caller, body }) => ok(await transparency.rotate(caller, body)),
+      handle: async ({ caller, body }) => ok(await flows.transparency.rotate(caller, body)),
     }),
   ]
 }
