@@ -46,8 +46,9 @@ const MOST_SIGNATURES = 8
 /**
  * A receiver. `receive` takes the headers and the raw body, as bytes or exactly the text that arrived.
  *
- * @throws {WritClientError} `ERR_CALLBACK_INVALID` for what is forged, late, repeated, or no callback; answer such a
- *   request with 400 and nothing else. `ERR_INPUT_INVALID` for a secret that is none.
+ * @throws {WritClientError} `ERR_CALLBACK_INVALID` for what is forged, late, or no callback; answer such a request with
+ *   400 and nothing else. `ERR_CALLBACK_REPEATED` for one that was received before: do nothing and answer with 204, or
+ *   Writ, which did not hear the first answer, goes on trying. `ERR_INPUT_INVALID` for a secret that is none.
  */
 export function createCallbackReceiver(options: CallbackReceiverOptions): Readonly<{
   receive(
@@ -75,7 +76,8 @@ export function createCallbackReceiver(options: CallbackReceiverOptions): Readon
         throw invalid('it is too old, or from the future')
       const parsed = parse(bytes)
       // last, so that nobody can use up the id of a callback that is still to come
-      if (!(await memory.add(id, 2 * TOLERANCE))) throw invalid('it was received before')
+      if (!(await memory.add(id, 2 * TOLERANCE)))
+        throw new WritClientError('ERR_CALLBACK_REPEATED', 'the callback was received before')
       return { id, ...parsed }
     },
   }

@@ -14,6 +14,8 @@ export type ClientErrorCode =
   | 'ERR_INPUT_INVALID'
   | 'ERR_LOG_CONTRADICTED' // the log does not continue what was seen of it before
   | 'ERR_LOG_KEY' // its checkpoint is signed by no key that is trusted
+  | 'ERR_CALLBACK_INVALID' // forged, late, or no callback
+  | 'ERR_CALLBACK_REPEATED' // received before
   | 'ERR_UNSUPPORTED' // the runtime lacks what is needed to verify
 
 export type WritClientErrorOptions = Readonly<{

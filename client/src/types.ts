@@ -226,6 +226,32 @@ export type PepTrust = Readonly<{
   attributes: Readonly<Record<string, readonly string[]>>
 }>
 
+/** An API key without its secret. */
+export type Key = Readonly<{
+  id: string
+  name: string
+  subject: string
+  pep?: PepTrust
+  created_at: string
+  created_by: string
+  ends_at?: string
+  revoked_at?: string
+}>
+/** The epoch of the log, and what came back with the copy that began it: the first hundred keys and locks. */
+export type EpochState = Readonly<{
+  epoch: number
+  origin: string
+  restored?: Readonly<{
+    why: string
+    at: string
+    /** What changed later is not known. */
+    copy_ends_at?: string
+    acknowledged?: Readonly<{ by: string; at: string }>
+  }>
+  keys: Readonly<{ total: number; items: readonly Key[] }>
+  locks: Readonly<{ total: number; items: readonly Entity[] }>
+  policy?: string
+}>
 export type KeyInput = Readonly<{ name: string; subject: string; pep?: PepTrust; ttl?: string }>
 export type Invitation = Readonly<{ code: string; ends_at: string }>
 export type Session = Readonly<{ token: string; person: string; ends_at: string }>

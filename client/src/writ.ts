@@ -566,6 +566,12 @@ export function createWrit(options: WritOptions = {}) {
       /** A new key signs from now on; the old one vouches for it, unless it is compromised. */
       rotateKey: (input: KeyRotation = {}): Promise<KeyRotated> =>
         post<KeyRotated>('/v1/log/keys/rotate', input),
+      /** How the present epoch began; after a restore, also what to look at before it is acknowledged. */
+      epoch: (): Promise<EpochState> => get<EpochState>('/v1/log/epochs/current'),
+      /** Says that what came back with a restored copy was looked at; until then nothing widens. */
+      acknowledge: async (epoch: number): Promise<void> => {
+        await post('/v1/log/epochs/acknowledge', { epoch })
+      },
       head: (): Promise<LogHead> => recorded<LogHead>('/v1/log/head'),
       entries: (
         from: number,
@@ -612,6 +618,8 @@ export function createWrit(options: WritOptions = {}) {
       recorded<Authority>('/v1/authority', query),
     keys: {
       create: (input: KeyInput): Promise<Readonly<{ id: string; secret: string }>> => post('/v1/keys', input),
+      /** Those that ended too. */
+      list: (query: PageQuery = {}): Promise<Page<Key>> => get<Page<Key>>('/v1/keys', query),
       revoke: async (id: string): Promise<void> => {
         await send({ method: 'DELETE', path: `/v1/keys/${segment(id)}` })
       },

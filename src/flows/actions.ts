@@ -295,7 +295,8 @@ export class Actions {
       ...(from === undefined ? {} : { target: from.target, observed_by: from.permit }),
       ...given('role', report.role),
       ...given('application_name', report.application),
-      ...(report.detail === undefined ? {} : { detail: report.detail }),
+      // of what was refused the digest is enough: nobody stores at our expense what concerns nothing
+      ...(report.detail === undefined || refused ? {} : { detail: report.detail }),
     })
     tx.put('replay', replayId(action), {
       kind: 'action',
@@ -472,7 +473,7 @@ export class Actions {
       ...(query.before === undefined ? {} : { before: query.before }),
     })
     return {
-      items: reads ? entries : entries.map(forRequester),
+      items: reads ? entries : entries.map((found) => forRequester(found, ref)),
       next: next === undefined ? undefined : String(next),
     }
   }
@@ -519,7 +520,7 @@ export class Actions {
     const { entries, next } = await this.#find(id, [...DONE, PERMITTED], { limit: 2 * SHOWN })
     for (const found of entries) {
       if (isUse(found.entry, of)) uses.push(useOf(found))
-      else if (found.entry['kind'] !== 'decision') actions.push(reads ? found : forRequester(found))
+      else if (found.entry['kind'] !== 'decision') actions.push(reads ? found : forRequester(found, id))
     }
     const request = 'grant' in of ? of.grant.evidence.request : undefined
     const view = await store.read([
@@ -674,11 +675,16 @@ function useOf({ seq, at, entry }: ActionEntry): UseEntry {
   }
 }
 
-/** Whoever may not read everything never learns whether what was refused to them is there (B33). */
-function forRequester(found: ActionEntry): ActionEntry {
+/**
+ * Whoever may not read everything never learns whether what was refused to them is there, nor what else could have been
+ * meant by what may be theirs (B33).
+ */
+function forRequester(found: ActionEntry, ref: string): ActionEntry {
   const { entry } = found
-  if (entry['kind'] !== 'action.refused') return found
-  return { ...found, entry: { ...entry, outside: ['unknown'] } }
+  if (entry['kind'] === 'action.refused') return { ...found, entry: { ...entry, outside: ['unknown'] } }
+  const { candidates } = entry
+  if (!Array.isArray(candidates)) return found
+  return { ...found, entry: { ...entry, candidates: candidates.filter((id) => id === ref) } }
 }
 
 function refOf(

@@ -293,6 +293,15 @@ describe('reports', () => {
     }
   })
 
+  test('C12 what is refused is recorded without what came with it', async () => {
+    await using world = await faultWorld()
+    const item = did('a', { grant: 'grant_00000000000000000000000000', detail: 'canary'.repeat(10_000) })
+    await fails(world.app.flows.reportActions(world.migrator, { items: [item] }), 'ERR_NOT_FOUND')
+    const [refused] = await actionsIn(world)
+    assert.match(String(refused?.['digest']), /^sha256:/u)
+    assert.doesNotMatch(JSON.stringify(refused), /canary|kept/u)
+  })
+
   test('one that may ask for others reports what it asked for, and nobody else does', async () => {
     await using world = await faultWorld()
     const { flows } = world.app
@@ -560,6 +569,11 @@ describe('observations', () => {
       ((await actionsIn(world)).at(-1) as { candidates: string[] }).candidates.toSorted(),
       [one.credential, other.credential].toSorted(),
     )
+    // B33 whose grant it may have been sees that it may, and not whose else
+    const seen = async (caller: Caller) =>
+      (await flows.actions(caller, { credential: one.credential })).items[0]?.entry['candidates']
+    assert.deepEqual(await seen(world.migrator), [one.credential])
+    assert.deepEqual(await seen(world.ada), [one.credential, other.credential].toSorted())
   })
 })
 
