@@ -49,6 +49,8 @@ export type Flowing = Flows &
     exports: Exports
     /** A one-time code for the first administrator or for `writ dev`. */
     bootstrapCode: Administration['bootstrapCode']
+    /** One-time codes for those who may administer a copy that was put back; none when nothing was. */
+    restoreCodes: Administration['restoreCodes']
     /** Loads the policy in force and everything that is due. */
     recover(): Promise<void>
     /** Resolves when no revocation is under way. */
@@ -76,7 +78,11 @@ export function createFlows(deps: FlowDeps): Flowing {
   const admin = new Administration(deps, { attempts, narrower, grants, publishing })
   const transparency = new Transparency(deps, { attempts, signers })
   const witnesses = new Witnesses(deps, transparency)
-  const epochs = new Epochs(deps, signers, (origin) => witnesses.remembered(origin))
+  const epochs = new Epochs(deps, {
+    attempts,
+    signers,
+    witnessed: (origin) => witnesses.remembered(origin),
+  })
   const exports = new Exports({ ...deps, installation: deps.decision.installation }, deps.exports)
   const retention =
     deps.retention === undefined
@@ -84,7 +90,7 @@ export function createFlows(deps: FlowDeps): Flowing {
       : new Retention(deps, {
           keep: deps.retention,
           mayPrune: (seq) => exports.mayPrune(seq),
-          pruned: (seqs) => transparency.forget(seqs),
+          forget: async (seqs) => deps.files?.forget(seqs),
         })
   const sweeper = new Sweeper(deps, { tasks, requests, grants, narrower, takeBack, callbacks, retention })
   const proving = new Proving(deps, attempts, { transparency, signers, history })
@@ -97,6 +103,7 @@ export function createFlows(deps: FlowDeps): Flowing {
     transparency,
     witnesses,
     bootstrapCode: (person, purpose) => admin.bootstrapCode(person, purpose),
+    restoreCodes: () => admin.restoreCodes(),
     async recover() {
       await signers.recover()
       await epochs.recover()
@@ -154,6 +161,7 @@ export function createFlows(deps: FlowDeps): Flowing {
     putEntities: (caller, entities) => admin.putEntities(caller, entities),
     deleteEntity: (caller, ref) => admin.deleteEntity(caller, ref),
     createKey: (caller, input) => admin.createKey(caller, input),
+    keys: (caller, query) => admin.keys(caller, query),
     revokeKey: (caller, id) => admin.revokeKey(caller, id),
     invite: (caller, input) => admin.invite(caller, input),
     redeem: (code) => admin.redeem(code),
@@ -168,6 +176,8 @@ export function createFlows(deps: FlowDeps): Flowing {
     replayPolicies: (caller, input) => replays.replay(caller, input),
     authority: (caller, subject, at) => authorities.at(caller, subject, at),
 
+    epoch: (caller) => epochs.state(caller),
+    acknowledgeRestore: (caller, epoch) => epochs.acknowledge(caller, epoch),
     head: () => store.log.head(),
     async entries(caller, from, to) {
       if (!(await attempts.may(caller, 'read'))) {
@@ -204,7 +214,7 @@ export function createFlows(deps: FlowDeps): Flowing {
         ...witnesses.problems(),
         ...exports.problems(now),
         ...(await callbacks.problems()),
-        ...epochs.problems(now),
+        ...epochs.problems(),
         ...(now < 0 ? ['the clock is before 1970'] : []),
       ]
     },
