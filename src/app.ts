@@ -30,6 +30,7 @@ import { Schedule } from './flows/schedule.ts'
 import { createCallers } from './identity/callers.ts'
 import type { TargetRecord } from './model/access.ts'
 import type { Json } from './model/canonical.ts'
+import { refKey } from './model/entity.ts'
 import { WritError } from './model/errors.ts'
 import { Secret } from './model/secret.ts'
 import { canonical } from './model/canonical.ts'
@@ -78,6 +79,8 @@ export type App = Readonly<{
   installation: string
   /** A file (mode 0600) with the one-time code for the first administrator, when there has never been one. */
   bootstrapFile?: string
+  /** The same with a code for each who may administer, while a restore waits to be acknowledged. */
+  restoreFile?: string
   stop(): Promise<void>
 }>
 
@@ -185,6 +188,7 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
     for (const { value } of configured) targets.set(targets.open(value))
     await flows.recover()
     const bootstrapFile = options.mode === 'server' ? await bootstrap(flows, store) : undefined
+    const restoreFile = options.mode === 'server' ? await restoreCodes(flows, store) : undefined
 
     const http = createHttp({
       flows,
@@ -227,6 +231,7 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
       store,
       installation,
       ...(bootstrapFile === undefined ? {} : { bootstrapFile }),
+      ...(restoreFile === undefined ? {} : { restoreFile }),
       async stop() {
         await http.close()
         await flows.sweeper.stop()
@@ -241,13 +246,25 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
 
   async function bootstrap(flows: Flowing, store: Store): Promise<string | undefined> {
     const code = await flows.bootstrapCode(options.bootstrapPerson ?? 'admin', 'bootstrap')
-    const file = join(config.data, 'bootstrap-code')
+    return codeFile(store, 'bootstrap-code', code === undefined ? [] : [code.expose()], 'person.enrolled')
+  }
+
+  /** One line for each who may administer: code and person. */
+  async function restoreCodes(flows: Flowing, store: Store): Promise<string | undefined> {
+    const codes = await flows.restoreCodes()
+    const lines = codes.map(({ code, person }) => `${code.expose()} ${refKey(person)}`)
+    return codeFile(store, 'restore-codes', lines, 'epoch.acknowledged')
+  }
+
+  /** A file of one-time codes that goes with the first entry of `until`; none if there are no codes. */
+  function codeFile(store: Store, name: string, lines: readonly string[], until: string): string | undefined {
+    const file = join(config.data, name)
     rmSync(file, { force: true })
-    if (code === undefined) return undefined
-    writeFileSync(file, `${code.expose()}\n`, { mode: 0o600 })
+    if (lines.length === 0) return undefined
+    writeFileSync(file, `${lines.join('\n')}\n`, { mode: 0o600 })
     // a code that was used opens nothing; a file that says otherwise misleads
     const forget = store.log.subscribe((entries) => {
-      if (!entries.some(({ bytes }) => Buffer.from(bytes).includes('"kind":"person.enrolled"'))) return
+      if (!entries.some(({ bytes }) => Buffer.from(bytes).includes(`"kind":"${until}"`))) return
       forget()
       rmSync(file, { force: true })
     })

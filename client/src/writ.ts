@@ -41,6 +41,8 @@ import type {
   Invitation,
   JoinedRecord,
   Json,
+  EpochState,
+  Key,
   KeyInput,
   LogEntry,
   LogQuery,

@@ -502,6 +502,13 @@ credential is not confirmed gone.`,
       .option('--out <file>', 'write it to a new file (mode 0600)'),
     async (context, name: string, options: object) => (await admin()).keyCreate(context, name, options),
   )
+  does(
+    leaf(keys, 'ls', 'List API keys, without their secrets', 'writ keys ls').option(
+      '--limit <number>',
+      'at most so many',
+    ),
+    async (context, options: object) => (await admin()).keyList(context, options),
+  )
   does(leaf(keys, 'revoke <id>', 'End an API key', 'writ keys revoke key_…'), async (context, id: string) =>
     (await admin()).keyRevoke(context, id),
   )
@@ -621,6 +628,15 @@ credential is not confirmed gone.`,
       'writ audit keys',
     ),
     async (context) => (await import('./commands/log-keys.ts')).logKeys(context),
+  )
+  does(
+    leaf(
+      audit,
+      'acknowledge',
+      'After a restore: show what came back with the copy, and permit again',
+      'writ audit acknowledge',
+    ),
+    async (context) => (await import('./commands/acknowledge.ts')).acknowledge(context),
   )
   does(
     leaf(

@@ -50,6 +50,12 @@ export async function server(context: Context, options: ServeOptions): Promise<n
       `first start: within ten minutes, \`writ login --code < ${app.bootstrapFile}\` makes you the administrator; a restart makes a new code`,
     )
   }
+  if (app.restoreFile !== undefined) {
+    context.note(
+      'warn',
+      `a backup was put back: nothing widens until an administrator signs in (\`writ login --code\`, within ten minutes, with a code from ${app.restoreFile}; a restart makes new ones) and runs \`writ audit acknowledge\``,
+    )
+  }
   if (config.tls === undefined && !isLoopback(config.host)) {
     context.note(
       'warn',

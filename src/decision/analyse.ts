@@ -561,6 +561,7 @@ function refuseCaller(
     if (entity?.locked !== undefined && now < (entity.locked.until ?? Infinity)) return 'subject_locked'
     if (entity?.endsAt !== undefined && now >= entity.endsAt) return 'subject_locked'
   }
+  if (deps.barrier.suspends(caller, attempt)) return 'restored'
   return deps.barrier.denies({
     chain: attempt.chain,
     tasks: attempt.task === undefined ? [] : [attempt.task],

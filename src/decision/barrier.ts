@@ -4,13 +4,19 @@
  *
  * @module
  */
+import type { Caller } from '../model/access.ts'
+import type { Attempt } from '../model/attempt.ts'
 import type { EntityRef } from '../model/entity.ts'
-import { refKey } from '../model/entity.ts'
+import { refKey, sameRef } from '../model/entity.ts'
 
 export type Barred = Readonly<{ kind: 'grant' | 'task' | 'subject' | 'caller' | 'request'; id: string }>
 
+/** Taking back must always go on; also by whoever was not to be trusted with more. */
+const NARROWING: ReadonlySet<string> = new Set(['Writ::revoke', 'Writ::deny'])
+
 export class Barrier {
   readonly #barred = new Map<string, number>()
+  #restored = false
 
   /** Bars at once; call the returned function when the records carry it. Overlapping bars are counted. */
   raise(what: readonly Barred[]): () => void {
@@ -46,6 +52,25 @@ export class Barrier {
   /** Whether this one thing is barred. */
   bars(kind: Barred['kind'], id: string): boolean {
     return this.#barred.has(`${kind}\n${id}`)
+  }
+
+  /** Whether this is a copy that was put back, and nobody has looked yet at what came back with it. */
+  get restored(): boolean {
+    return this.#restored
+  }
+
+  set restored(restored: boolean) {
+    this.#restored = restored
+  }
+
+  /**
+   * Whether a restore denies the attempt until it is acknowledged (B75). Among the keys of the copy are some that were
+   * revoked since, so nothing widens but what people do about Writ itself, in sessions that began after the restore.
+   */
+  suspends(caller: Caller, { subject, action }: Pick<Attempt, 'subject' | 'action'>): boolean {
+    if (!this.#restored || NARROWING.has(action.name)) return false
+    const inPerson = caller.kind === 'session' && sameRef(caller.subject, subject)
+    return !inPerson || !action.name.startsWith('Writ::')
   }
 
   /** How many things are barred in memory only. */

@@ -40,6 +40,13 @@ export function clockBehind(millis: number): WritError {
   })
 }
 
+/** What a verb that cannot answer with a denial says until a restore is acknowledged. */
+export const stillRestored = (): WritError =>
+  new WritError('ERR_FORBIDDEN', 'a backup was put back here, and nobody has acknowledged it yet', {
+    hint: 'an administrator looks at what came back with `writ audit acknowledge`; until then nothing widens',
+    detail: 'restored',
+  })
+
 /** Decided again this often when stale; then `contended`. */
 const TRIES = 3
 

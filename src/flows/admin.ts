@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Caller, Invite, PepTrust, TargetRecord } from '../model/access.ts'
+import type { ApiKey, Caller, Invite, PepTrust, TargetRecord } from '../model/access.ts'
 import type { Json } from '../model/canonical.ts'
 import type { Entity, EntityRef } from '../model/entity.ts'
 import { defaultKind, PERSON, refKey } from '../model/entity.ts'
@@ -32,6 +32,9 @@ export const MAX_ENTITIES = 1_000
 
 /** How long a one-time code lives. */
 export const CODE_LIFE: Millis = 10 * MINUTE
+
+/** People who get a code after a restore; administrators are few. */
+const MOST_CODES = 16
 
 export class Administration {
   readonly #deps: FlowDeps
@@ -195,6 +198,13 @@ export class Administration {
     return { id, secret }
   }
 
+  async keys(caller: Caller, query: { after?: string; limit?: number }): Promise<Page<ApiKey>> {
+    if (!(await this.#attempts.may(caller, 'administer'))) await this.#mayRead(caller)
+    const { after, limit = 100 } = query
+    const page = await this.#deps.store.list('key', { limit, ...(after === undefined ? {} : { after }) })
+    return { items: page.items.map(({ value }) => value), next: page.next }
+  }
+
   /** Ends a key: what it asks from now on is refused, and what it obtained ends. */
   async revokeKey(caller: Caller, id: string): Promise<void> {
     const allowed =
@@ -261,6 +271,41 @@ export class Administration {
     })
   }
 
+  /**
+   * While a restore waits to be acknowledged: one-time codes for people who may administer, since all sessions of the
+   * copy have ended and nobody could sign in otherwise.
+   */
+  async restoreCodes(): Promise<readonly Readonly<{ person: EntityRef; code: Secret<string> }>[]> {
+    const { store, decision } = this.#deps
+    if (!decision.barrier.restored) return []
+    const codes: { person: EntityRef; code: Secret<string> }[] = []
+    let after: string | undefined
+    do {
+      const page = await store.list('entity', {
+        index: 'entity.type',
+        value: PERSON,
+        limit: 100,
+        ...(after === undefined ? {} : { after }),
+      })
+      for (const { value: person } of page.items) {
+        const { type, id, generation } = person
+        const caller: Caller = { id: 'writ', kind: 'session', subject: { type, id }, generation }
+        if (codes.length >= MOST_CODES || !(await this.#attempts.may(caller, 'administer'))) continue
+        codes.push({ person: { type, id }, code: newCode(this.#deps) })
+      }
+      after = codes.length < MOST_CODES ? page.next : undefined
+    } while (after !== undefined)
+    await store.commit({
+      reads: [],
+      run: (tx) => {
+        for (const { person, code } of codes) {
+          putInvite(tx, code, { person, purpose: 'restore', groups: [], createdBy: 'writ' })
+        }
+      },
+    })
+    return codes
+  }
+
   /** @throws {WritError} `ERR_UNAUTHENTICATED` for wrong, used and late codes alike. */
   async redeem(
     text: string,
@@ -297,6 +342,8 @@ export class Administration {
           if (invite === undefined || invite.usedAt !== undefined || tx.now >= invite.endsAt) throw refused()
           // a second bootstrap code must not make a second first administrator
           if (invite.purpose === 'bootstrap' && tx.get('meta', 'founded') !== undefined) throw refused()
+          // an administrator who is in lets others in by invitation, where the record says who did
+          if (invite.purpose === 'restore' && !this.#deps.decision.barrier.restored) throw refused()
           const existing = tx.get('entity', key)?.value
           if (existing?.locked !== undefined && tx.now < (existing.locked.until ?? Infinity)) throw refused()
           const person = enrolled(invite, existing)
@@ -308,7 +355,7 @@ export class Administration {
             tx.put('entity', refKey(group), groupOf(group))
             groups.push(groupOf(group))
           }
-          if (invite.purpose !== 'invite' && tx.get('meta', 'founded') === undefined) {
+          if (['bootstrap', 'dev'].includes(invite.purpose) && tx.get('meta', 'founded') === undefined) {
             tx.put('meta', 'founded', { by: key, at: tx.now })
           }
           const endsAt = tx.now + SESSION_LIFE

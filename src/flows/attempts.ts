@@ -18,7 +18,7 @@ import type { Page } from '../store/port.ts'
 import { isPruned } from '../store/port.ts'
 import { analyse } from '../decision/analyse.ts'
 import type { DecideOptions } from '../decision/decide.ts'
-import { clockBehind, decide, describe } from '../decision/decide.ts'
+import { clockBehind, decide, describe, stillRestored } from '../decision/decide.ts'
 import { inputsOf, queriesOf, wasEvaluated } from '../decision/redecide.ts'
 import type { Query } from '../policy/index.ts'
 import type { FlowDeps } from './deps.ts'
@@ -194,6 +194,7 @@ export class Attempts {
       rest,
     )
     if (decision.reason === 'clock_behind') throw clockBehind(this.#deps.store.clockBehind())
+    if (decision.reason === 'restored') throw stillRestored()
     if (decision.outcome !== 'permit') throw forbidden(verb, decision)
     return decision
   }

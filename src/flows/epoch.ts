@@ -4,36 +4,64 @@
  *
  * @module
  */
-import type { Meta } from '../model/access.ts'
+import { setImmediate as breathe } from 'node:timers/promises'
+import type { ApiKey, Caller, Meta, Session } from '../model/access.ts'
+import type { Entity } from '../model/entity.ts'
+import { refKey } from '../model/entity.ts'
+import { WritError } from '../model/errors.ts'
 import type { AccessRequest } from '../model/request.ts'
 import { voidRequest } from '../model/request.ts'
 import type { Kind } from '../model/records.ts'
-import type { Instant, Millis } from '../model/time.ts'
-import { DAY, toRfc3339 } from '../model/time.ts'
+import type { Instant } from '../model/time.ts'
+import { toRfc3339 } from '../model/time.ts'
 import type { Checkpoint } from '../audit/note.ts'
 import { Prover } from '../audit/proofs.ts'
 import { endGrants, endTasks, findBelow, readsOf, requestEntry } from '../lives/ending.ts'
 import type { Stored } from '../store/port.ts'
+import { isPruned } from '../store/port.ts'
 import { hex } from '../store/hash.ts'
+import type { Attempts } from './attempts.ts'
 import type { FlowDeps } from './deps.ts'
 import type { Signers } from './signers.ts'
 import { epochOf } from './signers.ts'
 import type { Mark } from './transparency.ts'
 import { originOf } from './transparency.ts'
 
-/** How long after a restore it stands among the problems. */
-export const RESTORE_SAID: Millis = 7 * DAY
-
 /** Records ended in one transaction. */
 const AT_ONCE = 100
+
+/** Keys and locks that are shown of a copy. */
+const MOST_SHOWN = 100
 
 const CAUSE = { reason: 'restored', by: 'writ' } as const
 
 /** Why the data is taken for a copy, and what is known of what it lacks. */
 type Loss = Readonly<{ why: string; mark?: Mark }>
 
+/** Of a copy that was put back: what carries authority as it did when the copy was made. */
+export type Restored = Readonly<{
+  why: string
+  /** When it was noticed. */
+  at: Instant
+  /** When the copy ends; what was changed later is not known here. */
+  copyEndsAt?: Instant
+  acknowledged?: Readonly<{ by: string; at: Instant }>
+}>
+
+export type EpochState = Readonly<{
+  epoch: number
+  origin: string
+  /** How it began, unless it is the first. */
+  restored?: Restored
+  /** What to look at after a restore, the first of each; more is listed under keys and inventory. */
+  keys: Readonly<{ total: number; items: readonly ApiKey[] }>
+  locks: Readonly<{ total: number; items: readonly Entity[] }>
+  policy?: string
+}>
+
 export class Epochs {
   readonly #deps: FlowDeps
+  readonly #attempts: Attempts
   readonly #signers: Signers
   readonly #witnessed: (origin: string) => Promise<readonly Checkpoint[]>
   #record: Meta = {}
@@ -41,12 +69,16 @@ export class Epochs {
   /** `witnessed` are the heads of a log that witnesses hold, those of them that can be reached. */
   constructor(
     deps: FlowDeps,
-    signers: Signers,
-    witnessed: (origin: string) => Promise<readonly Checkpoint[]>,
+    parts: Readonly<{
+      attempts: Attempts
+      signers: Signers
+      witnessed: (origin: string) => Promise<readonly Checkpoint[]>
+    }>,
   ) {
     this.#deps = deps
-    this.#signers = signers
-    this.#witnessed = witnessed
+    this.#attempts = parts.attempts
+    this.#signers = parts.signers
+    this.#witnessed = parts.witnessed
   }
 
   /** After a start, before anything is served: looks whether this is the data that was left, and ends what must end. */
@@ -58,18 +90,111 @@ export class Epochs {
     if (this.#record['unsettled'] === true) await this.#settle()
   }
 
-  problems(now: Instant): readonly string[] {
-    const { at, why } = this.#record
-    if (typeof at !== 'number' || now - at > RESTORE_SAID) return []
+  problems(): readonly string[] {
+    const restored = restoredIn(this.#record)
+    if (restored === undefined || restored.acknowledged !== undefined) return []
     return [
-      `this data was put back from a copy (${why as string}), found at ${toRfc3339(at)}: keys, ` +
-        'sessions, locks and policies that were changed after the copy was made are as they were; change them again',
+      `this data was put back from a copy (${restored.why}), found at ${toRfc3339(restored.at)}: keys, locks and ` +
+        'policies that were changed after the copy was made are as they were; nothing widens until an administrator ' +
+        'has looked at them and runs `writ audit acknowledge`',
     ]
   }
 
+  /**
+   * How this epoch began, and what to look at if that was a restore.
+   *
+   * @throws {WritError} `ERR_FORBIDDEN` for who may neither read nor administer.
+   */
+  async state(caller: Caller): Promise<EpochState> {
+    if (!(await this.#attempts.may(caller, 'read')) && !(await this.#attempts.may(caller, 'administer'))) {
+      throw new WritError('ERR_FORBIDDEN', `${refKey(caller.subject)} may not read the log`)
+    }
+    const { store, decision } = this.#deps
+    const view = await store.read([{ kind: 'meta', id: 'policy' }])
+    const { now } = view
+    const policy = view.get('meta', 'policy')?.value['version'] as string | undefined
+    const epoch = epochOf(this.#record)
+    const restored = restoredIn(this.#record)
+    return {
+      epoch,
+      origin: originOf(decision.installation, epoch),
+      ...(restored === undefined ? {} : { restored }),
+      keys: await this.#shown('key', (key) => key.revokedAt === undefined && now < (key.endsAt ?? Infinity)),
+      locks: await this.#shown(
+        'entity',
+        ({ locked, deletedAt }) =>
+          locked !== undefined && deletedAt === undefined && now < (locked.until ?? Infinity),
+      ),
+      ...(policy === undefined ? {} : { policy }),
+    }
+  }
+
+  /**
+   * An administrator has looked at what came back with a copy: from now on Writ permits again. `epoch` is the one that
+   * was looked at.
+   *
+   * @throws {WritError} `ERR_FORBIDDEN` unless policy lets the caller administer; `ERR_CONFLICT` when nothing waits for it.
+   */
+  async acknowledge(caller: Caller, epoch: number): Promise<void> {
+    await this.#attempts.administer(caller, 'administer', {
+      also: {
+        reads: [{ kind: 'meta', id: 'epoch' }],
+        run: (tx, { id }) => {
+          const record = tx.get('meta', 'epoch')?.value ?? {}
+          const restored = restoredIn(record)
+          if (restored === undefined || restored.acknowledged !== undefined) {
+            throw new WritError('ERR_CONFLICT', 'no restore waits to be acknowledged')
+          }
+          if (epochOf(record) !== epoch) {
+            throw new WritError('ERR_CONFLICT', `this is epoch ${epochOf(record)}, not ${epoch}`, {
+              hint: 'another copy was put back meanwhile: look again',
+            })
+          }
+          tx.put('meta', 'epoch', { ...record, acknowledged: { by: caller.id, at: tx.now } })
+          tx.append({
+            kind: 'epoch.acknowledged',
+            refs: [this.#deps.decision.installation, refKey(caller.subject), id],
+            epoch,
+            by: caller.id,
+            person: refKey(caller.subject),
+            decision: id,
+          })
+          return undefined
+        },
+      },
+    })
+    await this.#load()
+  }
+
+  async #shown<K extends 'key' | 'entity'>(
+    kind: K,
+    concerns: (value: Stored<K>['value']) => boolean,
+  ): Promise<{ total: number; items: Stored<K>['value'][] }> {
+    const items: Stored<K>['value'][] = []
+    let total = 0
+    let after: string | undefined
+    do {
+      const page = await this.#deps.store.list(kind, {
+        limit: 1_000,
+        ...(after === undefined ? {} : { after }),
+      })
+      for (const { value } of page.items) {
+        if (!concerns(value)) continue
+        total += 1
+        if (items.length < MOST_SHOWN) items.push(value)
+      }
+      after = page.next
+      await breathe()
+    } while (after !== undefined)
+    return { total, items }
+  }
+
+  /** What is durable decides: a restore that nobody has acknowledged stays one over any number of starts. */
   async #load(): Promise<void> {
     const view = await this.#deps.store.read([{ kind: 'meta', id: 'epoch' }])
     this.#record = view.get('meta', 'epoch')?.value ?? {}
+    const restored = restoredIn(this.#record)
+    this.#deps.decision.barrier.restored = restored !== undefined && restored.acknowledged === undefined
   }
 
   async #loss(mark: Mark | undefined): Promise<Loss | undefined> {
@@ -109,6 +234,8 @@ export class Epochs {
   async #begin({ why, mark }: Loss): Promise<void> {
     const { decision, found, store, log } = this.#deps
     const { installation } = decision
+    const [last] = found.size === 0 ? [] : await store.log.entries(found.size - 1, found.size)
+    const copyEndsAt = last === undefined || isPruned(last) ? undefined : last.at
     await store.commit({
       reads: [
         { kind: 'meta', id: 'epoch' },
@@ -122,7 +249,14 @@ export class Epochs {
         // without a mark nobody knows how many epochs there were: a number that none of them can have had
         const least = mark === undefined ? Math.floor(tx.now / 1_000) : mark.epoch + 1
         const number = Math.max(before + 1, least)
-        tx.put('meta', 'epoch', { number, marked: false, unsettled: true, at: tx.now, why })
+        tx.put('meta', 'epoch', {
+          number,
+          marked: false,
+          unsettled: true,
+          at: tx.now,
+          why,
+          ...(copyEndsAt === undefined ? {} : { copy_ends_at: copyEndsAt }),
+        })
         tx.append({
           kind: 'epoch.began',
           refs: [installation],
@@ -131,6 +265,7 @@ export class Epochs {
           before: { epoch: before, origin: originOf(installation, before) },
           why,
           found: { size: found.size, root: found.root },
+          ...(copyEndsAt === undefined ? {} : { copy_ends_at: copyEndsAt }),
           ...(mark === undefined
             ? {}
             : { signed: { origin: mark.origin, size: mark.size, root: mark.root } }),
@@ -151,7 +286,8 @@ export class Epochs {
     await this.#load()
     log(
       'warn',
-      'this data was put back from a copy: a new epoch begins, everything that was alive in it ends',
+      'this data was put back from a copy: a new epoch begins, everything that was alive in it ends, and nothing ' +
+        'widens until an administrator runs `writ audit acknowledge`',
       {
         why,
         epoch: epochOf(this.#record),
@@ -169,6 +305,9 @@ export class Epochs {
     await this.#each('replay', {}, all, (some) => this.#forgetReplays(some))
     const open = { index: 'invite.open', value: 'open' } as const
     const invites = await this.#each('invite', open, all, (some) => this.#voidInvites(some))
+    const { now } = await this.#deps.store.read([])
+    const isAlive = ({ endedAt, endsAt }: Session): boolean => endedAt === undefined && now < endsAt
+    const sessions = await this.#each('session', {}, isAlive, (some) => this.#endSessions(some))
     await this.#deps.store.commit({
       reads: [{ kind: 'meta', id: 'epoch' }],
       narrowing: true,
@@ -184,6 +323,7 @@ export class Epochs {
           tasks,
           grants,
           invites,
+          sessions,
         })
       },
     })
@@ -257,6 +397,23 @@ export class Epochs {
     })
   }
 
+  /** Among them may be some that were ended after the copy was made, an administrator's too. */
+  async #endSessions(ids: readonly string[]): Promise<void> {
+    await this.#deps.store.commit({
+      reads: ids.map((id) => ({ kind: 'session', id })),
+      narrowing: true,
+      run: (tx) => {
+        for (const id of ids) {
+          const session = tx.get('session', id)?.value
+          if (session === undefined || session.endedAt !== undefined) continue
+          tx.put('session', id, { ...session, endedAt: tx.now })
+          const person = refKey(session.person)
+          tx.append({ kind: 'session.ended', refs: [person], session: id, person, ...CAUSE })
+        }
+      },
+    })
+  }
+
   /** A code that was used after the copy was made would open the door a second time. */
   async #voidInvites(ids: readonly string[]): Promise<void> {
     await this.#deps.store.commit({
@@ -274,6 +431,18 @@ export class Epochs {
 }
 
 const all = (): boolean => true
+
+/** What the record of an epoch says about the restore it began with; the first began with none. */
+function restoredIn(record: Meta): Restored | undefined {
+  const { why, at, copy_ends_at: copyEndsAt, acknowledged } = record
+  if (typeof why !== 'string') return undefined
+  return {
+    why,
+    at: Number(at),
+    ...(typeof copyEndsAt === 'number' ? { copyEndsAt } : {}),
+    ...(acknowledged === undefined ? {} : { acknowledged: acknowledged as { by: string; at: Instant } }),
+  }
+}
 
 const isOpen = (request: AccessRequest): boolean =>
   request.status === 'pending' || (request.status === 'approved' && request.spentAt === undefined)

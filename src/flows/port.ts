@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { Caller, PepTrust, PolicyVersion } from '../model/access.ts'
+import type { ApiKey, Caller, PepTrust, PolicyVersion } from '../model/access.ts'
 import type { Flag } from '../model/action.ts'
 import type { CallbackWish } from '../model/callback.ts'
 import type { Json } from '../model/canonical.ts'
@@ -24,6 +24,7 @@ import type { AccessRequest } from '../model/request.ts'
 import type { Limits, Scope, Task } from '../model/task.ts'
 import type { Instant, Millis } from '../model/time.ts'
 import type { Authority } from './authority.ts'
+import type { EpochState } from './epoch.ts'
 import type { ActionBatch, ActionEntry, JoinedRecord, ReportedAction } from './actions.ts'
 import type { ReplayInput, ReplayReport } from './replay.ts'
 import type { Transparency } from './transparency.ts'
@@ -225,6 +226,8 @@ export interface Flows {
     caller: Caller,
     input: { name: string; subject: EntityRef; pep?: PepTrust; life?: Millis },
   ): Promise<Readonly<{ id: string; secret: { expose(): string } }>>
+  /** Every API key there is, also those that ended; never a secret. For who may read or administer. */
+  keys(caller: Caller, query: { after?: string; limit?: number }): Promise<Page<ApiKey>>
   revokeKey(caller: Caller, id: string): Promise<void>
   invite(
     caller: Caller,
@@ -261,6 +264,10 @@ export interface Flows {
   readonly transparency: Transparency
   /** Who cosigns it. */
   readonly witnesses: Witnesses
+  /** How the present epoch began; after a restore, also what to look at before it is acknowledged. */
+  epoch(caller: Caller): Promise<EpochState>
+  /** That an administrator has looked at what came back with a copy of `epoch`: Writ permits again. */
+  acknowledgeRestore(caller: Caller, epoch: number): Promise<void>
   head(): Promise<LogHead>
   entries(caller: Caller, from: number, to: number): Promise<readonly (LogEntry | PrunedEntry)[]>
   /** Entries by what they name, newest first; `next` is the `before` of the next page. For who may read the log. */

@@ -31,6 +31,7 @@ import type { Instant } from '../model/time.ts'
 import type { Transaction, Page, Read } from '../store/port.ts'
 import { Picture } from '../store/picture.ts'
 import { humanRoots } from '../identity/inventory.ts'
+import { stillRestored } from '../decision/decide.ts'
 import { digestOf, statementFor } from '../decision/statement.ts'
 import { endAccessRequest, requestEntry } from '../lives/ending.ts'
 import type { Attempts, Entry } from './attempts.ts'
@@ -164,6 +165,7 @@ export class Requests {
           if (before.digest === bodyDigest) return before.answer as unknown as AccessRequest
           throw usedForAnother()
         }
+        if (decision.barrier.suspends(caller, attempt)) throw stillRestored()
         const known = tx.get('entity', refKey(requester))?.value
         const barred = decision.barrier.denies({
           chain: attempt.chain,

@@ -12,7 +12,7 @@ import { DAY, HOUR, SECOND } from '../model/time.ts'
 import { isAtTarget } from '../model/credential.ts'
 import type { Page, Read } from '../store/port.ts'
 import { digestOf } from '../decision/statement.ts'
-import { CLOCK_TOLERANCE, clockBehind, REPLAY_FOR } from '../decision/decide.ts'
+import { CLOCK_TOLERANCE, clockBehind, REPLAY_FOR, stillRestored } from '../decision/decide.ts'
 import { endTasks, findBelow } from '../lives/ending.ts'
 import type { Attempts } from './attempts.ts'
 import type { FlowDeps } from './deps.ts'
@@ -90,6 +90,7 @@ export class Tasks {
           })
         }
         if (store.clockBehind() > CLOCK_TOLERANCE) throw clockBehind(store.clockBehind())
+        if (decision.barrier.restored) throw stillRestored()
         for (const ref of [subject, caller.subject]) {
           const entity = tx.get('entity', refKey(ref))?.value
           const barred = decision.barrier.denies({ chain: [ref], tasks: ancestors, caller: caller.id })

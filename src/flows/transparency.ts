@@ -9,7 +9,7 @@ import { setImmediate as breathe } from 'node:timers/promises'
 import type { Caller } from '../model/access.ts'
 import type { Signer, SignerUse } from '../model/signer.ts'
 import type { Instant } from '../model/time.ts'
-import { WritError } from '../model/errors.ts'
+import { WritError, isWritError } from '../model/errors.ts'
 import type { Checkpoint, NoteSignature, VerifierKey } from '../audit/note.ts'
 import {
   formatCheckpoint,
@@ -214,6 +214,30 @@ export class Transparency {
         return this.#signHead()
       }))
     }
+  }
+
+  /**
+   * The newest checkpoint there can be: of the head, or, while its mark cannot be written (a full disk), the one that was
+   * signed last, which is still true. Nobody is kept from reading the record by what keeps it from being signed.
+   */
+  async newest(): Promise<string> {
+    try {
+      return await this.checkpoint()
+    } catch (error) {
+      if (!isWritError(error, 'ERR_STORE_FULL', 'ERR_CONFIG_INVALID')) throw error
+      const last = this.#latest ?? (await this.#exclusively(() => this.#signLast()))
+      if (last === undefined) throw error
+      return noteOf(last)
+    }
+  }
+
+  /** After a start: what was signed last once more, which changes no mark. */
+  async #signLast(): Promise<Signed | undefined> {
+    const current = this.#signers.current('log')
+    if (this.#latest !== undefined) return this.#latest
+    // a key that took over signs nothing of before
+    if (this.#mark === undefined || this.#mark.size < current.signer.fromSize) return undefined
+    return this.#sign({ size: this.#mark.size, root: this.#mark.root }, [current])
   }
 
   /** The newest checkpoint that a witness has cosigned. */

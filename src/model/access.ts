@@ -50,7 +50,8 @@ export type Invite = Readonly<{
   id: string
   person: EntityRef
   name?: string
-  purpose: 'bootstrap' | 'invite' | 'dev'
+  /** `restore`: for an administrator of a copy that was put back; of no use once that is acknowledged. */
+  purpose: 'bootstrap' | 'invite' | 'dev' | 'restore'
   groups: readonly EntityRef[]
   createdBy: string
   createdAt: Instant

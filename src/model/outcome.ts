@@ -36,6 +36,7 @@ export const reasons = [
   'changed', // a retry found that something has changed since
   'contended', // three times stale
   'clock_behind', // the wall clock is behind the record: nothing widens
+  'restored', // a backup was put back, and no administrator has acknowledged it yet: nothing widens
   'store_full',
   'rate_limited',
 ] as const

@@ -3,16 +3,18 @@
  * kept a checkpoint.
  */
 import assert from 'node:assert/strict'
-import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { describe, test } from 'node:test'
 import { parseCheckpoint, parseNote, parseVerifierKey, verifyNote } from '../../src/audit/note.ts'
 import { isContinued } from '../../src/audit/tree.ts'
 import { createApp } from '../../src/app.ts'
 import type { Checkpoint } from '../../src/audit/note.ts'
 import type { App, AppOptions } from '../../src/app.ts'
-import { activeGrant, attempt, declare, migration, requestMigration } from '../support/world.ts'
+import type { Caller } from '../../src/flows/port.ts'
+import type { World } from '../support/world.ts'
+import { activeGrant, attempt, declare, migration, ref, requestMigration } from '../support/world.ts'
 import type { FaultWorld } from './support.ts'
-import { entries, fails, faultWorld, settle } from './support.ts'
+import { callerOf, entries, fails, faultWorld, kindsOf, sessionFor, settle } from './support.ts'
 
 /** The one mark there is, beside the key file. */
 function markOf({ config, folder }: FaultWorld): string {
@@ -70,6 +72,19 @@ async function start(world: FaultWorld, more: Partial<AppOptions> = {}): Promise
   })
 }
 
+/** Everybody signs in again, as after a restore they must: ada by the code that the operator of the machine has. */
+async function signedIn<W extends World>(world: W): Promise<W> {
+  const { flows } = world.app
+  const codes = await flows.restoreCodes()
+  const code = codes.find(({ person }) => person.id === 'ada')?.code.expose() ?? ''
+  const ada = await callerOf(world.app, (await flows.redeem(code)).token.expose())
+  const known = { ...world, ada }
+  return { ...known, grace: await sessionFor(known, 'grace'), hedy: await sessionFor(known, 'hedy') }
+}
+
+const acknowledge = async ({ app, ada }: World): Promise<void> =>
+  app.flows.acknowledgeRestore(ada, (await app.flows.epoch(ada)).epoch)
+
 const epochsIn = async (app: App): Promise<readonly unknown[]> =>
   (await entries(app)).filter(({ kind }) => kind === 'epoch.began').map(({ epoch }) => epoch)
 
@@ -91,14 +106,21 @@ describe('B75 a copy of the data that is put back is noticed', () => {
       assert.equal(after.origin, `${before.origin}/2`)
       assert.match((await app.flows.problems()).join('\n'), /put back from a copy/)
       world.clock.advance(8 * 86_400_000)
-      assert.doesNotMatch((await app.flows.problems()).join('\n'), /put back from a copy/)
+      assert.match((await app.flows.problems()).join('\n'), /put back from a copy/)
     } finally {
       await app.stop()
     }
     // and once only
     const again = await start(world)
     assert.deepEqual(await epochsIn(again), [2])
+    assert.match((await again.flows.problems()).join('\n'), /put back from a copy/)
+    await acknowledge(await signedIn({ ...world, app: again }))
+    assert.doesNotMatch((await again.flows.problems()).join('\n'), /put back from a copy/)
     await again.stop()
+    const last = await start(world)
+    assert.doesNotMatch((await last.flows.problems()).join('\n'), /put back from a copy/)
+    assert.equal(last.decision.barrier.restored, false)
+    await last.stop()
   })
 
   for (const [name, more] of [
@@ -244,12 +266,14 @@ describe('B75 what a restored copy held is dead', () => {
     putBack(world, copy)
     world.clock.advance(1_000)
     app = await start(world)
+    const { ada, grace } = await signedIn({ ...world, app })
     try {
       // before anything was swept
+      await acknowledge({ ...world, app, ada })
       const { grant } = await app.flows.grant(world.migrator, granted.grant)
       assert.deepEqual([grant.state === 'active', grant.end, grant.reason], [false, 'revoked', 'restored'])
-      assert.deepEqual((await app.flows.grants(world.ada, { live: true })).items, [])
-      assert.deepEqual((await app.flows.tasks(world.ada, { live: true })).items, [])
+      assert.deepEqual((await app.flows.grants(ada, { live: true })).items, [])
+      assert.deepEqual((await app.flows.tasks(ada, { live: true })).items, [])
       for (const id of [approved.id, pending.id]) {
         const request = await app.flows.request(world.migrator, id)
         assert.deepEqual([request.status, request.reason], ['failed', 'restored'])
@@ -265,18 +289,24 @@ describe('B75 what a restored copy held is dead', () => {
       const again = await app.flows.evaluate(world.migrator, handbook, { idempotencyKey: 'again' })
       assert.notEqual(again.id, replayed.id)
       await fails(app.flows.redeem(code.expose()), 'ERR_UNAUTHENTICATED')
-      await fails(app.flows.approve(world.grace, pending.id, { statement: pending.digest }), 'ERR_CONFLICT')
+      await fails(app.flows.approve(grace, pending.id, { statement: pending.digest }), 'ERR_CONFLICT')
       await settle(app)
       // also what was made after the backup, of which nobody here knows
       assert.deepEqual(system.shelf.names(), [])
-      assert.deepEqual((await app.flows.credentials(world.ada, { open: true })).items, [])
+      assert.deepEqual((await app.flows.credentials(ada, { open: true })).items, [])
       const settled = (await entries(app)).filter(({ kind }) => kind === 'epoch.settled')
       assert.deepEqual(
-        settled.map(({ grants, requests, tasks, invites }) => ({ grants, requests, tasks, invites })),
-        [{ grants: 0, requests: 2, tasks: 3, invites: 2 }],
+        settled.map(({ grants, requests, tasks, invites, sessions }) => ({
+          grants,
+          requests,
+          tasks,
+          invites,
+          sessions,
+        })),
+        [{ grants: 0, requests: 2, tasks: 3, invites: 2, sessions: 3 }],
       )
       // life goes on
-      await activeGrant({ ...world, app })
+      await activeGrant({ ...world, app, grace })
     } finally {
       await app.stop()
       rmSync(world.folder, { recursive: true, force: true })
@@ -312,6 +342,210 @@ describe('B75 what a restored copy held is dead', () => {
       if (first !== undefined) break
     }
     assert.ok(crashes >= 6, `${crashes} crashes`)
+  })
+})
+
+describe('B75 C2 nothing widens until an administrator has looked at what came back', () => {
+  /** A world of which a copy was made, after which `since` happened; put back, started and signed in again. */
+  async function restored(
+    since: (world: FaultWorld) => Promise<unknown>,
+    before: (world: FaultWorld) => Promise<unknown> = () => Promise.resolve(),
+  ): Promise<FaultWorld> {
+    const world = await stopped()
+    const run = async (work: (world: FaultWorld) => Promise<unknown>): Promise<void> => {
+      const app = await start(world)
+      await work({ ...world, app })
+      await app.flows.transparency.checkpoint()
+      await app.stop()
+    }
+    await run(before)
+    const copy = copyOf(world)
+    world.clock.advance(60_000)
+    await run(since)
+    putBack(world, copy)
+    world.clock.advance(60_000)
+    return world
+  }
+  const handbook = attempt('Agent/migrator', 'read', 'Document/handbook')
+
+  test('B75 C2 an API key that was revoked after the copy was made gets nothing', async () => {
+    await using world = await restored(async ({ app, ada, migrator }) => {
+      assert.equal((await app.flows.evaluate(migrator, handbook)).outcome, 'permit')
+      await app.flows.revokeKey(ada, migrator.id.slice('key:'.length))
+      assert.equal((await app.flows.evaluate(migrator, handbook)).reason, 'subject_locked')
+    })
+    let app = await start(world)
+    const { migrator } = world
+    const refused = async (): Promise<void> => {
+      const { outcome, reason, nextAction, alternatives } = await app.flows.evaluate(migrator, handbook)
+      assert.deepEqual([outcome, reason, nextAction, alternatives], ['deny', 'restored', 'none', []])
+      const asked = await app.flows.ask(migrator, migration(undefined))
+      assert.deepEqual([asked.outcome, asked.reason, asked.alternatives], ['deny', 'restored', []])
+      assert.equal((await app.flows.activate(migrator, handbook)).decision.reason, 'restored')
+      await fails(declare({ ...world, app }), 'ERR_FORBIDDEN')
+    }
+    await refused()
+    // nor after a crash and another start
+    await app.stop()
+    app = await start(world)
+    await refused()
+    const known = await signedIn({ ...world, app })
+    // whoever looks finds the key that came back, and takes it back again
+    const { keys, restored: copy } = await app.flows.epoch(known.ada)
+    assert.deepEqual(
+      keys.items.map(({ id }) => `key:${id}`),
+      [migrator.id],
+    )
+    assert.equal(copy?.acknowledged, undefined)
+    await app.flows.revokeKey(known.ada, migrator.id.slice('key:'.length))
+    await acknowledge(known)
+    assert.equal((await app.flows.evaluate(migrator, handbook)).reason, 'subject_locked')
+    const [entry, ...others] = (await entries(app)).filter(({ kind }) => kind === 'epoch.acknowledged')
+    assert.deepEqual([entry?.['person'], entry?.['epoch'], others], ['Person/ada', 2, []])
+    await app.stop()
+  })
+
+  test('B75 C2 sessions of the copy are over, an administrator’s too; a code lets them in', async () => {
+    await using world = await restored(({ app, ada }) => app.flows.signOut(ada))
+    const app = await start(world)
+    for (const token of [world.tokens.ada, world.tokens.grace, world.tokens.hedy]) {
+      await fails(callerOf(app, token), 'ERR_UNAUTHENTICATED')
+    }
+    // also one that is past the door already
+    const read = await app.flows.evaluate(world.ada, attempt('Person/ada', 'Writ::read', 'Writ::System/writ'))
+    assert.equal(read.reason, 'subject_locked')
+    const file = app.restoreFile ?? ''
+    assert.equal(statSync(file).mode & 0o777, 0o600)
+    const [line = '', ...more] = readFileSync(file, 'utf8').trim().split('\n')
+    const [code = '', person] = line.split(' ')
+    // nobody but who may administer
+    assert.deepEqual([person, more], ['Person/ada', []])
+    const ada = await callerOf(app, (await app.flows.redeem(code)).token.expose())
+    await fails(app.flows.redeem(code), 'ERR_UNAUTHENTICATED')
+    const late = (await app.flows.restoreCodes())[0]?.code.expose() ?? ''
+    await acknowledge({ ...world, app, ada })
+    assert.equal(existsSync(file), false)
+    // of no use any more
+    await fails(app.flows.redeem(late), 'ERR_UNAUTHENTICATED')
+    assert.deepEqual(await app.flows.restoreCodes(), [])
+    await app.stop()
+    const again = await start(world)
+    assert.equal(again.restoreFile, undefined)
+    await again.stop()
+  })
+
+  test('B75 meanwhile people set Writ right in person, and narrowing goes on; keys and resources wait', async () => {
+    let observer: Caller | undefined
+    await using world = await restored(
+      () => Promise.resolve(),
+      async ({ app, ada }) => {
+        const key = await app.flows.createKey(ada, {
+          name: 'proxy',
+          subject: ref('Service/orders-ci'),
+          pep: { subjects: ['*'], attributes: {} },
+        })
+        observer = await callerOf(app, key.secret.expose())
+      },
+    )
+    const app = await start(world)
+    const { ada, ...known } = await signedIn({ ...world, app })
+    // what only people do here, and of Writ alone
+    await app.flows.putEntities(ada, [{ type: 'Agent', id: 'new', kind: 'agent', owner: ref('Person/ada') }])
+    const person = await app.flows.evaluate(ada, attempt('Person/ada', 'read', 'Document/handbook'))
+    assert.equal(person.reason, 'restored')
+    assert.ok(observer)
+    for (const [action, reason] of [
+      ['Writ::administer', 'restored'],
+      ['Writ::read', 'restored'],
+      ['Writ::publish', 'restored'],
+      ['Writ::revoke', 'standing'],
+      ['Writ::deny', 'standing'],
+    ]) {
+      // a key that speaks for an administrator is none
+      const said = await app.flows.ask(observer, attempt('Person/ada', action ?? '', 'Writ::System/writ'))
+      assert.equal(said.reason, reason, action)
+    }
+    await fails(app.flows.keys(observer, {}), 'ERR_FORBIDDEN')
+    await fails(app.flows.acknowledgeRestore(observer, 2), 'ERR_FORBIDDEN')
+    // nor one that asks for itself
+    await fails(
+      app.flows.createKey(known.migrator, { name: 'more', subject: ref('Agent/migrator') }),
+      'ERR_FORBIDDEN',
+    )
+    const { recorded } = await app.flows.revokeSubject(ada, ref('Agent/migrator'), 'INC-7')
+    assert.equal(recorded, true)
+    // what an administrator looked at is what is acknowledged
+    await fails(app.flows.acknowledgeRestore(known.grace, 2), 'ERR_FORBIDDEN')
+    await fails(app.flows.acknowledgeRestore(ada, 3), 'ERR_CONFLICT')
+    assert.equal((await app.flows.evaluate(observer, handbook)).reason, 'subject_locked')
+    const { locks, restored: copy } = await app.flows.epoch(ada)
+    assert.deepEqual(
+      locks.items.map(({ id, locked }) => [id, locked?.reason]),
+      [['migrator', 'INC-7']],
+    )
+    assert.ok(copy?.copyEndsAt !== undefined && copy.copyEndsAt < copy.at)
+    await acknowledge({ ...world, app, ada })
+    await fails(app.flows.acknowledgeRestore(ada, 2), 'ERR_CONFLICT')
+    assert.equal(
+      (await app.flows.evaluate(ada, attempt('Person/ada', 'read', 'Document/handbook'))).outcome,
+      'permit',
+    )
+    await app.stop()
+  })
+
+  test('B75 a crash before the acknowledgement is durable keeps it waiting', async () => {
+    await using world = await restored(() => Promise.resolve())
+    let fail = false
+    const step = (name: string): void => {
+      if (fail && name === 'commit: before') throw new Error('the process is gone')
+    }
+    let app = await start(world, { hooks: { step } })
+    const known = await signedIn({ ...world, app })
+    fail = true
+    await assert.rejects(app.flows.acknowledgeRestore(known.ada, 2))
+    assert.equal(app.decision.barrier.restored, true)
+    await app.stop().catch(() => undefined)
+    app = await start(world)
+    assert.equal((await app.flows.evaluate(world.migrator, handbook)).reason, 'restored')
+    assert.equal((await kindsOf(app)).includes('epoch.acknowledged'), false)
+    await app.flows.acknowledgeRestore(known.ada, 2)
+    assert.equal((await app.flows.evaluate(world.migrator, handbook)).outcome, 'permit')
+    await app.stop()
+  })
+
+  test('B75 what was signed for callers to carry before the epoch counts for nothing in it', async () => {
+    let denial = ''
+    let state: string | undefined
+    let endsAt = 0
+    await using world = await restored(
+      () => Promise.resolve(),
+      async (old) => {
+        const { flows } = old.app
+        const pending = await requestMigration(old, await declare(old))
+        const approved = await flows.approve(old.grace, pending.id, { statement: pending.digest })
+        state = flows.proofOf(approved, old.clock.wall())
+        const challenge = await flows.evaluate(old.migrator, migration(await declare(old)))
+        denial = challenge.bindingToken ?? ''
+        endsAt = challenge.requestableUntil ?? 0
+      },
+    )
+    const app = await start(world)
+    await acknowledge(await signedIn({ ...world, app }))
+    assert.ok(state !== undefined && denial !== '' && world.clock.wall() < endsAt)
+    const task = await declare({ ...world, app })
+    const carried = migration(task)
+    const approval = { state }
+    const answer = await app.flows.evaluate(world.migrator, {
+      ...carried,
+      context: { ...carried.context, approval },
+    })
+    assert.deepEqual([answer.outcome, answer.reason], ['deny', 'approval_unverifiable'])
+    const error = await fails(
+      app.flows.submit(world.migrator, { ...carried, denial: { bindingToken: denial, expiresAt: endsAt } }),
+      'ERR_INPUT_INVALID',
+    )
+    assert.equal(error.problem, 'invalid_denial_binding')
+    await app.stop()
   })
 })
 

@@ -87,6 +87,26 @@ function assertions(texts: readonly string[]): Record<string, string[]> {
   return all
 }
 
+export async function keyList(context: Context, options: { limit?: string }): Promise<void> {
+  const page = await context.writ.keys.list({ limit: limitOf(options.limit) })
+  const more = page.next_cursor === undefined ? {} : { more: { next_cursor: page.next_cursor } }
+  const now = context.io.now()
+  context.print(
+    { items: page.items, ...more },
+    {
+      columns: [
+        { title: 'ID', value: (row) => cell(row['id']) },
+        { title: 'NAME', value: (row) => cell(row['name']) },
+        { title: 'SUBJECT', value: (row) => cell(row['subject']) },
+        { title: 'CREATED', value: (row) => when(String(row['created_at']), now) },
+        { title: 'ENDS', value: (row) => when(row['ends_at'] as string | undefined, now) },
+        { title: 'REVOKED', value: (row) => when(row['revoked_at'] as string | undefined, now) },
+      ],
+    },
+  )
+  if (page.items.length === 0) context.note('info', 'no API keys · `writ keys create --help`')
+}
+
 export async function keyRevoke(context: Context, id: string): Promise<void> {
   await context.writ.keys.revoke(id)
   context.note('ok', `${plain(id)} is refused from now on`)

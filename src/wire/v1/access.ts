@@ -4,11 +4,14 @@
  * @module
  */
 import * as z from 'zod'
+import type { ApiKey } from '../../model/access.ts'
 import type { Json } from '../../model/canonical.ts'
 import {
   actionName,
   displayName,
   duration,
+  encodeInstant,
+  encodeRef,
   entityType,
   id,
   instantOut,
@@ -43,6 +46,53 @@ export type KeyInput = z.input<typeof keyInput>
 export const createdKey = z
   .object({ id: z.string(), secret: z.string().meta({ description: '`writ_key_…`, shown once' }) })
   .meta({ id: 'CreatedKey' })
+
+const pepOut = z.object({
+  subjects: z.array(z.string()),
+  attributes: z.record(z.string(), z.array(z.string())),
+})
+
+export const key = z
+  .object({
+    id: z.string(),
+    name: z.string(),
+    subject: refOut,
+    pep: pepOut.exactOptional(),
+    created_at: instantOut,
+    created_by: z.string(),
+    ends_at: instantOut.exactOptional(),
+    revoked_at: instantOut.exactOptional(),
+  })
+  .meta({ id: 'Key', description: 'An API key without its secret, which nobody has but its holder' })
+
+export type WireKey = z.infer<typeof key>
+
+export const keyPage = z
+  .object({ items: z.array(key), next_cursor: z.string().exactOptional() })
+  .meta({ id: 'KeyPage' })
+
+export function encodeKey(value: ApiKey): WireKey {
+  const { id: keyId, name, subject, pep, createdAt, createdBy, endsAt, revokedAt } = value
+  return {
+    id: keyId,
+    name,
+    subject: encodeRef(subject),
+    ...(pep === undefined
+      ? {}
+      : {
+          pep: {
+            subjects: [...pep.subjects],
+            attributes: Object.fromEntries(
+              Object.entries(pep.attributes).map(([type, names]) => [type, [...names]]),
+            ),
+          },
+        }),
+    created_at: encodeInstant(createdAt),
+    created_by: createdBy,
+    ...(endsAt === undefined ? {} : { ends_at: encodeInstant(endsAt) }),
+    ...(revokedAt === undefined ? {} : { revoked_at: encodeInstant(revokedAt) }),
+  }
+}
 
 export const invitationInput = z
   .strictObject({ id, name: displayName.exactOptional(), groups: z.array(ref).max(64).exactOptional() })

@@ -3,15 +3,18 @@
  *
  * @module
  */
+import * as z from 'zod'
 import { WritError, isWritError } from '../../../model/errors.ts'
-import { encodeInstant, encodeRef, given } from '../../../wire/bounds.ts'
+import { cursor, encodeInstant, encodeRef, given, limit } from '../../../wire/bounds.ts'
 import {
   addedTarget,
   createdKey,
+  encodeKey,
   findingList,
   invitation,
   invitationInput,
   keyInput,
+  keyPage,
   me,
   session,
   sessionInput,
@@ -21,7 +24,7 @@ import {
 import { setSessionCookie } from '../guard.ts'
 import type { Door, Route } from '../route.ts'
 import { READS, ok, route } from '../route.ts'
-import { CONFLICT, NOT_FOUND, byId, failed } from './shared.ts'
+import { CONFLICT, NOT_FOUND, byId, failed, pageOf } from './shared.ts'
 
 export function accessRoutes({ flows, now }: Door): Route[] {
   return [
@@ -39,6 +42,20 @@ export function accessRoutes({ flows, now }: Door): Route[] {
         const { ttl, ...input } = body
         const { id, secret } = await flows.createKey(caller, { ...input, ...given('life', ttl) })
         return { status: 201, body: { id, secret: secret.expose() } }
+      },
+    }),
+    route({
+      method: 'GET',
+      path: '/v1/keys',
+      tag: 'Callers',
+      summary: 'API keys, those that ended too; never their secrets',
+      who: 'caller',
+      audit: READS,
+      query: z.strictObject({ cursor: cursor.exactOptional(), limit: limit.exactOptional() }),
+      responses: { 200: { description: 'A page', schema: keyPage }, 403: failed('Not allowed') },
+      handle: async ({ caller, query }) => {
+        const { cursor: after, ...rest } = query
+        return ok(pageOf(await flows.keys(caller, { ...rest, ...given('after', after) }), encodeKey))
       },
     }),
     route({

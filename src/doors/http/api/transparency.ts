@@ -11,7 +11,10 @@ import { WritError } from '../../../model/errors.ts'
 import { hex } from '../../../store/hash.ts'
 import { index } from '../../../wire/bounds.ts'
 import {
+  acknowledgement,
+  encodeEpochState,
   encodeLogKeys,
+  epochState,
   keyRotated,
   keyRotation,
   logConsistency,
@@ -20,7 +23,7 @@ import {
 } from '../../../wire/v1/index.ts'
 import type { Answer, Door, Route } from '../route.ts'
 import { READS, ok, route } from '../route.ts'
-import { NOT_FOUND, failed } from './shared.ts'
+import { CONFLICT, NOT_FOUND, failed } from './shared.ts'
 
 const BYTES = 'application/octet-stream'
 const NOTE = 'text/plain; charset=utf-8'
@@ -47,7 +50,7 @@ export function transparencyRoutes({ flows }: Door): Route[] {
       who: 'public',
       audit: READS,
       responses: { 200: { description: 'A signed note', type: NOTE } },
-      handle: async () => ({ status: 200, body: await flows.transparency.checkpoint(), type: NOTE }),
+      handle: async () => ({ status: 200, body: await flows.transparency.newest(), type: NOTE }),
     }),
     route({
       method: 'GET',
@@ -130,6 +133,32 @@ export function transparencyRoutes({ flows }: Door): Route[] {
       handle: async ({ query }) => {
         const { path, roots, ...of } = await flows.transparency.consistency(query.from, query.to)
         return ok({ ...of, path: path.map(hex), from_root: hex(roots[0]), to_root: hex(roots[1]) })
+      },
+    }),
+    route({
+      method: 'GET',
+      path: '/v1/log/epochs/current',
+      tag,
+      summary: 'The epoch of the log; after a restore, what to look at before it is acknowledged',
+      who: 'caller',
+      heavy: true,
+      audit: READS,
+      responses: { 200: { description: 'The epoch', schema: epochState }, 403: failed('Not allowed') },
+      handle: async ({ caller }) => ok(encodeEpochState(await flows.epoch(caller))),
+    }),
+    route({
+      method: 'POST',
+      path: '/v1/log/epochs/acknowledge',
+      tag,
+      summary: 'Say that what came back with a restored copy was looked at; until then nothing widens',
+      who: 'caller',
+      audit: { event: 'epoch.acknowledged' },
+      consumes: 'json',
+      body: acknowledgement,
+      responses: { 204: { description: 'Acknowledged' }, 403: failed('Not allowed'), 409: CONFLICT },
+      handle: async ({ caller, body }) => {
+        await flows.acknowledgeRestore(caller, body.epoch)
+        return { status: 204 }
       },
     }),
     route({
