@@ -90,7 +90,7 @@ export function createFlows(deps: FlowDeps): Flowing {
       : new Retention(deps, {
           keep: deps.retention,
           mayPrune: (seq) => exports.mayPrune(seq),
-          forget: async (seqs) => deps.files?.forget(seqs),
+          pruned: (seqs) => transparency.forget(seqs),
         })
   const sweeper = new Sweeper(deps, { tasks, requests, grants, narrower, takeBack, callbacks, retention })
   const proving = new Proving(deps, attempts, { transparency, signers, history })

@@ -205,17 +205,6 @@ test('nothing is pruned that somebody who is sent the log has not got', async ()
   assert.deepEqual(await prunedOf(store), [0, 1, 2, 3])
 })
 
-test('copies are taken away before the entries are', async () => {
-  await using store = await openTestStore()
-  for (let i = 0; i < 3; i += 1) await append(store, 'decision')
-  store.clock.advance(KEEP + 1)
-  const seen: unknown[] = []
-  const forget = async (seqs: readonly number[]) => void seen.push(seqs, await prunedOf(store))
-  await new Retention({ store, log: () => undefined }, { keep: KEEP, mayPrune: () => true, forget }).run()
-  assert.deepEqual(seen, [[0, 1, 2], []])
-  assert.deepEqual(await prunedOf(store), [0, 1, 2])
-})
-
 test('stopped between the record and the cut, it is recorded and cut again', async () => {
   await using store = await openTestStore()
   for (let i = 0; i < 3; i += 1) await append(store, 'decision')

@@ -20,8 +20,6 @@ export type RetentionOptions = Readonly<{
   keep: Millis
   /** Whether everybody who is sent entries has got this one, and nobody else needs it. */
   mayPrune(seq: number): boolean
-  /** Takes entries out of whatever of ours has a copy. */
-  forget?(seqs: readonly number[]): Promise<void>
   /** Hears what is pruned, to take it from wherever else it is. */
   pruned?(seqs: readonly number[]): Promise<void>
 }>
@@ -130,10 +128,8 @@ export class Retention {
       },
     })
     if (pruned.length === 0) return
-    // copies first: after a crash in between, what is still in the store is pruned again
-    await this.#options.forget?.(pruned)
     await this.#store.log.prune(pruned)
-    if (pruned.length > 0) await this.#options.pruned?.(pruned)
+    await this.#options.pruned?.(pruned)
   }
 
   /** Whether some entity it tells of was still so at `end`: what is decided from there on is explained by it. */
