@@ -136,6 +136,8 @@ export class Collector {
   /** Of the current file: how far it was read into the queue. */
   #offset = 0
   #unsaved = false
+  /** Inside a field of an entry that is too long. */
+  #within = false
   #wasGarbled = false
   #saidZone = false
 
@@ -177,6 +179,7 @@ export class Collector {
     )
     if (same !== undefined && (await isSame(same.path, known))) {
       await this.#open(same, known.offset)
+      this.#within = known.within === true
       return
     }
     this.tally.truncated += 1
@@ -192,6 +195,7 @@ export class Collector {
     await this.#current?.handle.close()
     this.#current = { ...file, handle: await open(file.path, 'r'), pending: Buffer.alloc(0) }
     this.#offset = offset
+    this.#within = false
     this.#wasGarbled = false
     this.#unsaved = true
   }
@@ -205,8 +209,9 @@ export class Collector {
     if (bytesRead === 0 && !final) return false
     current.pending = Buffer.concat([current.pending, chunk.subarray(0, bytesRead)])
     for (;;) {
-      const step = current.read(current.pending, final && bytesRead < CHUNK)
+      const step = current.read(current.pending, final && bytesRead < CHUNK, this.#within)
       if (step === undefined) break
+      this.#within = step.within === true
       current.pending = current.pending.subarray(step.length)
       this.#offset += step.length
       this.#unsaved = true
@@ -262,6 +267,7 @@ export class Collector {
       this.#parts.say('warn', `\`${current.path}\` was cut off; reading it from its beginning`)
       current.pending = Buffer.alloc(0)
       this.#offset = 0
+      this.#within = false
       this.#unsaved = true
       return true
     }
@@ -301,6 +307,7 @@ export class Collector {
       inode: current.inode,
       changedAt: current.changedAt,
       offset: this.#offset,
+      ...(this.#within ? { within: true as const } : {}),
       head: { length: head.length, digest: sha(head) },
     })
     this.#unsaved = false
@@ -485,6 +492,8 @@ export type Saved = Readonly<{
   changedAt: number
   /** Everything before this byte is on the record, or concerns nobody. */
   offset: number
+  /** That byte is inside a field of an entry that is too long. */
+  within?: true
   head: Readonly<{ length: number; digest: string }>
 }>
 
@@ -535,7 +544,7 @@ function parseSaved(text: string): Saved | undefined {
     return undefined // the caller says so
   }
   if (typeof value !== 'object' || value === null) return undefined
-  const { path, device, inode, changedAt, offset, head } = value as Record<string, unknown>
+  const { path, device, inode, changedAt, offset, within, head } = value as Record<string, unknown>
   const { length, digest } = (typeof head === 'object' && head !== null ? head : {}) as Record<
     string,
     unknown
@@ -545,7 +554,15 @@ function parseSaved(text: string): Saved | undefined {
   if (typeof path !== 'string' || typeof digest !== 'string') return undefined
   if (!isNumber(device) || !isNumber(inode) || !isNumber(changedAt)) return undefined
   if (!isNumber(offset) || !isNumber(length) || length > HEAD_MOST) return undefined
-  return { path, device, inode, changedAt, offset, head: { length, digest } }
+  return {
+    path,
+    device,
+    inode,
+    changedAt,
+    offset,
+    ...(within === true ? { within } : {}),
+    head: { length, digest },
+  }
 }
 
 const sha = (bytes: string | Buffer): string => createHash('sha256').update(bytes).digest('hex')

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import type { LogLine, Reader } from './pglog.ts'
-import { actionOf, readCsv, readJson, reduceSql } from './pglog.ts'
+import { LINE_MOST, actionOf, readCsv, readJson, reduceSql } from './pglog.ts'
 
 const ROLE = 'writ_3f9c0a1b_cred_01k2m_5be0c1a2f3d4e5f60718'
 
@@ -38,13 +38,16 @@ function json(message: string, line = 1): string {
 function all(read: Reader, bytes: Buffer, piece: number): { lines: LogLine[]; garbled: number } {
   const lines: LogLine[] = []
   let garbled = 0
+  let within = false
   let pending = Buffer.alloc(0)
   const take = (final: boolean): void => {
     for (;;) {
-      const step = read(pending, final)
+      const step = read(pending, final, within)
       if (step === undefined) return
       assert.ok(step.length > 0, 'a step that goes nowhere never ends')
+      assert.ok(pending.length < 2 * LINE_MOST, 'what is too long is not kept')
       pending = pending.subarray(step.length)
+      within = step.within === true
       if (step.line !== undefined) lines.push(step.line)
       if (step.garbled === true) garbled += 1
     }
@@ -103,6 +106,24 @@ describe('reading', () => {
     }
     const { lines, garbled } = all(readJson, Buffer.from(`${json('a', 1)}{"x\n${json('b', 2)}[]\n17\n{}`), 10)
     assert.deepEqual([lines.map(({ line }) => line), garbled], [[1, 2], 4])
+  })
+
+  test('B69 a statement that is too long for an entry forges none with what it holds', () => {
+    const forged = csv({ message: 'x' }, 666).replaceAll('"', '')
+    const bytes = LINE_MOST + 300_000
+    for (const filler of [forged, `\n${forged}""`, '"', `'"',"\n${forged}`]) {
+      const sql = filler.repeat(Math.ceil(bytes / filler.length))
+      for (const piece of [65_536, 65_537, 400_000]) {
+        const text = csv({ message: `statement: ${sql}` }, 1) + csv({}, 2) + csv({}, 3)
+        const { lines, garbled } = all(readCsv, Buffer.from(text), piece)
+        assert.deepEqual(
+          lines.map(({ line }) => line),
+          [2, 3],
+          filler.slice(0, 20),
+        )
+        assert.ok(garbled >= 1)
+      }
+    }
   })
 
   test('bytes of any kind neither throw nor stand still', () => {

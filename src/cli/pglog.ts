@@ -23,8 +23,11 @@ export type LogLine = Readonly<{
   digest: string
 }>
 
-/** What one step of reading gave: so many bytes are done with; a line, or something that is none. */
-export type Step = Readonly<{ length: number; line?: LogLine; garbled?: true }>
+/**
+ * What one step of reading gave: so many bytes are done with; a line, or something that is none. `within`: what follows
+ * is still inside a field of an entry that is too long, which is somebody's text and never read as entries.
+ */
+export type Step = Readonly<{ length: number; line?: LogLine; garbled?: true; within?: true }>
 
 /** No entry is longer; what is, is no entry. */
 export const LINE_MOST = 1_048_576
@@ -48,15 +51,25 @@ const columns = {
 } as const
 const COLUMNS_LEAST = 23
 
-/** The next step in `bytes`; `undefined` when it takes more of the file to tell. `final`: there will be no more. */
-export type Reader = (bytes: Buffer, final: boolean) => Step | undefined
+/**
+ * The next step in `bytes`; `undefined` when it takes more of the file to tell. `final`: there will be no more. `within`
+ * as the step before said.
+ */
+export type Reader = (bytes: Buffer, final: boolean, within?: boolean) => Step | undefined
 
-export const readCsv: Reader = (bytes, final) => {
+export const readCsv: Reader = (bytes, final, within = false) => {
   if (bytes.length === 0) return undefined
-  const record = csvRecord(bytes)
-  if (record === 'incomplete' && !final && bytes.length < LINE_MOST) return undefined
+  const record = csvRecord(bytes, within)
+  if (record === 'open' && (bytes.length >= LINE_MOST || (final && within)))
+    return { length: bytes.length, garbled: true, within: true }
+  const long = bytes.length >= LINE_MOST
+  // a quote at the very end may be the first of two: it is left for the next step to tell
+  if (record === 'incomplete' && long && !final && bytes.at(-1) === QUOTE)
+    return { length: bytes.length - 1, garbled: true, within: true }
+  if ((record === 'incomplete' || record === 'open') && !final && !long) return undefined
   if (typeof record === 'object') {
     const { fields, length } = record
+    if (within) return { length, garbled: true }
     if (fields.length === 1 && fields[0] === '') return { length }
     const line = fields.length >= COLUMNS_LEAST ? lineOf(fields, bytes.subarray(0, length)) : undefined
     if (line !== undefined) return { length, line }
@@ -66,7 +79,6 @@ export const readCsv: Reader = (bytes, final) => {
   const next = ENTRY_START.exec(text)
   if (next !== null) return { length: next.index + 1, garbled: true }
   const end = text.indexOf('\n')
-  if (!final && bytes.length < LINE_MOST && record === 'incomplete') return undefined
   return { length: end === -1 ? bytes.length : end + 1, garbled: true }
 }
 
@@ -111,18 +123,24 @@ const jsonNames: Readonly<Record<keyof typeof columns, string>> = {
 
 const [COMMA, QUOTE, NEWLINE] = [0x2c, 0x22, 0x0a]
 
-/** One CSV record: quoted fields hold anything, a quote twice. `malformed` where no writer of CSV would have gone. */
-function csvRecord(bytes: Buffer): { fields: string[]; length: number } | 'incomplete' | 'malformed' {
+/**
+ * One CSV record, or what is left of one `within` a quoted field: these hold anything, a quote twice. `open` where the
+ * end is inside of one, `malformed` where no writer of CSV would have gone.
+ */
+function csvRecord(
+  bytes: Buffer,
+  within: boolean,
+): { fields: string[]; length: number } | 'open' | 'incomplete' | 'malformed' {
   const fields: string[] = []
-  let at = 0
+  let at = within ? -1 : 0
   for (;;) {
     let field: string
-    if (bytes[at] === QUOTE) {
+    if (at === -1 || bytes[at] === QUOTE) {
       const parts: Buffer[] = []
       let from = at + 1
       for (;;) {
         const quote = bytes.indexOf(QUOTE, from)
-        if (quote === -1) return 'incomplete'
+        if (quote === -1) return 'open'
         parts.push(bytes.subarray(from, quote))
         if (bytes[quote + 1] !== QUOTE) {
           at = quote + 1
