@@ -31,7 +31,12 @@ export const BUNDLE_KIND = 'writ.proof'
 const BUNDLE_VERSION = 1
 
 /** Larger files are refused before they are read. */
-export const BUNDLE_LIMIT = 256 * 2 ** 20
+export const BUNDLE_LIMIT = 128 * 2 ** 20
+
+/** More entries, or values and levels of JSON, than any proof has are refused before they are built up in memory. */
+const MOST_ENTRIES = 100_000
+const MOST_VALUES = 8_000_000
+const DEEPEST = 8
 
 /** The first line of a seal; a checkpoint has a number in its second line, a seal has none. */
 const SEAL = 'writ proof of why v1'
@@ -150,6 +155,7 @@ export function policyVersion({ files, schema }: Omit<BundlePolicy, 'version'>):
 /** The bundle in a file, or the first thing that is wrong with its form. */
 export function parseBundle(bytes: Uint8Array): Bundle | Finding {
   if (bytes.length > BUNDLE_LIMIT) return file(`is longer than ${BUNDLE_LIMIT} bytes`)
+  if (!isBounded(bytes)) return file('has more in it, or deeper, than any proof')
   let text: string
   let value: unknown
   try {
@@ -163,6 +169,8 @@ export function parseBundle(bytes: Uint8Array): Bundle | Finding {
   if (value['v'] !== BUNDLE_VERSION) return file(`has an unknown form \`${String(value['v'])}\``)
   const wrong = wrongMember(value, BUNDLE)
   if (wrong !== undefined) return file(wrong)
+  if ((value['entries'] as unknown[]).length > MOST_ENTRIES)
+    return file(`has more than ${MOST_ENTRIES} entries`)
   for (const [at, entry] of (value['entries'] as unknown[]).entries()) {
     const why = isObject(entry) ? wrongMember(entry, 'leaf' in entry ? PRUNED : ENTRY) : 'is not an object'
     if (why !== undefined) return { where: `entries/${at}`, why }
@@ -173,6 +181,26 @@ export function parseBundle(bytes: Uint8Array): Bundle | Finding {
   }
   if (`${rewrite(value)}\n` !== text) return file('is not in canonical form')
   return value as unknown as Bundle
+}
+
+/** Whether a text, if it is JSON, has few values and levels. */
+function isBounded(bytes: Uint8Array): boolean {
+  let [depth, values, quoted] = [0, 0, false]
+  for (let at = 0; at < bytes.length; at += 1) {
+    const byte = bytes[at]
+    if (quoted) {
+      if (byte === 0x5c) at += 1
+      else if (byte === 0x22) quoted = false
+    } else if (byte === 0x22) quoted = true
+    else if (byte === 0x2c) values += 1
+    else if (byte === 0x5b || byte === 0x7b) {
+      values += 1
+      depth += 1
+      if (depth > DEEPEST) return false
+    } else if (byte === 0x5d || byte === 0x7d) depth -= 1
+    if (values > MOST_VALUES) return false
+  }
+  return true
 }
 
 const file = (why: string): Finding => ({ where: 'file', why })
@@ -214,7 +242,7 @@ function wrongMember(
   optional: readonly string[] = [],
 ): string | undefined {
   for (const name of Object.keys(value))
-    if (!Object.hasOwn(shape, name)) return `has a member \`${name}\` that means nothing`
+    if (!Object.hasOwn(shape, name)) return `has a member \`${name.slice(0, 64)}\` that means nothing`
   for (const [name, is] of Object.entries(shape)) {
     if (!Object.hasOwn(value, name)) {
       if (!optional.includes(name)) return `has no \`${name}\``
@@ -236,16 +264,20 @@ export function verifyBytes(bytes: Uint8Array, trust: Trust): BytesVerdict {
   const { entries, pruned, failures: unproven } = provenEntries(bundle, checkpoint)
   if (unproven.length > 0) return { ...nothing, failures: unproven }
 
-  const prunings = prunedBy(entries)
-  const failures: Finding[] = pruned
-    .filter((seq) => !prunings.some((one) => covers(one, seq)))
-    .map((seq) => ({ where: `entry ${seq}`, why: 'no entry says that it was pruned' }))
+  const failures: Finding[] = []
   const signed = verifySignatures(bundle, note, checkpoint, entries, trust, failures)
+  // what nobody who is trusted signed is looked at no further
+  if (signed.signedBy === undefined) return { ...nothing, failures }
+  const prunings = prunedBy(entries)
+  const uncovered = uncoveredBy(prunings, pruned)
+  failures.push(
+    ...uncovered.map((seq) => ({ where: `entry ${seq}`, why: 'no entry says that it was pruned' })),
+  )
   const { restored, bodies } = restore(bundle, entries, failures)
   const schemas = schemasOf(bundle, restored)
   checkPolicies(bundle, restored, failures)
   if (bundle.entries.length === 0) failures.push({ where: 'entries', why: 'there are none' })
-  else if (!restored.some(({ refs }) => refs.includes(bundle.about)) && pruned.length === 0)
+  else if (!restored.some(({ refs }) => refs.includes(bundle.about)))
     failures.push({ where: 'about', why: `no entry is about \`${bundle.about}\`` })
 
   failures.push(...verifySeal(bundle, signed.believed))
@@ -265,13 +297,9 @@ export function verifyBytes(bytes: Uint8Array, trust: Trust): BytesVerdict {
   const checked = [
     `${entries.length} entries are in the log of ${checkpoint.size} (root ${checkpoint.root})`,
     ...(pruned.length === 0 ? [] : [`${pruned.length} more were in it; retention has left their hashes`]),
-    ...(signedBy === undefined
-      ? []
-      : [
-          `the checkpoint and the seal of this file are signed by ${formatVerifierKey(signedBy)}${
-            endorsements.length === 0 ? '' : `, which follows from ${endorsements.join(', ')}`
-          }`,
-        ]),
+    `the checkpoint and the seal of this file are signed by ${formatVerifierKey(signedBy)}${
+      endorsements.length === 0 ? '' : `, which follows from ${endorsements.join(', ')}`
+    }`,
     ...cosigned.map(({ name, at }) => `cosigned by ${name} at ${new Date(at).toISOString()}`),
     `${bundle.bodies.length} texts and ${bundle.policies.length} policy sets have the digests that the entries say`,
   ]
@@ -281,7 +309,7 @@ export function verifyBytes(bytes: Uint8Array, trust: Trust): BytesVerdict {
     endorsements,
     cosigned,
     checked,
-    ...(signedBy === undefined ? {} : { signedBy }),
+    signedBy,
   }
 }
 
@@ -364,7 +392,7 @@ function verifySignatures(
 ): Signed {
   const bad = (why: string): void => void failures.push({ where: 'checkpoint', why })
   const { origin, size } = checkpoint
-  const trusted = trustedKeys(trust, origin, entries)
+  const trusted = trustedKeys(trust, origin, entries, note)
   const signer = trusted.find(({ key }) => verifyNote(note, key) !== undefined)
   const isLate = signer?.until !== undefined && size > signer.until
   const signedBy = isLate ? undefined : signer
@@ -372,6 +400,10 @@ function verifySignatures(
   else if (signedBy === undefined) bad(whyUntrusted(trust, origin, entries))
   // every line has its signer: what nobody can check could be changed without anybody noticing
   const witnesses: VerifierKey[] = []
+  if (bundle.witnesses.length > note.signatures.length) {
+    failures.push({ where: 'witnesses', why: 'are more than have signed' })
+    return { believed: [], cosigned: [] }
+  }
   for (const [at, text] of bundle.witnesses.entries()) {
     const key = parseVerifierKey(text)
     if (key?.type !== 'witness' || formatVerifierKey(key) !== text)
@@ -393,7 +425,10 @@ function verifySignatures(
   for (const key of witnesses)
     if (!note.signatures.some((line) => isBy(key, line))) bad(`the cosignature of \`${key.name}\` is missing`)
   const cosigned = countCosignatures(note, trust, failures)
-  const believed = signedBy === undefined ? logs : trusted.map(({ key }) => key)
+  // the seal is of now: a key that was given up before this checkpoint, or that led to the one of it, seals nothing
+  const older = new Set(signedBy?.by ?? [])
+  const sealing = trusted.filter(({ key, until }) => size <= (until ?? Infinity) && !older.has(key))
+  const believed = signedBy === undefined ? logs : sealing.map(({ key }) => key)
   if (signedBy === undefined) return { cosigned, believed }
   return { cosigned, believed, signedBy: signedBy.key, endorsements: signedBy.by.map(formatVerifierKey) }
 }
@@ -481,9 +516,19 @@ type Trusted = { key: VerifierKey; by: readonly VerifierKey[]; until?: number }
  * The keys given, and those that they vouch for, one after the other: what a key signed when another took over is its
  * own word, wherever it is found. Of a key that somebody else may have, only what it signed before is believed.
  */
-function trustedKeys(trust: Trust, origin: string, entries: readonly Proven[]): readonly Trusted[] {
+function trustedKeys(
+  trust: Trust,
+  origin: string,
+  entries: readonly Proven[],
+  note: Note,
+): readonly Trusted[] {
   const given = trust.keys.filter(({ type, name }) => type === 'log' && name === origin)
-  const bundled = trust.unsafeTrustBundledKey === true ? bundledKeys(origin, entries) : []
+  // of those in the bundle only the ones that may have signed its checkpoint matter
+  const signers = new Set(note.signatures.map(({ id }) => id))
+  const bundled =
+    trust.unsafeTrustBundledKey === true
+      ? bundledKeys(origin, entries).filter(({ id }) => signers.has(id))
+      : []
   const trusted = [...given, ...bundled].map((key): Trusted => ({ key, by: [] }))
   const notes = entries.flatMap(({ kind, entry }) =>
     kind === 'signer.rotated' && isText(entry['endorsement']) ? [entry['endorsement']] : [],
@@ -495,8 +540,8 @@ function trustedKeys(trust: Trust, origin: string, entries: readonly Proven[]): 
       known.until = gone.until
       continue
     }
-    for (const note of notes) {
-      const next = readEndorsement(note, known.key)
+    for (const word of notes) {
+      const next = readEndorsement(word, known.key)
       if (next === undefined || next.origin !== origin) continue
       known.until = Math.min(known.until ?? Infinity, next.size)
       if (!trusted.some(({ key }) => sameKey(key, next.key)))
@@ -533,6 +578,8 @@ function restore(
     const entry = restored(proven.entry, (digest) => {
       const text = texts.get(digest)
       if (text !== undefined) used.add(digest)
+      // it is kept as long as the entry is
+      else failures.push({ where: `entry ${proven.seq}`, why: `the text of \`${digest}\` is missing` })
       return text === undefined ? undefined : Buffer.from(text)
     })
     const { refs } = entry
@@ -556,6 +603,11 @@ function schemasOf({ policies }: Bundle, entries: readonly Proven[]): ReadonlyMa
 /** Policy text is what it was published as: by its version and, file by file, by what the entry says. */
 function checkPolicies(bundle: Bundle, entries: readonly Proven[], failures: Finding[]): void {
   const known = new Set<string>()
+  const ran = new Set(entries.map(({ kind, entry }) => (kind === 'decision' ? entry['policy'] : undefined)))
+  const told = Map.groupBy(
+    entries.filter(({ kind, entry }) => kind === 'policy.published' || Array.isArray(entry['files'])),
+    ({ kind, entry }) => (kind.startsWith('policy.') ? entry['policy'] : undefined),
+  )
   for (const policy of bundle.policies) {
     const { version, files, schema } = policy
     const where = `policy ${version.slice(0, 12)}`
@@ -563,13 +615,12 @@ function checkPolicies(bundle: Bundle, entries: readonly Proven[], failures: Fin
     if (known.has(version)) bad('stands there twice')
     known.add(version)
     if (policyVersion(policy) !== version) bad('its text is not that of its version')
-    if (!entries.some(({ kind, entry }) => kind === 'decision' && entry['policy'] === version))
-      bad('no decision here ran it')
-    for (const { seq, kind, entry } of entries) {
-      if (!kind.startsWith('policy.') || entry['policy'] !== version || !Array.isArray(entry['files']))
-        continue
+    if (!ran.has(version)) bad('no decision here ran it')
+    for (const { seq, entry } of told.get(version) ?? []) {
       const said = new Map(
-        (entry['files'] as { name?: unknown; sha256?: unknown }[]).map((one) => [one.name, one.sha256]),
+        (Array.isArray(entry['files']) ? (entry['files'] as unknown[]) : []).map((one) =>
+          isObject(one) ? [one['name'], one['sha256']] : [undefined, undefined],
+        ),
       )
       for (const { name, text } of files)
         if (said.get(name) !== hex(sha256(text))) bad(`\`${name}\` is not the file that entry ${seq} says`)
@@ -594,5 +645,9 @@ function prunedBy(entries: readonly Proven[]): readonly Pruning[] {
   })
 }
 
-const covers = ({ from, to, except }: Pruning, seq: number): boolean =>
-  seq >= from && seq < to && !except.includes(seq)
+/** Those of `seqs` that no pruning speaks of. */
+function uncoveredBy(prunings: readonly Pruning[], seqs: readonly number[]): readonly number[] {
+  if (seqs.length === 0) return seqs
+  const sets = prunings.map(({ from, to, except }) => ({ from, to, except: new Set(except) }))
+  return seqs.filter((seq) => !sets.some((one) => seq >= one.from && seq < one.to && !one.except.has(seq)))
+}

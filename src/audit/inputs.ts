@@ -8,7 +8,7 @@ import { refKey } from '../model/entity.ts'
 import type { Finding, Proven, ProvenRecord } from './bundle.ts'
 import type { Redecide } from './proof.ts'
 import type { Judgement } from './rules.ts'
-import { attemptOf } from './rules.ts'
+import { attemptOf, mayBePruned } from './rules.ts'
 import { rewrite } from './verify.ts'
 
 type CedarEntity = Readonly<{
@@ -26,17 +26,25 @@ export function judgeInputs(record: ProvenRecord, redecide: Redecide | undefined
     const { entry } = proven
     const { says, inputs, schema, policy } = entry
     const where = `decision ${String(entry['id'])}`
-    if (typeof says !== 'string' || typeof inputs !== 'string') continue
+    const bad = (why: string): void => void failures.push({ where, why })
+    if (says === undefined && inputs === undefined) continue // denied before policy was asked, or founding
+    if (typeof says !== 'string' || typeof inputs !== 'string') {
+      bad('does not say what it was made on')
+      continue
+    }
     const entities = record.bodies.get(inputs)
     if (!isEntities(entities)) {
-      notShown.push(`${where}: the entities that it was made on are not here, so it cannot be taken again`)
+      const what = 'the entities that it was made on are not here, so it cannot be taken again'
+      // what retention took of the inventory leaves nothing to rebuild them from
+      if (entities === undefined && mayBePruned(record, -1, proven.seq)) notShown.push(`${where}: ${what}`)
+      else bad(what)
       continue
     }
     failures.push(...strangers(record, proven, entities, where, notShown))
     const set = record.policies.find(({ version }) => version === policy)
     const text = typeof schema === 'string' ? record.schemas.get(schema) : undefined
     if (set === undefined || text === undefined) {
-      notShown.push(`${where}: the policy or schema that it ran is not here, so it cannot be taken again`)
+      bad('the policy or schema that it ran is not here, so it cannot be taken again')
       continue
     }
     if (redecide === undefined) continue
@@ -69,6 +77,10 @@ function strangers(
       for (const entity of listed as Entity[]) said.set(refKey(entity), { entity, seq: one.seq })
   }
   const asserted = assertedBy(entry)
+  const attempt = attemptOf(entry)
+  const parties = new Set(attempt === undefined ? [] : [...attempt.chain, attempt.resource].map(refKey))
+  /** What policy was to know of: those who act and what they act on, what these belong to, and whose they are. */
+  const wanted = new Set(parties)
   for (const { uid, attrs, parents } of entities) {
     const key = refKey(uid)
     const known = said.get(key)
@@ -78,12 +90,15 @@ function strangers(
       if (parents.length === 0 && asserted.has(key)) {
         if (rewrite(attrs) !== rewrite({ sensitivity: 4, ...own }))
           failures.push({ where, why: `\`${key}\` has attributes that nobody gave it` })
-      } else if (record.prunings.length > 0) {
+      } else if (mayBePruned(record, -1, seq)) {
         notShown.push(`${where}: what the inventory said of \`${key}\` is not here`)
       } else failures.push({ where, why: `no entry says what \`${key}\` is` })
       continue
     }
     const { entity } = known
+    for (const parent of entity.parents) wanted.add(refKey(parent))
+    if (parties.has(key))
+      for (const owner of [entity.owner, entity.team]) if (owner !== undefined) wanted.add(refKey(owner))
     const expected = {
       ...entity.attrs,
       sensitivity: entity.sensitivity,
@@ -96,6 +111,12 @@ function strangers(
       rewrite(parents.map(bare)) !== rewrite(entity.parents.map(bare))
     )
       failures.push({ where, why: `\`${key}\` is not as entry ${known.seq} says` })
+  }
+  for (const { uid } of entities) wanted.delete(refKey(uid))
+  for (const key of wanted) {
+    const known = said.get(key)
+    if (known !== undefined)
+      failures.push({ where, why: `was made without \`${key}\`, which entry ${known.seq} tells of` })
   }
   return failures
 }

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
-import { generateKeyPairSync } from 'node:crypto'
 import { after, before, describe, test } from 'node:test'
 import { hex, leafHash, sha256 } from '../store/hash.ts'
+import type { Editable } from '../../test/support/forge.ts'
+import { forge, makeKey, ofKind } from '../../test/support/forge.ts'
 import type { World } from '../../test/support/world.ts'
 import { unpruned } from '../../test/support/store.ts'
 import {
@@ -18,27 +19,24 @@ import {
 } from '../../test/support/world.ts'
 import { referee } from '../decision/reference.ts'
 import { Retention } from '../flows/retention.ts'
-import type { Bundle, BundleContent, Trust } from './bundle.ts'
+import type { Bundle, Trust } from './bundle.ts'
 import { encodeBundle, findingText, policyVersion } from './bundle.ts'
 import type { VerifierKey } from './note.ts'
 import {
   cosignNote,
   formatCheckpoint,
+  formatEndorsement,
   formatNote,
   formatVerifierKey,
-  parseCheckpoint,
   parseNote,
   parseVerifierKey,
   signNote,
   verifierKey,
 } from './note.ts'
 import { verifyBundle } from './proof.ts'
-import { inclusionProof, treeRoot } from './tree.ts'
 import { rewrite } from './verify.ts'
 
 type Members = Record<string, unknown>
-/** An entry that a forger may change as it likes. */
-type Editable = Members & { kind: string }
 
 const judge = referee()
 const verify = (text: string | Uint8Array, trust: Trust) => verifyBundle(Buffer.from(text), trust, judge)
@@ -52,51 +50,6 @@ const fails = (text: string | Uint8Array, trust: Trust, why: RegExp): void => {
   )
 }
 
-const makeKey = (name: string, type: 'log' | 'witness') => {
-  const { publicKey, privateKey } = generateKeyPairSync('ed25519')
-  const raw = Buffer.from(publicKey.export({ format: 'jwk' }).x ?? '', 'base64url')
-  return { key: verifierKey(name, type, raw), privateKey }
-}
-
-/** What one gets who has the log's key and rewrites the log: every entry as `edit` leaves it, proven and signed anew. */
-function forge(
-  text: string,
-  edit: (
-    entries: Map<number, Editable>,
-    content: { -readonly [K in keyof BundleContent]: BundleContent[K] },
-    key: VerifierKey,
-  ) => void,
-) {
-  const { seal: _seal, kind: _kind, v: _v, ...content } = JSON.parse(text) as Bundle
-  const head = parseCheckpoint(parseNote(content.checkpoint)?.text ?? '')
-  assert.ok(head)
-  const entries = new Map(content.entries.map(({ seq, body }) => [seq, JSON.parse(body ?? '') as Editable]))
-  const { key, privateKey } = makeKey(head.origin, 'log')
-  edit(entries, content, key)
-  const leaves = Array.from({ length: head.size }, (_, seq) => {
-    const entry = entries.get(seq)
-    return entry === undefined ? sha256(`${seq}`) : leafHash(Buffer.from(rewrite(entry)))
-  })
-  const note = formatCheckpoint({ ...head, root: hex(treeRoot(leaves)) })
-  const forged = encodeBundle(
-    {
-      ...content,
-      checkpoint: formatNote({ text: note, signatures: [signNote(note, key, privateKey)] }),
-      entries: [...entries]
-        .toSorted(([a], [b]) => a - b)
-        .map(([seq, entry]) => ({ seq, body: rewrite(entry), proof: inclusionProof(leaves, seq).map(hex) })),
-    },
-    key,
-    privateKey,
-  )
-  return { text: forged, trust: { keys: [key] }, key, privateKey }
-}
-
-const ofKind = (entries: Map<number, Editable>, kind: string): Editable => {
-  const found = [...entries.values()].find((entry) => entry.kind === kind)
-  assert.ok(found, `no entry is \`${kind}\``)
-  return found
-}
 const permits = (entries: Map<number, Editable>): Editable[] =>
   [...entries.values()].filter((entry) => entry.kind === 'decision' && entry['outcome'] === 'permit')
 const drop = (entries: Map<number, Editable>, ...kinds: string[]): void => {
@@ -596,6 +549,168 @@ describe('a proof of why', () => {
       forged((entries) => void (ofKind(entries, 'grant.ended')['seq'] = 5), /says it is entry 5/u)
     })
 
+    test('law 6: a decision that does not say what it was made on, or of which that was kept back', () => {
+      forged((entries, content) => {
+        for (const entry of entries.values()) if (entry.kind === 'decision') delete entry['inputs']
+        content.bodies = []
+      }, /does not say what it was made on/u)
+      forged(
+        (_entries, content) => void (content.bodies = []),
+        /the entities that it was made on are not here/u,
+      )
+      forged((entries) => drop(entries, 'policy.schema'), /the policy or schema that it ran is not here/u)
+      forged((entries) => {
+        for (const decision of permits(entries)) decision['policy'] = 'none'
+      }, /permits without a policy/u)
+      forged((entries, content) => {
+        const [was = ''] = content.bodies
+        const less = rewrite(
+          (JSON.parse(was) as { uid: { type: string } }[]).filter(({ uid }) => uid.type !== 'Database'),
+        )
+        content.bodies = [less]
+        const digest = (body: string) => `sha256:${hex(sha256(body))}`
+        for (const entry of entries.values())
+          if (entry['inputs'] === digest(was)) entry['inputs'] = digest(less)
+      }, /was made without `Database\/orders`, which entry \d+ tells of/u)
+    })
+
+    test('law 6: policy was told of evidence that nobody gave', () => {
+      const more = (entries: Map<number, Editable>, change: Members, without: readonly string[] = []) => {
+        const last = permits(entries).at(-1)
+        assert.ok(last)
+        const ended = ofKind(entries, 'task.ended')
+        const seq = Number(ended['seq'])
+        const made: Editable = { ...last, id: 'dec_more', refs: ['dec_more'], ...change, seq }
+        for (const name of without) delete made[name]
+        entries.set(seq, made)
+      }
+      forged(
+        (entries) => more(entries, {}, ['grant', 'grant_used', 'evidence']),
+        /decision dec_more: counts 1 approvals of `dba`, 0 were given/u,
+      )
+      forged((entries) => more(entries, {}, ['grant', 'grant_used']), /permits on evidence without a grant/u)
+      forged((entries) => {
+        const approvals = [{ pool: 'dba', root: 'Person/hedy', generation: 0 }]
+        more(entries, { evidence: { approvals }, grant_used: 2 })
+      }, /counts an approval of Person\/hedy that grant grant_\w+ was not given on/u)
+      forged((entries) => {
+        const declared = ofKind(entries, 'task.declared')
+        declared['declared'] = { ...(declared['declared'] as Members), reason: '' }
+      }, /counts a justification that nobody gave/u)
+    })
+
+    test('law 3: obligations that are not those of the policies that decided', () => {
+      const withObligations = (entries: Map<number, Editable>, change: (obligations: Members) => void) => {
+        for (const decision of permits(entries)) {
+          const obligations = { ...(decision['obligations'] as Members) }
+          change(obligations)
+          decision['obligations'] = obligations
+        }
+      }
+      forged(
+        (entries) => withObligations(entries, (one) => void (one['ttl'] = 86_400_000)),
+        /its `ttl` was 86400000, policy says 300000/u,
+      )
+      forged((entries) => {
+        withObligations(entries, (one) => void delete one['uses'])
+      }, /its `uses` was none, policy says 2/u)
+      forged(
+        (entries) => withObligations(entries, (one) => void (one['binding'] = 'attempt')),
+        /needs a grant for this attempt alone/u,
+      )
+      forged(
+        (entries) => void (ofKind(entries, 'grant.activated')['uses'] = 3),
+        /more uses than policy allows/u,
+      )
+      forged((entries) => {
+        const ended = ofKind(entries, 'task.ended')
+        const { grant } = ofKind(entries, 'grant.activated')
+        const seq = Number(ended['seq'])
+        entries.set(seq, { v: 1, kind: 'grant.shortened', grant, refs: [], at: ended['at'], seq })
+      }, /was lengthened in entry/u)
+    })
+
+    test('law 9: a use that is not counted, or a decision that hides behind the id of another', () => {
+      forged(
+        (entries) => void delete permits(entries).at(-1)?.['grant_used'],
+        /does not count its use of grant/u,
+      )
+      forged(
+        (entries) => void delete ofKind(entries, 'grant.ended')['used'],
+        /ended without counting its uses/u,
+      )
+      for (const change of [{}, { id: undefined }])
+        forged((entries) => {
+          const seq = Number(ofKind(entries, 'task.ended')['seq'])
+          entries.set(
+            seq,
+            JSON.parse(JSON.stringify({ ...permits(entries).at(-1), seq, ...change })) as Editable,
+          )
+        }, /is a decision without an id of its own/u)
+    })
+
+    test('law 4: an approval by whose agent it is, although the record bars nobody', () => {
+      forged((entries) => {
+        for (const [seq, entry] of entries) {
+          const swapped = JSON.stringify(entry).replaceAll('Person/grace', 'Person/ada')
+          if (!/^(?:inventory|person|installation)\./u.test(entry.kind))
+            entries.set(seq, JSON.parse(swapped.replaceAll(/"roots":\[[^\]]*\]/gu, '"roots":[]')) as Editable)
+        }
+      }, /Person\/ada approved what they asked for or own/u)
+    })
+
+    test('a text that was too long for its entry and is kept back', () => {
+      forged((entries) => {
+        const submitted = ofKind(entries, 'request.submitted')
+        const gone = `sha256:${'0'.repeat(64)}`
+        Object.assign(submitted, { statement: { $digest: gone, kept: true, size: 9 }, cut: ['/statement'] })
+      }, /^entry \d+: the text of `sha256:0+` is missing$/u)
+    })
+
+    test('a proof that says it was made before what is in it', () => {
+      forged(
+        (_entries, content) => void (content.made_at = 1),
+        /^file: says that it was made before entry 0$/u,
+      )
+    })
+
+    test('retention that took something else, long before, excuses nothing', () => {
+      forged((entries) => {
+        drop(entries, 'approval.given')
+        const { at } = ofKind(entries, 'person.enrolled')
+        const pruned = { v: 1, kind: 'log.pruned', refs: [], from: 4, to: 6, count: 2, before: 1, times: '' }
+        entries.set(7, { ...pruned, at, seq: 7 })
+      }, /the approval of Person\/grace for `dba` is missing/u)
+    })
+
+    test('entries of forms that nothing expects are a failure, never a crash', () => {
+      const deep = (levels: number): unknown => JSON.parse('['.repeat(levels) + ']'.repeat(levels))
+      const strange = [null, 1, 'x', [], {}, [null], { scope: 1 }, { scope: { actions: 1 } }, deep(30_000)]
+      for (const value of strange)
+        for (const [kind, member] of [
+          ['task.declared', 'declared'],
+          ['decision', 'attempt'],
+          ['decision', 'facts'],
+          ['grant.activated', 'ends_at'],
+          ['grant.activated', 'approvals'],
+          ['inventory.put', 'entities'],
+          ['policy.published', 'files'],
+          ['request.submitted', 'statement'],
+          ['installation.made', 'installation'],
+        ] as const) {
+          let made: ReturnType<typeof forge>
+          try {
+            made = forge(text, (entries) => void (ofKind(entries, kind)[member] = value))
+          } catch (error) {
+            assert.ok(error instanceof RangeError) // too deep to be written by this test
+            continue
+          }
+          const { ok } = verify(made.text, made.trust)
+          // what no policy reads changes no decision
+          if (member !== 'facts') assert.ok(!ok, `${kind} with ${member} ${JSON.stringify(value)}`)
+        }
+    })
+
     test('a hash in place of an entry, of which nothing says that it was pruned', () => {
       const made = forge(text, () => undefined)
       const { seal: _seal, kind: _kind, v: _v, ...content } = JSON.parse(made.text) as Bundle
@@ -719,6 +834,45 @@ describe('a proof of why', () => {
     assert.ok(ids.size > 25 && again > ids.size / 2, `${again} of ${ids.size}`)
   })
 
+  describe('files from strangers', () => {
+    const refused = (made: string, why: RegExp): void => {
+      const started = performance.now()
+      fails(made, { keys }, why)
+      assert.ok(performance.now() - started < 20_000)
+    }
+
+    test('B76 are refused for what is in them before it is built up', () => {
+      refused('['.repeat(10_000_000), /^file: has more in it, or deeper, than any proof$/u)
+      refused(`[${'[],'.repeat(9_000_000)}[]]`, /^file: has more in it, or deeper, than any proof$/u)
+      refused(`{"${'x'.repeat(1_000_000)}":1,"kind":"writ.proof","v":1}`, /^file: has a member `x{64}`/u)
+      const entries = Array.from({ length: 100_001 }, (_, seq) => ({ seq, proof: [], body: '{}' }))
+      refused(`${rewrite({ ...bundle(), entries })}\n`, /^file: has more than 100000 entries$/u)
+      const witnesses = Array.from({ length: 100_000 }, (_, at) => `w${at}`)
+      refused(`${rewrite({ ...bundle(), witnesses })}\n`, /^witnesses: are more than have signed$/u)
+    })
+
+    test('B76 an entry too deep to be read is a failure', () => {
+      const body = `${'['.repeat(32_000)}${']'.repeat(32_000)}`
+      const head = { origin: keys[0]?.name ?? '', size: 1, root: hex(leafHash(Buffer.from(body))) }
+      const { key, privateKey } = makeKey(head.origin, 'log')
+      const signed = formatCheckpoint(head)
+      const made = encodeBundle(
+        {
+          about: 'grant_x',
+          made_at: 1,
+          checkpoint: formatNote({ text: signed, signatures: [signNote(signed, key, privateKey)] }),
+          witnesses: [],
+          entries: [{ seq: 0, proof: [], body }],
+          bodies: [],
+          policies: [],
+        },
+        key,
+        privateKey,
+      )
+      refused(made, /^(?:entry 0|file|checkpoint): /u)
+    })
+  })
+
   test('B67 a key that was rotated since still leads to it; one that was given up does not', async () => {
     const { flows } = world.app
     await flows.transparency.rotate(world.ada, { use: 'log' })
@@ -733,6 +887,31 @@ describe('a proof of why', () => {
     const now = flows.transparency.keys().keys.flatMap(({ vkey }) => parseVerifierKey(vkey) ?? [])
     assert.deepEqual(failuresOf(after_, { keys: now.slice(-1) }), [])
     assert.deepEqual(failuresOf(text, { keys }), [], 'what was made before the rotation')
+    // a key that led to the one that signed the checkpoint seals nothing any more, whoever has it
+    const sealed = forge(after_, () => undefined)
+    const { seal: _seal, kind: _kind, v: _v, ...content } = JSON.parse(sealed.text) as Bundle
+    const head = parseNote(content.checkpoint)?.text ?? ''
+    const taker = makeKey(sealed.key.name, 'log')
+    const word = formatEndorsement({ origin: taker.key.name, size: 0, key: taker.key })
+    const rotated = forge(after_, (entries) => {
+      ofKind(entries, 'signer.rotated')['endorsement'] = formatNote({
+        text: word,
+        signatures: [signNote(word, sealed.key, sealed.privateKey)],
+      })
+    })
+    const { seal: _old, kind: _k, v: _n, ...again } = JSON.parse(rotated.text) as Bundle
+    const signedText = parseNote(again.checkpoint)?.text ?? ''
+    assert.notEqual(head, '')
+    const checkpoint = formatNote({
+      text: signedText,
+      signatures: [signNote(signedText, taker.key, taker.privateKey)],
+    })
+    const by = (who: typeof taker) =>
+      failuresOf(encodeBundle({ ...again, checkpoint }, who.key, who.privateKey), { keys: [sealed.key] })
+    assert.deepEqual(by(taker), [])
+    assert.deepEqual(by({ key: sealed.key, privateKey: sealed.privateKey }), [
+      'seal: signature is not by the key of the log',
+    ])
     await flows.transparency.rotate(world.ada, {
       use: 'log',
       compromised: true,

@@ -25,7 +25,7 @@ export type ProofVerdict = Readonly<{
   notShown: readonly string[]
   /** What was verified, for people. */
   checked: readonly string[]
-  /** What it proves, for people; empty when its bytes are not what was written. */
+  /** What it proves, for people; empty when it proves nothing. */
   story: readonly string[]
   about?: string
   madeAt?: number
@@ -34,13 +34,31 @@ export type ProofVerdict = Readonly<{
   record?: ProvenRecord
 }>
 
-/** Verifies a bundle with nothing but itself and the keys that are trusted. */
+/** Verifies a bundle with nothing but itself and the keys that are trusted. Whatever the file holds, there is a verdict. */
 export function verifyBundle(bytes: Uint8Array, trust: Trust, redecide?: Redecide): ProofVerdict {
+  try {
+    return verdictOn(bytes, trust, redecide)
+  } catch (error) {
+    // entries of a form that nothing here expects: no log of ours has them, but a file may
+    if (!(error instanceof TypeError || error instanceof RangeError)) throw error
+    return failed([{ where: 'file', why: `holds what cannot be judged: ${error.message}` }])
+  }
+}
+
+const failed = (failures: readonly Finding[]): ProofVerdict => ({
+  ok: false,
+  failures,
+  notShown: [],
+  checked: [],
+  story: [],
+  cosigned: [],
+})
+
+function verdictOn(bytes: Uint8Array, trust: Trust, redecide?: Redecide): ProofVerdict {
   const verdict = verifyBytes(bytes, trust)
   const { record, cosigned } = verdict
   // what is not what was written is neither judged nor told
-  if (record === undefined || verdict.failures.length > 0)
-    return { ok: false, failures: verdict.failures, notShown: [], checked: [], story: [], cosigned: [] }
+  if (record === undefined || verdict.failures.length > 0) return failed(verdict.failures)
   const lives = judgeLives(record)
   const inputs = judgeInputs(record, redecide)
   const failures = [...lives.failures, ...inputs.failures]
@@ -50,7 +68,7 @@ export function verifyBundle(bytes: Uint8Array, trust: Trust, redecide?: Redecid
     failures,
     notShown: [...hashes, ...lives.notShown, ...inputs.notShown],
     checked: [...verdict.checked, ...lives.checked, ...inputs.checked],
-    story: tell(record),
+    story: failures.length === 0 ? tell(record) : [],
     about: record.about,
     madeAt: record.madeAt,
     checkpoint: record.checkpoint,

@@ -31,6 +31,8 @@ export type Judgement = Readonly<{
 /** Entries of one life. */
 export type Lives = Readonly<{
   decisions: ReadonlyMap<string, Proven>
+  /** Decisions that have no id of their own. */
+  nameless: readonly Proven[]
   grants: ReadonlyMap<string, Life>
   credentials: ReadonlyMap<string, Life>
   requests: ReadonlyMap<string, Life>
@@ -60,6 +62,7 @@ export const every = (life: Life | undefined, kind: string): readonly Proven[] =
 /** Sorts entries by what they are about. */
 export function livesOf(entries: readonly Proven[]): Lives {
   const decisions = new Map<string, Proven>()
+  const nameless: Proven[] = []
   const lives = { grant: new Map(), credential: new Map(), request: new Map(), task: new Map() } as Record<
     'grant' | 'credential' | 'request' | 'task',
     Map<string, { id: string; entries: Proven[] }>
@@ -68,7 +71,8 @@ export function livesOf(entries: readonly Proven[]): Lives {
     const { kind, entry } = proven
     if (kind === 'decision') {
       const id = text(entry, 'id')
-      if (id !== undefined) decisions.set(id, proven)
+      if (id === undefined || decisions.has(id)) nameless.push(proven)
+      else decisions.set(id, proven)
       continue
     }
     const family = kind === 'approval.given' ? 'request' : kind.slice(0, kind.indexOf('.'))
@@ -82,6 +86,7 @@ export function livesOf(entries: readonly Proven[]): Lives {
   }
   return {
     decisions,
+    nameless,
     grants: lives.grant,
     credentials: lives.credential,
     requests: lives.request,
@@ -118,7 +123,15 @@ class Judge implements Judgement {
     const passed = (count: number, what: string): void => {
       if (count > 0 && this.failures.length === before) this.checked.push(what)
     }
-    if (this.#installation === undefined) this.#lacks('entry 0', 'the entry that names the installation')
+    if (this.#installation === undefined)
+      this.#bad('entry 0', 'the entry that names the installation is missing')
+    for (const { seq, at } of this.#record.entries)
+      if (at > this.#record.madeAt) {
+        this.#bad('file', `says that it was made before entry ${seq}`)
+        break
+      }
+    for (const { seq } of this.#lives.nameless)
+      this.#bad(`entry ${seq}`, 'is a decision without an id of its own')
     for (const [id, decision] of decisions) this.#decision(id, decision)
     for (const life of requests.values()) this.#request(life)
     for (const life of grants.values()) this.#grant(life)
@@ -144,9 +157,11 @@ class Judge implements Judgement {
     this.failures.push({ where, why })
   }
 
-  /** Retention may have taken it, if it took something from entry `after` on; otherwise it was kept back. */
-  #lacks(where: string, what: string, after = 0): void {
-    if (this.#record.prunings.some(({ to }) => to > after))
+  /**
+   * Retention may have taken it, if it took some entry between these two that is not here; otherwise it was kept back.
+   */
+  #lacks(where: string, what: string, after = -1, before = Infinity): void {
+    if (mayBePruned(this.#record, after, before))
       this.notShown.push(`${where}: ${what} is not here; retention may have pruned it`)
     else this.#bad(where, `${what} is missing`)
   }
@@ -155,7 +170,8 @@ class Judge implements Judgement {
     const where = `decision ${id}`
     const attempt = attemptOf(entry)
     if (attempt === undefined) {
-      this.notShown.push(`${where}: its attempt is not here`)
+      if (entry['outcome'] === 'permit') this.#bad(where, 'permits what is not here')
+      else this.notShown.push(`${where}: its attempt is not here`)
       return
     }
     if (this.#installation !== undefined) {
@@ -165,14 +181,32 @@ class Judge implements Judgement {
     if (entry['outcome'] !== 'permit') return
     const founding = this.#isFounding(seq, entry)
     if (entry['says'] !== 'permit' && !founding) this.#bad(where, 'permits, although policy did not')
+    if (entry['policy'] === 'none' && !founding) this.#bad(where, 'permits without a policy')
     if (attempt.task !== undefined) this.#under(where, attempt, seq, at)
+    this.#counts(where, entry, attempt)
     const grant = text(entry, 'grant')
-    if (grant === undefined) return
+    if (grant === undefined) {
+      if (list(members(entry['evidence'])['approvals']).length > 0)
+        this.#bad(where, 'permits on evidence without a grant that it was spent into')
+      return
+    }
+    if (number(entry, 'grant_used') === undefined)
+      this.#bad(where, `does not count its use of grant ${grant}`)
     const life = this.#lives.grants.get(grant)
     const activated = first(life, 'grant.activated')
-    if (activated === undefined) return this.#lacks(where, `grant ${grant}, under which it permits,`)
+    if (activated === undefined)
+      return this.#lacks(where, `grant ${grant}, under which it permits,`, -1, seq + 2)
     if (text(activated.entry, 'decision') !== id && activated.seq > seq)
       this.#bad(where, `permits under grant ${grant} before it was given`)
+    const obligations = members(entry['obligations'])
+    if (obligations['binding'] === 'attempt' && activated.entry['binding'] !== 'attempt')
+      this.#bad(where, `needs a grant for this attempt alone, which grant ${grant} is not`)
+    if (at >= activated.at + (number(obligations, 'ttl') ?? Infinity))
+      this.#bad(where, `permits later than its policy allows after grant ${grant} was given`)
+    const approved = list(activated.entry['approvals']).map(members)
+    for (const { pool, root } of list(members(entry['evidence'])['approvals']).map(members))
+      if (!approved.some((one) => one['pool'] === pool && one['root'] === root))
+        this.#bad(where, `counts an approval of ${String(root)} that grant ${grant} was not given on`)
     const endsAt = endsAtAt(life, seq)
     if (endsAt !== undefined && at >= endsAt) this.#bad(where, `permits after the end of grant ${grant}`)
     const ended = first(life, 'grant.ended')
@@ -191,6 +225,39 @@ class Judge implements Judgement {
       this.#bad(where, `grant ${grant} was given to others`)
   }
 
+  /** Policy was told of no more evidence than there was. */
+  #counts(where: string, entry: Members, attempt: Attempt): void {
+    const proof = members(entry['proof'])
+    const evidence = members(entry['evidence'])
+    const approvals = list(evidence['approvals']).map(members)
+    for (const [pool, count] of Object.entries(members(proof['approvals']))) {
+      const given = approvals.filter((one) => one['pool'] === pool).length
+      if (!(typeof count === 'number' && count <= given))
+        this.#bad(where, `counts ${String(count)} approvals of \`${pool}\`, ${given} were given`)
+    }
+    if (proof['justification'] !== true || evidence['justification'] === true) return
+    const declared = first(this.#lives.tasks.get(attempt.task ?? ''), 'task.declared')
+    if (attempt.task !== undefined && declared === undefined) return
+    const { reason } = members(declared?.entry['declared'])
+    if (typeof reason !== 'string' || reason === '')
+      this.#bad(where, 'counts a justification that nobody gave')
+  }
+
+  /** People who are behind an attempt: parties of its chain, or whose they are. */
+  #behind(attempt: Attempt | undefined, seq: number): readonly string[] {
+    const people: string[] = []
+    for (const party of attempt?.chain ?? []) {
+      let key = refKey(party)
+      for (let depth = 0; depth < 16; depth += 1) {
+        const entity = this.#entityAt(key, seq)
+        if (entity?.kind === 'human') people.push(key)
+        if (entity?.owner === undefined || entity.kind === 'human' || entity.kind === 'group') break
+        key = refKey(entity.owner)
+      }
+    }
+    return people
+  }
+
   /** Before anybody published, administrators set Writ up; nothing else is ever permitted without policy. */
   #isFounding(seq: number, entry: Members): boolean {
     return (
@@ -206,7 +273,7 @@ class Judge implements Judgement {
     for (let depth = 0; id !== undefined && depth < 64; depth += 1) {
       const life: Life | undefined = this.#lives.tasks.get(id)
       const declared = first(life, 'task.declared')
-      if (declared === undefined) return this.#lacks(where, `task ${id}`)
+      if (declared === undefined) return this.#lacks(where, `task ${id}`, -1, seq)
       const task = declared.entry['declared'] as Partial<Task> | undefined
       if (task?.scope === undefined)
         return void this.notShown.push(`${where}: the scope of task ${id} is not here`)
@@ -226,9 +293,10 @@ class Judge implements Judgement {
   #request(life: Life): void {
     const where = `request ${life.id}`
     const submitted = first(life, 'request.submitted')
-    if (submitted === undefined) return this.#lacks(where, 'its submission')
+    if (submitted === undefined) return this.#lacks(where, 'its submission', -1, life.entries[0]?.seq)
     const { entry } = submitted
     const digest = text(entry, 'digest')
+    const decision = this.#lives.decisions.get(text(entry, 'decision') ?? '')
     const isWhole = entry['statement'] !== undefined && members(entry['statement'])['$digest'] === undefined
     if (!isWhole) this.notShown.push(`${where}: its statement is not here`)
     else if (digestOfJson(entry['statement']) !== digest)
@@ -237,7 +305,8 @@ class Judge implements Judgement {
       ['request.approved', 'request.denied', 'request.ended'].includes(kind),
     )
     if (settled.length > 1) this.#bad(where, 'was settled more than once')
-    const barred = new Set(texts(entry['roots']))
+    const barred = new Set([...texts(entry['roots']), text(entry, 'by') ?? ''])
+    for (const one of this.#behind(decision && attemptOf(decision.entry), submitted.seq)) barred.add(one)
     const roots = new Set<string>()
     for (const approval of every(life, 'approval.given')) {
       const by = text(approval.entry, 'by') ?? ''
@@ -250,9 +319,8 @@ class Judge implements Judgement {
     }
     const approved = first(life, 'request.approved')
     for (const by of texts(approved?.entry['by']))
-      if (!roots.has(by)) this.#lacks(where, `the approval of ${by}`)
-    const decision = this.#lives.decisions.get(text(entry, 'decision') ?? '')
-    if (decision === undefined) return this.#lacks(where, 'the denial that it asks about')
+      if (!roots.has(by)) this.#lacks(where, `the approval of ${by}`, submitted.seq, approved?.seq)
+    if (decision === undefined) return this.#lacks(where, 'the denial that it asks about', -1, submitted.seq)
     if (isWhole) this.#covers(where, members(entry['statement']), decision)
   }
 
@@ -284,11 +352,11 @@ class Judge implements Judgement {
   #grant(life: Life): void {
     const where = `grant ${life.id}`
     const activated = first(life, 'grant.activated')
-    if (activated === undefined) return this.#lacks(where, 'its activation')
+    if (activated === undefined) return this.#lacks(where, 'its activation', -1, life.entries[0]?.seq)
     if (every(life, 'grant.activated').length > 1) this.#bad(where, 'was given twice')
     const { entry, at, seq } = activated
     const decision = this.#lives.decisions.get(text(entry, 'decision') ?? '')
-    if (decision === undefined) this.#lacks(where, 'its decision')
+    if (decision === undefined) this.#lacks(where, 'its decision', -1, seq)
     else {
       if (decision.entry['outcome'] !== 'permit' || decision.entry['grant'] !== life.id)
         this.#bad(where, 'its decision did not permit it')
@@ -310,7 +378,7 @@ class Judge implements Judgement {
     if (ended !== undefined && ended.seq < seq) this.#bad(where, 'ended before it was given')
     const endsAt = endsAtAt(life, Infinity)
     if (ended === undefined) {
-      if (closed !== undefined) this.#lacks(where, 'its ending', seq)
+      if (closed !== undefined) this.#lacks(where, 'its ending', seq, closed.seq)
       else if (endsAt !== undefined && this.#record.madeAt > endsAt + SWEPT_WITHIN)
         this.#lacks(where, `its ending, due at ${toRfc3339(endsAt)},`, seq)
     }
@@ -320,28 +388,29 @@ class Judge implements Judgement {
           ofGrant(entries, life.id) &&
           !entries.some((one) => one.kind === 'credential.absent' && one.seq < closed.seq)
         )
-          this.#lacks(where, `the absence of credential ${id}, although it was closed,`)
+          this.#lacks(where, `the absence of credential ${id}, although it was closed,`, seq, closed.seq)
     this.#uses(where, life, activated, ended)
   }
 
   /** Every use is counted in the decision that spent it, so none can be left out unseen. */
   #uses(where: string, life: Life, activated: Proven, ended: Proven | undefined): void {
     const allowed = number(activated.entry, 'uses')
-    let used = 0
+    let [used, before] = [0, activated.seq - 2]
     const permits = [...this.#lives.decisions.values()].filter(
       ({ entry }) => entry['outcome'] === 'permit' && entry['grant'] === life.id,
     )
     for (const { seq, entry } of permits.toSorted((a, b) => a.seq - b.seq)) {
       const now = number(entry, 'grant_used')
       if (now === undefined) continue
-      if (now !== used && now !== used + 1) this.#lacks(where, `a use before entry ${seq}`)
-      used = now
+      if (now !== used && now !== used + 1) this.#lacks(where, `a use before entry ${seq}`, before, seq)
+      ;[used, before] = [now, seq]
       if (allowed !== undefined && used > allowed)
         this.#bad(where, `was used ${used} times, ${allowed} were allowed`)
     }
     const total = ended === undefined ? undefined : number(ended.entry, 'used')
+    if (ended !== undefined && total === undefined) this.#bad(where, 'ended without counting its uses')
     if (total !== undefined && total !== used)
-      this.#lacks(where, `a use: it ended after ${total}, ${used} are here;`)
+      this.#lacks(where, `a use: it ended after ${total}, ${used} are here;`, before, ended?.seq)
   }
 
   /** Law 3: no later than the earliest of its ttl, its tasks' ends, their windows' and its subject's. */
@@ -351,16 +420,20 @@ class Judge implements Judgement {
     const late = (bound: number | undefined, what: string): void => {
       if (bound !== undefined && endsAt > bound) this.#bad(where, `ends after ${what}`)
     }
-    const ttl = number(members(decision.entry['obligations']), 'ttl')
-    late(ttl && activated.at + ttl, 'what policy allows')
+    const obligations = members(decision.entry['obligations'])
+    const ttl = number(obligations, 'ttl')
+    late(ttl === undefined ? undefined : activated.at + ttl, 'what policy allows')
     const request = this.#lives.requests.get(text(activated.entry, 'request') ?? '')
     const statement = members(first(request, 'request.submitted')?.entry['statement'])
     const asked = number(statement, 'ttl_ms')
-    late(asked && activated.at + asked, 'what was approved')
+    late(asked === undefined ? undefined : activated.at + asked, 'what was approved')
     const uses = number(statement, 'uses')
     const allowed = number(activated.entry, 'uses')
-    if (uses !== undefined && (allowed ?? Infinity) > uses)
-      this.#bad(where, 'has more uses than were approved')
+    if ((allowed ?? Infinity) > (uses ?? Infinity)) this.#bad(where, 'has more uses than were approved')
+    if ((allowed ?? Infinity) > (number(obligations, 'uses') ?? Infinity))
+      this.#bad(where, 'has more uses than policy allows')
+    if (typeof statement['kind'] === 'string' && statement['kind'] !== activated.entry['binding'])
+      this.#bad(where, 'is bound to something else than was approved')
     if (activated.entry['binding'] === 'attempt' && allowed !== 1)
       this.#bad(where, 'is bound to an attempt and has not one use')
     const attempt = attemptOf(decision.entry)
@@ -376,9 +449,12 @@ class Judge implements Judgement {
     }
     const subject = attempt && this.#entityAt(refKey(attempt.subject), activated.seq)
     late(subject?.endsAt, 'its subject')
-    for (const shortened of every(life, 'grant.shortened'))
-      if ((number(shortened.entry, 'ends_at') ?? 0) > endsAt)
-        this.#bad(where, `was lengthened in entry ${shortened.seq}`)
+    let end = endsAt
+    for (const shortened of every(life, 'grant.shortened')) {
+      const now = number(shortened.entry, 'ends_at')
+      if (now === undefined || now > end) this.#bad(where, `was lengthened in entry ${shortened.seq}`)
+      else end = now
+    }
   }
 
   /** What the inventory said of an entity before `seq`. */
@@ -393,17 +469,12 @@ class Judge implements Judgement {
     const evidence = members(decision.entry['evidence'])
     const approvals = list(evidence['approvals']).map(members)
     const request = text(activated.entry, 'request')
-    const counts = members(members(decision.entry['proof'])['approvals'])
     const roots = texts(approvals.map(({ root }) => root))
     if (new Set(roots).size !== roots.length) this.#bad(where, 'counts one person twice')
     const barred = new Set(texts(decision.entry['roots']))
+    for (const one of this.#behind(attemptOf(decision.entry), decision.seq)) barred.add(one)
     for (const root of roots)
       if (barred.has(root)) this.#bad(where, `counts ${root}, who asked for it or owns it`)
-    for (const [pool, count] of Object.entries(counts)) {
-      const given = approvals.filter((one) => one['pool'] === pool).length
-      if (typeof count === 'number' && count > given)
-        this.#bad(where, `counts ${count} approvals of \`${pool}\`, ${given} were given`)
-    }
     if (
       rewrite(list(activated.entry['approvals'])) !==
       rewrite(approvals.map(({ pool, root }) => ({ pool, root })))
@@ -414,7 +485,7 @@ class Judge implements Judgement {
       return
     }
     const life = this.#lives.requests.get(request)
-    if (life === undefined) return this.#lacks(where, `request ${request}`)
+    if (life === undefined) return this.#lacks(where, `request ${request}`, -1, activated.seq)
     const submitted = first(life, 'request.submitted')
     if (submitted !== undefined) {
       if (activated.entry['statement'] !== submitted.entry['digest'])
@@ -423,9 +494,10 @@ class Judge implements Judgement {
       if (statement['$digest'] === undefined) this.#covers(`request ${request}`, statement, decision)
     }
     const approved = first(life, 'request.approved')
-    if (approved === undefined) return this.#lacks(where, `the approval of request ${request}`)
+    if (approved === undefined)
+      return this.#lacks(where, `the approval of request ${request}`, submitted?.seq, activated.seq)
     if (approved.seq > activated.seq) this.#bad(where, 'was given before its request was approved')
-    if (activated.at >= (number(approved.entry, 'activate_by') ?? Infinity))
+    if (!(activated.at < (number(approved.entry, 'activate_by') ?? 0)))
       this.#bad(where, 'was given after its approval had lapsed')
     const given = every(life, 'approval.given')
     for (const one of approvals) {
@@ -434,7 +506,12 @@ class Judge implements Judgement {
           seq < activated.seq && entry['by'] === one['root'] && entry['pool'] === one['pool'],
       )
       if (found === undefined)
-        this.#lacks(where, `the approval of ${String(one['root'])} for \`${String(one['pool'])}\``)
+        this.#lacks(
+          where,
+          `the approval of ${String(one['root'])} for \`${String(one['pool'])}\``,
+          submitted?.seq,
+          approved.seq,
+        )
     }
   }
 
@@ -454,7 +531,8 @@ class Judge implements Judgement {
   #credential(life: Life): void {
     const where = `credential ${life.id}`
     const planned = first(life, 'credential.planned')
-    if (planned === undefined) return this.#lacks(where, 'the plan that came before it')
+    if (planned === undefined)
+      return this.#lacks(where, 'the plan that came before it', -1, life.entries[0]?.seq)
     for (const { kind, seq } of life.entries)
       if (seq < planned.seq) this.#bad(where, `\`${kind}\` in entry ${seq} came before its plan`)
     const live = first(life, 'credential.live')
@@ -463,7 +541,8 @@ class Judge implements Judgement {
       this.#bad(where, 'lived after it was verified absent')
     const grant = [...this.#lives.grants.values()].find(({ id }) => planned.refs.includes(id))
     const activated = first(grant, 'grant.activated')
-    if (grant === undefined || activated === undefined) return this.#lacks(where, 'its grant')
+    if (grant === undefined || activated === undefined)
+      return this.#lacks(where, 'its grant', -1, planned.seq)
     const endsAt = number(planned.entry, 'ends_at')
     if (endsAt === undefined || endsAt > (endsAtAt(grant, planned.seq) ?? Infinity))
       this.#bad(where, `ends after grant ${grant.id}`)
@@ -473,19 +552,20 @@ class Judge implements Judgement {
     const issued = [...this.#lives.decisions.values()].some(
       ({ seq, entry }) => entry['outcome'] === 'permit' && entry['grant'] === grant.id && seq < planned.seq,
     )
-    if (!issued) this.#lacks(where, 'the decision to issue it')
+    if (!issued) this.#lacks(where, 'the decision to issue it', -1, planned.seq)
   }
 
   #task(life: Life): void {
     const where = `task ${life.id}`
     const declared = first(life, 'task.declared')
-    if (declared === undefined) return this.#lacks(where, 'its declaration')
+    if (declared === undefined) return this.#lacks(where, 'its declaration', -1, life.entries[0]?.seq)
     if (every(life, 'task.ended').length > 1) this.#bad(where, 'ended twice')
     const task = declared.entry['declared'] as Partial<Task> | undefined
     const parent = task?.parent
     if (parent === undefined) return
     const above = first(this.#lives.tasks.get(parent), 'task.declared')
-    if (above === undefined) return this.#lacks(where, `task ${parent}, under which it stands,`)
+    if (above === undefined)
+      return this.#lacks(where, `task ${parent}, under which it stands,`, -1, declared.seq)
     const outer = above.entry['declared'] as Partial<Task> | undefined
     const scope = task?.scope
     if (scope === undefined || outer?.scope === undefined) return
@@ -509,7 +589,7 @@ class Judge implements Judgement {
       if (entry['says'] !== undefined && !known.has(version))
         this.#bad(where, `the text of policy ${version.slice(0, 12)} is missing`)
       const last = published.findLast((one) => one.seq < seq)
-      if (last === undefined) this.#lacks(where, `the publication of policy ${version.slice(0, 12)}`)
+      if (last === undefined) this.#bad(where, `the publication of policy ${version.slice(0, 12)} is missing`)
       else if (last.entry['policy'] !== version)
         this.#bad(where, `ran policy ${version.slice(0, 12)}, which entry ${last.seq} had replaced`)
     }
@@ -519,6 +599,16 @@ class Judge implements Judgement {
         this.#bad(`entry ${seq}`, 'names nobody, or one twice, who agreed')
     }
   }
+}
+
+/** Whether retention took some entry between `after` and `before` that is not here: what is missing may have been it. */
+export function mayBePruned(record: ProvenRecord, after: number, before: number): boolean {
+  return record.prunings.some(({ from, to, except }) => {
+    const [first_, last] = [Math.max(from, after + 1), Math.min(to, before) - 1]
+    const there = new Set(except.filter((seq) => seq >= first_ && seq <= last))
+    for (const { seq } of record.entries) if (seq >= first_ && seq <= last) there.add(seq)
+    return last - first_ + 1 > there.size
+  })
 }
 
 export function attemptOf(entry: Members): Attempt | undefined {

@@ -16,6 +16,9 @@ import type { Context } from './context.ts'
 import { exit, usage } from './exit.ts'
 import { plain } from './text.ts'
 
+/** Failures beyond these are counted. */
+const MOST_FAILURES = 100
+
 /** Writes the proof to a file, or to standard output. */
 export async function auditProve(context: Context, id: string, options: { out?: string }): Promise<void> {
   const path = options.out === undefined ? undefined : fileOf(context, options.out)
@@ -44,7 +47,10 @@ export type VerifyProofOptions = Readonly<{
 /** Verifies a proof with nothing but the file and the keys given, and tells what it proves. */
 export function auditVerifyProof(context: Context, file: string, options: VerifyProofOptions): number {
   const path = fileOf(context, file)
-  if (statSync(path).size > BUNDLE_LIMIT) throw usage(`\`${path}\` is too large for a proof`)
+  const stats = statSync(path)
+  // a device or a pipe may go on for ever
+  if (!stats.isFile()) throw usage(`\`${path}\` is no file`, 'save the proof to a file first')
+  if (stats.size > BUNDLE_LIMIT) throw usage(`\`${path}\` is too large for a proof`)
   const keys = (options.key ?? []).flatMap((given) => keysOf(context, given, 'log', '--key'))
   const witnesses = (options.witness ?? []).flatMap((given) => keysOf(context, given, 'witness', '--witness'))
   const verdict = verifyBundle(
@@ -60,7 +66,9 @@ export function auditVerifyProof(context: Context, file: string, options: Verify
     referee(),
   )
   const { ok, failures, notShown, checked, story, about, madeAt, checkpoint, cosigned } = verdict
-  const failed = failures.map(findingText)
+  const failed = failures.slice(0, MOST_FAILURES).map(findingText)
+  const more = failures.length - failed.length
+  if (more > 0) failed.push(`and ${more} more failures`)
   context.print(
     {
       item: {
@@ -78,13 +86,18 @@ export function auditVerifyProof(context: Context, file: string, options: Verify
     {
       lines: ok
         ? [
+            `Why, about ${oneLine(about ?? '?')} in the log ${oneLine(checkpoint?.origin ?? '?')}:`,
+            '',
             ...story.map((line) => indented(line)),
             '',
             `Verified, as of ${madeAt === undefined ? '?' : new Date(madeAt).toISOString()}:`,
-            ...checked.map((line) => `  ${plain(line)}`),
-            ...(notShown.length === 0 ? [] : ['Not shown:', ...notShown.map((line) => `  ${plain(line)}`)]),
+            ...checked.map((line) => `  ${oneLine(line)}`),
+            ...(notShown.length === 0 ? [] : ['Not shown:', ...notShown.map((line) => `  ${oneLine(line)}`)]),
           ]
-        : [`verify FAILED: ${plain(failed[0] ?? '')}`, ...failed.slice(1).map((line) => `  ${plain(line)}`)],
+        : [
+            `verify FAILED: ${oneLine(failed[0] ?? '')}`,
+            ...failed.slice(1).map((line) => `  ${oneLine(line)}`),
+          ],
     },
   )
   if (ok) {
@@ -108,7 +121,9 @@ export function auditVerifyProof(context: Context, file: string, options: Verify
 
 const fileOf = (context: Context, path: string): string => resolvePath(path, context.io.cwd, context.io.home)
 
-const indented = (line: string): string => `${/^ */u.exec(line)?.[0] ?? ''}${plain(line.trimStart())}`
+/** Others' words cannot be pushed to a line of their own by the blanks before them (B69). */
+const oneLine = (line: string): string => plain(line).replaceAll(/[\s\u2800\u3164\u200b\ufeff]+/gu, ' ')
+const indented = (line: string): string => `${/^ */u.exec(line)?.[0] ?? ''}${oneLine(line.trimStart())}`
 
 /** A verifier key as it is written, or a file with one in each line. */
 function keysOf(context: Context, given: string, type: SignatureType, flag: string): readonly VerifierKey[] {
@@ -122,7 +137,7 @@ function keysOf(context: Context, given: string, type: SignatureType, flag: stri
     const what = type === 'log' ? 'a log' : 'a witness'
     throw usage(
       `\`${flag}\`: ${isFile ? `\`${path}\` holds what` : `\`${given}\``} is no verifier key of ${what}`,
-      'a verifier key reads `name+0a1b2c3d+base64`',
+      'a verifier key reads `name+0a1b2c3d+base64` and stands alone on its line, as under KEY in `writ audit keys`',
     )
   })
   if (keys.length === 0) throw usage(`\`${flag}\`: \`${path}\` holds no verifier key`)
@@ -132,6 +147,11 @@ function keysOf(context: Context, given: string, type: SignatureType, flag: stri
 function needed(text: string, witnesses: readonly VerifierKey[]): number {
   const number = Number(text)
   const most = authorities(witnesses).length
+  if (most === 0)
+    throw usage(
+      '`--witnesses-needed` counts witnesses, and none is given',
+      'name those you trust with --witness',
+    )
   if (!/^\d{1,3}$/u.test(text) || number < 1 || number > most) {
     throw usage(
       `\`--witnesses-needed ${text}\` must be 1 to ${most}`,

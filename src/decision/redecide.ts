@@ -127,6 +127,7 @@ export function inputsOf(entry: Members, entities: readonly EntityData[]): Redec
     chain.length === 0 ||
     typeof facts !== 'object' ||
     facts === null ||
+    Array.isArray(facts) ||
     typeof entry['policy'] !== 'string' ||
     typeof entry['schema'] !== 'string'
   ) {
