@@ -233,7 +233,6 @@ export type Key = Readonly<{
   subject: string
   pep?: PepTrust
   created_at: string
-  created_by: string
   ends_at?: string
   revoked_at?: string
 }>

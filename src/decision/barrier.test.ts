@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
+import type { Caller } from '../model/access.ts'
 import { Barrier } from './barrier.ts'
 import { Policies } from './policies.ts'
 import type { PolicySet } from '../policy/index.ts'
@@ -12,6 +13,35 @@ const attempt = {
 }
 
 describe('C2 the barrier', () => {
+  test('B75 after a restore only narrowing passes, and what people do about Writ in their own session', () => {
+    const barrier = new Barrier()
+    const person = { type: 'Person', id: 'ada' }
+    const session: Caller = { id: 'session:s', kind: 'session', subject: person, generation: 0 }
+    const key: Caller = { ...session, id: 'key:k', kind: 'key', pep: { subjects: ['*'], attributes: {} } }
+    const suspends = (caller: Caller, name: string, subject = person): boolean =>
+      barrier.suspends(caller, { subject, action: { name } })
+    assert.equal(suspends(key, 'db:migrate'), false)
+    barrier.restored = true
+    for (const [caller, name, waits] of [
+      [session, 'Writ::publish', false],
+      [session, 'Writ::administer', false],
+      [session, 'Writ::read', false],
+      [session, 'db:migrate', true],
+      [session, 'Writ', true],
+      [key, 'Writ::administer', true],
+      [key, 'Writ::read', true],
+      [key, 'db:migrate', true],
+      [{ ...key, kind: 'issuer' }, 'Writ::publish', true],
+      [key, 'Writ::revoke', false],
+      [key, 'Writ::deny', false],
+    ] as const) {
+      assert.equal(suspends(caller, name), waits, `${caller.kind} ${name}`)
+    }
+    assert.equal(suspends(session, 'Writ::administer', { type: 'Person', id: 'bob' }), true)
+    barrier.restored = false
+    assert.equal(suspends(key, 'db:migrate'), false)
+  })
+
   test('bars what is revoked and everything that names it', () => {
     for (const [kind, id, why] of [
       ['subject', 'Agent/a', 'subject_locked'],

@@ -224,6 +224,13 @@ const calls: Readonly<Record<string, (w: FaultWorld) => Promise<Sent> | Sent>> =
     json: { reason: 'canary-rotation' },
     beside: ['decision', 'signer.made'],
   }),
+  'POST /v1/log/epochs/acknowledge': async ({ app }) => {
+    await app.store.commit({
+      reads: [],
+      run: (tx) => tx.put('meta', 'epoch', { number: 1, marked: true, why: 'a test says so', at: tx.now }),
+    })
+    return { as: 'ada', json: { epoch: 1 }, beside: ['decision'] }
+  },
   'GET /': async (w) => ({
     path: `/?code=${await invitation(w, 'link')}`,
     as: 'nobody',

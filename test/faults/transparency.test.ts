@@ -1,9 +1,10 @@
 /** The log for outsiders on a whole Writ: checkpoints, files, HTTP, proofs (B66, B67, law 11). */
 import assert from 'node:assert/strict'
-import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { setTimeout as nap } from 'node:timers/promises'
+import { createWrit } from '../../client/src/index.ts'
 import { formatNote, parseCheckpoint, parseNote, parseVerifierKey, verifyNote } from '../../src/audit/note.ts'
 import { isContinued, isIncluded } from '../../src/audit/tree.ts'
 import { DAY } from '../../src/model/time.ts'
@@ -58,6 +59,44 @@ describe('law 11 checkpoints', () => {
     await transparency.tick()
     assert.deepEqual(await world.app.flows.problems(), [])
     assert.ok(sizeOf(await transparency.checkpoint()) > sizeOf(before))
+  })
+
+  test('B58 C2 a full disk keeps nobody from reading: the head that was signed last is still true', async () => {
+    const world = await faultWorld({ http: true })
+    let app = world.app
+    const full = join(
+      world.folder,
+      `${readdirSync(world.folder).find((name) => name.endsWith('.mark')) ?? ''}.new`,
+    )
+    const ask = async (): Promise<string> => (await fetch(`${app.url}/log/checkpoint`)).text()
+    try {
+      await declare(world)
+      const before = await ask()
+      symlinkSync('/dev/full', full)
+      await declare(world)
+      await fails(app.flows.transparency.checkpoint(), 'ERR_STORE_FULL')
+      assert.equal(await ask(), before)
+      await app.flows.transparency.tick()
+      assert.match((await app.flows.problems()).join('\n'), /the log is not signed/)
+      // also after a start, when nothing that was signed is remembered but the mark
+      await app.stop()
+      ;({ app } = await world.restart())
+      assert.equal(await ask(), before)
+      const memory = new Map<string, string>()
+      const seen = await createWrit({
+        url: app.url,
+        token: world.tokens.ada,
+        log: { memory: { get: (at) => memory.get(at), set: (at, text) => void memory.set(at, text) } },
+      }).log.head()
+      assert.ok(seen.size > sizeOf(before))
+      // a head that is not backed by a mark is never signed
+      assert.equal(sizeOf(before), sizeOf(await ask()))
+      rmSync(full)
+      assert.ok(sizeOf(await ask()) > sizeOf(before))
+    } finally {
+      await app.stop()
+      rmSync(world.folder, { recursive: true, force: true })
+    }
   })
 
   test('a log that does not continue what was signed is not signed', async () => {

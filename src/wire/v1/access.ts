@@ -59,7 +59,6 @@ export const key = z
     subject: refOut,
     pep: pepOut.exactOptional(),
     created_at: instantOut,
-    created_by: z.string(),
     ends_at: instantOut.exactOptional(),
     revoked_at: instantOut.exactOptional(),
   })
@@ -72,7 +71,7 @@ export const keyPage = z
   .meta({ id: 'KeyPage' })
 
 export function encodeKey(value: ApiKey): WireKey {
-  const { id: keyId, name, subject, pep, createdAt, createdBy, endsAt, revokedAt } = value
+  const { id: keyId, name, subject, pep, createdAt, endsAt, revokedAt } = value
   return {
     id: keyId,
     name,
@@ -88,7 +87,6 @@ export function encodeKey(value: ApiKey): WireKey {
           },
         }),
     created_at: encodeInstant(createdAt),
-    created_by: createdBy,
     ...(endsAt === undefined ? {} : { ends_at: encodeInstant(endsAt) }),
     ...(revokedAt === undefined ? {} : { revoked_at: encodeInstant(revokedAt) }),
   }
