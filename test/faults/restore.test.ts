@@ -515,6 +515,8 @@ describe('B75 C2 nothing widens until an administrator has looked at what came b
 
   test('B75 what was signed for callers to carry before the epoch counts for nothing in it', async () => {
     let denial = ''
+    let recorded = ''
+    let before = ''
     let state: string | undefined
     let endsAt = 0
     await using world = await restored(
@@ -524,13 +526,19 @@ describe('B75 C2 nothing widens until an administrator has looked at what came b
         const pending = await requestMigration(old, await declare(old))
         const approved = await flows.approve(old.grace, pending.id, { statement: pending.digest })
         state = flows.proofOf(approved, old.clock.wall())
-        const challenge = await flows.evaluate(old.migrator, migration(await declare(old)))
+        before = await declare(old)
+        const challenge = await flows.evaluate(old.migrator, migration(before))
+        recorded = challenge.id
         denial = challenge.bindingToken ?? ''
         endsAt = challenge.requestableUntil ?? 0
       },
     )
     const app = await start(world)
+    // what is on record of the copy cannot be asked about either, as long as the restore waits
+    const early = { ...migration(before), denial: { evaluationId: recorded, expiresAt: endsAt } }
+    await fails(app.flows.submit(world.migrator, early), 'ERR_FORBIDDEN')
     await acknowledge(await signedIn({ ...world, app }))
+    await fails(app.flows.submit(world.migrator, early), 'ERR_CONFLICT')
     assert.ok(state !== undefined && denial !== '' && world.clock.wall() < endsAt)
     const task = await declare({ ...world, app })
     const carried = migration(task)
