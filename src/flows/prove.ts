@@ -11,7 +11,7 @@ import { canonical } from '../model/canonical.ts'
 import { refKey } from '../model/entity.ts'
 import { WritError } from '../model/errors.ts'
 import type { BundleEntry, BundlePolicy } from '../audit/bundle.ts'
-import { encodeBundle } from '../audit/bundle.ts'
+import { BUNDLE_LIMIT, encodeBundle } from '../audit/bundle.ts'
 import type { VerifierKey } from '../audit/note.ts'
 import {
   formatNote,
@@ -123,7 +123,7 @@ export class Proving {
     const { signer, privateKey } = signers.current('log')
     const key = verifierKey(origin, 'log', Buffer.from(signer.public['x'] ?? '', 'base64url'))
     const { now } = await store.read([])
-    return encodeBundle(
+    const text = encodeBundle(
       {
         about: id,
         made_at: now,
@@ -136,6 +136,13 @@ export class Proving {
       key,
       privateKey,
     )
+    // what nobody verifies is no proof
+    if (Buffer.byteLength(text) > BUNDLE_LIMIT) {
+      throw new WritError('ERR_TOO_LARGE', `the proof would be longer than ${BUNDLE_LIMIT} bytes`, {
+        hint: 'prove its grants one by one',
+      })
+    }
+    return text
   }
 
   /** What each decision was made on: entities, policy and schema, with the entries that they come from. */
