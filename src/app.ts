@@ -291,9 +291,11 @@ async function settle(
     ...(config.callbacks === undefined || config.callbacks.length === 0
       ? {}
       : {
+          // paths may hold keys
           callbacks: config.callbacks.map(({ subject, endpoint, allowPrivate }) => ({
             subject,
-            endpoint,
+            to: new URL(endpoint).origin,
+            endpoint: `sha256:${hex(sha256(endpoint))}`,
             allowPrivate,
           })),
         }),

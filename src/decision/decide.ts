@@ -8,7 +8,7 @@ import type { Caller, Replay } from '../model/access.ts'
 import type { Attempt } from '../model/attempt.ts'
 import { bindingMembers } from '../model/attempt.ts'
 import type { Json } from '../model/canonical.ts'
-import { refKey } from '../model/entity.ts'
+import { refKey, sameRef } from '../model/entity.ts'
 import { WritError } from '../model/errors.ts'
 import type { Grant, GrantEvidence } from '../model/grant.ts'
 import { grantEnd, hasUses, isLiveGrant, spendUse } from '../model/grant.ts'
@@ -448,16 +448,20 @@ function activated(tx: Transaction, grant: Grant): void {
 const least = (a: number | undefined, b: number | undefined): number | undefined =>
   a === undefined ? b : b === undefined ? a : Math.min(a, b)
 
+/** What a decision is found under: of the task and grant it names, only its own, so that nobody fills another's record. */
 function refsOf(id: string, analysis: Analysis): string[] {
-  const { attempt } = analysis
+  const { attempt, picture, reason } = analysis
+  const named = attempt.grant === undefined ? undefined : picture.get('grant', attempt.grant)?.value
+  const isOwn =
+    named !== undefined && sameRef(named.subject, attempt.subject) && reason !== 'forbidden_assertion'
   return [
     ...new Set(
       [
         id,
         refKey(attempt.subject),
         refKey(attempt.resource),
-        attempt.task,
-        analysis.grant?.id ?? attempt.grant,
+        reason === 'forbidden_assertion' ? undefined : analysis.tasks[0]?.id,
+        analysis.grant?.id ?? (isOwn ? named.id : undefined),
         analysis.request?.id,
       ].filter((ref) => ref !== undefined),
     ),

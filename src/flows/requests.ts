@@ -4,7 +4,8 @@
  * @module
  */
 import type { Caller } from '../model/access.ts'
-import { MOST_CALLBACKS } from '../model/callback.ts'
+import type { Callback } from '../model/callback.ts'
+import { MOST_CALLBACKS, withCallback } from '../model/callback.ts'
 import type { Artifacts, ProvenDenial } from '../model/artifact.ts'
 import type { Attempt } from '../model/attempt.ts'
 import { tupleOf } from '../model/attempt.ts'
@@ -238,9 +239,7 @@ export class Requests {
                 unresolved: same.unresolved || behind.unresolved,
                 ...(input.emergency === true ? { emergency: true } : {}),
                 merged: same.merged + 1,
-                ...(callback === undefined
-                  ? {}
-                  : { callbacks: [...(same.callbacks ?? []), callback].slice(-MOST_CALLBACKS) }),
+                ...(callback === undefined ? {} : { callbacks: joined(same.callbacks ?? [], callback) }),
               }
         if (same === undefined && tx.scan('request.requester', refKey(requester)).length >= MAX_PENDING) {
           throw new WritError(
@@ -661,3 +660,11 @@ const settledAlready = (request: AccessRequest): WritError =>
         : {}),
     },
   )
+
+function joined(known: readonly Callback[], added: Callback): readonly Callback[] {
+  const all = withCallback(known, added)
+  if (all !== undefined) return all
+  throw new WritError('ERR_INPUT_INVALID', `this request has ${MOST_CALLBACKS} callbacks already`, {
+    hint: 'ask without `callback`, and poll the status endpoint',
+  })
+}

@@ -31,6 +31,15 @@ export type Callback = CallbackWish &
 
 /** Most callbacks of one request: identical asks are merged, each may bring its own. */
 export const MOST_CALLBACKS = 8
+/** The callbacks of a request with one more; who asks again for the same is told once. `undefined` when there are too many. */
+export function withCallback(known: readonly Callback[], added: Callback): readonly Callback[] | undefined {
+  const isSame = (it: Callback): boolean =>
+    it.endpoint === added.endpoint && it.state === added.state && it.by === added.by
+  const events = [...new Set([...(known.find(isSame)?.events ?? []), ...added.events])]
+  if (known.some(isSame)) return known.map((it) => (isSame(it) ? { ...it, events } : it))
+  return known.length < MOST_CALLBACKS ? [...known, added] : undefined
+}
+
 /** A receiver that was never there for so long is not waited for any more. */
 export const CALLBACK_FOR: Millis = DAY
 const LONGEST_PAUSE: Millis = 5 * MINUTE

@@ -306,3 +306,22 @@ test('B33 another caller of the same subject type has no use for a registration 
   })
   assert.equal(request.callbacks?.length, 1)
 })
+
+test('C12 identical asks are merged with their callbacks: each is told once, and there is an end to them', async () => {
+  await using world = await worldWith([{ endpoint: 'https://hooks.example/' }])
+  const task = await declare(world)
+  const ask = async (callback: CallbackWish): Promise<AccessRequest> => {
+    const decision = await world.app.flows.evaluate(world.migrator, migration(task))
+    const denial = { evaluationId: decision.id, expiresAt: decision.requestableUntil ?? 0 }
+    return world.app.flows.submit(world.migrator, { ...migration(task), denial, callback })
+  }
+  await ask(wish('https://hooks.example/a', { events: ['denied'] }))
+  const again = await ask(wish('https://hooks.example/a', { events: ['approved'] }))
+  assert.deepEqual(
+    again.callbacks?.map(({ endpoint, events }) => [endpoint, events]),
+    [['https://hooks.example/a', ['denied', 'approved']]],
+  )
+  for (let i = 1; i < 8; i++) await ask(wish('https://hooks.example/a', { state: `${i}` }))
+  const error = await fails(ask(wish('https://hooks.example/b')), 'ERR_INPUT_INVALID')
+  assert.match(error.message, /8 callbacks already/)
+})
