@@ -31,7 +31,7 @@ export function referee(): (
     try {
       return referenceSet(source, schema, version, (text) => hex(sha256(text)))
     } catch (error) {
-      return `its policy set does not load: ${sentence(error)}`
+      return sentence(error)
     }
   }
   return (recorded, given, policy, schema) => {
