@@ -166,7 +166,7 @@ export function parseBundle(bytes: Uint8Array): Bundle | Finding {
   }
   if (!isObject(value)) return file('is not an object')
   if (value['kind'] !== BUNDLE_KIND) return file('is no proof of why')
-  if (value['v'] !== BUNDLE_VERSION) return file(`has an unknown form \`${String(value['v'])}\``)
+  if (value['v'] !== BUNDLE_VERSION) return file(`has an unknown form \`${String(value['v']).slice(0, 64)}\``)
   const wrong = wrongMember(value, BUNDLE)
   if (wrong !== undefined) return file(wrong)
   if ((value['entries'] as unknown[]).length > MOST_ENTRIES)
