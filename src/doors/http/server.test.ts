@@ -424,10 +424,14 @@ describe('every route', () => {
     assert.equal(served.length, routes.length - open.length + 1)
   })
   test('needs credentials unless it says that it is public', async () => {
-    await using door = await knock({})
-    for (const route of routes.filter(({ who }) => who !== 'public')) {
-      const response = await door.fetch(route.path.replaceAll(/:\w+/g, 'x'), { method: route.method })
-      assert.ok([401, 303].includes(response.status), `${nameOf(route)}: ${response.status}`)
+    const guarded = routes.filter(({ who }) => who !== 'public')
+    // who fails to prove who it is may not try for ever, so a door is knocked at some times only
+    for (let from = 0; from < guarded.length; from += 40) {
+      await using door = await knock({})
+      for (const route of guarded.slice(from, from + 40)) {
+        const response = await door.fetch(route.path.replaceAll(/:\w+/g, 'x'), { method: route.method })
+        assert.ok([401, 303].includes(response.status), `${nameOf(route)}: ${response.status}`)
+      }
     }
     assert.deepEqual(routes.filter(({ who }) => who === 'public').map(nameOf), [
       'GET /.well-known/authzen-configuration',
