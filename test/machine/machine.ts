@@ -22,6 +22,7 @@ import { FakeSystem } from '../support/fake-target.ts'
 import type { ManualClock } from '../support/store.ts'
 import { manualClock, unpruned } from '../support/store.ts'
 import { ref } from '../support/world.ts'
+import { proveNewest } from '../support/prove.ts'
 import { redecideAll } from '../support/redecide.ts'
 import { Auditor } from './auditor.ts'
 import type { Burst, Command, IssueRace, Race, Run, Try } from './commands.ts'
@@ -55,6 +56,8 @@ import {
 type Answer<T> = Readonly<{ value: T; error?: undefined }> | Readonly<{ error: WritError; value?: undefined }>
 
 const ADA = 'Person/ada'
+/** Proofs at the end of each run. */
+const PROVEN = 3
 const HUB = 'Service/hub'
 const SUBJECTS = [
   'Agent/migrator',
@@ -1075,6 +1078,8 @@ class Machine {
     )
     // C7: whatever was decided in this run, reference Cedar decides again from the log alone
     await redecideAll(this.#app.store)
+    // C11: and of the last of it there are proofs of why, which verify
+    await proveNewest(this.#app, this.#newest(ADA), PROVEN)
     await this.#app.stop()
     await this.#verifyFolder()
   }
