@@ -7,10 +7,11 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import type { SQLOutputValue } from 'node:sqlite'
 import { DatabaseSync } from 'node:sqlite'
+import { crc32 } from 'node:zlib'
 import { WritError } from '../model/errors.ts'
 import { hex } from '../store/hash.ts'
 import type { Listing } from './listings.ts'
-import type { Head, Inside, LogSource, SourceEntry } from './verify.ts'
+import type { Head, Inside, Listed, LogSource, SourceEntry } from './verify.ts'
 
 type Row = Record<string, SQLOutputValue>
 
@@ -35,6 +36,9 @@ export function openLogFolder(folder: string): LogFolder {
     reading(() => db.exec('BEGIN'))
     const [last] = all('SELECT size, root FROM head ORDER BY size DESC LIMIT 1')
     const [state] = all('SELECT size, frontier FROM state')
+    // a data folder that no newer Writ has opened yet lists every entry at once
+    const [later] = all("SELECT 1 FROM sqlite_schema WHERE name = 'listing'")
+    const [listing] = later === undefined ? [] : all('SELECT done, until, list, text, seq, sum FROM listing')
     const head = last === undefined ? { size: 0, root: EMPTY } : asHead(last)
     return {
       head: async () => head,
@@ -64,6 +68,7 @@ export function openLogFolder(folder: string): LogFolder {
             bytes: asBytes(row['bytes']),
           })),
         state: { size: asNumber(state?.['size']), frontierRoots: asRoots(state?.['frontier']) },
+        ...(later !== undefined && { listed: asListed(listing) }),
       },
       close: () => db.close(),
     }
@@ -87,7 +92,9 @@ function reading<T>(read: () => T): T {
   try {
     return read()
   } catch (error) {
-    if (!(error instanceof Error && 'errcode' in error)) throw error
+    // an integer that only a damaged cell can hold has no SQLite error code
+    const isFile = error instanceof Error && ('errcode' in error || error instanceof RangeError)
+    if (!isFile) throw error
     throw new WritError('ERR_STORE_CORRUPT', 'the log cannot be read: its file is damaged', {
       hint: 'keep the folder as it is, and restore a backup elsewhere',
       detail: error.message,
@@ -117,6 +124,14 @@ const asListing = (row: Row): Listing => ({
   text: String(row['text']),
   seq: asNumber(row['seq']),
 })
+
+/** A row that is not what was written fits no log. */
+function asListed(row: Row = {}): Listed {
+  const [done, until, seq] = [asNumber(row['done']), asNumber(row['until']), asNumber(row['seq'])]
+  const [list, text] = [String(row['list']), String(row['text'])]
+  const isWritten = crc32([done, until, list, seq, text].join('/')) === row['sum']
+  return { done: isWritten ? done : Number.NaN, until, place: { list, text, seq } }
+}
 
 const asRoots = (frontier: SQLOutputValue | undefined): string[] =>
   hex(asBytes(frontier)).match(/.{1,64}/g) ?? []

@@ -32,12 +32,24 @@ export type Inside = Readonly<{
   heads(): Iterable<Head>
   /** Under which references and terms entries can be found: in any order, or by sequence number. */
   listings(order: 'any' | 'seq'): Iterable<Listing>
+  /** How far these go; as far as the log does if it does not say. */
+  listed?: Listed
   /** Hashes of complete subtrees of 256^`level` leaves. */
   nodes(): Iterable<Readonly<{ level: number; index: number; hash: string /* lowercase hex */ }>>
   /** What was kept of what entries hold the digests of, by sequence number. */
   bodies(): Iterable<Readonly<{ seq: number; digest: string; bytes: Uint8Array }>>
   /** What the next append would build on. */
   state: Readonly<{ size: number; frontierRoots: readonly string[] }>
+}>
+
+/**
+ * Entries before `done` are listed, later ones before `until` so far as their listings, references first, come by text
+ * and sequence number no later than `place`.
+ */
+export type Listed = Readonly<{
+  done: number
+  until: number
+  place: Readonly<{ list: string; text: string; seq: number }>
 }>
 
 export type Verdict = Readonly<{
@@ -165,6 +177,8 @@ class Check {
     if (this.#inside !== undefined && !this.#isFrontier(this.#inside.state)) {
       return this.bad(size, 'would not continue the log: its state was changed')
     }
+    if (this.#inside?.listed !== undefined && !isListed(this.#inside.listed, size))
+      return this.bad(size, 'would not be found in the log: what is listed was changed')
     for (const saved of this.#saved) {
       if (saved.size > size) return this.bad(size, `is missing: a saved head has ${saved.size} entries`)
     }
@@ -245,8 +259,19 @@ class Check {
     return found
   }
 
-  /** `expected` is `undefined` when it cannot be known. */
-  #wrongListing(seq: number, expected: readonly Listing[] | undefined): string | undefined {
+  /** Whether it is listed already. */
+  #isListed({ list, text, seq }: Listing): boolean {
+    const listed = this.#inside?.listed
+    if (listed === undefined || seq < listed.done) return true
+    const { until, place } = listed
+    if (seq >= until || place.list === '') return false
+    if (list !== place.list) return list < place.list
+    return text < place.text || (text === place.text && seq <= place.seq)
+  }
+
+  /** `mentioned` is `undefined` when it cannot be known. */
+  #wrongListing(seq: number, mentioned: readonly Listing[] | undefined): string | undefined {
+    const expected = mentioned?.filter((listing) => this.#isListed(listing))
     if (expected === undefined) this.#sum?.skip(seq)
     else for (const listing of expected) this.#sum?.add(listing)
     if (this.#listings === undefined) return undefined
@@ -310,6 +335,13 @@ class Check {
   #isFrontier({ size, frontierRoots }: Inside['state']): boolean {
     return size === this.#tree.size && frontierRoots.join() === this.#tree.peaks().join()
   }
+}
+
+/** Whether the lists can have got so far. */
+function isListed({ done, until, place }: Listed, size: number): boolean {
+  if (!(done >= 0 && done <= until && until <= size)) return false
+  if (place.list === '') return done === until && place.text === '' && place.seq === 0
+  return ['ref', 'term'].includes(place.list) && place.seq >= done && place.seq < until
 }
 
 type Members = Readonly<Record<string, unknown>>

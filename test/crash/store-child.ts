@@ -16,6 +16,8 @@ const store = await openSqliteStore({
   folder,
   clock: manualClock(),
   reserveBytes: 4096,
+  // the second batch fills a stretch, the third writes some of it, the end the rest
+  stretch: 4,
   hooks: {
     step(name) {
       // dying after one write is dying before the next, except after the commit

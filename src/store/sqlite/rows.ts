@@ -16,7 +16,9 @@ import { appendLeaves, decodeFrontier, encodeFrontier, frontierRoot } from '../f
 import { hex, leafHash, sha256 } from '../hash.ts'
 import type { LogEntry, PrunedEntry } from '../port.ts'
 import { SCAN_LIMIT } from '../port.ts'
-import { pragma, stateSum } from './schema.ts'
+import type { Listed, List, Place, Step } from './recent.ts'
+import { firstWhere, Recent } from './recent.ts'
+import { listingSum, pragma, stateSum } from './schema.ts'
 
 /** Called before and after every write and commit, so that a test can end the process at each. */
 export type StoreHooks = Readonly<{ step(name: string): void }>
@@ -33,13 +35,26 @@ const MOST_READ = 32 << 20
 
 type StateRow = Readonly<{ size: number; frontier: Uint8Array; at: Instant; version: number; sum: number }>
 
+type ListingRow = Readonly<{
+  done: number
+  until: number
+  list: List | ''
+  text: string
+  seq: number
+  sum: number
+}>
+
 export class Rows {
   readonly #db: DatabaseSync
   readonly #step: (name: string) => void
   readonly #statements = new Map<string, StatementSync>()
+  readonly #stretch: number | undefined
+  #recent = new Recent({ done: 0, until: 0, place: undefined })
 
-  constructor(db: DatabaseSync, hooks: StoreHooks | undefined) {
+  /** `stretch`: entries after which what they can be found by is written. */
+  constructor(db: DatabaseSync, hooks: StoreHooks | undefined, stretch?: number) {
     this.#db = db
+    this.#stretch = stretch
     this.#step = hooks === undefined ? () => {} : (name) => hooks.step(name)
   }
 
@@ -118,19 +133,47 @@ export class Rows {
    * there may be more: the rarest of the terms is walked, so many of its entries at most, the others are looked up.
    */
   search(terms: readonly string[], from: number, most: number, limit: number): Found {
-    const [rarest, ...others] = terms
-      .map((term) => ({ term, reach: this.#nth(term, from, most, SAMPLE) ?? from - 1 }))
-      .sort((a, b) => a.reach - b.reach)
-    if (rarest === undefined) {
+    if (terms.length === 0) {
       const items = Array.from({ length: Math.max(0, Math.min(limit, most - from + 1)) }, (_, i) => most - i)
       return { items, next: most - limit >= from ? most - limit : undefined }
     }
+    const recent = this.#searchRecent(terms, Math.max(from, this.#recent.from), most, limit)
+    const rest = Math.min(most, this.#recent.from - 1)
+    if (recent.next !== undefined || rest < from) return recent
+    if (recent.items.length === limit) return { items: recent.items, next: rest }
+    const { items, next } = this.#searchListed(terms, from, rest, limit - recent.items.length)
+    return { items: [...recent.items, ...items], next }
+  }
+
+  #searchRecent(terms: readonly string[], from: number, most: number, limit: number): Found {
+    const [rarest = [], ...others] = terms
+      .map((term) => this.#recent.seqs(listOf(term), term))
+      .sort((a, b) => a.length - b.length)
+    const isIn = (seqs: readonly number[], seq: number): boolean =>
+      seqs[firstWhere(seqs.length, (i) => (seqs[i] as number) >= seq)] === seq
+    const items: number[] = []
+    const end = firstWhere(rarest.length, (i) => (rarest[i] as number) > most)
+    for (let i = end - 1; i >= 0; i -= 1) {
+      const seq = rarest[i] as number
+      if (seq < from) break
+      if (end - i > MOST_WALKED) return { items, next: seq }
+      if (others.every((seqs) => isIn(seqs, seq))) items.push(seq)
+      if (items.length === limit) return { items, next: seq > from ? seq - 1 : undefined }
+    }
+    return { items, next: undefined }
+  }
+
+  #searchListed(terms: readonly string[], from: number, most: number, limit: number): Found {
+    const [rarest, ...others] = terms
+      .map((term) => ({ term, reach: this.#nth(term, from, most, SAMPLE) ?? from - 1 }))
+      .sort((a, b) => a.reach - b.reach)
+    if (rarest === undefined) return { items: [], next: undefined }
     const isUnder = others.map(
-      ({ term }) => `AND EXISTS (SELECT 1 FROM ${listOf(term)} = ? AND seq = some.seq)`,
+      ({ term }) => `AND EXISTS (SELECT 1 FROM ${under(term)} = ? AND seq = some.seq)`,
     )
     const items = this.#sql(
       `SELECT seq FROM (
-         SELECT seq FROM ${listOf(rarest.term)} = ? AND seq BETWEEN ? AND ? ORDER BY seq DESC LIMIT ${MOST_WALKED}
+         SELECT seq FROM ${under(rarest.term)} = ? AND seq BETWEEN ? AND ? ORDER BY seq DESC LIMIT ${MOST_WALKED}
        ) AS some WHERE TRUE ${isUnder.join(' ')} LIMIT ?`,
     )
       .all(rarest.term, from, most, ...others.map(({ term }) => term), limit)
@@ -141,7 +184,7 @@ export class Rows {
 
   /** The `n`-th entry under a term, newest first. */
   #nth(term: string, from: number, most: number, n: number): number | undefined {
-    const sql = `SELECT seq FROM ${listOf(term)} = ? AND seq BETWEEN ? AND ? ORDER BY seq DESC LIMIT 1 OFFSET ?`
+    const sql = `SELECT seq FROM ${under(term)} = ? AND seq BETWEEN ? AND ? ORDER BY seq DESC LIMIT 1 OFFSET ?`
     return this.#sql(sql).get(term, from, most, n - 1)?.['seq'] as number | undefined
   }
 
@@ -151,8 +194,9 @@ export class Rows {
     this.#db.exec('PRAGMA secure_delete = ON')
     this.#run('begin', 'BEGIN IMMEDIATE')
     try {
-      for (const seq of seqs) this.#prune(seq)
+      const forgotten = seqs.map((seq) => this.#prune(seq))
       this.#run('commit', 'COMMIT')
+      for (const entry of forgotten) if (entry !== undefined) this.#recent.forget(entry)
     } catch (error) {
       if (this.#db.isTransaction) this.#db.exec('ROLLBACK')
       throw error
@@ -161,39 +205,55 @@ export class Rows {
     }
   }
 
-  #prune(seq: number): void {
+  /** What of the entry is still to be listed, if any. */
+  #prune(seq: number): Listable | undefined {
     const row = this.#sql('SELECT body FROM entry WHERE seq = ?').get(seq)
     const bytes = row?.['body'] as Uint8Array | undefined
-    if (bytes === undefined || bytes.length === 0) return
-    const parsed = JSON.parse(Buffer.from(bytes).toString()) as Record<string, unknown>
-    const entry = restored(parsed, (digest) => this.body(digest))
-    const { refs } = entry
-    if (Array.isArray(refs)) {
-      for (const ref of new Set(refs as string[]))
-        this.#run('unref', 'DELETE FROM ref WHERE ref = ? AND seq = ?', ref, seq)
+    if (bytes === undefined || bytes.length === 0) return undefined
+    const { refs, terms } = this.#listable(seq, bytes)
+    if (refs !== undefined) {
+      for (const ref of refs) this.#run('unref', 'DELETE FROM ref WHERE ref = ? AND seq = ?', ref, seq)
     } else this.#run('unref', 'DELETE FROM ref WHERE seq = ?', seq)
-    for (const term of termsOf(entry))
-      this.#run('unterm', 'DELETE FROM term WHERE term = ? AND seq = ?', term, seq)
+    for (const term of terms) this.#run('unterm', 'DELETE FROM term WHERE term = ? AND seq = ?', term, seq)
     // first written over, in place: what only shrinks stays readable in what is left of its page
     this.#run('overwrite', 'UPDATE body SET bytes = zeroblob(length(bytes)) WHERE seq = ?', seq)
     this.#run('overwrite', 'UPDATE entry SET body = zeroblob(length(body)) WHERE seq = ?', seq)
     this.#run('unkeep', 'DELETE FROM body WHERE seq = ?', seq)
     this.#run('prune', "UPDATE entry SET body = x'' WHERE seq = ?", seq)
+    return seq < this.#recent.from ? undefined : { seq, refs: refs ?? [], terms }
+  }
+
+  /** What an entry is listed under; `refs` are not known if they were cut from it before anything was kept. */
+  #listable(seq: number, bytes: Uint8Array): { seq: number; refs: string[] | undefined; terms: string[] } {
+    const parsed = JSON.parse(Buffer.from(bytes).toString()) as Record<string, unknown>
+    const entry = restored(parsed, (digest) => this.body(digest))
+    const { refs } = entry
+    return {
+      seq,
+      refs: Array.isArray(refs) ? [...new Set(refs as string[])] : undefined,
+      terms: termsOf(entry),
+    }
   }
 
   found(ref: string, after: number | undefined, limit: number, descending: boolean): number[] {
-    const rows = descending
-      ? this.#sql('SELECT seq FROM ref WHERE ref = ? AND seq < ? ORDER BY seq DESC LIMIT ?').all(
-          ref,
-          after ?? Number.MAX_SAFE_INTEGER,
-          limit,
-        )
-      : this.#sql('SELECT seq FROM ref WHERE ref = ? AND seq > ? ORDER BY seq LIMIT ?').all(
-          ref,
-          after ?? -1,
-          limit,
-        )
-    return rows.map((row) => row['seq'] as number)
+    const from = after === undefined || descending ? 0 : after + 1
+    const to = after === undefined || !descending ? Number.MAX_SAFE_INTEGER : after
+    const recent = this.#recent.seqs('ref', ref).filter((seq) => seq >= from && seq < to)
+    if (descending) recent.reverse()
+    const listed = (most: number): number[] => this.#listedUnder(ref, from, to, most, descending)
+    return descending
+      ? [...recent.slice(0, limit), ...(recent.length < limit ? listed(limit - recent.length) : [])]
+      : [...listed(limit), ...recent].slice(0, limit)
+  }
+
+  #listedUnder(ref: string, from: number, to: number, limit: number, descending: boolean): number[] {
+    // rows from there on are being written
+    const end = Math.min(to, this.#recent.from)
+    return this.#sql(
+      `SELECT seq FROM ref WHERE ref = ? AND seq >= ? AND seq < ? ORDER BY seq ${descending ? 'DESC' : 'ASC'} LIMIT ?`,
+    )
+      .all(ref, from, end, limit)
+      .map((row) => row['seq'] as number)
   }
 
   /** Changes when another connection has written. */
@@ -211,8 +271,12 @@ export class Rows {
     this.#db.exec(`PRAGMA max_page_count = ${most}`)
   }
 
-  /** Writes what a batch left, in one transaction; returns when it is durable, or throws and has written nothing. */
-  write(changes: Changes, state: State, at: Instant, version: number): State {
+  /**
+   * Writes what a batch left, in one transaction; returns when it is durable, or throws and has written nothing. With
+   * `listing`, something of what earlier entries can be found by is written along.
+   */
+  write(changes: Changes, state: State, at: Instant, version: number, listing: boolean): State {
+    const step = listing ? this.#recent.step(changes.entries.length) : undefined
     const leaves = changes.entries.map(({ bytes }) => leafHash(bytes))
     const nodes: Node[] = []
     const frontier = appendLeaves(state.frontier, leaves, (node) => nodes.push(node))
@@ -248,18 +312,21 @@ export class Rows {
             )
         }
       }
-      for (const [i, { seq, at, bytes, refs, terms, bodies }] of changes.entries.entries()) {
-        this.#run('entry', 'INSERT INTO entry VALUES (?, ?, ?, ?)', seq, at, leaves[i] as Uint8Array, bytes)
-        this.#runMany('ref', 'INSERT INTO ref VALUES', refs, seq)
-        this.#runMany('term', 'INSERT INTO term VALUES', terms, seq)
+      this.#runMany('entry', 'INSERT INTO entry VALUES', changes.entries, ({ seq, at, bytes }, i) => [
+        seq,
+        at,
+        leaves[i] as Uint8Array,
+        bytes,
+      ])
+      for (const { seq, bodies } of changes.entries)
         for (const body of bodies)
           this.#run('body', 'INSERT INTO body VALUES (NULL, ?, ?, ?)', body.digest, seq, body.bytes)
-      }
       for (const { level, index, hash } of nodes)
         this.#run('node', 'INSERT INTO node VALUES (?, ?, ?)', level, index, hash)
       if (leaves.length > 0) {
         this.#run('head', 'INSERT INTO head VALUES (?, ?)', frontier.size, frontierRoot(frontier))
       }
+      if (step !== undefined) this.#list(step)
       const { size } = frontier
       const edge = encodeFrontier(frontier)
       const sum = stateSum(size, edge, at, version)
@@ -277,7 +344,42 @@ export class Rows {
       if (this.#db.isTransaction) this.#db.exec('ROLLBACK')
       throw error
     }
+    for (const entry of changes.entries) this.#recent.add(entry)
+    if (step !== undefined) this.#recent.stepped(step)
     return { frontier, at, version }
+  }
+
+  /** Writes everything that entries can be found by and that is not written yet. */
+  listAll(): void {
+    for (let step = this.#recent.step(0, MOST_LISTED); step; step = this.#recent.step(0, MOST_LISTED)) {
+      this.#run('begin', 'BEGIN IMMEDIATE')
+      try {
+        this.#list(step)
+        this.#run('commit', 'COMMIT')
+      } catch (error) {
+        if (this.#db.isTransaction) this.#db.exec('ROLLBACK')
+        throw error
+      }
+      this.#recent.stepped(step)
+    }
+  }
+
+  #list({ rows, listed }: Step): void {
+    const terms = rows.findIndex(({ list }) => list === 'term')
+    const refs = terms < 0 ? rows : rows.slice(0, terms)
+    this.#runMany('ref', 'INSERT OR IGNORE INTO ref VALUES', refs, pairOf)
+    if (terms >= 0) this.#runMany('term', 'INSERT OR IGNORE INTO term VALUES', rows.slice(terms), pairOf)
+    const { done, until, place } = listed
+    this.#run(
+      'listing',
+      'UPDATE listing SET done = ?, until = ?, list = ?, text = ?, seq = ?, sum = ?',
+      done,
+      until,
+      place?.list ?? '',
+      place?.text ?? '',
+      place?.seq ?? 0,
+      listingSum(listed),
+    )
   }
 
   /**
@@ -309,7 +411,31 @@ export class Rows {
         throw new Damage('log: head and frontier differ')
     }
     this.#checkTail(frontier)
+    this.#loadRecent(size)
     return { frontier, at, version }
+  }
+
+  /** Reads again what the end of the log can be found by. */
+  #loadRecent(size: number): void {
+    const row = this.#db.prepare('SELECT done, until, list, text, seq, sum FROM listing').get()
+    if (row === undefined) throw new Damage('listing: missing')
+    const { done, until, list, text, seq, sum } = row as unknown as ListingRow
+    const listed: Listed = { done, until, place: list === '' ? undefined : { list, text, seq } }
+    if (listingSum(listed) !== sum) throw new Damage('listing: does not match its checksum')
+    if (!(done <= until && until <= size)) throw new Damage('listing: does not fit the log')
+    this.#recent = new Recent(listed, this.#stretch)
+    const rows = this.#db.prepare('SELECT seq, leaf, body FROM entry WHERE seq >= ? ORDER BY seq')
+    for (const entry of rows.iterate(done)) {
+      const [at, body] = [entry['seq'] as number, entry['body'] as Uint8Array]
+      if (body.length === 0) {
+        this.#recent.add({ seq: at, refs: [], terms: [] })
+        continue
+      }
+      if (hex(leafHash(body)) !== hex(entry['leaf'] as Uint8Array))
+        throw new Damage(`log: entry ${at} does not match its hash`)
+      const { refs = [], terms } = this.#listable(at, body)
+      this.#recent.add({ seq: at, refs, terms })
+    }
   }
 
   /** Whether every record is as written and listed where it belongs, and nothing else is listed. */
@@ -364,11 +490,18 @@ export class Rows {
   }
 
   /** One statement for every few rows: what a statement costs is mostly the call. */
-  #runMany(step: string, insert: string, texts: readonly string[], seq: number): void {
-    for (let from = 0; from < texts.length; from += MOST_ROWS) {
-      const some = texts.slice(from, from + MOST_ROWS)
-      const rows = ' (?, ?),'.repeat(some.length).slice(0, -1)
-      this.#run(step, insert + rows, ...some.flatMap((text) => [text, seq]))
+  #runMany<T>(
+    step: string,
+    insert: string,
+    rows: readonly T[],
+    columns: (row: T, i: number) => Columns,
+  ): void {
+    for (let from = 0; from < rows.length; from += MOST_ROWS) {
+      const values: (string | number | Uint8Array)[] = []
+      const to = Math.min(rows.length, from + MOST_ROWS)
+      for (let i = from; i < to; i += 1) values.push(...columns(rows[i] as T, i))
+      const marks = `(${'?, '.repeat(values.length / (to - from) - 1)}?), `
+      this.#run(step, `${insert} ${marks.repeat(to - from).slice(0, -2)}`, ...values)
     }
   }
 
@@ -382,8 +515,17 @@ export class Rows {
   }
 }
 
+type Columns = readonly (string | number | Uint8Array)[]
+
 /** Rows of one statement. */
-const MOST_ROWS = 12
+const MOST_ROWS = 32
+/** Rows of one transaction that writes nothing else. */
+const MOST_LISTED = 4_096
+
+const pairOf = ({ text, seq }: Place): [string, number] => [text, seq]
+
+/** An entry, by what it can be found. */
+type Listable = Readonly<{ seq: number; refs: readonly string[]; terms: readonly string[] }>
 
 export type Found = Readonly<{ items: readonly number[]; next: number | undefined }>
 
@@ -391,9 +533,11 @@ export type Found = Readonly<{ items: readonly number[]; next: number | undefine
 const SAMPLE = 64
 const MOST_WALKED = 4_096
 
-/** Where a reference or a search term is listed, up to the column it is compared with. */
-const listOf = (term: string): string =>
-  /^(?:kind|outcome|action)=/u.test(term) ? 'term WHERE term' : 'ref WHERE ref'
+/** Where a reference or a search term is listed. */
+const listOf = (term: string): List => (/^(?:kind|outcome|action)=/u.test(term) ? 'term' : 'ref')
+
+/** Its table, up to the column it is compared with. */
+const under = (term: string): string => `${listOf(term)} WHERE ${listOf(term)}`
 
 /** What was read contradicts itself. */
 export class Damage extends Error {

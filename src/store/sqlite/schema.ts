@@ -12,6 +12,7 @@ import { indexesOf } from '../batch.ts'
 import { termsOf } from '../entry.ts'
 import { appendLeaves, emptyFrontier } from '../frontier.ts'
 import { hex, sha256 } from '../hash.ts'
+import type { Listed } from './recent.ts'
 
 /** `Writ` in ASCII: tells our file from somebody else's database. */
 const APPLICATION_ID = 0x57726974
@@ -19,6 +20,12 @@ const APPLICATION_ID = 0x57726974
 /** Finds what a disk does to the row, not what an attacker does. */
 export function stateSum(size: number, frontier: Uint8Array, at: number, version: number): number {
   return crc32(frontier, crc32(`${size}/${at}/${version}/`))
+}
+
+/** Likewise of how far the lists go. */
+export function listingSum({ done, until, place }: Listed): number {
+  const { list, seq, text } = place ?? { list: '', seq: 0, text: '' }
+  return crc32(`${done}/${until}/${list}/${seq}/${text}`)
 }
 
 /**
@@ -78,6 +85,19 @@ const migrations: readonly (string | ((db: DatabaseSync) => void))[] = [
       )
       for (const text of termsIn(row['body'] as Uint8Array)) term.run(text, row['seq'] as number)
     }
+  },
+  // 3: what entries can be found by is written later than they are, in the order of the texts
+  (db) => {
+    db.exec(`
+      CREATE TABLE listing (
+        one INTEGER PRIMARY KEY CHECK (one = 1),
+        done INTEGER NOT NULL, until INTEGER NOT NULL,
+        list TEXT NOT NULL, text TEXT NOT NULL, seq INTEGER NOT NULL, sum INTEGER NOT NULL
+      ) STRICT;
+    `)
+    const size = db.prepare('SELECT size FROM state').get()?.['size'] as number
+    const sum = listingSum({ done: size, until: size, place: undefined })
+    db.prepare("INSERT INTO listing VALUES (1, ?, ?, '', '', 0, ?)").run(size, size, sum)
   },
 ]
 

@@ -109,6 +109,26 @@ test('B68 in the batch that fills the store, what narrows is tried again over th
   assert.deepEqual(await ids(store), [])
 })
 
+test('B68 without room what entries are found by stays in memory, and is found', async () => {
+  let listings = 0
+  const step = (name: string) => {
+    if (name === 'listing: before') listings += 1
+  }
+  await using store = await openTestStore({ ...small, stretch: 4, hooks: { step } })
+  await fillUp(store)
+  assert.ok(listings > 0)
+  const before = listings
+  const last = await Promise.all(
+    Array.from({ length: 40 }, (_, i) => write(store, `revoked-${i}`, { narrowing: true })),
+  )
+  assert.equal(listings, before)
+  const again = await store.reopen()
+  assert.equal(listings, before)
+  assert.deepEqual(await again.log.find('revoked-39'), last.slice(-1))
+  assert.deepEqual((await again.log.search({ terms: ['kind=revoked'] })).items, last.toReversed())
+  await again.close()
+})
+
 test('B68 with room again the reserve is taken back and widening resumes', async () => {
   await using store = await openTestStore(small)
   await fillUp(store)
@@ -132,6 +152,7 @@ test('B68 an error of the disk in the middle of a batch leaves nothing of it', a
     'entry: before',
     'ref: after',
     'term: before',
+    'listing: after',
     'body: before',
     'head: after',
     'commit: before',
@@ -140,7 +161,7 @@ test('B68 an error of the disk in the middle of a batch leaves nothing of it', a
     const step = (name: string) => {
       if (armed && name === at) throw Object.assign(new Error('no room'), { errcode: 13 })
     }
-    await using store = await openTestStore({ hooks: { step } })
+    await using store = await openTestStore({ hooks: { step }, stretch: 1 })
     await write(store, 'before')
     armed = true
     await assert.rejects(write(store, 'lost'), withCode('ERR_STORE_FULL'))
@@ -318,7 +339,7 @@ test('a log of the first form gets its nodes and search terms when it is opened'
   await Promise.all(Array.from({ length: 300 }, (_, i) => append(i)))
   await store.close()
   const db = new DatabaseSync(join(store.folder, 'writ.db'))
-  db.exec('DROP TABLE node; DROP TABLE term; DROP TABLE body; PRAGMA user_version = 1')
+  db.exec('DROP TABLE node; DROP TABLE term; DROP TABLE body; DROP TABLE listing; PRAGMA user_version = 1')
   db.close()
   const again = await store.reopen()
   assert.equal((await again.log.hashes(1, 0, 9)).length, 1)

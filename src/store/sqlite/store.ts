@@ -46,6 +46,8 @@ export type SqliteOptions = Readonly<{
   maxBytes?: number
   /** Space kept back for narrowing; 8 MiB. */
   reserveBytes?: number
+  /** Entries after which what they can be found by is written from memory to the file; 16,384. */
+  stretch?: number
   /** Freezes what is handed out, so that a test that changes it fails. */
   freeze?: boolean
 }>
@@ -128,7 +130,7 @@ class SqliteStore implements Store, Base {
     this.#freeze = options.freeze ?? false
     this.#db = db
     this.#unlock = unlock
-    this.#rows = new Rows(db, options.hooks)
+    this.#rows = new Rows(db, options.hooks, options.stretch)
     this.#cache = new Cache(options.cacheLimit ?? 100_000)
     this.#state = this.#rows.load()
     this.#head = headOf(this.#state)
@@ -225,8 +227,16 @@ class SqliteStore implements Store, Base {
         while (this.#queue.length > 0) this.#flush()
         // so that a clock set back while nobody ran is noticed (B31); without room the last entry's time must do
         const isDue = this.#broken === undefined && this.#fullSince === undefined
-        if (isDue)
-          this.#state = this.#rows.write(NO_CHANGES, this.#state, this.#clock.now(), this.#state.version)
+        if (isDue) {
+          this.#rows.listAll()
+          this.#state = this.#rows.write(
+            NO_CHANGES,
+            this.#state,
+            this.#clock.now(),
+            this.#state.version,
+            false,
+          )
+        }
       } finally {
         this.#db.close()
         this.#unlock()
@@ -391,7 +401,9 @@ class SqliteStore implements Store, Base {
   #write(batch: Batch): void {
     const { changes, version } = batch
     if (changes.isEmpty) return
-    this.#state = this.#rows.write(changes, this.#state, this.#clock.now(), version)
+    // without room only what must be is written
+    const isListing = this.#fullSince === undefined
+    this.#state = this.#rows.write(changes, this.#state, this.#clock.now(), version, isListing)
     if (this.#freeze) for (const { written } of changes.records.values()) deepFreeze(written?.stored)
     this.#cache.apply(changes)
     if (changes.entries.length === 0) return
