@@ -170,7 +170,7 @@ async function recorded(story: Story, writ: Installation, keys: Keys, database: 
     assert.match(await command(['task', 'show', task], { cwd: folder, env }), /action .*sql:ALTER TABLE/u)
     assert.match(
       await command(['actions', 'ls', '--task', task], { cwd: folder, env }),
-      lifted ? /seen by application_name \(claimed\)/u : /seen by role/u,
+      lifted ? /seen, joined by application_name \(claimed\)/u : /seen, joined by role/u,
     )
   })
   await story.wrong(`${which}: a value of a statement in the record`, async () => {

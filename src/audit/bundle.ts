@@ -301,7 +301,7 @@ export function verifyBytes(bytes: Uint8Array, trust: Trust): BytesVerdict {
       endorsements.length === 0 ? '' : `, which follows from ${endorsements.join(', ')}`
     }`,
     ...cosigned.map(({ name, at }) => `cosigned by ${name} at ${new Date(at).toISOString()}`),
-    `${bundle.bodies.length} texts and ${bundle.policies.length} policy sets have the digests that the entries say`,
+    `texts (${bundle.bodies.length}) and policy sets (${bundle.policies.length}) have the digests that the entries say`,
   ]
   return {
     failures,

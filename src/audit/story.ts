@@ -59,7 +59,7 @@ function tellTask(life: Life): string[] {
     `  for ${names(task.scope?.actions)} on ${resources.join(', ')}${task.life === undefined ? '' : `, at most ${formatDuration(task.life)}`}`,
     ended === undefined
       ? '  and is not shown to have ended'
-      : `  and ended ${say(ended.entry['state'])} at ${at(ended)}: ${say(ended.entry['reason'])} (${say(ended.entry['by'])})`,
+      : `  and ended at ${at(ended)}: ${ending(ended.entry['state'], ended.entry)}`,
   ]
 }
 
@@ -94,7 +94,8 @@ function tellGrant(life: Life, lives: Lives, record: ProvenRecord): string[] {
       ? ''
       : `: ${refKey(attempt.subject)} might do ${attempt.action.name} on ${refKey(attempt.resource)}`
   const endsAt = endsAtAt(life, Infinity)
-  const uses = activated.entry['uses'] === undefined ? '' : `, ${say(activated.entry['uses'])} uses`
+  const most = activated.entry['uses']
+  const uses = most === undefined ? '' : `, ${say(most)} ${most === 1 ? 'use' : 'uses'}`
   const approvals = list(activated.entry['approvals']).map(members)
   const ended = first(life, 'grant.ended')
   const closed = first(life, 'grant.closed')
@@ -118,16 +119,24 @@ function tellGrant(life: Life, lives: Lives, record: ProvenRecord): string[] {
       const did = attemptOf(entry)
       const use =
         did === undefined ? '?' : `${refKey(did.subject)} ${did.action.name} ${refKey(did.resource)}`
-      return `  permitted: ${use} at ${toRfc3339(when)} (entry ${seq})`
+      const spent = entry['grant_used']
+      const which = spent === 0 ? 'which made the grant' : `use ${say(spent)}`
+      return `  permitted: ${use} at ${toRfc3339(when)}, ${which} (entry ${seq})`
     }),
     ...credentials.flatMap(tellCredential),
     ...tellActions(record, [life.id, ...credentials.map(({ id }) => id)]),
     ended === undefined
       ? '  and is not shown to have ended'
-      : `  and ended ${say(ended.entry['end'])} at ${at(ended)}: ${say(ended.entry['reason'])} (${say(ended.entry['by'])})${
+      : `  and ended at ${at(ended)}: ${ending(ended.entry['end'], ended.entry)}${
           closed === undefined ? '' : `; closed at ${at(closed)}, nothing of it left`
         }`,
   ]
+}
+
+/** `completed, by key:…`, `revoked (key leaked), by Person/ada`. */
+function ending(how: unknown, { reason, by }: Proven['entry']): string {
+  const why = reason === undefined || reason === how ? '' : ` (${say(reason)})`
+  return `${say(how)}${why}, by ${say(by)}`
 }
 
 /** Which rules decided, and what they were given. */

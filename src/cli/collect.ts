@@ -170,7 +170,11 @@ export class Collector {
     if (known === undefined) {
       const file = fromStart ? all[0] : all.at(-1)
       if (file === undefined && !follow)
-        throw new CliError(exit.error, `there is no log at \`${files.path}\``)
+        throw new CliError(
+          exit.error,
+          `there is no log at \`${files.path}\``,
+          'PostgreSQL writes one with `logging_collector = on` and `log_destination = csvlog` or `jsonlog`',
+        )
       if (file !== undefined) await this.#open(file, fromStart ? 0 : await endOfLastLine(file))
       return
     }

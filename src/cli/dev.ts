@@ -58,6 +58,8 @@ export async function dev(context: Context, options: ServeOptions): Promise<numb
           `Console  ${app.url}/?code=${code}   (one use, 10 min)`,
           `API      ${app.url}/openapi.json · policies in ${here(config.policies)} (watching)`,
           `You are  Person/${LOCAL_PERSON}; this command line is signed in`,
+          // elsewhere the command line looks where the configuration says
+          ...(config.port === 0 ? [`Elsewhere: export WRIT_URL=${app.url}`] : []),
         ],
       },
     )

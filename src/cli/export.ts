@@ -28,6 +28,7 @@ import { version } from '../version.ts'
 import { duration } from '../wire/bounds.ts'
 import type { Context } from './context.ts'
 import { CliError, exit, usage } from './exit.ts'
+import { counted } from './text.ts'
 
 /** Entries read at once. */
 const PAGE = 500
@@ -89,7 +90,10 @@ export async function auditExport(context: Context, options: ExportOptions): Pro
       }
     } finally {
       if (next > 0)
-        context.note('info', `exported ${count} entries; go on where this ended with --after ${next - 1}`)
+        context.note(
+          'info',
+          `exported ${counted(count, 'entry', 'entries')}; go on where this ended with --after ${next - 1}`,
+        )
     }
   } finally {
     sink?.close()
@@ -290,8 +294,10 @@ export async function auditSearch(
       ],
     },
   )
-  if (found.length === 0) context.note('info', 'no entry matches; is it spelled `Type/id`?')
-  else if (before !== undefined) context.note('info', `there may be more: --before ${before}`)
+  if (found.length === 0) {
+    const isEntity = term === undefined || term.includes('/') || term.includes('_')
+    context.note('info', isEntity ? 'no entry matches' : 'no entry matches; is it spelled `Type/id`?')
+  } else if (before !== undefined) context.note('info', `there may be more: --before ${before}`)
 }
 
 /** What a table shows of an entry. */

@@ -15,7 +15,7 @@ import { readInventory } from './commands/admin.ts'
 import { readPolicyFolder } from './commands/setup.ts'
 import type { Context } from './context.ts'
 import { CliError, exit, usage } from './exit.ts'
-import { plain, plainLines } from './text.ts'
+import { counted, plain, plainLines } from './text.ts'
 import { instantOf, localAndUtc } from './times.ts'
 
 type Source = ReturnType<typeof readPolicyFolder>
@@ -138,7 +138,10 @@ export async function policyReplay(
   context.print({ item: report }, { lines: describeReplay(report) })
   for (const what of report.leaves_out) context.say(`not told: ${plain(what)}`)
   if (options.failOnWidening === true && report.widened > 0)
-    throw new CliError(exit.policyInvalid, `the draft permits ${report.widened} that were denied`)
+    throw new CliError(
+      exit.policyInvalid,
+      `the draft permits ${counted(report.widened, 'decision that was', 'decisions that were')} denied`,
+    )
   return exit.ok
 }
 

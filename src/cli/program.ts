@@ -571,7 +571,10 @@ credential is not confirmed gone.`,
     leaf(policy, 'show [version]', 'Show the set in force, or another', 'writ policy show'),
     async (context, id: string | undefined) => (await policies()).policyShow(context, id),
   )
-  const audit = group('audit', 'The record')
+  const audit = group(
+    'audit',
+    'Verify the record, prove from it, search and export it; the keys that sign it',
+  )
   does(
     leaf(
       audit,
@@ -663,7 +666,10 @@ credential is not confirmed gone.`,
       .option('--subject <subject>', 'only what names this subject')
       .option('--resource <resource>', 'only what names this resource')
       .option('--action <action>', 'only this action')
-      .option('--outcome <outcome>', 'only `permit`, `deny` or `challenge`')
+      .option(
+        '--outcome <outcome>',
+        'only this outcome: `permit`, `deny`, `challenge`; of actions `succeeded`, `failed`',
+      )
       .option('--since <time>', 'from then on: an instant, or how long ago as `7d`')
       .option('--until <time>', 'before then')
       .option('--before <number>', 'entries before this one: go on where a page ended')

@@ -137,7 +137,7 @@ function keysOf(context: Context, given: string, type: SignatureType, flag: stri
     const what = type === 'log' ? 'a log' : 'a witness'
     throw usage(
       `\`${flag}\`: ${isFile ? `\`${path}\` holds what` : `\`${given}\``} is no verifier key of ${what}`,
-      'a verifier key reads `name+0a1b2c3d+base64` and stands alone on its line, as under KEY in `writ audit keys`',
+      `a verifier key reads \`name+0a1b2c3d+base64\` and stands alone on its line, as ${type === 'log' ? 'under KEY in `writ audit keys`' : '`writ witness` prints it'}`,
     )
   })
   if (keys.length === 0) throw usage(`\`${flag}\`: \`${path}\` holds no verifier key`)

@@ -37,6 +37,11 @@ export function countdown(millis: number): string {
   return h > 0 ? `${h}:${two(m)}:${two(s)}` : `${m}:${two(s)}`
 }
 
+/** `1 entry`, `12 entries`. */
+export function counted(n: number, one: string, many: string): string {
+  return `${n.toLocaleString('en')} ${n === 1 ? one : many}`
+}
+
 /** `0.1 s`, `12 s`, `3 min`. */
 export function took(millis: number): string {
   if (millis < 10_000) return `${(millis / 1_000).toFixed(1)} s`

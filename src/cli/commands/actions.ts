@@ -22,7 +22,10 @@ export type ListOptions = Readonly<{
 export async function actionList(context: Context, options: ListOptions): Promise<void> {
   const { limit, ...of } = options
   if (Object.values(of).length !== 1)
-    throw usage('name exactly one of `--grant`, `--credential`, `--task` and `--subject`')
+    throw usage(
+      'name exactly one of `--grant`, `--credential`, `--task` and `--subject`',
+      '`writ grants ls --all` shows grants',
+    )
   const wanted = limitOf(limit)
   const page = await context.writ.actions.list({ ...of, ...(wanted === undefined ? {} : { limit: wanted }) })
   const now = context.io.now()
@@ -44,7 +47,7 @@ export function covered(action: RecordedAction): string {
   if (action.kind === 'action.refused') return 'refused'
   if (action.kind === 'action.unmatched') return 'NO: nothing covers it'
   if (action.outside !== undefined) return `NO: ${action.outside.map(plain).join(', ')}`
-  return `${action.kind === 'action.observed' ? 'seen' : 'reported'} by ${plain(action.link)}${action.claimed === true ? ' (claimed)' : ''}`
+  return `${action.kind === 'action.observed' ? 'seen' : 'reported'}, joined by ${plain(action.link)}${action.claimed === true ? ' (claimed)' : ''}`
 }
 
 export async function actionResolve(

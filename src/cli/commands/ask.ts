@@ -89,9 +89,21 @@ export async function why(context: Context, id: string | undefined, options: Why
     const at = instantOf(options.at, context.io.now(), 'at')
     return authorityAt(context, options.subject, at)
   }
-  const wanted = id ?? (await latest(context, options))
+  const wanted = id === undefined ? await latest(context, options) : await decisionOf(context, id)
   const explained = await explanationOf(context.writ, wanted)
   context.print({ item: explained }, { lines: linesOf(explained) })
+}
+
+/** A grant is because of the decision that made it; of what else has an id, the proof tells. */
+async function decisionOf(context: Context, id: string): Promise<string> {
+  if (id.startsWith('grant_')) return (await context.writ.grants.get(id)).grant.decision
+  if (/^(?:task|req|cred)_/u.test(id)) {
+    throw usage(
+      `\`${plain(id)}\` is no decision`,
+      `\`writ audit search ${plain(id)} --kind decision\` finds those about it, \`writ audit prove\` tells all of it`,
+    )
+  }
+  return id
 }
 
 /** The lines that `writ why` prints. */

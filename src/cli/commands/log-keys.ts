@@ -44,5 +44,10 @@ export async function logKeyRotate(context: Context, options: RotateOptions): Pr
     ...(reason === undefined ? {} : { reason }),
   })
   context.print({ item: rotated }, { lines: [rotated.vkey ?? rotated.id] })
-  context.note('ok', `the old key is believed up to ${rotated.until} entries`)
+  context.note(
+    'ok',
+    compromised
+      ? `the old key is believed up to entry ${rotated.until}, and no further`
+      : `the old key signs no more; what it signed up to entry ${rotated.until} stays good`,
+  )
 }

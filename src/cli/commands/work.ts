@@ -149,9 +149,9 @@ function describeRecord(record: JoinedRecord | undefined, now: number): string[]
     ...shown(
       uses.map(
         (u) =>
-          `use         ${plain(u.decision)}  ${plain(u.action)} on ${plain(u.resource)}  ${when(u.at, now)}`,
+          `permitted   ${plain(u.decision)}  ${plain(u.action)} on ${plain(u.resource)}  ${when(u.at, now)}`,
       ),
-      'uses',
+      'permits',
     ),
     ...shown(
       actions.map(
