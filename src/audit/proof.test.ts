@@ -115,7 +115,7 @@ describe('a proof of why', () => {
       'Person/grace',
       'INC-42',
       'migrate',
-      'ended completed',
+      'ended at \\S+: completed',
     ])
       assert.match(story, new RegExp(said, 'u'))
     assert.ok(

@@ -23,6 +23,7 @@ import type { Context } from './context.ts'
 import type { DevPeople } from './dev.ts'
 import { LOCAL_PERSON, devPeople } from './dev.ts'
 import { CliError, exit } from './exit.ts'
+import { checkProof } from './proof.ts'
 import { countdown, plain, requirements, took } from './text.ts'
 import type { ThrowawayPostgres } from './throwaway-postgres.ts'
 
@@ -83,6 +84,7 @@ class Story {
     const denied = await this.#again(agent, lease)
     await this.#explain(people.local, challenge.id ?? '')
     await this.#tamper(app, folder)
+    await this.#prove(people.local, lease.grant.id)
     return this.#next(app, people, challenge.id ?? denied)
   }
 
@@ -364,6 +366,24 @@ class Story {
     )
   }
 
+  /** Makes the proof of the grant, and verifies it and a forged one with nothing but the log's key (S06 in small). */
+  async #prove(operator: Writ, grant: string): Promise<void> {
+    const { keys } = await operator.log.keys()
+    const key = keys.find(({ state }) => state === 'current')?.vkey ?? ''
+    const proof = await operator.log.prove(grant)
+    const sound = checkProof(proof, key)
+    must(sound.ok, `the proof verifies: ${sound.failures.join('; ')}`)
+    const forged = checkProof(proof.replace('INC-42', 'INC-43'), key)
+    must(!forged.ok, 'a forged proof is found')
+    this.#numbered(`proof of the grant for an auditor · writ audit prove ${grant} -o why.json`)
+    this.#detail(`verified offline with the log's key alone ${this.#good('✓')}`)
+    for (const line of sound.checked.filter((one) => /^\d+ (?:entries|decisions)/u.test(one)))
+      this.#detail(`  ${plain(line.replace(/ \(root .*/u, ''))}`)
+    this.#detail(
+      `INC-42 in it made INC-43 → verify ${this.#bad('FAILED')}: ${plain(forged.failures[0] ?? '')}`,
+    )
+  }
+
   async #next(app: App, people: DevPeople, decision: string): Promise<number> {
     const checkout = existsSync(join(samples(), '../src/cli/main.ts'))
     const writ = checkout ? 'npm run -s writ --' : 'npx writ'
@@ -380,6 +400,7 @@ class Story {
     this.#stack.defer(() => this.#context.sessions.delete(app.url))
     this.#line(`Still running at ${app.url} until Ctrl-C. Try, in another terminal:`)
     this.#line(`  WRIT_URL=${app.url} ${writ} why ${decision}`)
+    this.#line(`  WRIT_URL=${app.url} ${writ} why --subject ${ACTOR} --at '1m ago'`)
     this.#line(`  WRIT_URL=${app.url} ${writ} audit verify --remote`)
     await new Promise<void>((resolve) =>
       this.#stop.signal.addEventListener('abort', () => resolve(), { once: true }),

@@ -119,6 +119,16 @@ export function auditVerifyProof(context: Context, file: string, options: Verify
   return exit.error
 }
 
+/** What a proof says to whoever has nothing but it and one key of the log. */
+export function checkProof(
+  text: string,
+  key: string,
+): Readonly<{ ok: boolean; checked: readonly string[]; failures: readonly string[] }> {
+  const keys = [parseVerifierKey(key)].filter((one) => one !== undefined)
+  const { ok, checked, failures } = verifyBundle(Buffer.from(text), { keys, witnesses: [] }, referee())
+  return { ok, checked, failures: failures.map(findingText) }
+}
+
 const fileOf = (context: Context, path: string): string => resolvePath(path, context.io.cwd, context.io.home)
 
 /** Others' words cannot be pushed to a line of their own by the blanks before them (B69). */

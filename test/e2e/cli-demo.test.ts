@@ -36,6 +36,11 @@ suite('demo', () => {
         /4 Agent\/migrator {2}the same call again +DENY +task_ended/,
         /✗ fails {3}context\.proof\.approvals\.dba >= 1/,
         /verify FAILED at #\d+/,
+        /audit prove grant_\w+ -o why\.json/,
+        /verified offline with the log's key alone ✓/,
+        /\d+ entries are in the log of \d+/,
+        /\d decisions, taken again with reference Cedar/,
+        /INC-42 in it made INC-43 → verify FAILED: entry \d+: bytes do not match the proof/,
         /Try: .*writ/,
       ]
       let at = 0

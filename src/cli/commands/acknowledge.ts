@@ -22,8 +22,8 @@ export async function acknowledge(context: Context): Promise<void> {
   for (const line of [
     `epoch ${epoch}: ${plain(restored.why)}, found ${when(restored.at, now)}`,
     ends === undefined
-      ? 'when the copy ends is not known'
-      : `the copy ends ${when(ends, now)}: what was revoked, locked, unlocked or published since is not known here`,
+      ? 'when the copy was last written is not known'
+      : `the copy was last written ${when(ends, now)}: what was revoked, locked, unlocked or published since is not known here`,
     `policy in force: ${policy === undefined ? 'none' : plain(policy)}`,
     `API keys that open doors: ${keys.total}`,
     ...keys.items.map(
@@ -41,7 +41,7 @@ export async function acknowledge(context: Context): Promise<void> {
   }
   context.note(
     'warn',
-    'first revoke again what was revoked since: `writ keys revoke`, `writ revoke`, `writ policy publish`',
+    'first revoke again what was revoked since: `writ keys revoke`, `writ grants revoke --subject`, `writ policy publish`',
   )
   const question = 'From now on all of this is believed again. Was it looked at?'
   if (!(await context.confirm(question))) throw new CliError(exit.error, 'nothing was done')

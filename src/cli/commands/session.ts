@@ -183,7 +183,7 @@ class Report {
       const { problems = [] } = await writ.ready({ problems: true })
       // credentials and witnesses come below, with what else is known of them
       for (const problem of problems.filter((one) => !/^(?:credential|witness) /u.test(one)))
-        report.bad(plain(problem), 'see the log of the server')
+        report.bad(plain(problem), /`writ /u.test(problem) ? undefined : 'see the log of the server')
     })
     await this.#try('targets', async () => {
       for (const target of await writ.targets.list()) {
