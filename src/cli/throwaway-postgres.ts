@@ -192,6 +192,8 @@ async function startServer(
     lines,
     async end(signal) {
       child.ref()
+      // its end is that of its output too, which a process below it may hold a little longer
+      if (child.stderr instanceof Socket) child.stderr.ref()
       child.kill(signal)
       await exited
     },
