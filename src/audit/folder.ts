@@ -5,7 +5,7 @@
  */
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import type { SQLOutputValue } from 'node:sqlite'
+import type { SQLOutputValue, StatementSync } from 'node:sqlite'
 import { DatabaseSync } from 'node:sqlite'
 import { crc32 } from 'node:zlib'
 import { WritError } from '../model/errors.ts'
@@ -14,6 +14,9 @@ import type { Listing } from './listings.ts'
 import type { Head, Inside, Listed, LogSource, SourceEntry } from './verify.ts'
 
 type Row = Record<string, SQLOutputValue>
+/** The columns of a row, in their order: made in half the time. */
+type Columns = readonly Column[]
+type Column = SQLOutputValue | undefined
 
 export type LogFolder = LogSource & Readonly<{ inside: Inside }> & { close(): void }
 
@@ -39,33 +42,31 @@ export function openLogFolder(folder: string): LogFolder {
     // a data folder that no newer Writ has opened yet lists every entry at once
     const [later] = all("SELECT 1 FROM sqlite_schema WHERE name = 'listing'")
     const [listing] = later === undefined ? [] : all('SELECT done, until, list, text, seq, sum FROM listing')
+    const entries = reading(() =>
+      columns(db, 'SELECT seq, at, hex(leaf), body FROM entry WHERE seq >= ? AND seq < ? ORDER BY seq'),
+    )
     const head = last === undefined ? { size: 0, root: EMPTY } : asHead(last)
     return {
       head: async () => head,
-      entries: async (from, to) =>
-        all('SELECT seq, at, leaf, body FROM entry WHERE seq >= ? AND seq < ? ORDER BY seq', from, to).map(
-          asEntry,
-        ),
+      entries: async (from, to) => {
+        const found = reading(() => entries.all(from, to)) as unknown as Columns[]
+        return found.map(asEntry)
+      },
       inside: {
-        heads: () => rows(db, 'SELECT size, root FROM head ORDER BY size', asHead),
-        listings: (order) =>
-          rows(
-            db,
-            `SELECT 'ref' AS list, ref AS text, seq FROM ref UNION ALL SELECT 'term', term, seq FROM term
-             ${order === 'seq' ? 'ORDER BY seq' : ''}`,
-            asListing,
-          ),
+        heads: () =>
+          rows(db, 'SELECT size, root FROM head ORDER BY size', ([size, root]) => asHead({ size, root })),
+        listings: (order) => (order === 'seq' ? rows(db, IN_ORDER, asListing) : inAnyOrder(db)),
         nodes: () =>
-          rows(db, 'SELECT level, idx, hash FROM node', (row) => ({
-            level: asNumber(row['level']),
-            index: asNumber(row['idx']),
-            hash: hex(asBytes(row['hash'])),
+          rows(db, 'SELECT level, idx, hash FROM node', ([level, index, hash]) => ({
+            level: asNumber(level),
+            index: asNumber(index),
+            hash: hex(asBytes(hash)),
           })),
         bodies: () =>
-          rows(db, 'SELECT seq, digest, bytes FROM body ORDER BY seq', (row) => ({
-            seq: asNumber(row['seq']),
-            digest: String(row['digest']),
-            bytes: asBytes(row['bytes']),
+          rows(db, 'SELECT seq, digest, bytes FROM body ORDER BY seq', ([seq, digest, bytes]) => ({
+            seq: asNumber(seq),
+            digest: String(digest),
+            bytes: asBytes(bytes),
           })),
         state: { size: asNumber(state?.['size']), frontierRoots: asRoots(state?.['frontier']) },
         ...(later !== undefined && { listed: asListed(listing) }),
@@ -81,10 +82,23 @@ export function openLogFolder(folder: string): LogFolder {
 /** SHA-256 of nothing. */
 const EMPTY = 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855'
 
-function* rows<T>(db: DatabaseSync, sql: string, as: (row: Row) => T): Generator<T> {
-  const found = reading(() => db.prepare(sql).iterate()[Symbol.iterator]())
+const IN_ORDER = `SELECT seq, ref, 'ref' FROM ref UNION ALL SELECT seq, term, 'term' FROM term ORDER BY seq`
+
+function* inAnyOrder(db: DatabaseSync): Generator<Listing> {
+  yield* rows(db, "SELECT seq, ref, 'ref' FROM ref", asListing)
+  yield* rows(db, "SELECT seq, term, 'term' FROM term", asListing)
+}
+
+function* rows<T>(db: DatabaseSync, sql: string, as: (row: Columns) => T): Generator<T> {
+  const found = reading(() => columns(db, sql).iterate()[Symbol.iterator]())
   for (let next = reading(() => found.next()); next.done !== true; next = reading(() => found.next()))
-    yield as(next.value)
+    yield as(next.value as unknown as Columns)
+}
+
+function columns(db: DatabaseSync, sql: string): StatementSync {
+  const statement = db.prepare(sql)
+  statement.setReturnArrays(true)
+  return statement
 }
 
 /** A file that SQLite cannot read is a finding, not a failure of the verifier. */
@@ -104,25 +118,25 @@ function reading<T>(read: () => T): T {
 }
 
 /** Columns of a damaged row may hold anything: what is no hash then matches none, at its own index. */
-const asBytes = (value: SQLOutputValue | undefined): Uint8Array =>
-  value instanceof Uint8Array ? value : new Uint8Array()
-const asNumber = (value: SQLOutputValue | undefined): number =>
-  typeof value === 'number' ? value : Number.NaN
+const asBytes = (value: Column): Uint8Array => (value instanceof Uint8Array ? value : new Uint8Array())
+const asNumber = (value: Column): number => (typeof value === 'number' ? value : Number.NaN)
 
-const asHead = (row: Row): Head => ({ size: asNumber(row['size']), root: hex(asBytes(row['root'])) })
+const asHead = ({ size, root }: { size?: Column; root?: Column }): Head => ({
+  size: asNumber(size),
+  root: hex(asBytes(root)),
+})
 
-function asEntry(row: Row): SourceEntry {
-  const [seq, at, leaf] = [asNumber(row['seq']), asNumber(row['at']), asBytes(row['leaf'])]
-  const body = row['body']
+function asEntry([number, time, hash, body]: Columns): SourceEntry {
+  const [seq, at, leaf] = [asNumber(number), asNumber(time), Buffer.from(String(hash), 'hex')]
   // an entry never is empty: this one was pruned
   if (body instanceof Uint8Array && body.length === 0) return { seq, at, leaf, pruned: true }
   return { seq, at, leaf, bytes: asBytes(body) }
 }
 
-const asListing = (row: Row): Listing => ({
-  list: row['list'] === 'term' ? 'term' : 'ref',
-  text: String(row['text']),
-  seq: asNumber(row['seq']),
+const asListing = ([seq, text, list]: Columns): Listing => ({
+  list: list === 'term' ? 'term' : 'ref',
+  text: String(text),
+  seq: asNumber(seq),
 })
 
 /** A row that is not what was written fits no log. */

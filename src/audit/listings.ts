@@ -16,6 +16,11 @@ export class ListingSum {
   readonly #hash = new HalfSip()
   readonly #skipped = new Set<number>()
   readonly #texts = new Map<string, readonly [number, number]>()
+  #last: Readonly<{ list: string; text: string; hash: readonly [number, number] }> = {
+    list: '',
+    text: '',
+    hash: [0, 0],
+  }
   #low = 0
   #high = 0
 
@@ -47,6 +52,14 @@ export class ListingSum {
 
   /** Most entries are listed under few texts. */
   #text(list: Listing['list'], text: string): readonly [number, number] {
+    // in the tables the entries of a text follow each other
+    if (list === this.#last.list && text === this.#last.text) return this.#last.hash
+    const hash = this.#hashOf(list, text)
+    this.#last = { list, text, hash }
+    return hash
+  }
+
+  #hashOf(list: Listing['list'], text: string): readonly [number, number] {
     const name = list === 'ref' ? text : `=${text}`
     const known = this.#texts.get(name)
     if (known !== undefined) return known

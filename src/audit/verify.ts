@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { isUtf8 } from 'node:buffer'
 import { isWritError } from '../model/errors.ts'
 import { hex, leafHash, sha256 } from '../store/hash.ts'
 import type { Listing } from './listings.ts'
@@ -464,15 +465,13 @@ class Cursor<T> {
   }
 }
 
-const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
-
 /** The members of an entry, or why its bytes are not what an entry may be. */
 export function parseEntry(bytes: Uint8Array): Readonly<Record<string, unknown>> | string {
   if (bytes.length > ENTRY_LIMIT) return `is longer than ${ENTRY_LIMIT} bytes`
-  let text: string
+  if (!isUtf8(bytes)) return 'is not JSON'
+  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString()
   let entry: unknown
   try {
-    text = utf8.decode(bytes)
     entry = JSON.parse(text)
   } catch {
     // why it is not JSON does not matter to whoever reads the verdict
