@@ -60,7 +60,9 @@ pre code { background: none; padding: 0; }
 .cards h2 { margin: 0 0 .35rem; font-size: 1.1rem; font-weight: 450; line-height: 1.4; }
 .card .foot { display: flex; flex-wrap: wrap; align-items: center; justify-content: space-between; gap: .6rem 1rem; margin-top: .9rem; }
 .thing { font-weight: 700; unicode-bidi: isolate; }
-.chip { display: inline-block; padding: .1rem .6rem; border: 1px solid var(--line); border-radius: 1rem; font-size: .85rem; color: var(--soft); white-space: nowrap; }
+.chip { display: inline-block; padding: .1rem .6rem; border: 1px solid var(--line); border-radius: 1rem; font-size: .85rem; color: var(--soft); max-width: 100%; }
+.chip.loud { background: var(--bad); border-color: var(--stop); color: var(--ink); }
+.chip.loud strong { color: var(--stop); }
 .chips { display: flex; flex-wrap: wrap; gap: .4rem; margin: .5rem 0 0; padding: 0; list-style: none; }
 .quote { margin: .8rem 0 0; padding: .6rem .9rem; background: var(--note); border: 1px solid var(--note-line); border-radius: .5rem; }
 .quote p { margin: .15rem 0 0; white-space: pre-wrap; unicode-bidi: isolate; }

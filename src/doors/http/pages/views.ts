@@ -118,6 +118,7 @@ function quotes(request: AccessRequest): Html[] {
   const parts: [string, string | undefined][] = [
     ['Purpose of the task, in the requester’s words', saidIn(request, 'purpose')],
     ['Reason, in the requester’s words', request.justification ?? saidIn(request, 'reason')],
+    ['Asked with, in the requester’s words', request.client?.name ?? request.client?.id],
   ]
   return parts.flatMap(([label, said]) =>
     said === undefined || said === ''
