@@ -189,7 +189,7 @@ export const json = z
   .meta({ description: `JSON: ${jsonBounds}` })
 
 /** The same for what may be longer, because the record keeps what is too long for an entry apart, under its digest. */
-export const jsonUpTo = (most: number): z.ZodPipe<z.ZodUnknown, z.ZodTransform<Json, unknown>> =>
+export const jsonUpTo = (most: number): z.ZodPipe<z.ZodUnknown, z.ZodTransform<Json>> =>
   z
     .unknown()
     .transform((value, ctx) => bounded(value, ctx, most))
