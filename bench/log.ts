@@ -87,6 +87,10 @@ export async function log({ full = false } = {}): Promise<readonly Row[]> {
         const peer = size === steps[0] ? undefined : { name: 'the same at 10³', ratio: before / value }
         rows.push(row(`${metric} at ${power(size)}`, value, unit, peer))
       }
+      if (size !== steps[0]) {
+        rows.push(...(await beside(store, size, 1_000)))
+        rows.push(...(await beside(store, size, 20_000)))
+      }
     }
     rows.push(...(await verification(store, folder)))
     return rows
@@ -121,6 +125,45 @@ async function batches(): Promise<Row[]> {
   }
 }
 
+/**
+ * What appending to a long log costs, in turns with a short one, so that what else the machine does troubles both. What
+ * 10³ entries are found by is still in memory; from 2·10⁴ on it is written with later batches, as in a long log.
+ */
+async function beside(long: Store, size: number, least: number): Promise<Row[]> {
+  const folder = mkdtempSync(join(tmpdir(), 'writ-bench-'))
+  const short = await openSqliteStore({ folder, clock: systemClock })
+  const timed = async (store: Store, together: number): Promise<number> => {
+    const { size: at } = await store.log.head()
+    const before = performance.now()
+    await append(store, at, together)
+    return ((performance.now() - before) * 1_000) / together
+  }
+  try {
+    for (let at = 0; at < least; at += 100) await append(short, at, 100)
+    const rows: Row[] = []
+    for (const [together, turns] of [
+      [TOGETHER, 64],
+      [1, 256],
+    ] as const) {
+      const took = { short: 0, long: 0 }
+      for (let turn = 0; turn < turns; turn += 1) {
+        // who was first pays for what the other left behind
+        const first = turn % 2 === 0
+        if (first) took.short += await timed(short, together)
+        took.long += await timed(long, together)
+        if (!first) took.short += await timed(short, together)
+      }
+      const name = `a log of ${least === 1_000 ? '10³' : '2·10⁴'}, in turns`
+      const peer = { name, ratio: took.short / took.long }
+      rows.push(row(`append, ${together} at a time at ${power(size)}`, took.long / turns, 'µs', peer))
+    }
+    return rows
+  } finally {
+    await short.close()
+    rmSync(folder, { recursive: true, force: true })
+  }
+}
+
 /** What the log costs at its present size. */
 async function at(store: Store): Promise<Row[]> {
   const micros = async (times: number, once: (i: number) => Promise<void>): Promise<number> => {
@@ -136,15 +179,6 @@ async function at(store: Store): Promise<Row[]> {
   const grown = Buffer.from(root, 'hex')
   const any = (): number => Math.floor(Math.random() * size)
   const rows: Row[] = []
-
-  const appended: number[] = []
-  for (let i = 0; i < 12; i += 1) {
-    const before = performance.now()
-    await append(store, size + i * TOGETHER, TOGETHER)
-    appended.push(((performance.now() - before) * 1_000) / TOGETHER)
-  }
-  rows.push(row('append, 256 at a time', median(appended), 'µs'))
-  rows.push(row('append, one', await micros(100, (i) => append(store, size + i, 1)), 'µs'))
 
   const prover = new Prover(store.log)
   const times: number[] = []
@@ -222,7 +256,8 @@ async function verification(store: Store, folder: string): Promise<Row[]> {
       const before = performance.now()
       const { ok, size } = await verifyLog(log, await store.log.head())
       assert.ok(ok)
-      rows.push(row(what, size / ((performance.now() - before) / 1_000), '/s'))
+      const rate = size / ((performance.now() - before) / 1_000)
+      rows.push(row(`${what}, ${power(size)} entries`, rate, '/s'))
     }
     return rows
   } finally {
