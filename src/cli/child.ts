@@ -36,6 +36,8 @@ export function findCommand(command: string, path: string | undefined, cwd: stri
     const file = isAbsolute(command) ? command : resolve(cwd, command)
     const found = kindOf(file)
     if (found === 'none') throw new CliError(runExit.notFound, `\`${command}\` does not exist`)
+    if (found === 'hidden')
+      throw new CliError(runExit.cannotExecute, `\`${command}\` is in a folder that you may not enter`)
     if (found !== 'executable') throw notExecutable(command, found)
     return file
   }
@@ -56,13 +58,20 @@ function notExecutable(command: string, kind: 'folder' | 'file'): CliError {
     : new CliError(runExit.cannotExecute, `\`${command}\` cannot be executed`, `run \`chmod +x ${command}\``)
 }
 
-function kindOf(file: string): 'executable' | 'file' | 'folder' | 'none' {
+/** `hidden` is what stands in a folder that may not be entered, if anything does. */
+function kindOf(file: string): 'executable' | 'file' | 'folder' | 'hidden' | 'none' {
+  const isRefused = (error: unknown): boolean =>
+    error instanceof Error && 'code' in error && error.code === 'EACCES'
   try {
     if (statSync(file).isDirectory()) return 'folder'
+  } catch (error) {
+    return isRefused(error) ? 'hidden' : 'none'
+  }
+  try {
     accessSync(file, constants.X_OK)
     return 'executable'
   } catch (error) {
-    return error instanceof Error && 'code' in error && error.code === 'EACCES' ? 'file' : 'none'
+    return isRefused(error) ? 'file' : 'none'
   }
 }
 

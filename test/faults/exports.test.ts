@@ -13,7 +13,7 @@ import { leafHash, hex } from '../../src/store/hash.ts'
 import type { ExportConfig } from '../../src/config/index.ts'
 import type { World } from '../support/world.ts'
 import { activeGrant, attempt, folderOf, openWorld } from '../support/world.ts'
-import { faultWorld, settle } from './support.ts'
+import { acknowledge, faultWorld, settle, signedIn } from './support.ts'
 
 const common = { format: 'entries', from: 'start', timeout: 60_000, batch: 500 } as const
 
@@ -213,7 +213,8 @@ describe('exports of a running Writ', () => {
     await world.app.stop()
     rmSync(world.config.data, { recursive: true })
     cpSync(join(folder, 'copy'), world.config.data, { recursive: true })
-    world = await world.restart()
+    world = await signedIn(await world.restart())
+    await acknowledge(world)
     await activeGrant(world)
     await exported(world)
     const ids = new Map<string, string>()

@@ -345,6 +345,8 @@ describe('B70 every verb leaves its entry', () => {
     'replayPolicies',
     'authority',
     'prove',
+    'epoch',
+    'keys',
   ]
   /** Beside the verbs: how the process runs, and parts whose verbs the test of every route calls. */
   const machinery = [
@@ -356,6 +358,9 @@ describe('B70 every verb leaves its entry', () => {
     'exports',
     'transparency',
     'witnesses',
+    // after a restore only: see its own tests
+    'restoreCodes',
+    'acknowledgeRestore',
   ]
 
   test('and no verb is missing here', async () => {

@@ -11,10 +11,9 @@ import { createApp } from '../../src/app.ts'
 import type { Checkpoint } from '../../src/audit/note.ts'
 import type { App, AppOptions } from '../../src/app.ts'
 import type { Caller } from '../../src/flows/port.ts'
-import type { World } from '../support/world.ts'
 import { activeGrant, attempt, declare, migration, ref, requestMigration } from '../support/world.ts'
 import type { FaultWorld } from './support.ts'
-import { callerOf, entries, fails, faultWorld, kindsOf, sessionFor, settle } from './support.ts'
+import { acknowledge, callerOf, entries, fails, faultWorld, kindsOf, settle, signedIn } from './support.ts'
 
 /** The one mark there is, beside the key file. */
 function markOf({ config, folder }: FaultWorld): string {
@@ -71,19 +70,6 @@ async function start(world: FaultWorld, more: Partial<AppOptions> = {}): Promise
     ...more,
   })
 }
-
-/** Everybody signs in again, as after a restore they must: ada by the code that the operator of the machine has. */
-async function signedIn<W extends World>(world: W): Promise<W> {
-  const { flows } = world.app
-  const codes = await flows.restoreCodes()
-  const code = codes.find(({ person }) => person.id === 'ada')?.code.expose() ?? ''
-  const ada = await callerOf(world.app, (await flows.redeem(code)).token.expose())
-  const known = { ...world, ada }
-  return { ...known, grace: await sessionFor(known, 'grace'), hedy: await sessionFor(known, 'hedy') }
-}
-
-const acknowledge = async ({ app, ada }: World): Promise<void> =>
-  app.flows.acknowledgeRestore(ada, (await app.flows.epoch(ada)).epoch)
 
 const epochsIn = async (app: App): Promise<readonly unknown[]> =>
   (await entries(app)).filter(({ kind }) => kind === 'epoch.began').map(({ epoch }) => epoch)

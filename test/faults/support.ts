@@ -92,6 +92,20 @@ export async function publish(
   return version.version
 }
 
+/** Everybody signs in again, as after a restore they must: ada by the code that the operator of the machine has. */
+export async function signedIn<W extends World>(world: W): Promise<W> {
+  const { flows } = world.app
+  const codes = await flows.restoreCodes()
+  const code = codes.find(({ person }) => person.id === 'ada')?.code.expose() ?? ''
+  const ada = await callerOf(world.app, (await flows.redeem(code)).token.expose())
+  const known = { ...world, ada }
+  return { ...known, grace: await sessionFor(known, 'grace'), hedy: await sessionFor(known, 'hedy') }
+}
+
+/** An administrator has looked at what came back with a copy. */
+export const acknowledge = async ({ app, ada }: World): Promise<void> =>
+  app.flows.acknowledgeRestore(ada, (await app.flows.epoch(ada)).epoch)
+
 export async function put(world: World, ...entities: readonly EntityInput[]): Promise<void> {
   await world.app.flows.putEntities(world.ada, entities)
 }
