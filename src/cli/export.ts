@@ -63,6 +63,12 @@ export async function auditExport(context: Context, options: ExportOptions): Pro
   try {
     const origins = await originsOf(source)
     const size = await source.size()
+    // going on from where this log never was would skip what comes there later
+    if (after !== undefined && after >= size)
+      throw usage(
+        `\`--after ${after}\`: the log ends with entry ${size - 1}`,
+        'give the number that the export before ended with; after a restore, begin a new file',
+      )
     const first = since === undefined ? 0 : await firstAt(source, size, since)
     let next = Math.max(first, after === undefined ? 0 : after + 1)
     let count = 0

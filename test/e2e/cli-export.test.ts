@@ -66,6 +66,9 @@ describe('writ audit export and search', () => {
       lines(readFileSync(file, 'utf8')).map(({ seq }) => seq),
       Array.from({ length: size }, (_, seq) => seq),
     )
+    const beyond = await as('ada', 'audit', 'export', '--format', 'entries', '--after', `${size}`)
+    assert.equal(beyond.code, 2)
+    assert.match(beyond.stderr, /the log ends with entry \d+/)
     appendFileSync(file, '{"seq":')
     const torn = await as('ada', 'audit', 'export', '--after', cursor, '-o', file)
     assert.equal(torn.code, 2)
