@@ -1,5 +1,6 @@
 import { test } from 'node:test'
 import assert from 'node:assert/strict'
+import { policySetTextToParts } from '@cedar-policy/cedar-wasm/nodejs'
 import fc from 'fast-check'
 import { clauses, findPath, slices, unquote } from './scan.ts'
 
@@ -18,6 +19,15 @@ test('files are cut at semicolons, not at those in strings, comments or brackets
     'rest',
   ])
   assert.deepEqual(cut('  // nothing\n'), [])
+})
+
+test('a comment ends where Cedar ends it, so that no policy hides behind one', () => {
+  for (const end of ['\n', '\r', '\r\n', '\u2028', '\u0085', '\v', '\f']) {
+    const text = `permit(principal, action, resource); // why${end}forbid(principal, action, resource);`
+    const parsed = policySetTextToParts(text)
+    assert.ok(parsed.type === 'success')
+    assert.equal(cut(text).length, parsed.policies.length, JSON.stringify(end))
+  }
 })
 
 test('one policy without its bracket does not swallow the next', () => {

@@ -17,7 +17,7 @@ export type Token = Readonly<{
 export function tokenize(text: string): Token[] {
   const tokens: Token[] = []
   const pattern =
-    /\s+|\/\/[^\n]*|"(?:[^"\\]|\\[^])*"?|[A-Za-z_][A-Za-z0-9_]*|[0-9]+|::|==|!=|<=|>=|&&|\|\||[^]/y
+    /\s+|\/\/[^\n\r]*|"(?:[^"\\]|\\[^])*"?|[A-Za-z_][A-Za-z0-9_]*|[0-9]+|::|==|!=|<=|>=|&&|\|\||[^]/y
   for (let match = pattern.exec(text); match !== null; match = pattern.exec(text)) {
     const [found] = match
     const first = found[0] as string
