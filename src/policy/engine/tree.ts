@@ -1,0 +1,71 @@
+/**
+ * Policies as trees, the one form that is compiled. Chains of `&&` and `||` are flat, whatever their brackets: both
+ * stop at the same operand either way.
+ *
+ * @module
+ */
+import type { EntityRef, Long } from './values.ts'
+
+export type Variable = 'principal' | 'action' | 'resource' | 'context'
+
+export type Binary = (typeof binaries)[number]
+export const binaries = [
+  '==', '!=', '<', '<=', '>', '>=', '+', '-', '*', 'in', 'contains', 'containsAll', 'containsAny', 'getTag', 'hasTag',
+] as const // prettier-ignore
+
+/** A literal stretch of a `like` pattern, or `null` for `*`. */
+export type Pattern = readonly (string | null)[]
+
+export type Expr =
+  | Readonly<{ op: 'literal'; value: boolean | string | Long | EntityRef }>
+  | Readonly<{ op: 'variable'; name: Variable }>
+  | Readonly<{ op: 'and' | 'or'; items: readonly Expr[] }>
+  | Readonly<{ op: 'not' | 'neg' | 'isEmpty'; arg: Expr }>
+  | Readonly<{ op: 'binary'; name: Binary; left: Expr; right: Expr }>
+  | Readonly<{ op: 'attribute'; of: Expr; name: string }>
+  | Readonly<{ op: 'has'; of: Expr; path: readonly string[] }>
+  | Readonly<{ op: 'like'; of: Expr; pattern: Pattern }>
+  | Readonly<{ op: 'is'; of: Expr; type: string; in: Expr | undefined }>
+  | Readonly<{ op: 'if'; test: Expr; yes: Expr; no: Expr }>
+  | Readonly<{ op: 'set'; items: readonly Expr[] }>
+  | Readonly<{ op: 'record'; fields: readonly (readonly [string, Expr])[] }>
+  | Readonly<{ op: 'call'; name: string; args: readonly Expr[] }>
+
+export type Slot = '?principal' | '?resource'
+
+/** What a head says of principal or resource; a slot is filled when its template is linked. */
+export type Head = Readonly<{
+  eq: EntityRef | Slot | undefined
+  is: string | undefined
+  in: EntityRef | Slot | undefined
+}>
+
+/** `eq` is one action, `in` actions and everything below them; neither is every action. */
+export type ActionHead = Readonly<{ eq: EntityRef | undefined; in: readonly EntityRef[] | undefined }>
+
+export type Policy = Readonly<{
+  effect: 'permit' | 'forbid'
+  principal: Head
+  action: ActionHead
+  resource: Head
+  conditions: readonly Readonly<{ kind: 'when' | 'unless'; body: Expr }>[]
+}>
+
+/** `items` joined, nested chains of the same operator opened. */
+export function chain(op: 'and' | 'or', items: readonly Expr[]): Expr {
+  const flat = items.flatMap((item) => (item.op === op ? item.items : [item]))
+  return { op, items: flat }
+}
+
+/** Literals of a pattern that follow each other are one. */
+export function pattern(parts: Pattern): Pattern {
+  const joined: (string | null)[] = []
+  for (const part of parts) {
+    const last = joined.at(-1)
+    if (part === null) {
+      if (last !== null || joined.length === 0) joined.push(null)
+    } else if (typeof last === 'string') joined[joined.length - 1] = last + part
+    else if (part !== '') joined.push(part)
+  }
+  return joined
+}
