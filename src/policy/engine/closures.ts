@@ -215,13 +215,19 @@ function ownAttribute(variableName: Variable, name: string): Code {
       return (env) => env.context.fields.get(name) ?? missing
     case 'principal':
       return (env) =>
-        env.principalNode === undefined ? noEntity(env.principal) : (env.principalNode.attrs.fields.get(name) ?? missing)
+        env.principalNode === undefined
+          ? noEntity(env.principal)
+          : (env.principalNode.attrs.fields.get(name) ?? missing)
     case 'action':
       return (env) =>
-        env.actionNode === undefined ? noEntity(env.action) : (env.actionNode.attrs.fields.get(name) ?? missing)
+        env.actionNode === undefined
+          ? noEntity(env.action)
+          : (env.actionNode.attrs.fields.get(name) ?? missing)
     case 'resource':
       return (env) =>
-        env.resourceNode === undefined ? noEntity(env.resource) : (env.resourceNode.attrs.fields.get(name) ?? missing)
+        env.resourceNode === undefined
+          ? noEntity(env.resource)
+          : (env.resourceNode.attrs.fields.get(name) ?? missing)
   }
 }
 

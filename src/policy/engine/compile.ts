@@ -143,7 +143,10 @@ function checkDepth(id: string, form: unknown): void {
   let level: unknown[] = [form]
   for (let depth = 0; level.length > 0; depth += 1) {
     if (depth > compileLimits.json) {
-      throw invalid(`the policy \`${id}\` is too deeply nested`, `at most ${compileLimits.json} levels are read`)
+      throw invalid(
+        `the policy \`${id}\` is too deeply nested`,
+        `at most ${compileLimits.json} levels are read`,
+      )
     }
     level = level.flatMap((value) =>
       typeof value === 'object' && value !== null ? (Object.values(value) as unknown[]) : [],
@@ -337,4 +340,3 @@ function errorsOf(failed: { rule: Rule; message: string }[]): Decided['errors'] 
   if (failed.length > 1) failed.sort((a, b) => a.rule.position - b.rule.position)
   return failed.map(({ rule, message }) => ({ policy: rule.id, message }))
 }
-

@@ -52,7 +52,9 @@ export const functions: ReadonlyMap<string, Readonly<{ arity: number; call: Call
 function constructor(type: string, parse: (text: string) => Extension | Ip | undefined) {
   const call: Call = ([text]) => {
     if (typeof text !== 'string') return typeError('string', text as Value)
-    return parse(text) ?? new Failure(`error while evaluating \`${type}\` extension function: \`${text}\` is none`)
+    return (
+      parse(text) ?? new Failure(`error while evaluating \`${type}\` extension function: \`${text}\` is none`)
+    )
   }
   return { arity: 1, call }
 }

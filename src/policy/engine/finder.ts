@@ -98,7 +98,8 @@ function findEntity<T>(node: EntityBranch, env: Env, visit: Visit<T>, into: T): 
   if (known === undefined) return
   const { ancestors } = known
   if (groups.size < ancestors.size) {
-    for (const [group, next] of groups) if (group !== key && ancestors.has(group)) find(next, env, visit, into)
+    for (const [group, next] of groups)
+      if (group !== key && ancestors.has(group)) find(next, env, visit, into)
     return
   }
   for (const ancestor of ancestors) {
@@ -148,14 +149,23 @@ function build(rules: readonly Rule[], asked: readonly string[]): Finder {
   }
   if (question.by === 'type') {
     const { actor } = question
-    return { by: 'type', actor, types: grouped(rules, ({ limits }) => one(limits.is[actor]), next), rest: below }
+    return {
+      by: 'type',
+      actor,
+      types: grouped(rules, ({ limits }) => one(limits.is[actor]), next),
+      rest: below,
+    }
   }
   const values = (rule: Rule): readonly Value[] => guardFor(rule, question.key)?.values ?? []
   return {
     by: 'guard',
     read: toCode(reading(question.path)),
     values: grouped(rules, (rule) => values(rule).filter((value) => typeof value !== 'object'), next),
-    entities: grouped(rules, (rule) => values(rule).flatMap((value) => (value instanceof EntityRef ? value.key : [])), next),
+    entities: grouped(
+      rules,
+      (rule) => values(rule).flatMap((value) => (value instanceof EntityRef ? value.key : [])),
+      next,
+    ),
     failing: rules.filter((rule) => guardFor(rule, question.key)?.isSafe === false),
     rest: below,
   }

@@ -62,7 +62,8 @@ export function readRecord(json: unknown, what: string, depth = 0): CedarRecord 
   return new CedarRecord(fields)
 }
 
-const notText = (what: string): WritError => refuse(`${what} holds text that is not well-formed`, 'send UTF-8')
+const notText = (what: string): WritError =>
+  refuse(`${what} holds text that is not well-formed`, 'send UTF-8')
 
 export function readValue(json: unknown, what: string, depth = 0): Value {
   switch (typeof json) {
@@ -74,7 +75,10 @@ export function readValue(json: unknown, what: string, depth = 0): Value {
     case 'number':
       if (Number.isSafeInteger(json)) return json + 0
       throw Number.isInteger(json)
-        ? refuse(`${what} holds the number ${json}, which is not exact`, 'give integers beyond 2^53 as `bigint`')
+        ? refuse(
+            `${what} holds the number ${json}, which is not exact`,
+            'give integers beyond 2^53 as `bigint`',
+          )
         : refuse(`${what} holds ${json}, and Cedar knows integers alone`, 'use a `decimal`')
     case 'bigint': {
       const value = toLong(json)
@@ -103,7 +107,10 @@ function readEscape(json: unknown, what: string, depth: number): Value | undefin
   switch (only) {
     case '__expr':
       if (typeof inner !== 'string') return undefined
-      throw refuse(`${what} holds an \`__expr\` escape, which is no longer read`, 'use `__entity` or `__extn`')
+      throw refuse(
+        `${what} holds an \`__expr\` escape, which is no longer read`,
+        'use `__entity` or `__extn`',
+      )
     case '__entity': {
       if (!isObject(inner)) return undefined
       const { type, id } = inner
@@ -116,7 +123,11 @@ function readEscape(json: unknown, what: string, depth: number): Value | undefin
   }
 }
 
-function readExtension(inner: Readonly<Record<string, unknown>>, what: string, depth: number): Value | undefined {
+function readExtension(
+  inner: Readonly<Record<string, unknown>>,
+  what: string,
+  depth: number,
+): Value | undefined {
   const { fn, arg, args } = inner
   if (typeof fn !== 'string') return undefined
   // as serde tries the shapes: one argument first

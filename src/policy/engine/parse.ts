@@ -9,7 +9,12 @@ import type { ActionHead, Binary, Expr, Head, Pattern, Policy, Slot } from './tr
 import { chain, pattern } from './tree.ts'
 import { EntityRef, toLong } from './values.ts'
 
-type Token = Readonly<{ kind: 'word' | 'string' | 'number' | 'slot' | 'mark'; text: string; start: number; end: number }>
+type Token = Readonly<{
+  kind: 'word' | 'string' | 'number' | 'slot' | 'mark'
+  text: string
+  start: number
+  end: number
+}>
 
 /** What nests, counted before anything recursive sees the text. */
 export type Shape = Readonly<{ brackets: number; ifs: number; tokens: number; longest: number }>

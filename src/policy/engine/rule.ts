@@ -49,8 +49,8 @@ export type Limits = Readonly<{
 export type Body = Readonly<{ code: Code | undefined; conjuncts: readonly Expr[] }>
 
 export function toBody(policy: Policy): Body {
-  const parts = policy.conditions.map(
-    ({ kind, body }): Expr => (kind === 'when' ? body : { op: 'not', arg: body }),
+  const parts = policy.conditions.map(({ kind, body }): Expr =>
+    kind === 'when' ? body : { op: 'not', arg: body },
   )
   const whole = chain('and', parts)
   const conjuncts = whole.op === 'and' ? whole.items : [whole]
@@ -219,7 +219,11 @@ function isTotal(expr: Expr, tested: ReadonlySet<string>): boolean {
     case 'has':
       return expr.of.op === 'variable' && expr.path.length === 1
     case 'is':
-      return expr.of.op === 'variable' && expr.of.name !== 'context' && (expr.in === undefined || isEntity(expr.in))
+      return (
+        expr.of.op === 'variable' &&
+        expr.of.name !== 'context' &&
+        (expr.in === undefined || isEntity(expr.in))
+      )
     case 'binary':
       switch (expr.name) {
         case '==':

@@ -83,7 +83,8 @@ function addEntity(nodes: Map<string, Mutable>, json: unknown): void {
 }
 
 function isSame(a: EntityNode, b: EntityNode): boolean {
-  const names = (parents: readonly EntityRef[]): string => [...new Set(parents.map(({ key }) => key))].sort().join()
+  const names = (parents: readonly EntityRef[]): string =>
+    [...new Set(parents.map(({ key }) => key))].sort().join()
   return equal(a.attrs, b.attrs) && equal(a.tags, b.tags) && names(a.parents) === names(b.parents)
 }
 

@@ -1,0 +1,232 @@
+/**
+ * The compiled evaluator beside the reference: where do they differ?
+ *
+ * @module
+ */
+import * as cedar from '@cedar-policy/cedar-wasm/nodejs'
+import { isDeepStrictEqual } from 'node:util'
+import { isWritError } from '../../src/model/errors.ts'
+import { readPolicy } from '../../src/policy/engine/est.ts'
+import { compile, prepareEntities } from '../../src/policy/engine/index.ts'
+import type { CompiledPolicies, Decided, PolicyForm } from '../../src/policy/engine/index.ts'
+import { cut, parsePolicy } from '../../src/policy/engine/parse.ts'
+import type { Case } from './cases.ts'
+import { Choices, makeCase } from './cases.ts'
+import { Printer } from './print.ts'
+
+/** What a run has seen, so that a generator that makes nothing but refusals is noticed. */
+export type Tally = {
+  cases: number
+  decisions: number
+  allows: number
+  errors: number
+  refusedPolicies: number
+  refusedInputs: number
+}
+
+export const newTally = (): Tally => ({
+  cases: 0,
+  decisions: 0,
+  allows: 0,
+  errors: 0,
+  refusedPolicies: 0,
+  refusedInputs: 0,
+})
+
+type Answer =
+  | Readonly<{ decision: string; determining: readonly string[]; errors: readonly string[] }>
+  | 'refused'
+
+const digits = (JSON as unknown as { rawJSON(text: string): unknown }).rawJSON
+
+/** With integers as digits, the way they reach the reference exactly. */
+export function toReference<T>(value: T): T {
+  const convert = (one: unknown): unknown => {
+    if (typeof one === 'bigint') return digits(String(one))
+    if (Array.isArray(one)) return one.map(convert)
+    if (typeof one !== 'object' || one === null) return one
+    return Object.fromEntries(Object.entries(one).map(([key, member]) => [key, convert(member)]))
+  }
+  return convert(value) as T
+}
+
+/** The case of `numbers` with its policies as text, or as Cedar's JSON form; the numbers say which. */
+export function caseOf(numbers: readonly number[]): Case {
+  const plain = makeCase(numbers)
+  const c = new Choices(numbers.toReversed())
+  const isText = !c.once(3)
+  if (!isText) return plain
+  const print = (policies: Case['policies']): Case['policies'] =>
+    Object.fromEntries(
+      Object.entries(policies).map(([id, policy]) => [
+        id,
+        new Printer(c).policy(policy as Record<string, unknown>),
+      ]),
+    )
+  return { ...plain, policies: print(plain.policies), templates: print(plain.templates) }
+}
+
+/** What differs, or `undefined`. */
+export function difference(it: Case, tally: Tally = newTally()): string | undefined {
+  tally.cases += 1
+  // a whole reading and a second set cost more than the rest together
+  const isThorough = tally.cases % 4 === 1
+  const set = {
+    staticPolicies: it.policies,
+    templates: it.templates,
+    templateLinks: it.links,
+  } as unknown as cedar.PolicySet
+  const isAccepted = cedar.preparsePolicySet('fuzz', toReference(set)).type === 'success'
+  const input = {
+    policies: it.policies as Record<string, PolicyForm>,
+    templates: it.templates as Record<string, PolicyForm>,
+    links: it.links,
+  }
+  let ours: CompiledPolicies | undefined
+  let flat: CompiledPolicies | undefined
+  try {
+    ours = compile(input)
+    flat = isThorough ? compile(input, { index: false }) : ours
+  } catch (error) {
+    if (!isWritError(error, 'ERR_POLICY_INVALID')) throw error
+    if (isAccepted) return `the reference accepts what is refused: ${error.message}`
+  }
+  if (ours === undefined || flat === undefined) {
+    tally.refusedPolicies += 1
+    return undefined
+  }
+  if (!isAccepted) return 'the reference refuses what is accepted'
+  const reading = isThorough ? readingDiffers(it) : undefined
+  if (reading !== undefined) return reading
+  for (const [index, request] of it.requests.entries()) {
+    const theirs = askReference(it, request)
+    const mine = ask(ours, request, it)
+    if (!isDeepStrictEqual(mine, theirs)) {
+      return `request ${index}: ours ${show(mine)}, the reference's ${show(theirs)}`
+    }
+    const unindexed = ask(flat, request, it)
+    if (!isDeepStrictEqual(mine, unindexed))
+      return `request ${index}: indexed ${show(mine)}, not ${show(unindexed)}`
+    if (theirs === 'refused') tally.refusedInputs += 1
+    else {
+      tally.decisions += 1
+      if (theirs.decision === 'allow') tally.allows += 1
+      if (theirs.errors.length > 0) tally.errors += 1
+    }
+  }
+  return undefined
+}
+
+const show = (answer: Answer): string => JSON.stringify(answer)
+
+function askReference(it: Case, request: Case['requests'][number]): Answer {
+  const answer = cedar.statefulIsAuthorized(
+    toReference({
+      ...request,
+      preparsedPolicySetId: 'fuzz',
+      entities: it.entities,
+    }) as cedar.StatefulAuthorizationCall,
+  )
+  if (answer.type === 'failure') return 'refused'
+  const { decision, diagnostics } = answer.response
+  return {
+    decision,
+    determining: diagnostics.reason.toSorted(),
+    errors: diagnostics.errors.map(({ policyId }) => policyId).sort(),
+  }
+}
+
+function ask(set: CompiledPolicies, request: Case['requests'][number], it: Case): Answer {
+  let decided: Decided
+  try {
+    decided = set.decide(request, prepareEntities(it.entities))
+  } catch (error) {
+    if (!isWritError(error, 'ERR_INPUT_INVALID')) throw error
+    return 'refused'
+  }
+  return {
+    decision: decided.decision,
+    determining: decided.determining.toSorted(),
+    errors: decided.errors.map(({ policy }) => policy).sort(),
+  }
+}
+
+/** Our reading of each text against the reference's; not where integers are rounded on the way. */
+function readingDiffers(it: Case): string | undefined {
+  for (const [read, forms] of [
+    [cedar.policyToJson, it.policies],
+    [cedar.templateToJson, it.templates],
+  ] as const) {
+    for (const [id, form] of Object.entries(forms)) {
+      if (typeof form !== 'string' || /[0-9]{16}/.test(form)) continue
+      const answer = read(form)
+      if (answer.type === 'failure') return `\`${id}\` cannot be read by the reference`
+      const [part] = cut(form)
+      if (part === undefined) return `\`${id}\` is cut into nothing`
+      const [ours, theirs] = [parsePolicy(part), readPolicy(answer.json)]
+      if (!isDeepStrictEqual(sorted(ours), sorted(theirs))) {
+        return `\`${id}\` is read as ${JSON.stringify(sorted(ours))}, by the reference as ${JSON.stringify(sorted(theirs))}`
+      }
+    }
+  }
+  return undefined
+}
+
+/** Entities as plain objects, and fields of records in one order: the reference keeps none. */
+function sorted(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(sorted)
+  if (typeof value !== 'object' || value === null) return value
+  const members = Object.entries(value).map(([key, member]): [string, unknown] => [
+    key,
+    key === 'fields' ? sorted(member as unknown[]) : sorted(member),
+  ])
+  const result = Object.fromEntries(members)
+  if (Array.isArray(result['fields'])) {
+    const fields = result['fields'] as [string, unknown][]
+    return { ...result, fields: fields.toSorted(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)) }
+  }
+  return result
+}
+
+/** The simplest numbers whose case still differs: parts left out, then smaller choices. */
+export function shrink(
+  numbers: readonly number[],
+  differs: (numbers: readonly number[]) => boolean,
+): number[] {
+  let best = [...numbers]
+  const attempt = (next: number[]): boolean => {
+    if (!differs(next)) return false
+    best = next
+    return true
+  }
+  for (let isBetter = true; isBetter;) {
+    isBetter = false
+    for (let size = Math.max(1, best.length >> 1); size >= 1; size >>= 1) {
+      for (let at = 0; at < best.length; at += size) {
+        if (attempt([...best.slice(0, at), ...best.slice(at + size)])) isBetter = true
+      }
+    }
+    for (let at = 0; at < best.length; at += 1) {
+      const number = best[at] as number
+      for (const smaller of [0, number >> 1, number - 1]) {
+        if (smaller < 0 || smaller >= number || !attempt(best.with(at, smaller))) continue
+        isBetter = true
+        break
+      }
+    }
+  }
+  return best
+}
+
+/** A kept case as text: integers are digits, so they survive. */
+export function toText(it: Case): string {
+  return `${JSON.stringify(toReference(it), undefined, 2)}\n`
+}
+
+export function fromText(text: string): Case {
+  const revive = (_: string, value: unknown, { source }: { source?: string } = {}): unknown =>
+    typeof value === 'number' && !Number.isSafeInteger(value) && /^-?[0-9]+$/.test(source ?? '')
+      ? BigInt(source as string)
+      : value
+  return JSON.parse(text, revive) as Case
+}
