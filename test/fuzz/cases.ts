@@ -133,7 +133,7 @@ export function makeCase(numbers: readonly number[]): Case {
     }
   }
   const entities = entitiesOf(c)
-  const requests = Array.from({ length: 1 + c.next(4) }, () => ({
+  const requests = Array.from({ length: 1 + c.next(8) }, () => ({
     principal: c.pick(UIDS),
     action: c.pick(ACTIONS),
     resource: c.pick(UIDS),
@@ -150,7 +150,7 @@ function slots(template: Readonly<Record<string, Json>>): string[] {
 function policy(c: Choices, isTemplate: boolean): Json {
   const principal = isTemplate ? slotHead(c, '?principal') : head(c)
   return {
-    effect: c.pick(['permit', 'forbid']),
+    effect: c.pick(['permit', 'permit', 'forbid']),
     principal,
     action: actionHead(c),
     resource:
