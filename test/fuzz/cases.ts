@@ -14,6 +14,7 @@ export type Case = Readonly<{
   links: readonly Readonly<{ templateId: string; newId: string; values: Readonly<Record<string, Uid>> }>[]
   entities: readonly unknown[]
   requests: readonly Readonly<{ principal: Uid; action: Uid; resource: Uid; context: Json }>[]
+  schema?: string
 }>
 
 export class Choices {

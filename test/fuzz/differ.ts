@@ -7,12 +7,14 @@ import * as cedar from '@cedar-policy/cedar-wasm/nodejs'
 import { isDeepStrictEqual } from 'node:util'
 import { isWritError } from '../../src/model/errors.ts'
 import { readPolicy } from '../../src/policy/engine/est.ts'
-import { compile, prepareEntities } from '../../src/policy/engine/index.ts'
+import { compile } from '../../src/policy/engine/index.ts'
 import type { CompiledPolicies, Decided, PolicyForm } from '../../src/policy/engine/index.ts'
 import { cut, parsePolicy } from '../../src/policy/engine/parse.ts'
 import type { Case } from './cases.ts'
 import { Choices, makeCase } from './cases.ts'
+
 import { Printer } from './print.ts'
+import { typedCase } from './typed.ts'
 
 /** What a run has seen, so that a generator that makes nothing but refusals is noticed. */
 export type Tally = {
@@ -52,8 +54,9 @@ export function toReference<T>(value: T): T {
 
 /** The case of `numbers` with its policies as text, or as Cedar's JSON form; the numbers say which. */
 export function caseOf(numbers: readonly number[]): Case {
-  const plain = makeCase(numbers)
   const c = new Choices(numbers.toReversed())
+  if (c.once(8)) return typedCase(numbers)
+  const plain = makeCase(numbers)
   const isText = !c.once(3)
   if (!isText) return plain
   const print = (policies: Case['policies']): Case['policies'] =>
@@ -81,11 +84,16 @@ export function difference(it: Case, tally: Tally = newTally()): string | undefi
     policies: it.policies as Record<string, PolicyForm>,
     templates: it.templates as Record<string, PolicyForm>,
     links: it.links,
+    ...(it.schema === undefined ? {} : { schema: it.schema }),
+  }
+  if (it.schema !== undefined && cedar.preparseSchema('fuzz', it.schema).type === 'failure') {
+    throw new TypeError('the schema of the case is none')
   }
   let ours: CompiledPolicies | undefined
   let flat: CompiledPolicies | undefined
   try {
-    ours = compile(input)
+    // few policies would hardly be indexed otherwise
+    ours = compile(input, { index: tally.cases % 3 === 0 ? true : 'deep' })
     flat = isThorough ? compile(input, { index: false }) : ours
   } catch (error) {
     if (!isWritError(error, 'ERR_POLICY_INVALID')) throw error
@@ -125,6 +133,7 @@ function askReference(it: Case, request: Case['requests'][number]): Answer {
       ...request,
       preparsedPolicySetId: 'fuzz',
       entities: it.entities,
+      ...(it.schema === undefined ? {} : { preparsedSchemaName: 'fuzz', validateRequest: true }),
     }) as cedar.StatefulAuthorizationCall,
   )
   if (answer.type === 'failure') return 'refused'
@@ -139,7 +148,7 @@ function askReference(it: Case, request: Case['requests'][number]): Answer {
 function ask(set: CompiledPolicies, request: Case['requests'][number], it: Case): Answer {
   let decided: Decided
   try {
-    decided = set.decide(request, prepareEntities(it.entities))
+    decided = set.decide(request, set.prepareEntities(it.entities))
   } catch (error) {
     if (!isWritError(error, 'ERR_INPUT_INVALID')) throw error
     return 'refused'

@@ -1,5 +1,5 @@
 /**
- * `node test/fuzz/policy.ts --cases N --seed S`: random policies through the compiled evaluator and the reference. A case
+ * `node test/fuzz/policy.ts --cases N --seed S [--seconds T]`: random policies through the compiled evaluator and the reference. A case
  * that differs is shrunk, kept in `test/fuzz/kept/`, and ends the run with status 1.
  *
  * @module
@@ -11,14 +11,19 @@ import { parseArgs } from 'node:util'
 import { caseOf, difference, newTally, shrink, toText } from './differ.ts'
 
 const { values } = parseArgs({
-  options: { cases: { type: 'string', default: '100000' }, seed: { type: 'string', default: '1' } },
+  options: {
+    cases: { type: 'string', default: '100000' },
+    seed: { type: 'string', default: '1' },
+    seconds: { type: 'string', default: 'Infinity' },
+  },
 })
 const wanted = Number(values.cases)
 const tally = newTally()
 const startedAt = performance.now()
 
 let seed = Number(values.seed) >>> 0
-for (; tally.decisions < wanted; seed = (seed + 1) >>> 0) {
+const until = startedAt + Number(values.seconds) * 1_000
+for (; tally.decisions < wanted && performance.now() < until; seed = (seed + 1) >>> 0) {
   const numbers = numbersOf(seed)
   let found: string | undefined
   try {

@@ -15,6 +15,8 @@ import { cut, Gap, parsePolicy } from './parse.ts'
 import type { Cut } from './parse.ts'
 import type { Rule } from './rule.ts'
 import { evaluate, toBody, toRule } from './rule.ts'
+import type { SchemaForm } from './schema.ts'
+import { Schema } from './schema.ts'
 import type { EntityNode } from './store.ts'
 import { EntityStore, prepareEntities } from './store.ts'
 import type { Expr, Head, Policy, Slot } from './tree.ts'
@@ -32,6 +34,8 @@ export type CompileInput = Readonly<{
     newId: string
     values: Readonly<Partial<Record<Slot, Readonly<{ type: string; id: string }>>>>
   }>[]
+  /** Requests and entities are read and checked by it; policies are not validated against it. */
+  schema?: SchemaForm
 }>
 
 export type DecideRequest = Readonly<{
@@ -52,6 +56,12 @@ export type Decided = Readonly<{
 export interface CompiledPolicies {
   /** How many policies and links there are. */
   readonly size: number
+  /**
+   * Entities parsed once, by the schema of the set if it has one.
+   *
+   * @throws {WritError} `ERR_INPUT_INVALID` for what the reference refuses, and for integers that are not exact.
+   */
+  prepareEntities(entities: readonly unknown[]): EntityStore
   /**
    * What reference Cedar decides, with its policy ids. A policy that fails does not apply, and stands in `errors`.
    *
@@ -75,7 +85,10 @@ export const compileLimits = {
  * @throws {WritError} `ERR_POLICY_INVALID` for what the reference refuses, what nests too deeply, and partial evaluation
  *   (`unknown`), which no decision has.
  */
-export function compile(input: CompileInput, options: Readonly<{ index?: boolean }> = {}): CompiledPolicies {
+export function compile(
+  input: CompileInput,
+  options: Readonly<{ index?: boolean | 'deep' }> = {},
+): CompiledPolicies {
   const templates = Object.entries(input.templates ?? {})
   const statics = typeof input.policies === 'string' ? [] : Object.entries(input.policies)
   const forms = [...statics, ...templates]
@@ -116,7 +129,8 @@ export function compile(input: CompileInput, options: Readonly<{ index?: boolean
     if (known === undefined) throw invalid(`there is no template \`${templateId}\``)
     rules.push(toRule(newId, rules.length, link(known.policy, values), known.body))
   }
-  return new Compiled(rules, options.index ?? true)
+  const schema = input.schema === undefined ? undefined : new Schema(input.schema)
+  return new Compiled(rules, options.index ?? true, schema)
 }
 
 function invalid(message: string, hint?: string): WritError {
@@ -269,27 +283,36 @@ type Run = {
 class Compiled implements CompiledPolicies {
   readonly size: number
   readonly #finder: Finder
+  readonly #schema: Schema | undefined
 
-  constructor(rules: readonly Rule[], isIndexed: boolean) {
+  constructor(rules: readonly Rule[], index: boolean | 'deep', schema: Schema | undefined) {
+    this.#schema = schema
     this.size = rules.length
-    this.#finder = isIndexed ? buildFinder(rules) : { by: 'none', rules }
+    this.#finder = index !== false ? buildFinder(rules, index === 'deep') : { by: 'none', rules }
+  }
+
+  prepareEntities(entities: readonly unknown[]): EntityStore {
+    return prepareEntities(entities, this.#schema)
   }
 
   decide(request: DecideRequest, entities: EntityStore | readonly unknown[]): Decided {
-    const store = entities instanceof EntityStore ? entities : prepareEntities(entities)
+    const store = entities instanceof EntityStore ? entities : this.prepareEntities(entities)
+    if (store.schema !== this.#schema) throw new TypeError('the entities were prepared for another schema')
     const principalNode = nodeOf(store, request.principal)
     const actionNode = nodeOf(store, request.action)
     const resourceNode = nodeOf(store, request.resource)
-    const env: Env = {
-      principal: principalNode?.ref ?? readUid(request.principal),
-      action: actionNode?.ref ?? readUid(request.action),
-      resource: resourceNode?.ref ?? readUid(request.resource),
-      principalNode,
-      actionNode,
-      resourceNode,
-      context: readContext(request.context),
-      store,
-    }
+    const principal = principalNode?.ref ?? readUid(request.principal)
+    const action = actionNode?.ref ?? readUid(request.action)
+    const resource = resourceNode?.ref ?? readUid(request.resource)
+    const context =
+      this.#schema === undefined
+        ? readContext(request.context)
+        : this.#schema.record(
+            request.context,
+            this.#schema.check(principal, action, resource).context,
+            'the context',
+          )
+    const env: Env = { principal, action, resource, principalNode, actionNode, resourceNode, context, store }
     const run: Run = { permits: undefined, forbids: undefined, failed: undefined, seen: undefined }
     find(this.#finder, env, judge, run)
     const determining = run.forbids ?? run.permits

@@ -3,7 +3,17 @@
  *
  * @module
  */
+import type { EntityStore } from './store.ts'
+import { prepareEntities as prepare } from './store.ts'
+
 export type { CompiledPolicies, CompileInput, Decided, DecideRequest, PolicyForm } from './compile.ts'
 export { compile, compileLimits } from './compile.ts'
-export type { EntityStore } from './store.ts'
-export { prepareEntities } from './store.ts'
+export type { SchemaForm } from './schema.ts'
+export type { EntityStore }
+
+/**
+ * Cedar's JSON for entities, parsed once for any number of decisions by sets without a schema.
+ *
+ * @throws {WritError} `ERR_INPUT_INVALID` for what the reference refuses, and for integers that are not exact.
+ */
+export const prepareEntities = (entities: readonly unknown[]): EntityStore => prepare(entities)

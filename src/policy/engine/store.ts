@@ -4,8 +4,9 @@
  * @module
  */
 import { members, readRecord, readUid, refuse } from './json.ts'
-import type { CedarRecord, EntityRef } from './values.ts'
-import { equal } from './values.ts'
+import type { EntityType, Schema } from './schema.ts'
+import type { EntityRef } from './values.ts'
+import { CedarRecord, equal } from './values.ts'
 
 /** One entity with everything it is in; `ancestors` holds keys. */
 export type EntityNode = Readonly<{
@@ -23,8 +24,11 @@ type Mutable = { -readonly [K in keyof EntityNode]: EntityNode[K] } & { ancestor
 export class EntityStore {
   readonly #byType: ReadonlyMap<string, ReadonlyMap<string, EntityNode>>
   readonly size: number
+  /** The schema that the entities were read by. */
+  readonly schema: Schema | undefined
 
-  constructor(nodes: Iterable<EntityNode>) {
+  constructor(nodes: Iterable<EntityNode>, schema: Schema | undefined) {
+    this.schema = schema
     const byType = new Map<string, Map<string, EntityNode>>()
     let size = 0
     for (const node of nodes) {
@@ -44,42 +48,104 @@ export class EntityStore {
 }
 
 /**
- * Cedar's JSON for entities, as a store that any number of decisions may use.
+ * Cedar's JSON for entities, as a store that any number of decisions may use. With a schema, its actions are in it.
  *
  * @throws {WritError} `ERR_INPUT_INVALID` for what the reference refuses: two entities of one name that differ, a cycle,
- *   an action below something else; and for integers that are not exact.
+ *   an action below something else, what does not conform to the schema; and for integers that are not exact.
  */
-export function prepareEntities(json: readonly unknown[], actions: readonly EntityNode[] = []): EntityStore {
+export function prepareEntities(json: readonly unknown[], schema?: Schema): EntityStore {
   if (!Array.isArray(json)) throw refuse('entities must be a list')
   const nodes = new Map<string, Mutable>()
-  for (const action of actions) nodes.set(action.key, { ...action, ancestors: new Set() })
-  for (const entity of json) addEntity(nodes, entity)
+  for (const entity of json) addEntity(nodes, readEntity(entity, schema))
+  if (schema !== undefined) addActions(nodes, schema)
   close(nodes)
-  return new EntityStore(nodes.values())
+  if (schema !== undefined) for (const node of nodes.values()) checkAncestors(node, schema)
+  return new EntityStore(nodes.values(), schema)
+}
+
+const EMPTY = new CedarRecord(new Map())
+
+function newNode(
+  ref: EntityRef,
+  attrs: CedarRecord,
+  tags: CedarRecord,
+  parents: readonly EntityRef[],
+): Mutable {
+  return { ref, key: ref.key, attrs, tags, parents, ancestors: new Set() }
 }
 
 const isActionType = (type: string): boolean => type === 'Action' || type.endsWith('::Action')
 
-function addEntity(nodes: Map<string, Mutable>, json: unknown): void {
-  const entity = members(json, 'an entity')
-  const ref = readUid(entity['uid'])
-  const name = `\`${ref.type}::${JSON.stringify(ref.id)}\``
-  if (!Array.isArray(entity['parents'])) throw refuse(`${name} lacks its \`parents\``, 'give a list')
-  const parents = entity['parents'].map(readUid)
-  if (isActionType(ref.type) && parents.some(({ type }) => !isActionType(type))) {
-    throw refuse(`the action ${name} has a parent that is no action`)
+const nameOf = ({ type, id }: EntityRef): string => `\`${type}::${JSON.stringify(id)}\``
+
+function readEntity(json: unknown, schema: Schema | undefined): Mutable {
+  const { uid, attrs, parents: above, tags = {} } = members(json, 'an entity')
+  const ref = readUid(uid)
+  const name = nameOf(ref)
+  if (!Array.isArray(above)) throw refuse(`${name} lacks its \`parents\``, 'give a list')
+  const parents = above.map(readUid)
+  if (isActionType(ref.type)) {
+    const other = parents.find(({ type }) => !isActionType(type))
+    if (other !== undefined) throw refuse(`the action ${name} is in ${nameOf(other)}, which is no action`)
   }
-  const node: Mutable = {
+  const [ofAttrs, ofTags] = [`the attributes of ${name}`, `the tags of ${name}`]
+  if (schema === undefined) return newNode(ref, readRecord(attrs, ofAttrs), readRecord(tags, ofTags), parents)
+  if (schema.actions.has(ref.key))
+    return newNode(ref, readRecord(attrs, ofAttrs), readRecord(tags, ofTags), parents)
+  const type = schema.entityTypes.get(ref.type)
+  if (type === undefined) throw refuse(`${name} has a type that is not declared`)
+  schema.checkId(ref)
+  return newNode(
     ref,
-    key: ref.key,
-    attrs: readRecord(entity['attrs'], `the attributes of ${name}`),
-    tags: readRecord(entity['tags'] ?? {}, `the tags of ${name}`),
+    schema.record(attrs, type.fields, ofAttrs),
+    readTags(tags, type, ofTags, schema),
     parents,
-    ancestors: new Set(),
-  }
+  )
+}
+
+function readTags(json: unknown, { tags: type }: EntityType, what: string, schema: Schema): CedarRecord {
+  const entries = Object.entries(members(json, what)).filter(([, value]) => value !== undefined)
+  if (entries.length === 0) return EMPTY
+  if (type === undefined) throw refuse(`${what}: its type has none`)
+  return new CedarRecord(new Map(entries.map(([name, value]) => [name, schema.value(value, type, what, 1)])))
+}
+
+function addEntity(nodes: Map<string, Mutable>, node: Mutable): void {
   const before = nodes.get(node.key)
-  if (before !== undefined && !isSame(before, node)) throw refuse(`${name} is given twice, and differs`)
+  if (before !== undefined && !isSame(before, node))
+    throw refuse(`${nameOf(node.ref)} is given twice, and differs`)
   nodes.set(node.key, node)
+}
+
+/** The actions of the schema; one that is given too must be the same. */
+function addActions(nodes: Map<string, Mutable>, schema: Schema): void {
+  const declared = new Map<string, Mutable>()
+  for (const { ref, parents } of schema.actions.values())
+    declared.set(ref.key, newNode(ref, EMPTY, EMPTY, parents))
+  close(declared)
+  for (const [key, action] of declared) {
+    const given = nodes.get(key)
+    if (given === undefined) {
+      nodes.set(key, { ...action, ancestors: new Set() })
+      continue
+    }
+    // the reference takes the parents that are given for all that it is in
+    const above = new Set(given.parents.map((parent) => parent.key))
+    const isSameAbove =
+      above.size === action.ancestors.size && [...above].every((one) => action.ancestors.has(one))
+    if (!isSameAbove || given.attrs.fields.size > 0 || given.tags.fields.size > 0) {
+      throw refuse(`${nameOf(given.ref)} is not as the schema declares it`)
+    }
+  }
+}
+
+function checkAncestors({ ref, parents }: EntityNode, schema: Schema): void {
+  const type = schema.entityTypes.get(ref.type)
+  if (type === undefined) return
+  for (const parent of parents) {
+    if (!type.above.has(parent.type)) throw refuse(`${nameOf(ref)} cannot be in ${nameOf(parent)}`)
+    schema.checkId(parent)
+  }
 }
 
 function isSame(a: EntityNode, b: EntityNode): boolean {
@@ -107,7 +173,7 @@ function close(nodes: ReadonlyMap<string, Mutable>): void {
         const parent = nodes.get(key)
         if (parent === undefined || done.has(parent)) continue
         if (open.has(parent)) {
-          throw refuse(`the parents of \`${parent.ref.type}::${JSON.stringify(parent.ref.id)}\` form a cycle`)
+          throw refuse(`the parents of ${nameOf(parent.ref)} form a cycle`)
         }
         stack.push(parent)
       }
