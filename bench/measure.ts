@@ -9,7 +9,7 @@ export type Row = Readonly<{
   bench: string
   metric: string
   value: number
-  unit: 'µs' | 'ms' | '/s' | 'MiB'
+  unit: 'µs' | 'ms' | '/s' | 'MiB' | '×'
   peer: string | null
   ratio: number | null
 }>

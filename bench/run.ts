@@ -8,10 +8,14 @@ import { decision } from './decision.ts'
 import { grants } from './grants.ts'
 import { http } from './http.ts'
 import { log } from './log.ts'
+import { policy } from './policy.ts'
 import { proof } from './proof.ts'
 import { revoke } from './revoke.ts'
 
-const benches: Readonly<Record<string, { what: string; run: () => Promise<readonly Row[]> }>> = {
+const benches: Readonly<
+  Record<string, { what: string; run: () => readonly Row[] | Promise<readonly Row[]> }>
+> = {
+  policy: { what: 'P1 P10 decision by compiled policies, 10 to 10,000', run: policy },
   decision: { what: 'P2 full decision in process, durable record', run: decision },
   http: { what: 'P3 AuthZEN over HTTP, durable record before the reply', run: http },
   grants: { what: 'P4 grant issue: decision, state and record in one commit', run: grants },

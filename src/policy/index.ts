@@ -4,6 +4,16 @@
  * @module
  */
 export { annotationNames } from './annotations.ts'
+export type {
+  CompiledPolicies,
+  CompileInput,
+  Decided,
+  DecideRequest,
+  EntityStore,
+  PolicyForm,
+  SchemaForm,
+} from './engine/index.ts'
+export { compile, compileLimits, prepareEntities } from './engine/index.ts'
 export type { FactDefinition } from './facts.ts'
 export { facts } from './facts.ts'
 export { loadPolicySet, policyLimits, poolsOf } from './load.ts'

@@ -70,14 +70,12 @@ export interface CompiledPolicies {
   decide(request: DecideRequest, entities: EntityStore | readonly unknown[]): Decided
 }
 
-/** What a set may hold; the reference overflows its stack somewhat beyond. Depths are of one policy. */
+/** What a set may hold; the reference overflows its stack somewhat beyond. */
 export const compileLimits = {
   characters: 16 * 1024 * 1024,
-  brackets: 48,
-  ifs: 64,
-  /** Operators in a row, without a comma. */
-  chain: 1_500,
-  /** Nesting of the JSON form. */
+  /** Of one policy: operators in a row without a comma, plus 20 for each bracket inside another, 6 for each `if`. */
+  nesting: 2_000,
+  /** Levels of the JSON form of one. */
   json: 120,
 } as const
 
@@ -141,14 +139,8 @@ function cutText(text: string): readonly Cut[] {
   if (!text.isWellFormed()) throw invalid('the text of a policy is not well-formed', 'save it as UTF-8')
   const cuts = cut(text)
   for (const { shape } of cuts) {
-    for (const [kind, many] of [
-      ['brackets', shape.brackets],
-      ['ifs', shape.ifs],
-      ['chain', shape.longest],
-    ] as const) {
-      if (many <= compileLimits[kind]) continue
-      throw invalid('a policy is too deeply nested', `at most ${compileLimits[kind]} ${kind} are read`)
-    }
+    if (shape.longest + 20 * shape.brackets + 6 * shape.ifs <= compileLimits.nesting) continue
+    throw invalid('a policy is too deeply nested', 'split it into several, or put values into sets')
   }
   return cuts
 }

@@ -17,7 +17,7 @@ type Token = Readonly<{
 }>
 
 /** What nests, counted before anything recursive sees the text. */
-export type Shape = Readonly<{ brackets: number; ifs: number; tokens: number; longest: number }>
+export type Shape = Readonly<{ brackets: number; ifs: number; longest: number }>
 
 /** One policy or template of a text. `end` is past its `;`. */
 export type Cut = Readonly<{ start: number; end: number; tokens: readonly Token[]; shape: Shape }>
@@ -63,9 +63,9 @@ export function cut(text: string): Cut[] {
   return cuts
 }
 
-function slice(tokens: readonly Token[], shape: Omit<Shape, 'tokens'>): Cut {
+function slice(tokens: readonly Token[], shape: Shape): Cut {
   const [first, last] = [tokens[0] as Token, tokens.at(-1) as Token]
-  return { start: first.start, end: last.end, tokens, shape: { ...shape, tokens: tokens.length } }
+  return { start: first.start, end: last.end, tokens, shape }
 }
 
 /** @throws {Gap} for text that it does not understand. */

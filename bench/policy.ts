@@ -1,0 +1,181 @@
+/**
+ * P1 and P10: a decision by compiled policies as they grow from 10 to 10,000, against cedar-wasm with the whole set, and
+ * with only the policies of the action asked about, which is how one would help it.
+ *
+ * @module
+ */
+import * as cedar from '@cedar-policy/cedar-wasm/nodejs'
+import { strict as assert } from 'node:assert'
+import { compile, prepareEntities } from '../src/policy/index.ts'
+import type { Row } from './measure.ts'
+import { median, percentiles, rss, RUNS } from './measure.ts'
+
+const SIZES = [10, 100, 1_000, 10_000]
+/** A call takes less than the clock can tell, so that many are timed together. */
+const BATCH = 64
+const TEAMS = 25
+
+type Uid = Readonly<{ type: string; id: string }>
+type Request = Readonly<{
+  principal: Uid
+  action: Uid
+  resource: Uid
+  context: Readonly<Record<string, unknown>>
+}>
+
+/** One of a company's rules for its agents: who may call which tool on what, and within which bounds. */
+function rule(index: number): string {
+  const action = `Action::"call${index % 10}"`
+  const team = `Team::"team${index % TEAMS}"`
+  const tool = `context.tool == "tool${index}"`
+  switch (index % 5) {
+    case 0:
+      return `permit(principal is Agent, action == ${action}, resource is Repository) when { ${tool} && context.amount <= 100 && principal.level >= 2 };`
+    case 1:
+      return `permit(principal in ${team}, action == ${action}, resource == Repository::"repo${index}") when { context.tool like "tool*" };`
+    case 2:
+      return `permit(principal == Agent::"agent${index}", action, resource is Repository) when { resource.owner == principal };`
+    case 3:
+      return `permit(principal is Agent in ${team}, action in [Action::"calls"], resource) when { context has tool && ${tool} && !context.dry };`
+    default:
+      return `forbid(principal is Agent, action == ${action}, resource is Repository) when { ${tool} && resource.locked };`
+  }
+}
+
+/** A request that one permit allows, and one that none does. */
+function requests(size: number): readonly Readonly<{ request: Request; allowed: boolean }>[] {
+  const index = Math.floor(size / 2 / 5) * 5
+  const base = {
+    principal: { type: 'Agent', id: 'a' },
+    action: { type: 'Action', id: `call${index % 10}` },
+    resource: { type: 'Repository', id: 'r' },
+  }
+  return [
+    { request: { ...base, context: { tool: `tool${index}`, amount: 5, dry: false } }, allowed: true },
+    { request: { ...base, context: { tool: 'unheard of', amount: 5, dry: false } }, allowed: false },
+  ]
+}
+
+const entities = [
+  { uid: { type: 'Agent', id: 'a' }, attrs: { level: 3 }, parents: [{ type: 'Team', id: 'team3' }] },
+  { uid: { type: 'Team', id: 'team3' }, attrs: {}, parents: [{ type: 'Team', id: 'all' }] },
+  {
+    uid: { type: 'Repository', id: 'r' },
+    attrs: { locked: false, owner: { __entity: { type: 'Agent', id: 'b' } } },
+    parents: [],
+  },
+  ...Array.from({ length: 10 }, (_, index) => ({
+    uid: { type: 'Action', id: `call${index}` },
+    attrs: {},
+    parents: [{ type: 'Action', id: 'calls' }],
+  })),
+]
+
+type Times = Readonly<{ p50: number; p99: number; rate: number }>
+
+/** Latencies of calls for `ms`, in microseconds. `once` checks its answer. */
+function run(once: () => void, batch: number, ms: number): Times {
+  const latencies: number[] = []
+  const startedAt = performance.now()
+  for (let before = startedAt; before < startedAt + ms;) {
+    for (let call = 0; call < batch; call += 1) once()
+    const after = performance.now()
+    latencies.push(((after - before) / batch) * 1_000)
+    before = after
+  }
+  const { p50, p99 } = percentiles(latencies, 1)
+  return { p50, p99, rate: (latencies.length * batch) / ((performance.now() - startedAt) / 1_000) }
+}
+
+function medians(runs: readonly Times[]): Times {
+  return {
+    p50: median(runs.map(({ p50 }) => p50)),
+    p99: median(runs.map(({ p99 }) => p99)),
+    rate: median(runs.map(({ rate }) => rate)),
+  }
+}
+
+/** Asks the requests of `size` in turn. */
+function asking(size: number, isAllowed: (request: Request) => boolean): () => void {
+  const asked = requests(size)
+  let turn = 0
+  return () => {
+    const { request, allowed } = asked[turn++ % asked.length] as (typeof asked)[number]
+    if (isAllowed(request) !== allowed) throw new Error('a wrong answer')
+  }
+}
+
+function reference(name: string, policies: Readonly<Record<string, string>>): (request: Request) => boolean {
+  assert.equal(cedar.preparsePolicySet(name, { staticPolicies: policies }).type, 'success')
+  return (request) => {
+    const answer = cedar.statefulIsAuthorized({
+      ...request,
+      entities,
+      preparsedPolicySetId: name,
+    } as cedar.StatefulAuthorizationCall)
+    return answer.type === 'success' && answer.response.decision === 'allow'
+  }
+}
+
+function prepared(size: number) {
+  const policies = Object.fromEntries(Array.from({ length: size }, (_, index) => [`p${index}`, rule(index)]))
+  globalThis.gc?.()
+  const before = process.memoryUsage().heapUsed
+  const startedAt = performance.now()
+  const set = compile({ policies })
+  const compileMs = performance.now() - startedAt
+  globalThis.gc?.()
+  const heap = process.memoryUsage().heapUsed - before
+  const store = prepareEntities(entities)
+  const action = requests(size)[0]?.request.action.id
+  const ofAction = Object.fromEntries(
+    Object.entries(policies).filter(([, text]) => !/action == /.test(text) || text.includes(`"${action}"`)),
+  )
+  return {
+    size,
+    compileMs,
+    heap,
+    ours: asking(size, (request) => set.decide(request, store).decision === 'allow'),
+    whole: asking(size, reference(`whole ${size}`, policies)),
+    some: asking(size, reference(`some ${size}`, ofAction)),
+  }
+}
+
+export function policy(): readonly Row[] {
+  const sets = SIZES.map(prepared)
+  const calls = sets.flatMap(({ ours, whole, some }) => [
+    { once: ours, batch: BATCH, runs: [] as Times[] },
+    { once: whole, batch: 1, runs: [] as Times[] },
+    { once: some, batch: 1, runs: [] as Times[] },
+  ])
+  for (const { once, batch } of calls) run(once, batch, 500)
+  // in turns, so that what else the machine does meets all of them
+  for (let round = 0; round < RUNS; round += 1) {
+    for (const { once, batch, runs } of calls) runs.push(run(once, batch, 200))
+  }
+  const found: Row[] = []
+  const row = (
+    metric: string,
+    value: number,
+    unit: Row['unit'],
+    peer: string | null = null,
+    ratio: number | null = null,
+  ) => found.push({ bench: 'policy', metric, value, unit, peer, ratio })
+  const p50s: number[] = []
+  for (const [index, { size, compileMs, heap }] of sets.entries()) {
+    const [ours, whole, some] = calls.slice(index * 3, index * 3 + 3).map(({ runs }) => medians(runs)) as [
+      Times,
+      Times,
+      Times,
+    ]
+    p50s.push(ours.p50)
+    row(`decide@${size}`, ours.p50, 'µs', 'cedar-wasm, whole set', whole.p50 / ours.p50)
+    row(`decide@${size}, peer helped`, ours.p50, 'µs', 'cedar-wasm, one set per action', some.p50 / ours.p50)
+    row(`decide@${size} p99`, ours.p99, 'µs', 'cedar-wasm, whole set', whole.p99 / ours.p99)
+    row(`decide@${size} rate`, ours.rate, '/s', 'cedar-wasm, whole set', ours.rate / whole.rate)
+    row(`compile@${size}`, compileMs, 'ms')
+    if (globalThis.gc !== undefined) row(`memory@${size}`, heap / 2 ** 20, 'MiB')
+  }
+  row('growth', (p50s.at(-1) as number) / (p50s[0] as number), '×')
+  return [...found, rss('policy')]
+}
