@@ -110,6 +110,31 @@ describe('a compiled set', () => {
     assert.deepEqual([ask(1), ask(2), ask(1)], ['allow', 'deny', 'allow'])
   })
 
+  test('B12 a reload reads what is new, and neither set knows of the other', () => {
+    const text = (value: string) => permit(`context.tool == "${value}"`)
+    const before = compile({ policies: { a: text('x'), b: text('y') } })
+    const after = compile({ policies: { c: text('y'), d: text('z') } }, { previous: before })
+    const ask = (set: typeof before, tool: string) =>
+      set.decide({ ...request, context: { tool } }, []).determining
+    assert.deepEqual(
+      ['x', 'y', 'z'].map((tool) => ask(before, tool)),
+      [['a'], ['b'], []],
+    )
+    assert.deepEqual(
+      ['x', 'y', 'z'].map((tool) => ask(after, tool)),
+      [[], ['c'], ['d']],
+    )
+    const whole = compile({ policies: `${text('z')}\n${text('y')}` }, { previous: after })
+    assert.deepEqual(
+      ['x', 'y', 'z'].map((tool) => ask(whole, tool)),
+      [[], ['policy1'], ['policy0']],
+    )
+    assert.throws(() => compile({ policies: { a: text('x'), b: 'permit(' } }, { previous: before }))
+    assert.throws(() => compile({ policies: `${text('x')} permit(` }, { previous: before }))
+    const templates = { a: 'permit(principal == ?principal, action, resource);' }
+    assert.throws(() => compile({ policies: { a: text('x') }, templates }, { previous: before }), /duplicate/)
+  })
+
   test('every input of one kind gives one answer: text, JSON form, in a record or not', () => {
     const text = permit('context has a.b && context.a.b like "x*" && [1, 2].contains(context.n)')
     const form = cedar.policyToJson(text)
@@ -124,7 +149,7 @@ describe('a compiled set', () => {
 describe('policies that are refused', () => {
   test('what the reference refuses', () => {
     refusedPolicy({ policies: 'permit(principal, action);' }, /missing the `resource`/)
-    refusedPolicy({ policies: { p: `${all}${all}` } }, /unexpected/)
+    refusedPolicy({ policies: { p: `${all}${all}` } }, /not one policy/)
     refusedPolicy({ policies: permit('nothing("a")') }, /not a valid function|unknown|`nothing`/)
     refusedPolicy({ policies: permit('context.n == 9223372036854775808') }, /integer/)
     refusedPolicy({ policies: 'permit(principal == ?principal, action, resource);' }, /template/)

@@ -79,56 +79,114 @@ export const compileLimits = {
   json: 120,
 } as const
 
+/** `previous` has policies of the same text, mostly: what the reference has accepted once is not read again. */
+export type CompileOptions = Readonly<{
+  previous?: CompiledPolicies
+  /** For tests: without an index, or with one that is as deep as it can be. */
+  index?: boolean | 'deep'
+}>
+
+type Source = Readonly<{ id: string; form: PolicyForm; cut: Cut | undefined }>
+
 /**
+ * A set of policies, ready to decide.
+ *
  * @throws {WritError} `ERR_POLICY_INVALID` for what the reference refuses, what nests too deeply, and partial evaluation
  *   (`unknown`), which no decision has.
  */
 export function compile(
   input: CompileInput,
-  options: Readonly<{ index?: boolean | 'deep' }> = {},
+  { previous, index = true }: CompileOptions = {},
 ): CompiledPolicies {
-  const templates = Object.entries(input.templates ?? {})
-  const statics = typeof input.policies === 'string' ? [] : Object.entries(input.policies)
-  const forms = [...statics, ...templates]
-  const texts = forms.flatMap(([, form]) => (typeof form === 'string' ? form : []))
-  if (typeof input.policies === 'string') texts.push(input.policies)
-  const total = texts.reduce((sum, text) => sum + text.length, 0)
-  if (total > compileLimits.characters) {
-    throw invalid(`the policies have ${total} characters`, `at most ${compileLimits.characters} are read`)
-  }
-  const cuts = new Map(forms.flatMap(([, form]) => (typeof form === 'string' ? [[form, cutText(form)]] : [])))
-  const whole = typeof input.policies === 'string' ? cutText(input.policies) : []
-  for (const [id, form] of forms) if (typeof form !== 'string') checkDepth(id, form)
-  checkWithReference(input)
+  const known = previous instanceof Compiled ? previous.known : new Map<string, Rule>()
+  checkSize(input)
+  const isKnown = ({ form }: Source): boolean => typeof form === 'string' && known.has(form)
+  const statics = sourcesOf(input.policies, known)
+  const templates = sourcesOf(input.templates ?? {}, new Map())
+  checkIds(statics, templates, input)
+  const reused = statics.some(isKnown)
+  checkWithReference({
+    ...input,
+    // the text as it is, unless parts of it are known
+    policies: reused
+      ? Object.fromEntries(statics.filter((one) => !isKnown(one)).map(({ id, form }) => [id, form]))
+      : input.policies,
+  })
 
-  const read = (id: string, form: PolicyForm): Policy =>
-    checked(
-      id,
-      typeof form === 'string' ? readText(form, cuts.get(form) as readonly Cut[]) : readJson(id, form),
-    )
   const rules: Rule[] = []
-  const add = (id: string, policy: Policy): void => {
-    rules.push(toRule(id, rules.length, policy, toBody(policy)))
+  const texts = new Map<string, Rule>()
+  for (const source of statics) {
+    const { id, form } = source
+    const before = typeof form === 'string' ? known.get(form) : undefined
+    let rule: Rule
+    if (before === undefined) {
+      const policy = read(source)
+      rule = toRule(id, rules.length, policy, toBody(policy))
+    } else rule = { ...before, id, position: rules.length }
+    if (typeof form === 'string') texts.set(form, rule)
+    rules.push(rule)
   }
-  for (const [index, part] of whole.entries()) {
-    const id = `policy${index}`
-    add(id, checked(id, readText(input.policies as string, [part])))
-  }
-  for (const [id, form] of statics) add(id, read(id, form))
-
   const bodies = new Map(
-    templates.map(([id, form]) => {
-      const policy = read(id, form)
-      return [id, { policy, body: toBody(policy) }]
+    templates.map((source) => {
+      const policy = read(source)
+      return [source.id, { policy, body: toBody(policy) }]
     }),
   )
   for (const { templateId, newId, values } of input.links ?? []) {
-    const known = bodies.get(templateId)
-    if (known === undefined) throw invalid(`there is no template \`${templateId}\``)
-    rules.push(toRule(newId, rules.length, link(known.policy, values), known.body))
+    const template = bodies.get(templateId)
+    if (template === undefined) throw invalid(`there is no template \`${templateId}\``)
+    rules.push(toRule(newId, rules.length, link(template.policy, values), template.body))
   }
   const schema = input.schema === undefined ? undefined : new Schema(input.schema)
-  return new Compiled(rules, options.index ?? true, schema)
+  return new Compiled(rules, texts, index, schema)
+}
+
+function checkSize({ policies, templates = {} }: CompileInput): void {
+  const forms = [
+    ...(typeof policies === 'string' ? [policies] : Object.values(policies)),
+    ...Object.values(templates),
+  ]
+  let total = 0
+  for (const form of forms) if (typeof form === 'string') total += form.length
+  if (total <= compileLimits.characters) return
+  throw invalid(`the policies have ${total} characters`, `at most ${compileLimits.characters} are read`)
+}
+
+/** Each policy by itself. One that is known was cut before. */
+function sourcesOf(policies: CompileInput['policies'], known: ReadonlyMap<string, unknown>): Source[] {
+  if (typeof policies === 'string') {
+    return cutText(policies).map((part, index) => ({
+      id: `policy${index}`,
+      form: policies.slice(part.start, part.end),
+      cut: part,
+    }))
+  }
+  return Object.entries(policies).map(([id, form]) => {
+    if (typeof form !== 'string') {
+      checkDepth(id, form)
+      return { id, form, cut: undefined }
+    }
+    if (known.has(form)) return { id, form, cut: undefined }
+    const [part, ...more] = cutText(form)
+    if (part === undefined || more.length > 0) throw invalid(`\`${id}\` is not one policy`)
+    return { id, form, cut: part }
+  })
+}
+
+/** The reference sees no more than what is new. */
+function checkIds(
+  statics: readonly Source[],
+  templates: readonly Source[],
+  { links = [] }: CompileInput,
+): void {
+  if (templates.length + links.length === 0) return
+  const ids = new Set<string>()
+  for (const id of [...statics, ...templates]
+    .map((source) => source.id)
+    .concat(links.map(({ newId }) => newId))) {
+    if (ids.has(id)) throw invalid(`duplicate template or policy id \`${id}\``)
+    ids.add(id)
+  }
 }
 
 function invalid(message: string, hint?: string): WritError {
@@ -188,13 +246,13 @@ function withIntegers(forms: Readonly<Record<string, PolicyForm>>): unknown {
   return convert(forms)
 }
 
-function readText(text: string, [part, ...more]: readonly Cut[]): Policy {
-  if (part === undefined || more.length > 0) throw invalid('expected one policy')
+function read({ id, form, cut: part }: Source): Policy {
+  if (typeof form !== 'string') return checked(id, readJson(id, form))
   try {
-    return parsePolicy(part)
+    return checked(id, parsePolicy(part as Cut))
   } catch (error) {
     if (!(error instanceof Gap)) throw error
-    return readByReference(text.slice(part.start, part.end))
+    return checked(id, readByReference(form))
   }
 }
 
@@ -274,10 +332,18 @@ type Run = {
 
 class Compiled implements CompiledPolicies {
   readonly size: number
+  /** Rules by the text that they were read from. */
+  readonly known: ReadonlyMap<string, Rule>
   readonly #finder: Finder
   readonly #schema: Schema | undefined
 
-  constructor(rules: readonly Rule[], index: boolean | 'deep', schema: Schema | undefined) {
+  constructor(
+    rules: readonly Rule[],
+    known: ReadonlyMap<string, Rule>,
+    index: boolean | 'deep',
+    schema: Schema | undefined,
+  ) {
+    this.known = known
     this.#schema = schema
     this.size = rules.length
     this.#finder = index !== false ? buildFinder(rules, index === 'deep') : { by: 'none', rules }

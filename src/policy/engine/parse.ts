@@ -28,39 +28,56 @@ export class Gap extends Error {
 }
 
 const PATTERN =
-  /(\s+|\/\/[^\n\r]*)|([A-Za-z_][A-Za-z0-9_]*)|("(?:\\.|[^"\\])*")|([0-9]+)|(\?[A-Za-z_]+)|(::|==|!=|<=|>=|&&|\|\||[^])/y
-const KINDS = ['word', 'string', 'number', 'slot', 'mark'] as const
+  /(\s+|\/\/[^\n\r]*)|([A-Za-z_][A-Za-z0-9_]*)|(")|([0-9]+)|(\?[A-Za-z_]+)|::|==|!=|<=|>=|&&|\|\||[^]/y
 
 /** The policies of a text, cut at each `;` outside strings. Never fails. */
 export function cut(text: string): Cut[] {
   const cuts: Cut[] = []
   let tokens: Token[] = []
   let [depth, brackets, ifs, chained, longest] = [0, 0, 0, 0, 0]
-  PATTERN.lastIndex = 0
-  for (let match = PATTERN.exec(text); match !== null; match = PATTERN.exec(text)) {
+  const pattern = new RegExp(PATTERN)
+  for (let match = pattern.exec(text); match !== null; match = pattern.exec(text)) {
     if (match[1] !== undefined) continue
-    const index = match.findIndex((group, at) => at > 1 && group !== undefined)
-    const token: Token = {
-      kind: KINDS[index - 2] as Token['kind'],
-      text: match[0],
-      start: match.index,
-      end: PATTERN.lastIndex,
+    const start = match.index
+    if (match[3] !== undefined) {
+      // by hand: an expression would need a stack as long as the string
+      const end = stringEnd(text, start)
+      pattern.lastIndex = end
+      tokens.push({ kind: 'string', text: text.slice(start, end), start, end })
+      continue
     }
-    tokens.push(token)
-    if (token.kind === 'mark') {
-      if ('([{'.includes(token.text)) brackets = Math.max(brackets, (depth += 1))
-      else if (')]}'.includes(token.text)) depth = Math.max(0, depth - 1)
+    const [found] = match
+    const end = start + found.length
+    if (match[2] !== undefined) {
+      if (found === 'if') ifs += 1
+      tokens.push({ kind: 'word', text: found, start, end })
+    } else if (match[4] !== undefined) tokens.push({ kind: 'number', text: found, start, end })
+    else if (match[5] !== undefined) tokens.push({ kind: 'slot', text: found, start, end })
+    else {
+      tokens.push({ kind: 'mark', text: found, start, end })
+      if (found === '(' || found === '[' || found === '{') brackets = Math.max(brackets, (depth += 1))
+      else if (found === ')' || found === ']' || found === '}') depth = Math.max(0, depth - 1)
       // operands in a row nest to the left; lists do not
-      if (token.text === ',') chained = 0
+      if (found === ',') chained = 0
       else longest = Math.max(longest, (chained += 1))
-    } else if (token.kind === 'word' && token.text === 'if') ifs += 1
-    if (token.text !== ';' || token.kind !== 'mark') continue
-    cuts.push(slice(tokens, { brackets, ifs, longest }))
-    tokens = []
-    depth = brackets = ifs = chained = longest = 0
+      if (found !== ';') continue
+      cuts.push(slice(tokens, { brackets, ifs, longest }))
+      tokens = []
+      depth = brackets = ifs = chained = longest = 0
+    }
   }
   if (tokens.length > 0) cuts.push(slice(tokens, { brackets, ifs, longest }))
   return cuts
+}
+
+/** Past the quote that closes the string at `start`, or the end of the text. */
+function stringEnd(text: string, start: number): number {
+  for (let at = start + 1; at < text.length; at += 1) {
+    const code = text.charCodeAt(at)
+    if (code === 0x22) return at + 1
+    if (code === 0x5c) at += 1
+  }
+  return text.length
 }
 
 function slice(tokens: readonly Token[], shape: Shape): Cut {
