@@ -214,6 +214,7 @@ describe('policies that are refused', () => {
     assert.equal(decide(comment).decision, 'allow')
     assert.ok(!holds(`context has a && context.a == "${'x'.repeat(1_000_000)}"`))
     refusedPolicy({ policies: ' '.repeat(17 * 1024 * 1024) }, /characters/)
+    refusedPolicy({ policies: all.repeat(60_000) }, /there are 60000 policies/)
   })
 })
 

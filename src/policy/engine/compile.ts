@@ -73,6 +73,8 @@ export interface CompiledPolicies {
 /** What a set may hold; the reference overflows its stack somewhat beyond. */
 export const compileLimits = {
   characters: 16 * 1024 * 1024,
+  /** And links. */
+  policies: 50_000,
   /** Of one policy: operators in a row without a comma, plus 20 for each bracket inside another, 6 for each `if`. */
   nesting: 2_000,
   /** Levels of the JSON form of one. */
@@ -104,6 +106,10 @@ export function compile(
   const statics = sourcesOf(input.policies, known)
   const templates = sourcesOf(input.templates ?? {}, new Map())
   checkIds(statics, templates, input)
+  const count = statics.length + (input.links?.length ?? 0)
+  if (count > compileLimits.policies) {
+    throw invalid(`there are ${count} policies`, `at most ${compileLimits.policies} are read`)
+  }
   const reused = statics.some(isKnown)
   checkWithReference({
     ...input,
