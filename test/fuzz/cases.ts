@@ -268,6 +268,7 @@ function expression(c: Choices, wanted: Kind, depth: number): Json {
   const kind = c.once(14) ? c.pick(kinds) : wanted
   if (depth <= 0) return c.once(2) ? leaf(c, kind) : access(c, kind, depth)
   const of = (inner: Kind): Json => expression(c, inner, depth - 1)
+  // oxlint-disable-next-line unicorn/no-thenable -- that is how Cedar's form calls it
   if (c.once(12)) return { 'if-then-else': { if: of('bool'), then: of(kind), else: of(kind) } }
   if (c.once(4)) return access(c, kind, depth)
   if (c.once(4)) return leaf(c, kind)

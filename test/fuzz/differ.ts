@@ -39,7 +39,7 @@ type Answer =
   | Readonly<{ decision: string; determining: readonly string[]; errors: readonly string[] }>
   | 'refused'
 
-const digits = (JSON as unknown as { rawJSON(text: string): unknown }).rawJSON
+const digits = (JSON as unknown as { rawJSON: (text: string) => unknown }).rawJSON
 
 /** With integers as digits, the way they reach the reference exactly. */
 export function toReference<T>(value: T): T {

@@ -1,5 +1,5 @@
 /**
- * Law 7, B9 and B13 in the time that a test has: `node test/fuzz/policy.ts` goes on for as long as is wanted.
+ * Law 7, B9 and B13 in the time that a test has: `npm run fuzz:policy` goes on for as long as is wanted.
  *
  * @module
  */

@@ -1,6 +1,6 @@
 /**
- * `node test/fuzz/policy.ts --cases N --seed S [--seconds T]`: random policies through the compiled evaluator and the reference. A case
- * that differs is shrunk, kept in `test/fuzz/kept/`, and ends the run with status 1.
+ * `npm run fuzz:policy -- --cases N --seed S [--seconds T]`: random policies through the compiled evaluator and the
+ * reference. A case that differs is shrunk, kept in `test/fuzz/kept/`, and ends the run with status 1.
  *
  * @module
  */

@@ -66,7 +66,7 @@ export class Printer {
 
   #head(name: string, { op, entity, slot, entity_type: type, in: below }: Node): string {
     const target = (of: Node): string =>
-      of['slot'] === undefined ? this.#uid(of['entity'] as Node) : String(of['slot'])
+      of['slot'] === undefined ? this.#uid(of['entity'] as Node) : (of['slot'] as string)
     switch (op) {
       case 'All':
         return name
@@ -88,7 +88,7 @@ export class Printer {
   }
 
   #string(text: string, star = false): string {
-    const characters = [...text].map((one) => {
+    const characters = Array.from(text, (one) => {
       if (one === '*' && star) return '\\*'
       if (one === '"' || one === '\\') return `\\${one}`
       if (one === '\0') return '\\0'
@@ -205,7 +205,7 @@ export class Printer {
   #value(value: unknown): [string, number] {
     if (typeof value === 'string') return [this.#string(value), MEMBER]
     if (typeof value === 'object') return [this.#uid((value as Node)['__entity'] as Node), MEMBER]
-    return [String(value), typeof value !== 'boolean' && (value as number) < 0 ? UNARY : MEMBER]
+    return [`${value as number}`, typeof value !== 'boolean' && (value as number) < 0 ? UNARY : MEMBER]
   }
 }
 

@@ -7,7 +7,7 @@
 import { callExtension } from './extensions.ts'
 import type { EntityNode, EntityStore } from './store.ts'
 import type { Binary, Expr, Pattern, Variable } from './tree.ts'
-import type { Compound, Result, Value } from './values.ts'
+import type { Compound, EntityRef, Extension, Result, Value } from './values.ts'
 import {
   add,
   CedarRecord,
@@ -15,9 +15,7 @@ import {
   DATETIME,
   DURATION,
   ENTITY,
-  EntityRef,
   equal,
-  Extension,
   Failure,
   isFailure,
   isLong,
@@ -364,7 +362,7 @@ function compare(name: Binary, a: Code, b: Code): Code {
     if (isLong(x)) return isLong(y) ? test(x, y) : typeError('long', y)
     if (!isOrdered(x)) return typeError('long', x)
     if (!isKind(y, x.kind)) return typeError(x.kind === DATETIME ? 'datetime' : 'duration', y)
-    return test(x.value, (y as Extension).value)
+    return test(x.value, y.value)
   }
 }
 

@@ -242,7 +242,7 @@ function checkWithReference({ policies, templates = {}, links = [] }: CompileInp
 
 /** Integers reach the reference as their digits. */
 function withIntegers(forms: Readonly<Record<string, PolicyForm>>): unknown {
-  const { rawJSON } = JSON as unknown as { rawJSON(text: string): unknown }
+  const { rawJSON } = JSON as unknown as { rawJSON: (text: string) => unknown }
   const convert = (value: unknown): unknown => {
     if (typeof value === 'bigint') return rawJSON(String(value))
     if (Array.isArray(value)) return value.map(convert)

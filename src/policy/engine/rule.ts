@@ -186,12 +186,13 @@ function guardOf(expr: Expr, tested: ReadonlySet<string>): Guard | undefined {
         : [[], expr]
   const path = pathOf(read)
   if (path === undefined || values.length === 0 || values.length > MOST_VALUES) return undefined
-  if (!values.every((value) => value.op === 'literal')) return undefined
+  const literals = values.flatMap((value) => (value.op === 'literal' ? value.value : []))
+  if (literals.length < values.length) return undefined
   const key = pathKey(path)
   return {
     path,
     key,
-    values: values.map((value) => (value as Extract<Expr, { op: 'literal' }>).value),
+    values: literals,
     isSafe: path.length === 2 && tested.has(key),
   }
 }

@@ -293,7 +293,7 @@ function actionsOf(namespaces: readonly [string, Namespace][], types: Types): Ma
   for (const [namespace, { actions: declared = {} }] of namespaces) {
     const own = qualified(namespace, 'Action')
     for (const [id, json] of Object.entries(declared as Readonly<Record<string, Json>>)) {
-      if (Object.keys((json['attributes'] ?? {}) as Json).length > 0) {
+      if (Object.keys(json['attributes'] ?? {}).length > 0) {
         throw invalid(`the action \`${id}\` has attributes, which are not supported`)
       }
       const applies = (json['appliesTo'] ?? {}) as Readonly<Record<string, readonly string[]>>
@@ -302,8 +302,8 @@ function actionsOf(namespaces: readonly [string, Namespace][], types: Types): Ma
         principals: new Set(applies['principalTypes']),
         resources: new Set(applies['resourceTypes']),
         context: types.shape(applies['context']),
-        parents: ((json['memberOf'] ?? []) as readonly Json[]).map(
-          ({ type, id: parent }) => new EntityRef(String(type ?? own), String(parent)),
+        parents: ((json['memberOf'] ?? []) as readonly Readonly<{ type?: string; id: string }>[]).map(
+          ({ type = own, id: parent }) => new EntityRef(type, parent),
         ),
       })
     }

@@ -34,7 +34,7 @@ export class EntityStore {
     for (const node of nodes) {
       const { type, id } = node.ref
       let known = byType.get(type)
-      if (known === undefined) byType.set(type, (known = new Map()))
+      if (known === undefined) byType.set(type, (known = new Map<string, EntityNode>()))
       known.set(id, node)
       size += 1
     }
@@ -154,8 +154,12 @@ function isSame(a: EntityNode, b: EntityNode): boolean {
   return equal(a.attrs, b.attrs) && equal(a.tags, b.tags) && names(a.parents) === names(b.parents)
 }
 
+/** Ancestors of all entities together: a line of some thousands has millions. */
+const MOST_ANCESTORS = 5_000_000
+
 /** Ancestors of all, each entity after its parents; without recursion, since a hierarchy may be a long line. */
 function close(nodes: ReadonlyMap<string, Mutable>): void {
+  let total = 0
   const done = new Set<Mutable>()
   const open = new Set<Mutable>()
   for (const start of nodes.values()) {
@@ -183,6 +187,8 @@ function close(nodes: ReadonlyMap<string, Mutable>): void {
         node.ancestors.add(key)
         for (const above of nodes.get(key)?.ancestors ?? []) node.ancestors.add(above)
       }
+      total += node.ancestors.size
+      if (total > MOST_ANCESTORS) throw refuse('the hierarchy of entities is too large', 'make it flatter')
       done.add(node)
       open.delete(node)
     }
