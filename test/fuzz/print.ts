@@ -158,7 +158,9 @@ export class Printer {
       }
       case 'like': {
         const pieces = parts.pattern.map((part) =>
-          typeof part === 'string' ? '*' : this.#string(String(part['Literal']), true).slice(1, -1),
+          typeof part === 'string'
+            ? this.#c.pick(['*', '*', '\\u{2a}', '\\x2A'])
+            : this.#string(String(part['Literal']), true).slice(1, -1),
         )
         return [`${this.#expr(left, SUM)} like "${pieces.join('')}"`, RELATION]
       }

@@ -398,12 +398,15 @@ function decode(_: string, unicode?: string, hex?: string, single?: string): str
   return String.fromCodePoint(point)
 }
 
-/** `*` is a wildcard, `\*` a star. */
+/** `*` is a wildcard, also one that is spelled as a character code; `\*` is a star. */
 function likePattern(literal: string): Pattern {
   const parts: (string | null)[] = []
-  const inner = literal.slice(1, -1)
-  for (const [part] of inner.matchAll(/\*|\\\*|(?:\\u\{[^}]*\}|\\[^*]|[^\\*])+/g)) {
-    parts.push(part === '*' ? null : part === '\\*' ? '*' : unescape(`"${part}"`))
+  for (const [part] of literal.slice(1, -1).matchAll(/\\\*|(?:\\[^*]|[^\\])+/g)) {
+    if (part === '\\*') parts.push('*')
+    else {
+      const [first = '', ...others] = unescape(`"${part}"`).split('*')
+      parts.push(first, ...others.flatMap((other) => [null, other]))
+    }
   }
   return pattern(parts)
 }
