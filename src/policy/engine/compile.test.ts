@@ -213,6 +213,7 @@ describe('policies that are refused', () => {
     const comment = `// ${'x'.repeat(1_000_000)}\n${all}`
     assert.equal(decide(comment).decision, 'allow')
     assert.ok(!holds(`context has a && context.a == "${'x'.repeat(1_000_000)}"`))
+    assert.ok(!holds(`"b" like "${'a*'.repeat(500_000)}"`))
     refusedPolicy({ policies: ' '.repeat(17 * 1024 * 1024) }, /characters/)
     refusedPolicy({ policies: all.repeat(60_000) }, /there are 60000 policies/)
   })

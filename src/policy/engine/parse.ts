@@ -404,8 +404,10 @@ function likePattern(literal: string): Pattern {
   for (const [part] of literal.slice(1, -1).matchAll(/\\\*|(?:\\[^*]|[^\\])+/g)) {
     if (part === '\\*') parts.push('*')
     else {
-      const [first = '', ...others] = unescape(`"${part}"`).split('*')
-      parts.push(first, ...others.flatMap((other) => [null, other]))
+      for (const [index, piece] of unescape(`"${part}"`).split('*').entries()) {
+        if (index > 0) parts.push(null)
+        parts.push(piece)
+      }
     }
   }
   return pattern(parts)
