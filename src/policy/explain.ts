@@ -61,12 +61,22 @@ export function explainPermit(
       kind,
       text,
       ...file.place(span.start),
-      status: message !== undefined ? 'errors' : isTrue === (kind === 'when') ? 'holds' : 'fails',
+      ...endOf(file.place(span.end)),
+      status:
+        hidden.length > 0
+          ? 'unknown'
+          : message !== undefined
+            ? 'errors'
+            : isTrue === (kind === 'when')
+              ? 'holds'
+              : 'fails',
       ...(message === undefined ? {} : { message }),
       actual: parsed === undefined ? [] : actual(parsed.body, query, prepared, unknowns),
     }
   })
 }
+
+const endOf = ({ line, column }: { line: number; column: number }) => ({ endLine: line, endColumn: column })
 
 function parseClause(text: string) {
   const answer = cedar.policyToJson(text)
@@ -83,7 +93,7 @@ function actual(
   prepared: Prepared,
   unknowns: readonly Unknown[],
 ): ClauseResult['actual'] {
-  const found = new Map<string, { path: string; value?: Json; unknown?: boolean }>()
+  const found = new Map<string, { path: string; value?: Json; unknown?: true }>()
   const visit = (expression: Expression): void => {
     const chain = expression.op === 'attribute' ? chainOf(expression) : undefined
     const tested = expression.op === 'has' ? chainOf(expression.of) : undefined
@@ -99,7 +109,10 @@ function actual(
       })
       const value = unknown ? undefined : lookup(root, names, query, prepared)
       if (!found.has(path))
-        found.set(path, { path, ...(unknown ? { unknown } : value === undefined ? {} : { value }) })
+        found.set(path, {
+          path,
+          ...(unknown ? { unknown: true as const } : value === undefined ? {} : { value }),
+        })
       return
     }
     for (const child of children(expression)) visit(child)

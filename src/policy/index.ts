@@ -23,6 +23,8 @@ export type { Reference } from './reference.ts'
 export { referenceSet } from './reference.ts'
 export { builtins, narrowingActions, writAction, writActions, writSystem } from './schema.ts'
 export type {
+  ActualValue,
+  Asked,
   ClauseResult,
   Effect,
   EntityData,
@@ -36,6 +38,10 @@ export type {
   PolicyReads,
   PolicySet,
   PolicySource,
+  Proof,
   Query,
+  Reach,
+  RequiredValue,
+  RuleResult,
 } from './types.ts'
 export { sameUid, uidText } from './types.ts'

@@ -18,6 +18,7 @@ import type { ActionType, Schema } from './schema.ts'
 import { actionMatches, scopeMatches } from './scope.ts'
 import type { Lineage } from './scope.ts'
 import type {
+  Asked,
   EntityData,
   EntityUid,
   Evaluation,
@@ -29,6 +30,8 @@ import type {
   PolicySet,
   PolicySource,
   Query,
+  Reach,
+  RuleResult,
 } from './types.ts'
 import { uidText } from './types.ts'
 
@@ -196,28 +199,63 @@ export class LoadedSet implements PolicySet {
     }
   }
 
+  ask(query: Omit<Query, 'proof'>): Asked {
+    return {
+      evaluate: (proof) => this.evaluate({ ...query, proof }),
+      explain: (proof) => this.explain({ ...query, proof }),
+    }
+  }
+
   explain(query: Query): Explanation {
     const { evaluation, prepared, inScope } = this.#decide(query)
     const deciding = new Set([
       ...evaluation.determining,
       ...evaluation.errors.filter(({ effect }) => effect === 'forbid').map(({ policy }) => policy),
     ])
-    const determining = inScope.filter(({ info }) => deciding.has(info.id)).map(({ info }) => info)
-    const base = { evaluation, determining, inScope: inScope.map(({ info }) => info.id) }
-    if (prepared === undefined || evaluation.decision === 'permit') return base
+    const whole = (policy: LoadedPolicy): RuleResult => ({
+      ...placeOf(policy),
+      clauses:
+        prepared === undefined
+          ? []
+          : explainPermit(policy, query, prepared, unknownTo(policy, prepared.unknowns)),
+    })
+    const decided = inScope.filter(({ info }) => deciding.has(info.id))
     const failing = inScope
       .filter(({ info }) => info.effect === 'permit' && !evaluation.determining.includes(info.id))
       .slice(0, NEAREST_OF)
-      .map((policy) => ({
-        policy: policy.info,
-        clauses: explainPermit(policy, query, prepared, unknownTo(policy, prepared.unknowns)),
-      }))
-    const inTheWay = ({ clauses }: (typeof failing)[number]) =>
-      clauses.filter(({ status }) => status !== 'holds').length
-    const nearest = failing.sort((a, b) => inTheWay(a) - inTheWay(b))[0]
-    return nearest === undefined ? base : { ...base, nearest }
+      .map(whole)
+    const inTheWay = ({ clauses }: RuleResult) => clauses.filter(({ status }) => status !== 'holds').length
+    return {
+      determining: decided.map(placeOf),
+      fired: decided.filter(({ info }) => info.effect === 'forbid').map(whole),
+      nearest:
+        evaluation.decision === 'permit'
+          ? []
+          : failing.sort((a, b) => inTheWay(a) - inTheWay(b)).slice(0, NEAREST),
+      inScope: inScope.length,
+      ...(evaluation.mismatch === undefined ? {} : { mismatch: evaluation.mismatch }),
+    }
+  }
+
+  reach(head: Parameters<PolicySet['reach']>[0], type: string): Reach {
+    const action = this.#inputs.action(head.action)
+    const open = 'principal' in head ? 'resource' : 'principal'
+    const named = new Set<string>()
+    const below = new Set<string>()
+    let any = false
+    for (const { info } of action === undefined ? [] : this.#for(action)) {
+      if (info.effect !== 'permit') continue
+      const { eq, is, in: group } = info.scope[open]
+      if (is !== undefined && is !== type) continue
+      if (eq !== undefined) named.add(uidText(eq))
+      else if (group !== undefined) below.add(uidText(group))
+      else any = true
+    }
+    return { any, named, below }
   }
 }
+
+const placeOf = ({ info: { id, file, line, effect } }: LoadedPolicy) => ({ policy: id, file, line, effect })
 
 /** Without the facts that no policy in scope reads: most of what an evaluation costs is handing values over. */
 function slim(request: EngineRequest, inScope: readonly LoadedPolicy[]): EngineRequest {
@@ -226,8 +264,9 @@ function slim(request: EngineRequest, inScope: readonly LoadedPolicy[]): EngineR
   return { ...request, context: { ...request.context, live: Object.fromEntries(read) } }
 }
 
-/** How many permits an explanation tries before it names the nearest. */
+/** How many permits an explanation tries before it names the nearest, and how many those are. */
 const NEAREST_OF = 50
+const NEAREST = 3
 
 /** The unknowns that a policy reads and does not say to ignore. */
 function unknownTo({ reads, annotations }: LoadedPolicy, unknowns: readonly Unknown[]): Unknown[] {

@@ -76,7 +76,7 @@ export type Query = Readonly<{
   context: Readonly<Record<string, Json>>
   live: Readonly<Record<string, Json>>
   unknown: ReadonlySet<string>
-  proof: Readonly<{ approvals: Readonly<Record<string, number>>; justification: boolean }>
+  proof: Proof
   entities: readonly EntityData[]
 }>
 
@@ -107,28 +107,88 @@ export type Evaluation = Readonly<{
   mismatch?: string
 }>
 
-/** One condition of a policy, or one conjunct of it. */
+/** A value that a clause read: missing for what is absent, `unknown` for what nobody could say. */
+export type ActualValue = Readonly<{ path: string; value?: Json; unknown?: true }>
+
+/**
+ * What a clause asks of one value, e.g. `{ path: 'context.amount', operator: '<=', value: 100 }`; `has` needs no value.
+ * Only where the clause is such a comparison; a negated one is turned around.
+ */
+export type RequiredValue = Readonly<{
+  path: string
+  operator:
+    | '=='
+    | '!='
+    | '<'
+    | '<='
+    | '>'
+    | '>='
+    | 'in'
+    | 'is'
+    | 'has'
+    | 'lacks'
+    | 'like'
+    | 'contains'
+    | 'one of'
+  value?: Json
+}>
+
+/**
+ * One part of a policy that must hold: the head's word on principal, action or resource (`scope`), a condition, or one
+ * conjunct of one. `any` holds the parts of a disjunction, of which one must hold. Lines and columns start at 1.
+ */
 export type ClauseResult = Readonly<{
-  kind: 'when' | 'unless'
+  kind: 'scope' | 'when' | 'unless'
   text: string
   line: number
   column: number
-  status: 'holds' | 'fails' | 'errors'
+  endLine: number
+  endColumn: number
+  status: 'holds' | 'fails' | 'errors' | 'unknown'
   message?: string
-  /** The values it read, where they are simple; `value` is missing for what is absent. */
-  actual: readonly Readonly<{ path: string; value?: Json; unknown?: boolean }>[]
+  actual: readonly ActualValue[]
+  required?: RequiredValue
+  any?: readonly ClauseResult[]
 }>
 
-/** For operators only: it names rules and values. */
-export type Explanation = Readonly<{
-  evaluation: Evaluation
-  /** The policies that decided (or errored into the decision), with their text. */
-  determining: readonly PolicyInfo[]
-  /** Ids of all policies whose head matches. */
-  inScope: readonly string[]
-  /** Of the permits in scope that do not apply, the one with the fewest clauses in the way. */
-  nearest?: Readonly<{ policy: PolicyInfo; clauses: readonly ClauseResult[] }>
+/** Which policy, where it stands, and its clauses with what they read. */
+export type RuleResult = Readonly<{
+  policy: string
+  file: string
+  line: number
+  effect: Effect
+  clauses: readonly ClauseResult[]
 }>
+
+/**
+ * For operators only: it names rules and values. Made where the decision is made, of what was read then.
+ * `determining` are the policies that decided, or errored into the decision; `fired` are its forbids, each with the
+ * clauses that made it fire; `nearest` are permits in scope that do not apply, those with the fewest clauses in the way
+ * first, at most three. `inScope` counts the policies whose head matches.
+ */
+export type Explanation = Readonly<{
+  determining: readonly Readonly<{ policy: string; file: string; line: number; effect: Effect }>[]
+  fired: readonly RuleResult[]
+  nearest: readonly RuleResult[]
+  inScope: number
+  /** Why no policy could apply at all, as in the evaluation. */
+  mismatch?: string
+}>
+
+/** Evidence that is present or assumed: approvals by pool, and whether the attempt is justified. */
+export type Proof = Readonly<{ approvals: Readonly<Record<string, number>>; justification: boolean }>
+
+/** A query taken through the schema once, to be evaluated with whatever evidence. Valid as long as nobody changes it. */
+export interface Asked {
+  evaluate(proof: Proof): Evaluation
+  explain(proof: Proof): Explanation
+}
+
+/**
+ * What an attempt with one side open could be permitted on (or by): if `any`, whatever there is of the type; else only
+ * those `named`, and those in or below what `below` names. Keys are as `uidText` spells them. Never too little.
+ */
+export type Reach = Readonly<{ any: boolean; named: ReadonlySet<string>; below: ReadonlySet<string> }>
 
 export type Head = Readonly<{ principal: EntityUid; action: EntityUid; resource: EntityUid }>
 
@@ -155,8 +215,17 @@ export interface PolicySet {
   /** What the policies whose head may match `head` read. */
   readsFor(head: Head, entities: readonly EntityData[]): PolicyReads
   /** @throws {WritError} `ERR_INPUT_INVALID` for keys that Cedar would read as references, and ill-formed names. */
+  ask(query: Omit<Query, 'proof'>): Asked
+  /** `ask` and `evaluate` in one. */
   evaluate(query: Query): Evaluation
+  /** `ask` and `explain` in one. */
   explain(query: Query): Explanation
+  /** What the permits of the set leave open on the side that `head` lacks, among entities of `type`. */
+  reach(
+    head: Readonly<{ action: EntityUid } & ({ principal: EntityUid } | { resource: EntityUid })>,
+    type: string,
+    entities: readonly EntityData[],
+  ): Reach
 }
 
 /** `Agent::"migrator"`: how Cedar spells it, and an injective key. */

@@ -212,18 +212,16 @@ function describeRules(explanation: Members, entry: Members): string[] {
         : 'what it was decided on is not on the record any more',
     ]
   }
-  const evaluation = record(explanation['evaluation'])
   const determining = list(explanation['determining']).map(record)
-  const nearest = record(explanation['nearest'])
+  const nearest = record(list(explanation['nearest'])[0])
   const lines = determining.map(
     (policy) =>
-      `decided by ${word(policy['effect'])} ${word(policy['id'])}  ${word(policy['file'])}:${word(policy['line'])}`,
+      `decided by ${word(policy['effect'])} ${word(policy['policy'])}  ${word(policy['file'])}:${word(policy['line'])}`,
   )
   if (entry['outcome'] === 'permit') return lines
-  if (evaluation['mismatch'] !== undefined) lines.push(word(evaluation['mismatch']))
-  const policy = record(nearest['policy'])
-  if (policy['id'] !== undefined) {
-    lines.push(`nearest rule: ${word(policy['id'])}  ${word(policy['file'])}:${word(policy['line'])}`)
+  if (explanation['mismatch'] !== undefined) lines.push(word(explanation['mismatch']))
+  if (nearest['policy'] !== undefined) {
+    lines.push(`nearest rule: ${word(nearest['policy'])}  ${word(nearest['file'])}:${word(nearest['line'])}`)
     for (const clause of list(nearest['clauses']).map(record)) {
       const mark =
         clause['status'] === 'holds' ? '✓ holds ' : clause['status'] === 'fails' ? '✗ fails ' : '! errors'
@@ -239,6 +237,6 @@ function describeRules(explanation: Members, entry: Members): string[] {
       )
     }
   }
-  if (evaluation['forbidden'] !== true) lines.push('no forbid rule applies')
+  if (list(explanation['fired']).length === 0) lines.push('no forbid rule applies')
   return lines
 }

@@ -14,12 +14,12 @@ import type { Policy } from './tree.ts'
 
 const ROOT = resolve(import.meta.dirname, '../../..')
 
-/** Fields of records in one order: the reference keeps none. */
+/** Fields of records in one order, and no places: the reference keeps neither. */
 function ordered(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(ordered)
   if (typeof value !== 'object' || value === null) return value
   const members = Object.entries(value).map(([key, member]): [string, unknown] => [key, ordered(member)])
-  const { fields, ...rest } = Object.fromEntries(members)
+  const { fields, span: _place, ...rest } = Object.fromEntries(members)
   if (!Array.isArray(fields)) return { ...rest, ...(fields === undefined ? {} : { fields }) }
   return { ...rest, fields: (fields as [string, unknown][]).toSorted(([a], [b]) => (a < b ? -1 : 1)) }
 }
@@ -65,6 +65,34 @@ describe('L7 texts are read as the reference reads them', () => {
       assert.deepEqual(ordered(ours(text)), [ordered(expected)], text)
     }
     assert.ok(read > 110, `${read} of ${heads.length + bodies.length} are Cedar`)
+  })
+
+  test('every part knows where it stands', () => {
+    const text =
+      'permit(principal, action, resource) when { (context.a.b < -3 + 2 || !(resource has x)) && true };'
+    const found: string[] = []
+    const visit = (value: unknown): void => {
+      if (typeof value !== 'object' || value === null) return
+      const { op, span } = value as { op?: string; span?: { start: number; end: number } }
+      if (span !== undefined) found.push(`${op}: ${text.slice(span.start, span.end)}`)
+      for (const [key, member] of Object.entries(value)) if (key !== 'span') visit(member)
+    }
+    visit(ours(text))
+    assert.deepEqual(found, [
+      'and: (context.a.b < -3 + 2 || !(resource has x)) && true',
+      'or: context.a.b < -3 + 2 || !(resource has x)',
+      'binary: context.a.b < -3 + 2',
+      'attribute: context.a.b',
+      'attribute: context.a',
+      'variable: context',
+      'binary: -3 + 2',
+      'literal: -3',
+      'literal: 2',
+      'not: !(resource has x)',
+      'has: resource has x',
+      'variable: resource',
+      'literal: true',
+    ])
   })
 
   test('the policies of this repository', () => {

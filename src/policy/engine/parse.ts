@@ -106,6 +106,13 @@ class Parser {
     return token === undefined || token.kind === 'string' ? '' : token.text
   }
 
+  /** `expr` with its place: from the token numbered `from` up to where the parser stands. */
+  #placed(from: number, expr: Expr): Expr {
+    const [first, last] = [this.#tokens[from], this.#tokens[this.#at - 1]]
+    if (first === undefined || last === undefined || expr.span !== undefined) return expr
+    return { ...expr, span: { start: first.start, end: last.end } }
+  }
+
   #kind(ahead = 0): Token['kind'] | undefined {
     return this.#tokens[this.#at + ahead]?.kind
   }
@@ -211,27 +218,35 @@ class Parser {
 
   #expression(): Expr {
     if (this.#peek() !== 'if') return this.#or()
+    const from = this.#at
     this.#at += 1
     const test = this.#expression()
     this.#expect('then')
     const yes = this.#expression()
     this.#expect('else')
-    return { op: 'if', test, yes, no: this.#expression() }
+    return this.#placed(from, { op: 'if', test, yes, no: this.#expression() })
   }
 
   #or(): Expr {
+    const from = this.#at
     const items = [this.#and()]
     while (this.#take('||')) items.push(this.#and())
-    return items.length === 1 ? (items[0] as Expr) : chain('or', items)
+    return items.length === 1 ? (items[0] as Expr) : this.#placed(from, chain('or', items))
   }
 
   #and(): Expr {
+    const from = this.#at
     const items = [this.#relation()]
     while (this.#take('&&')) items.push(this.#relation())
-    return items.length === 1 ? (items[0] as Expr) : chain('and', items)
+    return items.length === 1 ? (items[0] as Expr) : this.#placed(from, chain('and', items))
   }
 
   #relation(): Expr {
+    const from = this.#at
+    return this.#placed(from, this.#compared())
+  }
+
+  #compared(): Expr {
     const left = this.#sum()
     const operator = this.#peek()
     if (COMPARISONS.has(operator) || operator === 'in') {
@@ -253,22 +268,31 @@ class Parser {
   }
 
   #sum(): Expr {
+    const from = this.#at
     let left = this.#product()
     for (;;) {
       const name = this.#peek()
       if (name !== '+' && name !== '-') return left
       this.#at += 1
-      left = { op: 'binary', name, left, right: this.#product() }
+      left = this.#placed(from, { op: 'binary', name, left, right: this.#product() })
     }
   }
 
   #product(): Expr {
+    const from = this.#at
     let left = this.#unary()
-    while (this.#take('*')) left = { op: 'binary', name: '*', left, right: this.#unary() }
+    while (this.#take('*')) {
+      left = this.#placed(from, { op: 'binary', name: '*', left, right: this.#unary() })
+    }
     return left
   }
 
   #unary(): Expr {
+    const from = this.#at
+    return this.#placed(from, this.#signed())
+  }
+
+  #signed(): Expr {
     let nots = 0
     while (this.#take('!')) nots += 1
     let negs = 0
@@ -291,19 +315,21 @@ class Parser {
   }
 
   #member(): Expr {
-    let of = this.#primary()
+    const from = this.#at
+    let of = this.#placed(from, this.#primary())
     for (;;) {
       if (this.#take('[')) {
-        of = { op: 'attribute', of, name: unescape(this.#next('string')) }
+        const name = unescape(this.#next('string'))
         this.#expect(']')
+        of = this.#placed(from, { op: 'attribute', of, name })
       } else if (this.#take('.')) {
         const name = this.#next('word')
         if (!this.#take('(')) {
-          of = { op: 'attribute', of, name }
+          of = this.#placed(from, { op: 'attribute', of, name })
           continue
         }
         const args = this.#list(')', () => this.#expression())
-        of = method(of, name, args)
+        of = this.#placed(from, method(of, name, args))
       } else return of
     }
   }

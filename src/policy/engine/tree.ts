@@ -16,7 +16,13 @@ export const binaries = [
 /** A literal stretch of a `like` pattern, or `null` for `*`. */
 export type Pattern = readonly (string | null)[]
 
-export type Expr =
+/** A stretch of the text that was parsed, as string offsets: `start` inclusive, `end` exclusive. */
+export type Span = Readonly<{ start: number; end: number }>
+
+/** `span` is missing where the reference read it, or where it has no text of its own. */
+export type Expr = Node & Readonly<{ span?: Span }>
+
+type Node =
   | Readonly<{ op: 'literal'; value: boolean | string | Long | EntityRef }>
   | Readonly<{ op: 'variable'; name: Variable }>
   | Readonly<{ op: 'and' | 'or'; items: readonly Expr[] }>
