@@ -1,11 +1,18 @@
 /**
  * P1 and P10: a decision by compiled policies as they grow from 10 to 10,000, against cedar-wasm with the whole set, and
- * with only the policies of the action asked about, which is how one would help it.
+ * with only the policies of the action asked about, which is how one would help it; against casbin with the same rules
+ * as expressions; and against CASL with the rules of the one principal, since it has no others: its ability is built for
+ * somebody beforehand, which leaves it less to do.
  *
  * @module
  */
 import * as cedar from '@cedar-policy/cedar-wasm/nodejs'
+import { createMongoAbility, subject } from '@casl/ability'
+import type { RawRuleOf, MongoAbility } from '@casl/ability'
+import { newEnforcer, newModelFromString } from 'casbin'
 import { strict as assert } from 'node:assert'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { compile, prepareEntities } from '../src/policy/index.ts'
 import type { Row } from './measure.ts'
 import { median, percentiles, rss, RUNS } from './measure.ts'
@@ -56,8 +63,9 @@ function requests(size: number): readonly Readonly<{ request: Request; allowed: 
   ]
 }
 
+const LEVEL = 3
 const entities = [
-  { uid: { type: 'Agent', id: 'a' }, attrs: { level: 3 }, parents: [{ type: 'Team', id: 'team3' }] },
+  { uid: { type: 'Agent', id: 'a' }, attrs: { level: LEVEL }, parents: [{ type: 'Team', id: 'team3' }] },
   { uid: { type: 'Team', id: 'team3' }, attrs: {}, parents: [{ type: 'Team', id: 'all' }] },
   {
     uid: { type: 'Repository', id: 'r' },
@@ -117,14 +125,83 @@ function reference(name: string, policies: Readonly<Record<string, string>>): (r
   }
 }
 
-function prepared(size: number) {
+/** The same rules as casbin's: each is an expression over the request. */
+async function byCasbin(size: number): Promise<(request: Request) => boolean> {
+  const model = newModelFromString(`
+[request_definition]
+r = sub, act, obj, ctx
+[policy_definition]
+p = rule, eft
+[policy_effect]
+e = some(where (p.eft == allow)) && !some(where (p.eft == deny))
+[matchers]
+m = eval(p.rule)`)
+  const enforcer = await newEnforcer(model)
+  const rules = Array.from({ length: size }, (_, index): [string, string] => {
+    const act = `r.act == 'call${index % 10}'`
+    const team = `r.sub.team == 'team${index % TEAMS}'`
+    const tool = `r.ctx.tool == 'tool${index}'`
+    switch (index % 5) {
+      case 0:
+        return [`${act} && ${tool} && r.ctx.amount <= 100 && r.sub.level >= 2`, 'allow']
+      case 1:
+        return [`${team} && ${act} && r.obj.id == 'repo${index}' && startsTool(r.ctx.tool)`, 'allow']
+      case 2:
+        return [`r.sub.id == 'agent${index}' && r.obj.owner == r.sub.id`, 'allow']
+      case 3:
+        return [`${team} && ${tool} && !r.ctx.dry`, 'allow']
+      default:
+        return [`${act} && ${tool} && r.obj.locked`, 'deny']
+    }
+  })
+  await enforcer.addFunction('startsTool', (tool: string) => tool.startsWith('tool'))
+  await enforcer.addPolicies(rules)
+  return ({ principal, action, resource, context }) =>
+    enforcer.enforceSync(
+      { id: principal.id, team: 'team3', level: LEVEL },
+      action.id,
+      { id: resource.id, owner: 'b', locked: false },
+      context,
+    )
+}
+
+/** The rules that concern the one principal, as CASL's: conditions on what is asked about and its context. */
+function byCasl(size: number): (request: Request) => boolean {
+  const allowed: RawRuleOf<MongoAbility>[] = []
+  const denied: RawRuleOf<MongoAbility>[] = []
+  for (let index = 0; index < size; index += 1) {
+    const [action, tool] = [`call${index % 10}`, `tool${index}`]
+    const base = { action, subject: 'Repository' }
+    const isOwnTeam = index % TEAMS === 3
+    if (index % 5 === 0) allowed.push({ ...base, conditions: { tool, amount: { $lte: 100 } } })
+    if (index % 5 === 1 && isOwnTeam) {
+      allowed.push({ ...base, conditions: { id: `repo${index}`, tool: { $regex: /^tool/ } } })
+    }
+    if (index % 5 === 3 && isOwnTeam) {
+      const calls = Array.from({ length: 10 }, (_, call) => `call${call}`)
+      allowed.push({ ...base, action: calls, conditions: { tool, dry: { $ne: true } } })
+    }
+    if (index % 5 === 4) denied.push({ ...base, inverted: true, conditions: { tool, locked: true } })
+  }
+  const ability = createMongoAbility<MongoAbility>([...allowed, ...denied])
+  return ({ action, resource, context }) =>
+    ability.can(action.id, subject(resource.type, { ...context, id: resource.id, owner: 'b', locked: false }))
+}
+
+/** What is garbage goes, so that what is left can be weighed. */
+const collect = ((): (() => void) => {
+  setFlagsFromString('--expose-gc')
+  return runInNewContext('gc') as () => void
+})()
+
+async function prepared(size: number) {
   const policies = Object.fromEntries(Array.from({ length: size }, (_, index) => [`p${index}`, rule(index)]))
-  globalThis.gc?.()
+  collect()
   const before = process.memoryUsage().heapUsed
   const startedAt = performance.now()
   const set = compile({ policies })
   const compileMs = performance.now() - startedAt
-  globalThis.gc?.()
+  collect()
   const heap = process.memoryUsage().heapUsed - before
   const store = prepareEntities(entities)
   const action = requests(size)[0]?.request.action.id
@@ -138,15 +215,27 @@ function prepared(size: number) {
     ours: asking(size, (request) => set.decide(request, store).decision === 'allow'),
     whole: asking(size, reference(`whole ${size}`, policies)),
     some: asking(size, reference(`some ${size}`, ofAction)),
+    casbin: asking(size, await byCasbin(size)),
+    casl: asking(size, byCasl(size)),
   }
 }
 
-export function policy(): readonly Row[] {
-  const sets = SIZES.map(prepared)
-  const calls = sets.flatMap(({ ours, whole, some }) => [
+const PEERS = [
+  ['', 'cedar-wasm, whole set'],
+  [', peer helped', 'cedar-wasm, one set per action'],
+  [', casbin', 'casbin'],
+  [', CASL', 'CASL, the rules of one principal'],
+] as const
+
+export async function policy(): Promise<readonly Row[]> {
+  const sets: Awaited<ReturnType<typeof prepared>>[] = []
+  for (const size of SIZES) sets.push(await prepared(size))
+  const calls = sets.flatMap(({ ours, whole, some, casbin, casl }) => [
     { once: ours, batch: BATCH, runs: [] as Times[] },
     { once: whole, batch: 1, runs: [] as Times[] },
     { once: some, batch: 1, runs: [] as Times[] },
+    { once: casbin, batch: 1, runs: [] as Times[] },
+    { once: casl, batch: BATCH, runs: [] as Times[] },
   ])
   for (const { once, batch } of calls) run(once, batch, 500)
   // in turns, so that what else the machine does meets all of them
@@ -163,18 +252,22 @@ export function policy(): readonly Row[] {
   ) => found.push({ bench: 'policy', metric, value, unit, peer, ratio })
   const p50s: number[] = []
   for (const [index, { size, compileMs, heap }] of sets.entries()) {
-    const [ours, whole, some] = calls.slice(index * 3, index * 3 + 3).map(({ runs }) => medians(runs)) as [
+    const [ours, ...peers] = calls.slice(index * 5, index * 5 + 5).map(({ runs }) => medians(runs)) as [
+      Times,
+      Times,
       Times,
       Times,
       Times,
     ]
+    const [whole] = peers
     p50s.push(ours.p50)
-    row(`decide@${size}`, ours.p50, 'µs', 'cedar-wasm, whole set', whole.p50 / ours.p50)
-    row(`decide@${size}, peer helped`, ours.p50, 'µs', 'cedar-wasm, one set per action', some.p50 / ours.p50)
+    for (const [at, [what, name]] of PEERS.entries()) {
+      row(`decide@${size}${what}`, ours.p50, 'µs', name, (peers[at] as Times).p50 / ours.p50)
+    }
     row(`decide@${size} p99`, ours.p99, 'µs', 'cedar-wasm, whole set', whole.p99 / ours.p99)
     row(`decide@${size} rate`, ours.rate, '/s', 'cedar-wasm, whole set', ours.rate / whole.rate)
     row(`compile@${size}`, compileMs, 'ms')
-    if (globalThis.gc !== undefined) row(`memory@${size}`, heap / 2 ** 20, 'MiB')
+    row(`memory@${size}`, heap / 2 ** 20, 'MiB')
   }
   row('growth', (p50s.at(-1) as number) / (p50s[0] as number), '×')
   return [...found, rss('policy')]
