@@ -183,7 +183,7 @@ function byCasl(size: number): (request: Request) => boolean {
     }
     if (index % 5 === 4) denied.push({ ...base, inverted: true, conditions: { tool, locked: true } })
   }
-  const ability = createMongoAbility<MongoAbility>([...allowed, ...denied])
+  const ability = createMongoAbility([...allowed, ...denied])
   return ({ action, resource, context }) =>
     ability.can(action.id, subject(resource.type, { ...context, id: resource.id, owner: 'b', locked: false }))
 }
