@@ -181,15 +181,12 @@ function readingDiffers(it: Case): string | undefined {
   return undefined
 }
 
-/** Entities as plain objects, and fields of records in one order: the reference keeps none. */
+/** Entities as plain objects, without places, and fields of records in one order: the reference keeps neither. */
 function sorted(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(sorted)
   if (typeof value !== 'object' || value === null) return value
-  const members = Object.entries(value).map(([key, member]): [string, unknown] => [
-    key,
-    key === 'fields' ? sorted(member as unknown[]) : sorted(member),
-  ])
-  const result = Object.fromEntries(members)
+  const members = Object.entries(value).filter(([key]) => key !== 'span')
+  const result = Object.fromEntries(members.map(([key, member]): [string, unknown] => [key, sorted(member)]))
   if (Array.isArray(result['fields'])) {
     const fields = result['fields'] as [string, unknown][]
     return { ...result, fields: fields.toSorted(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)) }
