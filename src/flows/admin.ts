@@ -6,14 +6,14 @@
 import type { ApiKey, Caller, Invite, PepTrust, TargetRecord } from '../model/access.ts'
 import type { Json } from '../model/canonical.ts'
 import type { Entity, EntityRef } from '../model/entity.ts'
-import { defaultKind, PERSON, refKey } from '../model/entity.ts'
+import { PERSON, refKey } from '../model/entity.ts'
 import { WritError } from '../model/errors.ts'
 import { isIdentity, isTypeName } from '../model/name.ts'
 import { Secret } from '../model/secret.ts'
 import type { Instant, Millis } from '../model/time.ts'
 import { MINUTE } from '../model/time.ts'
 import { ADMINISTRATORS } from '../decision/analyse.ts'
-import { checkHierarchy } from '../identity/inventory.ts'
+import { checkHierarchy, toEntity } from '../identity/inventory.ts'
 import { KEY_PREFIX, newSecret, secretDigest, SESSION_PREFIX } from '../identity/secrets.ts'
 import { SESSION_IDLE, SESSION_LIFE } from '../identity/callers.ts'
 import type { Page, Read, Transaction } from '../store/port.ts'
@@ -523,30 +523,6 @@ export class Administration {
     if (input.type !== PERSON && input.kind === 'human') {
       throw new WritError('ERR_INPUT_INVALID', `\`${key}\`: people have the type \`${PERSON}\``)
     }
-  }
-}
-
-/** What is left out stays as it was: an owner must not vanish, and with it who may not approve, by not being named. */
-function toEntity(input: EntityInput, existing: Entity | undefined): Entity {
-  const kept = existing?.deletedAt === undefined ? existing : undefined
-  const name = input.name ?? kept?.name
-  const owner = input.owner === undefined ? kept?.owner : input.owner
-  const team = input.team === undefined ? kept?.team : input.team
-  const endsAt = input.endsAt === undefined ? kept?.endsAt : input.endsAt
-  return {
-    type: input.type,
-    id: input.id,
-    kind: input.kind ?? existing?.kind ?? defaultKind(input.type),
-    ...(name === undefined ? {} : { name }),
-    ...(owner === undefined || owner === null ? {} : { owner: { type: owner.type, id: owner.id } }),
-    ...(team === undefined || team === null ? {} : { team: { type: team.type, id: team.id } }),
-    // what nobody has judged is critical
-    sensitivity: input.sensitivity ?? kept?.sensitivity ?? 4,
-    parents: (input.parents ?? kept?.parents ?? []).map((p) => ({ type: p.type, id: p.id })),
-    attrs: input.attrs ?? kept?.attrs ?? {},
-    generation: existing?.generation ?? 0,
-    ...(endsAt === undefined || endsAt === null ? {} : { endsAt }),
-    ...(kept?.locked === undefined ? {} : { locked: kept.locked }),
   }
 }
 

@@ -4,8 +4,8 @@
  * @module
  */
 import type { Json } from '../model/canonical.ts'
-import type { Entity, EntityRef } from '../model/entity.ts'
-import { parseRef, refKey } from '../model/entity.ts'
+import type { Entity, EntityInput, EntityRef } from '../model/entity.ts'
+import { defaultKind, parseRef, refKey } from '../model/entity.ts'
 import { WritError } from '../model/errors.ts'
 import type { Picture } from '../store/picture.ts'
 
@@ -86,6 +86,33 @@ export function checkHierarchy(all: ReadonlyMap<string, Entity>, changed: readon
         )
       }
     }
+  }
+}
+
+/**
+ * The line that `input` makes, of `existing` where there is one. What is left out stays as it was: an owner must not
+ * vanish, and with it who may not approve, by not being named.
+ */
+export function toEntity(input: EntityInput, existing?: Entity): Entity {
+  const kept = existing?.deletedAt === undefined ? existing : undefined
+  const name = input.name ?? kept?.name
+  const owner = input.owner === undefined ? kept?.owner : input.owner
+  const team = input.team === undefined ? kept?.team : input.team
+  const endsAt = input.endsAt === undefined ? kept?.endsAt : input.endsAt
+  return {
+    type: input.type,
+    id: input.id,
+    kind: input.kind ?? existing?.kind ?? defaultKind(input.type),
+    ...(name === undefined ? {} : { name }),
+    ...(owner === undefined || owner === null ? {} : { owner: { type: owner.type, id: owner.id } }),
+    ...(team === undefined || team === null ? {} : { team: { type: team.type, id: team.id } }),
+    // what nobody has judged is critical
+    sensitivity: input.sensitivity ?? kept?.sensitivity ?? 4,
+    parents: (input.parents ?? kept?.parents ?? []).map((p) => ({ type: p.type, id: p.id })),
+    attrs: input.attrs ?? kept?.attrs ?? {},
+    generation: existing?.generation ?? 0,
+    ...(endsAt === undefined || endsAt === null ? {} : { endsAt }),
+    ...(kept?.locked === undefined ? {} : { locked: kept.locked }),
   }
 }
 
