@@ -12,6 +12,8 @@ import type { Expression, ParsedPolicy } from './expression.ts'
 import { chainOf, children, readPolicy, walk } from './expression.ts'
 import { facts } from './facts.ts'
 import type { Problem, Span } from './problems.ts'
+import type { JudgedError, JudgeInput, Judgement } from './judge.ts'
+import { judge } from './judge.ts'
 import { fromByteOffset, nowhereSpan, SourceFile, suggest, tidy } from './problems.ts'
 import type { Reads } from './reads.ts'
 import { entityFields, poolOf, readsOf } from './reads.ts'
@@ -32,8 +34,8 @@ import { typeFields } from './typing.ts'
  * (measured: 112 brackets, 288 nested operators), because an overflow leaves it unusable for every later call.
  */
 export const policyLimits = {
-  characters: 4 * 1024 * 1024,
-  policies: 5_000,
+  characters: 16 * 1024 * 1024,
+  policies: 20_000,
   tokens: 4_000,
   brackets: 32,
   ifs: 64,
@@ -42,36 +44,73 @@ export const policyLimits = {
 
 type Placed = PlacedPolicy & Readonly<{ id: string; annotations: Annotations }>
 
-type LoadOptions = Readonly<{ hash(text: string): string; inventory: readonly EntityData[] }>
+/**
+ * `hash` is that of a text, e.g. `sha256:…`; the version is the hash of policies and user schema. `inventory` is what a
+ * missing schema is derived from, and what the schema is held against. `derived` is the text of the schema that was
+ * derived from another inventory (`ownSchemaText`), to be used instead of deriving one. What `previous` has accepted is
+ * not judged again.
+ */
+export type LoadOptions = Readonly<{
+  hash(text: string): string
+  inventory: readonly EntityData[]
+  derived?: string
+  previous?: PolicySet | undefined
+}>
+
+export type LoadResult =
+  | Readonly<{ ok: true; set: PolicySet; warnings: Problem[] }>
+  | Readonly<{ ok: false; problems: Problem[] }>
+
+/** A place to pause, or a question to be answered with `judge(input)`, here or in a worker. */
+export type Step = Readonly<{ kind: 'pause' }> | Readonly<{ kind: 'judge'; input: JudgeInput }>
+
+type Steps<T> = Generator<Step, T, Judgement | undefined>
+
+/** Parses and validates; a set that has any error is not a set. */
+export function loadPolicySet(source: PolicySource, options: LoadOptions): LoadResult {
+  return driven(loadSteps(source, options))
+}
 
 /**
- * Parses and validates; a set that has any error is not a set.
- *
- * @param options.hash of a text, e.g. `sha256:…`; the version is the hash of policies and user schema
- * @param options.inventory what a missing schema is derived from, and what the schema is held against
- * @param options.derived the text of the schema that was derived from another inventory (`ownSchemaText`), to be used
- *   instead of deriving one
+ * `loadPolicySet` in steps, so that whoever loads can do other things between them, and have others judge. `next` takes
+ * the judgement that was asked for.
  */
-export function loadPolicySet(
-  source: PolicySource,
-  options: LoadOptions & Readonly<{ derived?: string }>,
-): { ok: true; set: PolicySet; warnings: Problem[] } | { ok: false; problems: Problem[] } {
-  const loaded = loadParts(source, options)
+export function* loadSteps(source: PolicySource, options: LoadOptions): Steps<LoadResult> {
+  const loaded = yield* partSteps(source, options)
   return loaded.ok ? { ok: true, set: new LoadedSet(loaded.parts), warnings: loaded.warnings } : loaded
 }
 
+/** All steps at once. */
+function driven<T>(steps: Steps<T>): T {
+  let judgement: Judgement | undefined
+  for (;;) {
+    const step = steps.next(judgement)
+    if (step.done === true) return step.value
+    judgement = step.value.kind === 'judge' ? judge(step.value.input) : undefined
+  }
+}
+
+type PartsResult =
+  | Readonly<{ ok: true; parts: Parts; warnings: Problem[] }>
+  | Readonly<{ ok: false; problems: Problem[] }>
+
 /** What a set is made of. */
-export function loadParts(
-  source: PolicySource,
-  options: LoadOptions & Readonly<{ derived?: string }>,
-): { ok: true; parts: Parts; warnings: Problem[] } | { ok: false; problems: Problem[] } {
+export function loadParts(source: PolicySource, options: LoadOptions): PartsResult {
+  return driven(partSteps(source, options))
+}
+
+function* partSteps(source: PolicySource, options: LoadOptions): Steps<PartsResult> {
   const problems: Problem[] = []
   const files = source.policies.map(({ name, text }) => new SourceFile(name, text))
   const fail = () => ({ ok: false, problems: tidy(problems) }) as const
 
   checkSize(files, problems)
   if (problems.length > 0) return fail()
-  const policies = files.flatMap((file) => parseFile(file, problems))
+  const policies: Placed[] = []
+  for (const file of files) {
+    policies.push(...parseFile(file, problems))
+    yield pause
+  }
   const [surplus] = policies.slice(policyLimits.policies)
   if (surplus !== undefined) {
     const hint = `at most ${policyLimits.policies} are allowed`
@@ -111,7 +150,7 @@ export function loadParts(
   }
   if (schema === undefined) return fail()
   if (parsed) for (const policy of policies) checkPools(policy, pools, problems)
-  validate(policies, schema, problems)
+  yield* validate(policies, schema, problems)
   const world = { allFacts: [...schema.facts.keys()], pools, entityFields: entityFields(schema) }
   const keys = new Set([...schema.actions.values()].flatMap(({ context }) => [...context.keys()]))
   const loaded = policies.map((policy): LoadedPolicy => {
@@ -132,6 +171,8 @@ export function loadParts(
   }
   return { ok: true, parts, warnings: tidy(problems) }
 }
+
+const pause: Step = { kind: 'pause' }
 
 function schemaDepth(text: string): number {
   let depth = 0
@@ -350,49 +391,30 @@ function testedPool(part: Expression): string | undefined {
 }
 
 /** Cedar's strict validation: ordinary policies without Writ's actions, policies that name those with them. */
-function validate(policies: readonly Placed[], schema: Schema, problems: Problem[]): void {
+function* validate(policies: readonly Placed[], schema: Schema, problems: Problem[]): Steps<void> {
   const groups = [
     { json: schema.ordinary, members: policies.filter(({ parsed }) => !namesWrit(parsed.scope.action)) },
     { json: schema.writ, members: policies.filter(({ parsed }) => namesWrit(parsed.scope.action)) },
   ]
   for (const { json, members } of groups) {
-    if (members.length === 0) continue
-    const staticPolicies: Record<string, string> = {}
-    members.forEach((policy, index) => (staticPolicies[`p${index}`] = textOf(policy.file, policy.slice)))
-    const report = (errors: readonly cedar.ValidationError[], translate: Translate) => {
-      for (const { policyId, error } of errors) {
-        const policy = members[Number(policyId.slice(1))]
-        if (policy !== undefined) translate(policy, error)
-      }
-    }
-    let answer: cedar.ValidationAnswer
-    try {
-      answer = cedar.validate({
-        validationSettings: { mode: 'strict' },
-        schema: json,
-        policies: { staticPolicies },
-      })
-    } catch (error) {
-      const [first] = members
-      const message = error instanceof Error ? error.message : String(error)
-      if (first !== undefined)
-        problems.push(first.file.problem('P019', first.slice, `the validator failed: ${message}`))
+    const [first] = members
+    if (first === undefined) continue
+    const texts = members.map((policy) => textOf(policy.file, policy.slice))
+    const judgement = yield { kind: 'judge', input: { kind: 'validate', texts, schema: json } }
+    if (judgement?.kind !== 'validate') throw new TypeError('expected a judgement')
+    if (judgement.failed !== undefined) {
+      problems.push(first.file.problem('P019', first.slice, judgement.failed))
       continue
     }
-    if (answer.type === 'failure') {
-      const [first] = members
-      for (const { message } of answer.errors) {
-        if (first !== undefined) problems.push(first.file.problem('P019', first.slice, message))
-      }
-      continue
-    }
-    const errors: Problem[] = []
-    report(answer.validationErrors, (policy, error) => errors.push(translateError(policy, error, schema)))
+    const errors = judgement.errors.map(({ at, error }) =>
+      translateError(members[at] as Placed, error, schema),
+    )
     problems.push(...merged(errors))
-    const wrong = new Set(answer.validationErrors.map(({ policyId }) => policyId))
+    const wrong = new Set(judgement.errors.map(({ at }) => at))
     // A policy that has an error is often impossible because of it: only the cause is said.
-    const warnings = answer.validationWarnings.filter(({ policyId }) => !wrong.has(policyId))
-    report(warnings, (policy, error) => problems.push(translateWarning(policy, error)))
+    for (const { at, error } of judgement.warnings) {
+      if (!wrong.has(at)) problems.push(translateWarning(members[at] as Placed, error))
+    }
   }
 }
 
@@ -416,12 +438,10 @@ function merged(errors: readonly Problem[]): Problem[] {
   })
 }
 
-type Translate = (policy: Placed, error: cedar.DetailedError) => void
-
-function translateError(policy: Placed, error: cedar.DetailedError, schema: Schema): Problem {
+function translateError(policy: Placed, error: JudgedError, schema: Schema): Problem {
   const { file, slice } = policy
   const text = textOf(file, slice)
-  const place = error.sourceLocations?.[0]
+  const { place } = error
   const span = place === undefined ? slice : within(text, slice, place)
   const message = error.message.replace(/^for policy `[^`]*`, /, '')
   const help = error.help?.replace(/^for policy `[^`]*`, /, '') ?? undefined
@@ -520,7 +540,7 @@ function short(text: string): string {
   return line.length > 60 ? `${line.slice(0, 57)}…` : line
 }
 
-function translateWarning(policy: Placed, error: cedar.DetailedError): Problem {
+function translateWarning(policy: Placed, error: JudgedError): Problem {
   const { file, slice } = policy
   const message = error.message.replace(/^for policy `[^`]*`, /, '')
   if (/impossible|unable to find an applicable action/.test(message)) {
@@ -530,7 +550,7 @@ function translateWarning(policy: Placed, error: cedar.DetailedError): Problem {
     })
   }
   const text = textOf(file, slice)
-  const place = error.sourceLocations?.[0]
+  const { place } = error
   const span = place === undefined ? slice : within(text, slice, place)
   return file.problem('P023', span, message, { severity: 'warning', hint: error.help ?? undefined })
 }
