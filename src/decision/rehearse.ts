@@ -235,24 +235,18 @@ class Stage {
     }
     return {
       read: (_reads: readonly Read[]) => Promise.resolve(view),
-      list: <K extends Kind>(
-        kind: K,
-        options: Parameters<Store['list']>[1] = {},
-      ): ReturnType<Store['list']> & Promise<{ items: readonly Stored<K>[]; next: string | undefined }> => {
-        const all =
-          kind !== 'entity'
-            ? []
-            : options.index === undefined
-              ? this.#entities
-              : scan(options.index, options.value ?? '')
-        const { after = '', limit = 100 } = options
+      list: <K extends Kind>(kind: K, { index, value, after = '', limit = 100 }: Listing = {}) => {
+        const none: readonly Stored<Kind>[] = []
+        const all = kind !== 'entity' ? none : index === undefined ? this.#entities : scan(index, value ?? '')
         const rest = all.filter(({ id }) => id > after)
-        const items = rest.slice(0, limit) as unknown as readonly Stored<K>[]
-        return Promise.resolve({ items, next: rest.length > limit ? items.at(-1)?.id : undefined }) as never
+        const items = rest.slice(0, limit) as readonly Stored<Kind>[] as readonly Stored<K>[]
+        return Promise.resolve({ items, next: rest.length > limit ? items.at(-1)?.id : undefined })
       },
     }
   }
 }
+
+type Listing = NonNullable<Parameters<Store['list']>[1]>
 
 const stages = new WeakMap<readonly Entity[], Stage>()
 
