@@ -10,6 +10,7 @@ import { http } from './http.ts'
 import { log } from './log.ts'
 import { policy } from './policy.ts'
 import { proof } from './proof.ts'
+import { reload } from './reload.ts'
 import { revoke } from './revoke.ts'
 
 const benches: Readonly<
@@ -24,6 +25,7 @@ const benches: Readonly<
     what: 'P7 P10 the log: append, prove, verify, search; --full to 10⁷ entries',
     run: () => log({ full }),
   },
+  reload: { what: 'P12 10,000 policies published while decisions go on', run: reload },
   revoke: { what: 'P6b PostgreSQL role removed, its open session cut', run: revoke },
 }
 

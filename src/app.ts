@@ -21,6 +21,7 @@ import { createHttp } from './doors/http/server.ts'
 import type { FlowDeps, Log, Targets } from './flows/deps.ts'
 import { scheduled } from './flows/deps.ts'
 import type { CallbackPort } from './flows/callbacks.ts'
+import { Checking } from './flows/checking.ts'
 import { openSink } from './flows/sinks.ts'
 import type { Flowing } from './flows/index.ts'
 import { idMaker } from './flows/ids.ts'
@@ -158,9 +159,11 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
         openTarget(record, password, installation, clock, randomBytes)
       )
     })
+    const checking = new Checking(() => clock.monotonic())
     const deps: FlowDeps = {
       store,
       decision,
+      checking,
       schedule,
       targets,
       log,
@@ -238,6 +241,7 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
         await flows.transparency.stop()
         await flows.witnesses.stop()
         await flows.exports.stop()
+        await checking.stop()
         await Promise.all(targets.all().map((target) => target.close()))
         await store.close()
       },

@@ -181,10 +181,11 @@ function isPart(folder: string): boolean {
   return folder in EXCEPTIONS || LAYERS.some((parts) => parts.includes(folder))
 }
 
-/** What runs or is imported from outside: the command, the exports of the package, test support. */
+/** What runs or is imported from outside: the command, threads, the exports of the package, test support. */
 function isEntry(file: string): boolean {
   const exported = ['src/cli/main.ts', 'src/policy/index.ts', 'src/testing.ts', 'src/audit/verify.ts']
-  return file.startsWith('client/') || exported.includes(file) || file === COMPOSITION_ROOT
+  const isThread = file.endsWith('-thread.ts')
+  return file.startsWith('client/') || isThread || exported.includes(file) || file === COMPOSITION_ROOT
 }
 
 function isOurs(file: string): boolean {

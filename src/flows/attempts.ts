@@ -274,7 +274,7 @@ export class Attempts {
     const known = rebuilt.ok && rebuilt.policy !== undefined && wasEvaluated(rebuilt.entry)
     if (!known) return { decision: entry, explanation: null, ...(rebuilt.ok ? {} : { lost: rebuilt.why }) }
     const [query] = queriesOf(inputsOf(rebuilt.entry, rebuilt.entities))
-    const explanation = this.#history.set(rebuilt.policy).explain(query as Query)
+    const explanation = (await this.#history.set(rebuilt.policy)).explain(query as Query)
     return { decision: entry, explanation: explanation as unknown as Json }
   }
 

@@ -467,7 +467,7 @@ class Question {
     if ('ok' in known) return none(`standing rights: ${known.why}`)
     const policy = { version, schema: known.schema, publishedAt: published.at }
     if (over) return { policy, rights: [], tried: 0, leavesOut: [] }
-    const set = this.#history.set(known)
+    const set = await this.#history.set(known)
     const inventory = await this.#history.inventoryBefore(this.#seq)
     return { policy, ...(await this.#rights(set, inventory)), leavesOut: [] }
   }

@@ -14,6 +14,7 @@ import type { DecisionDeps } from '../decision/analyse.ts'
 import type { Item, LogHead, Store, Transaction } from '../store/port.ts'
 import type { Target } from '../targets/port.ts'
 import type { CallbackPort } from './callbacks.ts'
+import type { Checking } from './checking.ts'
 import type { DueKind, Schedule } from './schedule.ts'
 import { dueAt } from './schedule.ts'
 import type { Export } from './exports.ts'
@@ -29,6 +30,7 @@ export type Log = (
 export type FlowDeps = Readonly<{
   store: Store
   decision: DecisionDeps
+  checking: Checking
   schedule: Schedule
   targets: Targets
   log: Log

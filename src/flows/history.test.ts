@@ -43,7 +43,7 @@ test('replay: every decision of a story is decided again from its log, and gives
     if ((await app.flows.history.decision(seq)) === undefined) continue
     const rebuilt = await app.flows.history.rebuild(seq)
     assert.ok(rebuilt.ok, rebuilt.ok ? '' : rebuilt.why)
-    assert.ok(app.flows.history.again(rebuilt).same)
+    assert.ok((await app.flows.history.again(rebuilt)).same)
   }
 })
 

@@ -29,6 +29,7 @@ import { restored } from '../store/entry.ts'
 import { hex, sha256 } from '../store/hash.ts'
 import type { Store } from '../store/port.ts'
 import { isPruned } from '../store/port.ts'
+import type { Checking } from './checking.ts'
 import { sourceOf } from './versions.ts'
 
 /** An entry with everything that was cut from it back in its place, as far as it is kept. */
@@ -157,11 +158,14 @@ function changesOf(
 
 export class History {
   readonly #store: Pick<Store, 'log' | 'read'>
+  readonly #checking: Checking | undefined
   readonly #sets = new Map<string, PolicySet>()
   readonly #policies = new Map<string, RebuiltPolicy>()
 
-  constructor({ store }: Readonly<{ store: Pick<Store, 'log' | 'read'> }>) {
+  /** Without `checking`, sets are loaded at once: for whom nobody else waits. */
+  constructor({ store, checking }: Readonly<{ store: Pick<Store, 'log' | 'read'>; checking?: Checking }>) {
     this.#store = store
+    this.#checking = checking
   }
 
   /** One entry with everything that was cut from it; `undefined` when there is none, or it was pruned. */
@@ -411,15 +415,16 @@ export class History {
   }
 
   /** The loaded set. @throws {Error} when it does not load as it did. */
-  set(policy: RebuiltPolicy): PolicySet {
+  async set(policy: RebuiltPolicy): Promise<PolicySet> {
     const key = `${policy.version}\n${policy.schema}`
     const known = this.#sets.get(key)
     if (known !== undefined) return known
-    const loaded = loadPolicySet(policySource(policy), {
-      hash: (text) => hex(sha256(text)),
-      inventory: [],
-      derived: policy.schemaText,
-    })
+    const source = policySource(policy)
+    const given = { inventory: [], derived: policy.schemaText }
+    const loaded =
+      this.#checking === undefined
+        ? loadPolicySet(source, { hash: (text) => hex(sha256(text)), ...given })
+        : await this.#checking.check(source, given)
     if (!loaded.ok || loaded.set.version !== policy.version) {
       const why = loaded.ok ? `it is \`${loaded.set.version}\`` : (loaded.problems[0]?.message ?? 'no reason')
       throw new Error(`policy set \`${policy.version}\` does not load as it did: ${why}`)
@@ -430,10 +435,10 @@ export class History {
   }
 
   /** Decides what was rebuilt again, with the engine, and says whether anything is different. */
-  again({ entry, entities, policy }: Rebuilt, using?: Pick<PolicySet, 'evaluate'>): Again {
+  async again({ entry, entities, policy }: Rebuilt, using?: Pick<PolicySet, 'evaluate'>): Promise<Again> {
     if (!wasEvaluated(entry) || policy === undefined) return { ok: true, same: true, evaluated: false }
     const recorded = recordedOf(entry)
-    const again = redecide(entry, entities, using ?? this.set(policy))
+    const again = redecide(entry, entities, using ?? (await this.set(policy)))
     const why = difference(recorded, again)
     return {
       ok: true,

@@ -73,7 +73,7 @@ export function createFlows(deps: FlowDeps): Flowing {
   const grants = new Grants(deps, attempts, narrower, takeBack)
   const actions = new Actions(deps, attempts)
   const publishing = new Publishing(deps, attempts, grants)
-  const replays = new Replays(deps.store, attempts, history)
+  const replays = new Replays(deps.store, deps.checking, attempts, history)
   const authorities = new Authorities(deps.store, attempts, history)
   const admin = new Administration(deps, { attempts, narrower, grants, publishing })
   const transparency = new Transparency(deps, { attempts, signers })

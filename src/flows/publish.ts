@@ -21,7 +21,7 @@ import { SYSTEM } from './attempts.ts'
 import type { FlowDeps } from './deps.ts'
 import type { Grants } from './grants.ts'
 import type { Lines } from './versions.ts'
-import { everything, linesOf, load, loadAgain, policySet, sourceOf } from './versions.ts'
+import { everything, linesOf, loadAgain, sourceOf } from './versions.ts'
 
 /** What a change of the inventory takes along: call `note` in its transaction, having read `reads`, and `adopt` after. */
 export type Fitting = Readonly<{
@@ -99,7 +99,7 @@ export class Publishing {
     if (set === undefined || !set.derivedSchema) {
       return { reads: [], note: () => undefined, adopt: () => undefined }
     }
-    const derived = loadAgain(set.source, linesOf(prospective))
+    const derived = await this.#deps.checking.loadAgain(set.source, linesOf(prospective), set)
     return {
       reads: [{ kind: 'meta', id: 'schema' }],
       note: (tx) => noteSchema(tx, derived),
@@ -114,12 +114,11 @@ export class Publishing {
   async publish(caller: Caller, source: PolicySource): Promise<PolicyVersion> {
     await this.#mayPublish(caller)
     return this.exclusively(async () => {
-      const set = load(source, (await this.#lines()).live)
-      await this.#mustStayPublishable(set)
       const current = await this.#current()
+      const inForce = current === undefined ? undefined : await this.#set(current)
+      const set = await this.#load(source, inForce)
+      await this.#mustStayPublishable(set)
       if (current?.version === set.version) return current
-      const inForce =
-        current === undefined ? undefined : await policySet(this.#deps.decision, current.version)
       const before = inForce === undefined ? [] : await this.#publishers(inForce)
       const roots = await this.#behind(caller.subject)
       const second = before.some((person) => !roots.includes(person))
@@ -159,7 +158,11 @@ export class Publishing {
           hint: 'you proposed this set yourself',
         })
       }
-      const set = load(sourceOf(proposed), (await this.#lines()).live)
+      const current = await this.#current()
+      const set = await this.#load(
+        sourceOf(proposed),
+        current === undefined ? undefined : await this.#set(current),
+      )
       await this.#mustStayPublishable(set)
       this.#deps.decision.policies.add(set)
       const version: PolicyVersion = {
@@ -266,6 +269,21 @@ export class Publishing {
   async #people(): Promise<readonly Entity[]> {
     const view = await this.#deps.store.read([{ index: 'entity.kind', value: 'human' }])
     return view.scan('entity.kind', 'human').map(({ value }) => value)
+  }
+
+  async #load(source: PolicySource, previous: PolicySet | undefined): Promise<PolicySet> {
+    const { live: inventory } = await this.#lines()
+    return this.#deps.checking.load(source, { inventory, previous })
+  }
+
+  /** The set of a version, from memory or loaded again. */
+  async #set(version: PolicyVersion): Promise<PolicySet> {
+    const { checking, decision } = this.#deps
+    const loaded = decision.policies.get(version.version)
+    if (loaded !== undefined) return loaded
+    const set = await checking.loadAgain(sourceOf(version), await this.#lines(), undefined)
+    decision.policies.add(set)
+    return set
   }
 
   async #lines(): Promise<Lines> {

@@ -13,7 +13,8 @@ import type { PolicySet, PolicySource } from '../policy/index.ts'
 import type { Store } from '../store/port.ts'
 import type { Attempts } from './attempts.ts'
 import type { History } from './history.ts'
-import { everything, linesOf, load } from './versions.ts'
+import type { Checking } from './checking.ts'
+import { everything, linesOf } from './versions.ts'
 
 export type ReplayInput = Readonly<{
   source: PolicySource
@@ -72,12 +73,14 @@ type Group = {
 
 export class Replays {
   readonly #store: Store
+  readonly #checking: Checking
   readonly #attempts: Attempts
   readonly #history: History
   #turn: Promise<void> = Promise.resolve()
 
-  constructor(store: Store, attempts: Attempts, history: History) {
+  constructor(store: Store, checking: Checking, attempts: Attempts, history: History) {
     this.#store = store
+    this.#checking = checking
     this.#attempts = attempts
     this.#history = history
   }
@@ -100,7 +103,8 @@ export class Replays {
     this.#turn = promise
     await before
     try {
-      const draft = load(input.source, linesOf((await everything(this.#store)).values()).live)
+      const { live: inventory } = linesOf((await everything(this.#store)).values())
+      const draft = await this.#checking.load(input.source, { inventory })
       return await this.#run(draft, input, until)
     } finally {
       resolve()
@@ -137,7 +141,7 @@ export class Replays {
       }
       const recorded = recordedOf(entry)
       // the recorded version means the recorded schema too, whatever would be derived today
-      const set = draft.version === policy.version ? this.#history.set(policy) : draft
+      const set = draft.version === policy.version ? await this.#history.set(policy) : draft
       const again = redecideInputs(inputsOf(entry, entities), set)
       replayed += 1
       if (again.says === recorded.says) return undefined

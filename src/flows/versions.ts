@@ -12,7 +12,6 @@ import type { EntityData, PolicySet, PolicySource } from '../policy/index.ts'
 import { loadPolicySet, renderProblem } from '../policy/index.ts'
 import { hex, sha256 } from '../store/hash.ts'
 import type { Store } from '../store/port.ts'
-import type { DecisionDeps } from '../decision/analyse.ts'
 
 /** The inventory as a schema is derived from it: the lines in force, and those that were deleted. */
 export type Lines = Readonly<{ live: readonly EntityData[]; deleted: readonly EntityData[] }>
@@ -39,11 +38,8 @@ export async function everything(store: Pick<Store, 'list'>): Promise<Map<string
   return all
 }
 
-/**
- * @throws {WritError} `ERR_POLICY_INVALID` with every problem.
- */
-export function load(source: PolicySource, inventory: readonly EntityData[]): PolicySet {
-  const loaded = loadPolicySet(source, { hash: (text) => hex(sha256(text)), inventory })
+/** The loaded set. @throws {WritError} `ERR_POLICY_INVALID` with every problem. */
+export function setOf(loaded: ReturnType<typeof loadPolicySet>): PolicySet {
   if (loaded.ok) return loaded.set
   const [first, ...more] = loaded.problems
   const place =
@@ -54,9 +50,13 @@ export function load(source: PolicySource, inventory: readonly EntityData[]): Po
   })
 }
 
+const load = (source: PolicySource, inventory: readonly EntityData[]): PolicySet =>
+  setOf(loadPolicySet(source, { hash: (text) => hex(sha256(text)), inventory }))
+
 /**
  * Loads what was valid once. Deleting the last entity of a type must neither stop the server from starting nor the
- * inventory from changing: what a derived schema then lacks comes from the lines that were deleted.
+ * inventory from changing: what a derived schema then lacks comes from the lines that were deleted. At once: for a start,
+ * when nobody waits for anything else.
  */
 export function loadAgain(source: PolicySource, { live, deleted }: Lines): PolicySet {
   try {
@@ -75,17 +75,3 @@ export const sourceOf = (version: PolicyVersion): PolicySource => ({
   policies: version.policies,
   ...(version.schema === undefined ? {} : { schema: version.schema }),
 })
-
-/** The set of a kept version, from memory or from the store; `undefined` if there never was one. */
-export async function policySet(
-  { policies, store }: Pick<DecisionDeps, 'policies' | 'store'>,
-  version: string,
-): Promise<PolicySet | undefined> {
-  const loaded = policies.get(version)
-  if (loaded !== undefined) return loaded
-  const kept = (await store.read([{ kind: 'policy', id: version }])).get('policy', version)?.value
-  if (kept === undefined) return undefined
-  const set = loadAgain(sourceOf(kept), linesOf((await everything(store)).values()))
-  policies.add(set)
-  return set
-}

@@ -46,7 +46,7 @@ export async function redecideAll(store: Pick<Store, 'log' | 'read'>): Promise<R
     const reference =
       references.get(key) ?? referenceSet(policySource(policy), policy.schemaText, policy.version, hash)
     references.set(key, reference)
-    const again = history.again(rebuilt, reference)
+    const again = await history.again(rebuilt, reference)
     assert.ok(again.same, `${id} decided again by the reference: ${again.why ?? ''}`)
     if (again.evaluated) evaluated += 1
   })
