@@ -212,13 +212,7 @@ export class LoadedSet implements PolicySet {
       ...evaluation.determining,
       ...evaluation.errors.filter(({ effect }) => effect === 'forbid').map(({ policy }) => policy),
     ])
-    const whole = (policy: LoadedPolicy): RuleResult => ({
-      ...placeOf(policy),
-      clauses:
-        prepared === undefined
-          ? []
-          : explainPermit(policy, query, prepared, unknownTo(policy, prepared.unknowns)),
-    })
+    const whole = (policy: LoadedPolicy): RuleResult => wholeOf(policy, query, prepared)
     const decided = inScope.filter(({ info }) => deciding.has(info.id))
     const failing = inScope
       .filter(({ info }) => info.effect === 'permit' && !evaluation.determining.includes(info.id))
@@ -235,6 +229,11 @@ export class LoadedSet implements PolicySet {
       inScope: inScope.length,
       ...(evaluation.mismatch === undefined ? {} : { mismatch: evaluation.mismatch }),
     }
+  }
+
+  examine(query: Query): readonly RuleResult[] {
+    const { prepared, inScope } = this.#decide(query)
+    return inScope.map((policy) => wholeOf(policy, query, prepared))
   }
 
   reach(head: Parameters<PolicySet['reach']>[0], type: string): Reach {
@@ -256,6 +255,12 @@ export class LoadedSet implements PolicySet {
 }
 
 const placeOf = ({ info: { id, file, line, effect } }: LoadedPolicy) => ({ policy: id, file, line, effect })
+
+function wholeOf(policy: LoadedPolicy, query: Query, prepared: Prepared | undefined): RuleResult {
+  const clauses =
+    prepared === undefined ? [] : explainPermit(policy, query, prepared, unknownTo(policy, prepared.unknowns))
+  return { ...placeOf(policy), clauses }
+}
 
 /** Without the facts that no policy in scope reads: most of what an evaluation costs is handing values over. */
 function slim(request: EngineRequest, inScope: readonly LoadedPolicy[]): EngineRequest {

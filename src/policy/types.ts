@@ -220,6 +220,8 @@ export interface PolicySet {
   evaluate(query: Query): Evaluation
   /** `ask` and `explain` in one. */
   explain(query: Query): Explanation
+  /** Every policy in scope clause by clause, whatever came of it: what tests have covered is told from it. */
+  examine(query: Query): readonly RuleResult[]
   /** What the permits of the set leave open on the side that `head` lacks, among entities of `type`. */
   reach(
     head: Readonly<{ action: EntityUid } & ({ principal: EntityUid } | { resource: EntityUid })>,
