@@ -327,7 +327,10 @@ test('every code has a rendering here or a test of its own', () => {
   const elsewhere = ['P018', 'P019', 'P021', 'P023']
   const shown = renderings.map(({ name }) => name.slice(0, 4))
   assert.deepEqual(
-    Object.keys(problemCodes).filter((code) => !shown.includes(code) && !elsewhere.includes(code)),
+    // `L…` are lint rules: they have tests of their own
+    Object.keys(problemCodes).filter(
+      (code) => code.startsWith('P') && !shown.includes(code) && !elsewhere.includes(code),
+    ),
     [],
   )
 })

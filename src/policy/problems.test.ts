@@ -1,6 +1,6 @@
 import { test } from 'node:test'
 import assert from 'node:assert/strict'
-import { closest, editDistance, fromByteOffset, problemCodes, renderProblem, SourceFile } from './problems.ts'
+import { closest, editDistance, fromByteOffset, problemCodes, problemHelp, renderProblem, SourceFile } from './problems.ts'
 
 test('a problem reads as promised', () => {
   const text = 'permit(principal, action, resource)\nwhen { principal.devicePosture == "ok" }\n;'
@@ -68,7 +68,8 @@ test('the name that was meant is found, and none is made up', () => {
 
 test('every code is documented by one sentence', () => {
   for (const [code, sentence] of Object.entries(problemCodes)) {
-    assert.match(code, /^P0\d\d$/)
+    assert.match(code, /^[PL]0\d\d$/)
     assert.match(sentence, /^[a-z].*[^.]$/)
+    assert.match(problemHelp[code as keyof typeof problemHelp], /^[A-Z`].*\.$/, code)
   }
 })
