@@ -39,6 +39,7 @@ export const annotationNames: Readonly<
     takes: 'names of facts or inputs separated by spaces, e.g. `@unknown_ignore("history")`',
   },
   explain: { on: 'forbid', takes: 'nothing: write `@explain`' },
+  lint_ignore: { on: 'both', takes: 'names of lint rules, e.g. `@lint_ignore("wildcard-action")`' },
 }
 
 type Written = Readonly<{ name: string; value: string | undefined; span: Span; valueSpan: Span }>
@@ -61,6 +62,11 @@ function written(slice: PolicySlice): Written[] {
     at += value === undefined ? 2 : 5
   }
   return found
+}
+
+/** Name and text of each annotation; one without text says nothing. */
+export function annotationTexts(slice: PolicySlice): Record<string, string> {
+  return Object.fromEntries(written(slice).map(({ name, value }) => [name, value ?? '']))
 }
 
 /** Reads and checks; every problem at its place. */
