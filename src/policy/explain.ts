@@ -1,5 +1,6 @@
 /**
- * A permit clause by clause: what holds, what fails, with the values it read. For operators, on demand.
+ * Why a decision is what it is: the policies that decided, and for a deny what kept the nearest permits from applying,
+ * clause by clause, each judged by itself over what evaluation read.
  *
  * @module
  */
@@ -13,17 +14,235 @@ import { EngineFailure, evaluateOnce } from './evaluator.ts'
 import type { Expression } from './expression.ts'
 import { chainOf, children, readPolicy } from './expression.ts'
 import type { Prepared } from './inputs.ts'
-import type { Reads, Unknown } from './reads.ts'
-import { entityFieldsNone, isRead, readsOf, unknownLabel } from './reads.ts'
+import type { Reads } from './reads.ts'
+import { entityFieldsNone, isRead, readsOf } from './reads.ts'
 import { clauses } from './scan.ts'
-import type { ClauseResult, Query } from './types.ts'
+import type { Query } from './types.ts'
 import { uidText } from './types.ts'
+import type { Clause, Parsed, Shown } from './clauses.ts'
+import { actualOf, clausesOf, headOf, hiddenFrom, judge } from './clauses.ts'
+import type { Env } from './engine/closures.ts'
+import type { SourceFile } from './problems.ts'
+import type { Unknown } from './reads.ts'
+import { unknownLabel } from './reads.ts'
+import type { ClauseResult, Evaluation, Explanation, PolicyInfo, RuleResult } from './types.ts'
 
-type Explained = PlacedPolicy & Readonly<{ annotations: Annotations; reads: Reads }>
+/** A policy that can be explained. */
+export type Explained = Parsed & Readonly<{ info: PolicyInfo }>
+
+export type Situation<P extends Explained> = Readonly<{
+  /** Policies whose head matches, in the order of the set. */
+  inScope: readonly P[]
+  /** Those on the action, whoever they name; only asked for when no permit is in scope. */
+  onAction: () => Iterable<P>
+  env: Env
+  /** Everything that nobody could say, and what of it makes a policy err. */
+  unknowns: readonly Unknown[]
+  unknownTo: (policy: P) => readonly Unknown[]
+  evaluation: Pick<Evaluation, 'decision' | 'determining' | 'errors'>
+}>
+
+/** How many permits an explanation looks at before it names the nearest, how many those are, and how many forbids it shows. */
+const NEAREST_OF = 50
+const NEAREST = 3
+const MOST_FIRED = 50
+
+const NONE: readonly never[] = []
+
+/**
+ * The explanation of an evaluation. A permit is explained by the permits that gave it; a deny by the forbids that fired,
+ * or failed, and by the permits that came nearest. Where a forbid alone stands in the way, nothing is near.
+ */
+export function explainRules<P extends Explained>(situation: Situation<P>): Omit<Explanation, 'mismatch'> {
+  const { inScope, evaluation } = situation
+  const decided = decidedBy(evaluation, inScope)
+  const isDenied = evaluation.decision === 'deny'
+  return {
+    determining: decided.map(placeOf),
+    fired: isDenied ? decided.slice(0, MOST_FIRED).map((policy) => whole(policy, situation)) : [],
+    nearest: isDenied ? nearestOf(situation) : [],
+    inScope: inScope.length,
+  }
+}
+
+function decidedBy<P extends Explained>(
+  { determining, errors }: Situation<P>['evaluation'],
+  inScope: readonly P[],
+): readonly P[] {
+  if (determining.length === 0 && errors.length === 0) return NONE
+  const deciding = new Set(determining)
+  for (const { policy, effect } of errors) if (effect === 'forbid') deciding.add(policy)
+  return inScope.filter(({ info }) => deciding.has(info.id))
+}
+
+/** Every policy in scope, clause by clause. */
+export function examineRules<P extends Explained>(situation: Situation<P>): RuleResult[] {
+  return situation.inScope.map((policy) => whole(policy, situation))
+}
+
+const placeOf = ({ info: { id, file, line, effect } }: Explained) => ({ policy: id, file, line, effect })
+
+function nearestOf<P extends Explained>(situation: Situation<P>): RuleResult[] {
+  const { inScope, onAction, env, unknownTo, unknowns } = situation
+  const near = new Nearest<P>()
+  let tried = 0
+  for (const policy of inScope) {
+    if (policy.info.effect !== 'permit') continue
+    if ((tried += 1) > NEAREST_OF) break
+    const hidden = unknowns.length === 0 ? NONE : unknownTo(policy)
+    const count = inTheWay(shapeOf(policy).clauses, env, hidden, near.most)
+    if (count === 0 && hidden.length === 0) return []
+    near.add(policy, count)
+  }
+  if (tried > 0) return near.list.map(({ policy }) => whole(policy, situation))
+  for (const policy of onAction()) {
+    if (policy.info.effect !== 'permit') continue
+    if ((tried += 1) > NEAREST_OF) break
+    near.add(policy, inTheWay(headShape(policy), env, NONE, near.most))
+  }
+  return near.list.map(({ policy }) => ({
+    ...placeOf(policy),
+    clauses: resultsOf(headShape(policy), policy, env, NONE, NONE),
+  }))
+}
+
+/** The few with the least in their way, those found first before others. */
+class Nearest<P> {
+  readonly list: { policy: P; count: number }[] = []
+
+  /** From here on it is too many. */
+  get most(): number {
+    return this.list.length < NEAREST ? Infinity : (this.list.at(-1)?.count ?? Infinity)
+  }
+
+  add(policy: P, count: number): void {
+    if (count >= this.most) return
+    let at = this.list.length
+    while (at > 0 && (this.list[at - 1]?.count ?? 0) > count) at -= 1
+    this.list.splice(at, 0, { policy, count })
+    if (this.list.length > NEAREST) this.list.pop()
+  }
+}
+
+/** How many clauses do not hold; counted no further than `most`. */
+function inTheWay(clauses: readonly Clause[], env: Env, unknowns: readonly Unknown[], most: number): number {
+  let count = 0
+  for (const clause of clauses) {
+    if (judge(clause, env) === true && (unknowns.length === 0 || hiddenFrom(clause, unknowns).length === 0)) {
+      continue
+    }
+    if ((count += 1) >= most) break
+  }
+  return count
+}
+
+function whole<P extends Explained>(policy: P, { env, unknowns, unknownTo }: Situation<P>): RuleResult {
+  const hidden = unknowns.length === 0 ? NONE : unknownTo(policy)
+  const { id, file, line, effect } = policy.info
+  return {
+    policy: id,
+    file,
+    line,
+    effect,
+    clauses: resultsOf(shapeOf(policy).clauses, policy, env, hidden, unknowns),
+  }
+}
+
+type Shape = {
+  readonly clauses: readonly Clause[]
+  head: readonly Clause[] | undefined
+  cursor: Cursor | undefined
+}
+
+/** What was found out about a policy, for as long as it lives. */
+const shapes = new WeakMap<Explained, Shape>()
+
+function shapeOf(policy: Explained): Shape {
+  let shape = shapes.get(policy)
+  if (shape === undefined) {
+    shape = { clauses: clausesOf(policy), head: undefined, cursor: undefined }
+    shapes.set(policy, shape)
+  }
+  return shape
+}
+
+function headShape(policy: Explained): readonly Clause[] {
+  return (shapeOf(policy).head ??= headOf(policy))
+}
+
+type Draft = { -readonly [K in keyof ClauseResult]: ClauseResult[K] }
+
+function resultsOf(
+  clauses: readonly Clause[],
+  policy: Explained,
+  env: Env,
+  hidden: readonly Unknown[],
+  unknowns: readonly Unknown[],
+): ClauseResult[] {
+  const results: ClauseResult[] = []
+  for (const clause of clauses) {
+    const { text, line, column, endLine, endColumn } = clause.shown ?? showOf(clause, policy)
+    const unknown = hiddenFrom(clause, hidden)
+    const judged = unknown.length > 0 ? undefined : judge(clause, env)
+    const result: Draft = {
+      kind: clause.kind,
+      text,
+      line,
+      column,
+      endLine,
+      endColumn,
+      status:
+        judged === undefined ? 'unknown' : judged === true ? 'holds' : judged === false ? 'fails' : 'errors',
+      actual: actualOf(clause, env, unknowns),
+    }
+    if (judged === undefined) {
+      result.message = `${unknown.map((one) => `\`${unknownLabel(one)}\``).join(', ')} is unknown`
+    } else if (typeof judged === 'object') result.message = judged.message
+    const required = clause.required?.(env)
+    if (required !== undefined) result.required = required
+    if (clause.parts.length > 0) result.any = resultsOf(clause.parts, policy, env, hidden, unknowns)
+    results.push(result)
+  }
+  return results
+}
+
+/** Text and place of a clause, found when it is first shown. */
+function showOf(clause: Clause, policy: Explained): Shown {
+  const { start, end } = clause.span
+  const cursor = (shapeOf(policy).cursor ??= new Cursor(policy.file, policy.slice.start))
+  const { line, column } = cursor.place(start)
+  const last = cursor.place(end)
+  const text = policy.file.text.slice(start, end)
+  return (clause.shown = { text, line, column, endLine: last.line, endColumn: last.column })
+}
+
+/** Places in a policy, counted from where it begins: a file may be one long line. */
+class Cursor {
+  readonly #text: string
+  readonly #origin: Readonly<{ offset: number; line: number; column: number }>
+  #at: Readonly<{ offset: number; line: number; column: number }>
+
+  constructor(file: SourceFile, start: number) {
+    this.#text = file.text
+    this.#at = this.#origin = { offset: start, ...file.place(start) }
+  }
+
+  place(offset: number): Readonly<{ line: number; column: number }> {
+    let { offset: from, line, column } = offset < this.#at.offset ? this.#origin : this.#at
+    for (const character of this.#text.slice(from, offset)) {
+      if (character === '\n') [line, column] = [line + 1, 1]
+      else column += 1
+    }
+    this.#at = { offset, line, column }
+    return this.#at
+  }
+}
+
+type OldExplained = PlacedPolicy & Readonly<{ annotations: Annotations; reads: Reads }>
 
 /** Each condition of the policy, or conjunct of one, by itself. */
 export function explainPermit(
-  policy: Explained,
+  policy: OldExplained,
   query: Query,
   prepared: Prepared,
   unknowns: readonly Unknown[],

@@ -1,0 +1,646 @@
+/**
+ * Explanations: every "no" can be understood, clause by clause, with what was read and what was asked.
+ *
+ * @module
+ */
+import { describe, test } from 'node:test'
+import assert from 'node:assert/strict'
+import fc from 'fast-check'
+import type { Json } from '../model/canonical.ts'
+import type { Env } from './engine/closures.ts'
+import { readContext, readUid } from './engine/json.ts'
+import { cut, parsePolicy } from './engine/parse.ts'
+import { evaluate, toBody, toRule } from './engine/rule.ts'
+import { prepareEntities } from './engine/store.ts'
+import type { Result } from './engine/values.ts'
+import type { Explained } from './explain.ts'
+import { explainRules } from './explain.ts'
+import { SourceFile } from './problems.ts'
+import type { Unknown } from './reads.ts'
+import type { ClauseResult, Effect, Evaluation, Explanation, PolicyInfo, RuleResult } from './types.ts'
+
+const uid = (type: string, id: string) => ({ type, id })
+const extension = (fn: string, arg: string) => ({ __extn: { fn, arg } })
+const reference = (type: string, id: string) => ({ __entity: { type, id } })
+const inventory = [
+  {
+    uid: uid('Agent', 'bot'),
+    attrs: { level: 1, owner: reference('Person', 'ada'), 'a b': true },
+    parents: [uid('Group', 'bots')],
+  },
+  { uid: uid('Person', 'ada'), attrs: { level: 3, nick: 'a' }, parents: [] },
+  { uid: uid('Group', 'bots'), attrs: {}, parents: [uid('Group', 'all')] },
+  {
+    uid: uid('Database', 'orders'),
+    attrs: { region: 'eu', owner: reference('Person', 'ada') },
+    parents: [],
+  },
+]
+const context = {
+  amount: 180,
+  flag: false,
+  tags: ['a', 'b'],
+  at: extension('datetime', '2026-11-22T10:00:00Z'),
+  wait: extension('duration', '90m'),
+  rate: extension('decimal', '1.50'),
+  source: extension('ip', '10.1.2.3'),
+  big: 9_007_199_254_740_993n,
+  live: { task: { id: 't1', ticket: 'OPS-7' } },
+  proof: { approvals: { dba: 0 }, justification: false },
+}
+
+function envOf(sent: object = context, entities: readonly unknown[] = inventory): Env {
+  const store = prepareEntities(entities)
+  const at = (type: string, id: string) => ({ ref: readUid(uid(type, id)), node: store.find(type, id) })
+  const [principal, action, resource] = [
+    at('Agent', 'bot'),
+    at('Action', 'go'),
+    at('Database', 'orders'),
+  ] as const
+  return {
+    principal: principal.ref,
+    action: action.ref,
+    resource: resource.ref,
+    principalNode: principal.node,
+    actionNode: action.node,
+    resourceNode: resource.node,
+    context: readContext(sent),
+    store,
+  }
+}
+
+/** The policies of a text, named `p0`, `p1`… */
+function policiesOf(text: string): Explained[] {
+  const file = new SourceFile('a.cedar', text)
+  return cut(text).map((part, index) => {
+    const tree = parsePolicy(part)
+    const { line } = file.place(part.start)
+    // the rest of what is known of a policy does not matter here
+    const info = { id: `p${index}`, file: 'a.cedar', line, effect: tree.effect } as PolicyInfo
+    return { info, tree, file, slice: { start: part.start, end: part.end } }
+  })
+}
+
+const resultOf = ({ tree }: Explained, env: Env): Result => evaluate(toRule('', 0, tree, toBody(tree)), env)
+const headMatches = ({ tree }: Explained, env: Env): boolean =>
+  evaluate(toRule('', 0, { ...tree, conditions: [] }, toBody({ ...tree, conditions: [] })), env) === true
+
+type Told = Readonly<{ evaluation: Evaluation; explanation: Omit<Explanation, 'mismatch'> }>
+
+/** Law 6 over single results, and the explanation of that. */
+function tell(
+  policies: readonly Explained[],
+  env: Env,
+  unknowns: readonly Unknown[] = [],
+  unknownTo: (policy: Explained) => readonly Unknown[] = () => unknowns,
+): Told {
+  const inScope = policies.filter((policy) => headMatches(policy, env))
+  const results = inScope.map((policy) => ({
+    id: policy.info.id,
+    effect: policy.info.effect,
+    result: unknownTo(policy).length > 0 ? undefined : resultOf(policy, env),
+  }))
+  const held = (effect: Effect) =>
+    results.filter((one) => one.effect === effect && one.result === true).map(({ id }) => id)
+  const errors = results.flatMap(({ id, effect, result }) =>
+    typeof result === 'boolean'
+      ? []
+      : [
+          {
+            policy: id,
+            effect,
+            cause: result === undefined ? ('unknown' as const) : ('error' as const),
+            message: '',
+          },
+        ],
+  )
+  const stopped = held('forbid').length > 0 || errors.some(({ effect }) => effect === 'forbid')
+  const isPermitted = !stopped && held('permit').length > 0
+  const evaluation = {
+    decision: isPermitted ? 'permit' : 'deny',
+    determining: isPermitted ? held('permit') : held('forbid'),
+    errors,
+  } as const
+  const explanation = explainRules({
+    inScope,
+    onAction: () => policies,
+    env,
+    unknowns,
+    unknownTo,
+    evaluation,
+  })
+  return { evaluation: evaluation as unknown as Evaluation, explanation }
+}
+
+const permit = (...conditions: string[]): string =>
+  `permit(principal, action, resource) ${conditions.join(' ')};\n`
+const when = (condition: string): string => permit(`when { ${condition} }`)
+const unless = (condition: string): string => permit(`unless { ${condition} }`)
+
+/** The clauses of the one policy, which is no use to anybody. */
+function clausesOf(text: string, sent?: object): readonly ClauseResult[] {
+  const never = text.replace(/;\s*$/, ' when { false };')
+  const [nearest] = tell(policiesOf(never), envOf(sent)).explanation.nearest
+  return (nearest as RuleResult).clauses.slice(0, -1)
+}
+const only = (text: string): ClauseResult => {
+  const [clause, ...more] = clausesOf(text)
+  assert.equal(more.length, 0)
+  return clause as ClauseResult
+}
+const brief = (clauses: readonly ClauseResult[]) =>
+  clauses.map(({ kind, text, status }) => `${kind} ${text}: ${status}`)
+
+describe('clauses', () => {
+  test('`when` is cut at `&&` and `unless` at `||`, whatever the brackets, and at nothing else', () => {
+    const text = permit(
+      'when { context.amount < 500 && (context.flag || (context.amount > 1 && principal has level)) && (principal has level && !context.flag) }',
+      'unless { context.flag || (context.amount > 200 || context.amount == 180 && principal.level == 1) }',
+      'when { if context.flag then false else true }',
+    )
+    assert.deepEqual(brief(clausesOf(text)), [
+      'when context.amount < 500: holds',
+      'when context.flag || (context.amount > 1 && principal has level): holds',
+      'when principal has level: holds',
+      'when !context.flag: holds',
+      'unless context.flag: holds',
+      'unless context.amount > 200: holds',
+      'unless context.amount == 180 && principal.level == 1: fails',
+      'when if context.flag then false else true: holds',
+    ])
+  })
+
+  test('a disjunction shows its parts, and so does what must not hold together', () => {
+    const [one, two] = clausesOf(
+      permit(
+        'when { context.amount <= 100 || context.flag }',
+        'unless { context.flag && context.amount > 100 }',
+      ),
+    )
+    assert.deepEqual(brief(one?.any ?? []), ['when context.amount <= 100: fails', 'when context.flag: fails'])
+    assert.deepEqual(brief(two?.any ?? []), [
+      'unless context.flag: holds',
+      'unless context.amount > 100: fails',
+    ])
+    assert.deepEqual([one?.status, two?.status], ['fails', 'holds'])
+    assert.deepEqual(one?.any?.[0]?.required, { path: 'context.amount', operator: '<=', value: 100 })
+  })
+
+  test('places are those of the file, in characters, over lines', () => {
+    const text =
+      `// 😀\npermit(principal, action, resource)\nwhen { /* */ context.amount\n  < 5 && "😀" == "" && context.flag };`.replace(
+        '/* */ ',
+        '',
+      )
+    const [first, second, third] =
+      tell(policiesOf(`${permit('when { false && false && false && false }')}${text}`), envOf()).explanation
+        .nearest[0]?.clauses ?? []
+    assert.equal(first?.text, 'context.amount\n  < 5')
+    assert.deepEqual([first?.line, first?.column, first?.endLine, first?.endColumn], [4, 8, 5, 6])
+    assert.deepEqual([second?.line, second?.column, second?.endColumn], [5, 10, 19])
+    assert.deepEqual([third?.text, third?.column], ['context.flag', 23])
+  })
+
+  test('what another clause guards is not an error when the guard says no', () => {
+    const text = permit(
+      'when { context has ticket && context.ticket == "A" && context.ticket.size > 1 }',
+      'when { principal is Person && principal.nick == "a" }',
+      'unless { context has ticket && context.ticket == "B" }',
+      'unless { context.ticket == "C" }',
+      'when { !(context has ticket) || context.ticket == "D" }',
+    )
+    const clauses = clausesOf(text)
+    assert.deepEqual(brief(clauses), [
+      'when context has ticket: fails',
+      'when context.ticket == "A": fails',
+      'when context.ticket.size > 1: fails',
+      'when principal is Person: fails',
+      'when principal.nick == "a": fails',
+      'unless context has ticket && context.ticket == "B": holds',
+      'unless context.ticket == "C": holds',
+      'when !(context has ticket) || context.ticket == "D": holds',
+    ])
+    assert.deepEqual(clauses[1]?.actual, [{ path: 'context.ticket' }])
+    assert.equal(clauses[1]?.message, undefined)
+    assert.deepEqual(brief(clauses[5]?.any ?? []), [
+      'unless context has ticket: holds',
+      'unless context.ticket == "B": holds',
+    ])
+    assert.deepEqual(brief(clauses[7]?.any ?? []), [
+      'when !(context has ticket): holds',
+      'when context.ticket == "D": fails',
+    ])
+  })
+
+  test('an error that nothing guards is one, and says what it is', () => {
+    const [clause] = clausesOf(when('context.ticket == "A" && context has ticket'))
+    assert.equal(clause?.status, 'errors')
+    assert.match(clause?.message ?? '', /`ticket` does not exist/)
+    assert.match(only(when('context.amount')).message ?? '', /expected bool/)
+    const guarded = clausesOf(when('context has amount && context.amount + "x" == 1'))
+    assert.equal(guarded[1]?.status, 'errors')
+  })
+
+  test('long policies are bounded, and nothing of them is left out', () => {
+    const many = (join: string, more: string) => [...Array<string>(300).fill('true'), more].join(join)
+    const clauses = clausesOf(when(many(' && ', 'context.flag')))
+    assert.equal(clauses.length, 63)
+    const [whole] = tell(policiesOf(when(many(' && ', 'context.flag'))), envOf()).explanation.nearest
+    assert.equal(whole?.clauses.length, 64)
+    assert.equal(whole?.clauses.at(-1)?.status, 'fails')
+    assert.match(whole?.clauses.at(-1)?.text ?? '', /^true && .*context\.flag$/)
+    const any = only(when(many(' || ', 'context.flag').replaceAll('true', 'false'))).any
+    assert.deepEqual([any?.length, any?.at(-1)?.status], [16, 'fails'])
+    const conditions = [...Array<string>(99).fill('when { true }'), 'unless { !context.flag }']
+    const [rest] = tell(policiesOf(permit(...conditions)), envOf()).explanation.nearest
+    assert.deepEqual([rest?.clauses.length, rest?.clauses.at(-1)?.status], [64, 'fails'])
+  })
+})
+
+describe('actual values', () => {
+  const actual = (condition: string) => only(when(condition)).actual
+
+  test('are natural: entities by name, extension values as text, integers exact', () => {
+    const values: [string, Json][] = [
+      ['context.amount', 180],
+      ['context.big', '9007199254740993'],
+      ['context.at', '2026-11-22T10:00:00.000Z'],
+      ['context.wait', '1h30m'],
+      ['context.rate', '1.5'],
+      ['context.source', '10.1.2.3'],
+      ['context.tags', ['a', 'b']],
+      ['context.live.task', { id: 't1', ticket: 'OPS-7' }],
+      ['resource.owner', 'Person::"ada"'],
+      ['resource.owner.nick', 'a'],
+      ['principal', 'Agent::"bot"'],
+      ['Person::"ada".level', 3],
+      ['principal["a b"]', true],
+    ]
+    for (const [path, value] of values) assert.deepEqual(actual(`[${path}].isEmpty()`), [{ path, value }])
+  })
+
+  test('of every kind of extension value, as Cedar would read it', () => {
+    const texts: [string, string, string][] = [
+      ['decimal', '-0.0001', '-0.0001'],
+      ['decimal', '12.0', '12.0'],
+      ['duration', '-1d2h3m4s5ms', '-1d2h3m4s5ms'],
+      ['duration', '0s', '0ms'],
+      ['datetime', '0000-01-01', '0000-01-01T00:00:00.000Z'],
+      ['ip', '10.0.0.0/8', '10.0.0.0/8'],
+      ['ip', '2001:db8:0:0:1:0:0:1', '2001:db8::1:0:0:1'],
+      ['ip', '::', '::'],
+      ['ip', '::1', '::1'],
+      ['ip', 'fe80:0:0:0:0:0:0:0/10', 'fe80::/10'],
+      ['ip', '1:2:3:4:5:6:7:8', '1:2:3:4:5:6:7:8'],
+    ]
+    for (const [fn, arg, text] of texts) {
+      const clause = clausesOf(when('context.x == context.y'), { x: extension(fn, arg), y: 1 })[0]
+      assert.deepEqual(clause?.actual[0], { path: 'context.x', value: text })
+    }
+  })
+
+  test('tell absent from false, each path once, at most eight', () => {
+    assert.deepEqual(actual('context has nothing.inside || context.amount == context.amount'), [
+      { path: 'context.nothing.inside' },
+      { path: 'context.amount', value: 180 },
+    ])
+    assert.deepEqual(actual('[context.flag, context.other].contains(true)'), [
+      { path: 'context.flag', value: false },
+      { path: 'context.other' },
+    ])
+    const many = Array.from({ length: 20 }, (_, index) => `context.a${index}`)
+    assert.equal(actual(`[${many.join()}].isEmpty()`).length, 8)
+  })
+
+  test('names that every object has are ordinary names', () => {
+    const [clause] = clausesOf(when('context.__proto__ == context.constructor'), {
+      ['__proto__']: 1,
+      constructor: { ['__proto__']: 2 },
+    })
+    assert.equal(JSON.stringify(clause?.actual[1]?.value), '{"__proto__":2}')
+    assert.equal(clause?.actual.length, 2)
+  })
+})
+
+describe('required values', () => {
+  const of = (path: string, operator: string, value?: Json) =>
+    value === undefined ? { path, operator } : { path, operator, value }
+
+  test('of every simple comparison, also turned around', () => {
+    const cases: [string, object | undefined, object | undefined][] = [
+      ['context.amount <= 100', of('context.amount', '<=', 100), of('context.amount', '>', 100)],
+      ['100 >= context.amount', of('context.amount', '<=', 100), of('context.amount', '>', 100)],
+      ['context.amount < -5', of('context.amount', '<', -5), of('context.amount', '>=', -5)],
+      ['"x" == context.name', of('context.name', '==', 'x'), of('context.name', '!=', 'x')],
+      ['!(context.amount == 5)', of('context.amount', '!=', 5), of('context.amount', '==', 5)],
+      ['!!(context.amount != 5)', of('context.amount', '!=', 5), of('context.amount', '==', 5)],
+      ['["a", "b"].contains(context.name)', of('context.name', 'one of', ['a', 'b']), undefined],
+      ['context.tags.contains("x")', of('context.tags', 'contains', 'x'), undefined],
+      ['context.tags.containsAny(["x"])', of('context.tags', 'contains', 'x'), undefined],
+      ['context.tags.containsAny(["x", "y"])', undefined, undefined],
+      ['context.tags.isEmpty()', of('context.tags', '==', []), of('context.tags', '!=', [])],
+      ['context has ticket', of('context.ticket', 'has'), of('context.ticket', 'lacks')],
+      ['!(context has a.b)', of('context.a.b', 'lacks'), of('context.a.b', 'has')],
+      ['context.name like "a*\\*"', of('context.name', 'like', 'a*\\*'), undefined],
+      ['principal is Person', of('principal', 'is', 'Person'), undefined],
+      ['principal in Group::"x"', of('principal', 'in', 'Group::"x"'), undefined],
+      [
+        'principal in [Group::"x", Group::"y"]',
+        of('principal', 'in', ['Group::"x"', 'Group::"y"']),
+        undefined,
+      ],
+      ['principal is Person in Group::"x"', of('principal', 'is', 'Person'), undefined],
+      ['principal is Agent in Group::"x"', of('principal', 'in', 'Group::"x"'), undefined],
+      [
+        'resource.owner == Person::"bob"',
+        of('resource.owner', '==', 'Person::"bob"'),
+        of('resource.owner', '!=', 'Person::"bob"'),
+      ],
+      ['context.flag', of('context.flag', '==', true), of('context.flag', '==', false)],
+      ['!context.flag', of('context.flag', '==', false), of('context.flag', '==', true)],
+      [
+        'context.at < datetime("2026-01-01")',
+        of('context.at', '<', '2026-01-01T00:00:00.000Z'),
+        of('context.at', '>=', '2026-01-01T00:00:00.000Z'),
+      ],
+      [
+        'context.at < datetime("2026-01-01").offset(duration("1h"))',
+        of('context.at', '<', '2026-01-01T01:00:00.000Z'),
+        of('context.at', '>=', '2026-01-01T01:00:00.000Z'),
+      ],
+      ['context.wait > duration("2h")', of('context.wait', '>', '2h'), of('context.wait', '<=', '2h')],
+      [
+        'context.rate.lessThan(decimal("1.25"))',
+        of('context.rate', '<', '1.25'),
+        of('context.rate', '>=', '1.25'),
+      ],
+      [
+        'decimal("1.25").lessThan(context.rate)',
+        of('context.rate', '>', '1.25'),
+        of('context.rate', '<=', '1.25'),
+      ],
+      ['context.source.isInRange(ip("10.0.0.0/8"))', of('context.source', 'in', '10.0.0.0/8'), undefined],
+      [
+        'context.proof.approvals.dba >= 1',
+        of('context.proof.approvals.dba', '>=', 1),
+        of('context.proof.approvals.dba', '<', 1),
+      ],
+      ['context.amount + 1 < 5', undefined, undefined],
+      ['1 == 2', undefined, undefined],
+      ['context.at < datetime("never")', undefined, undefined],
+      ['Person::"ada" == Person::"bob"', undefined, undefined],
+    ]
+    for (const [condition, forWhen, forUnless] of cases) {
+      assert.deepEqual(only(when(condition)).required, forWhen, condition)
+      assert.deepEqual(only(unless(condition)).required, forUnless, `unless ${condition}`)
+    }
+  })
+
+  test('what is compared with another value is asked for that value as it is', () => {
+    assert.deepEqual(
+      only(when('context.name == context.live.task.ticket')).required,
+      of('context.name', '==', 'OPS-7'),
+    )
+    assert.deepEqual(
+      only(when('principal == resource.owner')).required,
+      of('principal', '==', 'Person::"ada"'),
+    )
+    assert.deepEqual(
+      only(when('context.amount * 2 <= context.amount')).required,
+      of('context.amount', '>=', 360),
+    )
+    assert.equal(only(when('context.name == context.missing')).required, undefined)
+  })
+})
+
+describe('which policies are told', () => {
+  test('the nearest permits: the fewest clauses in the way, earlier ones before others, three', () => {
+    const failing = (count: number) => when(Array<string>(count).fill('context.flag').join(' && '))
+    const { nearest } = tell(policiesOf([5, 3, 2, 3, 1, 2, 3].map(failing).join('')), envOf()).explanation
+    assert.deepEqual(
+      nearest.map(({ policy }) => policy),
+      ['p4', 'p2', 'p5'],
+    )
+  })
+
+  test('no more than fifty permits are looked at', () => {
+    const text = `${when('context.flag && context.flag').repeat(50)}${when('context.flag')}`
+    assert.deepEqual(
+      tell(policiesOf(text), envOf()).explanation.nearest.map(({ policy }) => policy),
+      ['p0', 'p1', 'p2'],
+    )
+  })
+
+  test('a permit is explained by what gave it', () => {
+    const { determining, fired, nearest, inScope } = tell(
+      policiesOf(`${permit()}${when('context.flag')}`),
+      envOf(),
+    ).explanation
+    assert.deepEqual(determining, [{ policy: 'p0', file: 'a.cedar', line: 1, effect: 'permit' }])
+    assert.deepEqual([fired, nearest, inScope], [[], [], 2])
+  })
+
+  test('a forbid that fired shows what made it fire, and nothing is near where it alone is in the way', () => {
+    const forbid = 'forbid(principal, action, resource) when { context.amount > 100 && principal has level };'
+    const { determining, fired, nearest } = tell(
+      policiesOf(`${permit()}${when('context.flag')}${forbid}`),
+      envOf(),
+    ).explanation
+    assert.deepEqual(
+      determining.map(({ policy }) => policy),
+      ['p2'],
+    )
+    assert.deepEqual(brief(fired[0]?.clauses ?? []), [
+      'when context.amount > 100: holds',
+      'when principal has level: holds',
+    ])
+    assert.deepEqual(fired[0]?.clauses[0]?.actual, [{ path: 'context.amount', value: 180 }])
+    assert.deepEqual(nearest, [])
+  })
+
+  test('B10 a forbid that fails, or reads the unknown, is told with the clause that does', () => {
+    const forbid = 'forbid(principal, action, resource) when { context.amount > 1 && context.missing > 1 };'
+    const { fired } = tell(policiesOf(`${permit()}${forbid}`), envOf()).explanation
+    assert.deepEqual(
+      fired[0]?.clauses.map(({ status, message }) => [status, message]),
+      [
+        ['holds', undefined],
+        ['errors', 'the attribute `missing` does not exist'],
+      ],
+    )
+    const unknown: Unknown = { kind: 'context', path: ['missing'] }
+    const second = tell(policiesOf(`${permit()}${forbid}`), envOf(), [unknown], ({ info }) =>
+      info.effect === 'forbid' ? [unknown] : [],
+    ).explanation
+    assert.deepEqual(
+      second.fired[0]?.clauses.map(({ status, message, actual }) => [status, message, actual]),
+      [
+        ['holds', undefined, [{ path: 'context.amount', value: 180 }]],
+        ['unknown', '`context.missing` is unknown', [{ path: 'context.missing', unknown: true }]],
+      ],
+    )
+  })
+
+  test('where no permit is in scope, the head says for whom there is one', () => {
+    const text = [
+      'permit(principal is Person, action, resource == Database::"other") when { context.flag };',
+      '@doc("permit(x, y, z)") permit(principal is Agent in Group::"deployers", action in [Action::"go", Action::"run"], resource) when { context.flag };',
+      'permit(\n  principal in Group::"bots",\n  action,\n  resource == Database::"other",\n);',
+      'forbid(principal == Agent::"x", action, resource);',
+    ].join('\n')
+    const { nearest, inScope } = tell(policiesOf(text), envOf()).explanation
+    assert.equal(inScope, 0)
+    assert.deepEqual(
+      nearest.map(({ policy }) => policy),
+      ['p1', 'p2', 'p0'],
+    )
+    const [agents, other, people] = nearest
+    assert.deepEqual(agents?.clauses, [
+      {
+        kind: 'scope',
+        text: 'principal is Agent in Group::"deployers"',
+        line: 2,
+        column: 32,
+        endLine: 2,
+        endColumn: 72,
+        status: 'fails',
+        actual: [{ path: 'principal', value: 'Agent::"bot"' }],
+        required: { path: 'principal', operator: 'in', value: 'Group::"deployers"' },
+      },
+    ])
+    assert.deepEqual(brief(other?.clauses ?? []), [
+      'scope principal in Group::"bots": holds',
+      'scope resource == Database::"other": fails',
+    ])
+    assert.deepEqual(
+      people?.clauses.map(({ required }) => required),
+      [
+        { path: 'principal', operator: 'is', value: 'Person' },
+        { path: 'resource', operator: '==', value: 'Database::"other"' },
+      ],
+    )
+  })
+})
+
+describe('for every policy and request', () => {
+  const atoms = [
+    'context.amount < 5',
+    'context.amount == 180',
+    'context has ticket',
+    'context.ticket == "A"',
+    'context.ticket like "A*"',
+    'context has a.b',
+    'context.a.b == 1',
+    'context.flag',
+    'principal.level > 2',
+    'principal.owner.level > 2',
+    'principal has nick',
+    'principal.nick == "b"',
+    'principal is Person',
+    'principal is Agent in Group::"all"',
+    'resource in Group::"all"',
+    'resource.owner == principal',
+    '["x", 1].contains(context.amount)',
+    'context.tags.contains("x")',
+    'context.at < datetime("2026-01-01")',
+    'context.amount + 9223372036854775807 > 1',
+    '(if context.flag then context.flag else principal has level)',
+    '{ a: context }.a.amount > 0',
+    'true',
+    'false',
+    '1',
+  ]
+  const { condition } = fc.letrec<{ condition: string }>((tie) => ({
+    condition: fc.oneof(
+      { depthSize: 'small', withCrossShrink: true },
+      fc.constantFrom(...atoms),
+      tie('condition').map((one) => `!(${one})`),
+      fc.array(tie('condition'), { minLength: 2, maxLength: 4 }).map((all) => `(${all.join(' && ')})`),
+      fc.array(tie('condition'), { minLength: 2, maxLength: 4 }).map((all) => `(${all.join(' || ')})`),
+    ),
+  }))
+  const head = fc.constantFrom(
+    'principal, action, resource',
+    'principal is Agent, action, resource',
+    'principal in Group::"all", action == Action::"go", resource is Database',
+    'principal == Person::"ada", action, resource',
+    'principal, action, resource in Group::"bots"',
+  )
+  const policy = fc
+    .tuple(
+      fc.constantFrom('permit', 'permit', 'forbid'),
+      head,
+      fc.array(fc.tuple(fc.constantFrom('when', 'unless'), condition), { maxLength: 3 }),
+    )
+    .map(
+      ([effect, scope, conditions]) =>
+        `${effect}(${scope})${conditions.map(([kind, body]) => ` ${kind} { ${body} }`).join('')};\n`,
+    )
+  const sent = fc.record(
+    {
+      amount: fc.constantFrom(1, 180, 'x'),
+      ticket: fc.constantFrom('A', 'B', 1),
+      a: fc.constantFrom({}, { b: 1 }, 1),
+      flag: fc.constantFrom(true, false, 'x'),
+      tags: fc.constantFrom([], ['x'], 'x'),
+      at: fc.constantFrom(extension('datetime', '2025-01-01'), 1),
+    },
+    { requiredKeys: [] },
+  )
+
+  /** What the clauses say together: the first that does not hold decides, as in an evaluation. */
+  const together = (clauses: readonly ClauseResult[]): ClauseResult['status'] =>
+    clauses.find(({ status }) => status !== 'holds')?.status ?? 'holds'
+  const statusOf = (result: Result): ClauseResult['status'] =>
+    result === true ? 'holds' : result === false ? 'fails' : 'errors'
+
+  test('the clauses together are the policy, and a nearest permit has something in its way', () => {
+    fc.assert(
+      fc.property(fc.array(policy, { minLength: 1, maxLength: 6 }), sent, (texts, context) => {
+        const policies = policiesOf(texts.join(''))
+        const env = envOf(context)
+        const { evaluation, explanation } = tell(policies, env)
+        const byId = new Map(policies.map((one) => [one.info.id, one]))
+        for (const { policy: id, clauses } of [...explanation.fired, ...explanation.nearest]) {
+          const one = byId.get(id) as Explained
+          if (headMatches(one, env)) assert.equal(together(clauses), statusOf(resultOf(one, env)))
+          else assert.ok(clauses.every(({ kind }) => kind === 'scope'))
+          for (const { status, any, line } of clauses) {
+            assert.ok(line >= 1)
+            if (any === undefined) continue
+            const parts = any.map((part) => part.status)
+            assert.ok(parts.includes(status))
+          }
+        }
+        for (const { clauses } of explanation.nearest) assert.notEqual(together(clauses), 'holds')
+        const isStopped = explanation.fired.length > 0
+        for (const one of policies) {
+          if (one.info.effect !== 'permit' || resultOf(one, env) !== true) continue
+          assert.ok(isStopped || evaluation.determining.includes(one.info.id))
+        }
+        if (evaluation.decision === 'permit') assert.deepEqual(explanation.nearest, [])
+        JSON.stringify(explanation)
+      }),
+      { numRuns: 1_000 },
+    )
+  })
+
+  test('what is shown stands in the file where it says', () => {
+    fc.assert(
+      fc.property(fc.array(policy, { minLength: 1, maxLength: 3 }), sent, (texts, context) => {
+        const text = texts.join('\n')
+        const lines = text.split('\n')
+        const { fired, nearest } = tell(policiesOf(text), envOf(context)).explanation
+        const visit = (clauses: readonly ClauseResult[]): void => {
+          for (const one of clauses) {
+            assert.equal(one.line, one.endLine)
+            assert.equal((lines[one.line - 1] ?? '').slice(one.column - 1, one.endColumn - 1), one.text)
+            visit(one.any ?? [])
+          }
+        }
+        for (const { clauses } of [...fired, ...nearest]) visit(clauses)
+      }),
+      { numRuns: 300 },
+    )
+  })
+})
