@@ -166,6 +166,7 @@ export function createProgram(io: Io, finish: Finish): Command {
       .option('--host <address>', 'the address to listen on (WRIT_HOST)')
       .option('--port <port>', 'the port to listen on, 0 for a free one (WRIT_PORT)')
       .option('--key-file <file>', 'the key for secrets at rest (WRIT_KEY_FILE)')
+      .option('--verify-decisions', 'take every decision again by reference Cedar (WRIT_VERIFY_DECISIONS)')
   does(
     serving(
       leaf(
@@ -539,6 +540,22 @@ credential is not confirmed gone.`,
     ).option('--inventory <file>', 'what a missing schema is derived from, by default ./inventory.yaml'),
     async (context, folder: string | undefined, options: object) =>
       (await policies()).policyCheck(context, folder, options),
+  )
+  does(
+    leaf(
+      policy,
+      'test [paths...]',
+      'Run the tests beside the policies, without a server; exit 3 if one fails',
+      'writ policy test ./policies --coverage',
+    )
+      .option('--filter <text>', 'only tests whose name or file holds this')
+      .option('--watch', 'run again on every change')
+      .option('--coverage', 'say which policies and clauses no test has tried')
+      .option('--min-coverage <percent>', 'exit 3 below this')
+      .option('--from <decision>', 'write a test that repeats a recorded decision')
+      .option('--into <file>', 'add it to this file'),
+    async (context, paths: string[], options: object) =>
+      (await import('./policy-test.ts')).policyTest(context, paths, options),
   )
   does(
     leaf(

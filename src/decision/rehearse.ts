@@ -8,7 +8,7 @@ import type { Caller } from '../model/access.ts'
 import type { Attempt } from '../model/attempt.ts'
 import { attemptStatement } from '../model/attempt.ts'
 import type { Json } from '../model/canonical.ts'
-import type { Action, Entity, EntityRef, Properties } from '../model/entity.ts'
+import type { Action, Entity, EntityInput, EntityRef, Properties } from '../model/entity.ts'
 import { refKey, sameRef } from '../model/entity.ts'
 import type { Grant, Obligations } from '../model/grant.ts'
 import type { Reason } from '../model/outcome.ts'
@@ -18,7 +18,8 @@ import type { RequirementSet } from '../model/request.ts'
 import type { Task } from '../model/task.ts'
 import type { Instant } from '../model/time.ts'
 import { HOUR } from '../model/time.ts'
-import type { Evaluation, Explanation, PolicySet, Proof, Query } from '../policy/index.ts'
+import { cedarEntity, checkHierarchy, toEntity } from '../identity/inventory.ts'
+import type { EntityData, Evaluation, Explanation, PolicySet, Proof, Query } from '../policy/index.ts'
 import type { Read, Store, Stored, View } from '../store/port.ts'
 import type { Analysis, DecisionDeps } from './analyse.ts'
 import { analyse } from './analyse.ts'
@@ -71,6 +72,8 @@ export type Rehearsed = Readonly<{
   explanation?: Explanation
   /** What policy was asked. */
   query?: Query
+  /** What it was asked to find who could approve, unless that was known already. */
+  others: readonly Query[]
   dropped: readonly string[]
 }>
 
@@ -116,7 +119,7 @@ export async function rehearse(rehearsal: Rehearsal): Promise<Rehearsed> {
       proof = { approvals, justification: justification || proof.justification }
     }
   }
-  return { ...answerOf(found, proof), ...heard.retell(proof), dropped: found.dropped }
+  return { ...answerOf(found, proof), ...heard.retell(proof), others: heard.others, dropped: found.dropped }
 }
 
 function answerOf(found: Analysis, proof: Proof) {
@@ -130,6 +133,7 @@ function answerOf(found: Analysis, proof: Proof) {
 class Heard {
   readonly set: PolicySet
   readonly #inner: PolicySet
+  readonly others: Query[] = []
   #query: Omit<Query, 'proof'> | undefined
 
   constructor(rehearsal: Rehearsal, subject: EntityRef, resource: EntityRef) {
@@ -142,7 +146,10 @@ class Heard {
         sameRef(query.principal, subject) &&
         sameRef(query.action, action) &&
         sameRef(query.resource, resource)
-      if (!own) return query
+      if (!own) {
+        if ('proof' in query) this.others.push(query as unknown as Query)
+        return query
+      }
       const live = Object.fromEntries(
         Object.entries({ ...query.live, ...facts }).filter(([name]) => !unknown.includes(name)),
       )
@@ -356,3 +363,18 @@ function trusted(
 }
 
 const bare = ({ type, id }: EntityRef): EntityRef => ({ type, id })
+
+/**
+ * The inventory that `inputs` make, later lines over earlier ones, and the same as policy sees it.
+ *
+ * @throws {WritError} for a hierarchy that the server would refuse.
+ */
+export function inventoryOf(
+  inputs: readonly EntityInput[],
+): Readonly<{ entities: readonly Entity[]; data: readonly EntityData[] }> {
+  const all = new Map<string, Entity>()
+  for (const input of inputs) all.set(refKey(input), toEntity(input))
+  checkHierarchy(all, [...all.keys()])
+  const entities = [...all.values()]
+  return { entities, data: entities.map((entity) => cedarEntity(entity) as EntityData) }
+}

@@ -1,0 +1,229 @@
+/**
+ * Runs what a test file says: each principal on each resource with each action, rehearsed and compared.
+ *
+ * @module
+ */
+import type { Rehearsal, Rehearsed } from '../decision/rehearse.ts'
+import { rehearse } from '../decision/rehearse.ts'
+import type { ClauseResult, PolicySet, RuleResult } from '../policy/index.ts'
+import type { Coverage } from '../policy/coverage.ts'
+import type { Outcome, Ref, TestCase, TestFile, Wanted } from './policy-test-file.ts'
+import { keyOf, stranger } from './policy-test-file.ts'
+import { fitting, plain } from './text.ts'
+
+/** One attempt that did not come out as expected; `why` are lines for people. */
+export type Failure = Readonly<{
+  principal: string
+  action: string
+  resource: string
+  expected: Outcome
+  got: Outcome
+  reason: string
+  by: readonly string[]
+  problems: readonly string[]
+  why: readonly string[]
+}>
+
+export type TestResult = Readonly<{
+  file: string
+  line: number
+  name: string
+  ok: boolean
+  attempts: number
+  failures: readonly Failure[]
+}>
+
+const WIDTH = 100
+
+/** Runs one test; `coverage` hears of every attempt. */
+export async function runTest(
+  read: TestFile,
+  test: TestCase,
+  world: Pick<Rehearsal, 'set' | 'entities'>,
+  coverage?: Coverage,
+): Promise<TestResult> {
+  const failures: Failure[] = []
+  let attempts = 0
+  for (const principal of test.principals) {
+    for (const action of test.actions) {
+      for (const resource of test.resources) {
+        attempts += 1
+        const told = await rehearse({ ...rehearsalOf(read, test, principal, action, resource), ...world })
+        if (coverage !== undefined) note(coverage, world.set, told)
+        const expected = (test.expect[keyOf(principal)] ?? test.expect['default']) as Outcome
+        const problems = compare(test, expected, told)
+        if (problems.length === 0) continue
+        failures.push({
+          principal: keyOf(principal),
+          action,
+          resource: keyOf(resource),
+          expected,
+          got: told.outcome,
+          reason: told.reason,
+          by: told.evaluation?.determining ?? [],
+          problems,
+          why: [...whyOf(told), ...stranger(read, principal), ...stranger(read, resource)],
+        })
+      }
+    }
+  }
+  const { file } = read
+  return { file, line: test.line, name: test.name, ok: failures.length === 0, attempts, failures }
+}
+
+function note(coverage: Coverage, set: PolicySet, { query, evaluation, others }: Rehearsed): void {
+  if (query !== undefined && evaluation !== undefined)
+    coverage.note(set.examine(query), evaluation.determining)
+  for (const other of others) coverage.note(set.examine(other), set.evaluate(other).determining)
+}
+
+function rehearsalOf(
+  read: TestFile,
+  test: TestCase,
+  subject: Ref,
+  action: string,
+  resource: Ref,
+): Omit<Rehearsal, 'set' | 'entities'> {
+  const { properties, context, attributes, task, facts, unknown, evidence } = test
+  return {
+    subject,
+    action: { name: action, ...(properties === undefined ? {} : { properties }) },
+    resource,
+    now: test.now ?? read.now,
+    ...(context === undefined ? {} : { context }),
+    ...(attributes === undefined ? {} : { asserted: attributes }),
+    ...(task === undefined ? {} : { task: taskOf(task) }),
+    ...(facts === undefined ? {} : { facts }),
+    ...(unknown === undefined ? {} : { unknown }),
+    ...(evidence === undefined ? {} : { evidence }),
+  }
+}
+
+function taskOf(task: NonNullable<TestCase['task']>): NonNullable<Rehearsal['task']> {
+  const { declared_at, opened_at, touched, window, instigators, ...rest } = task
+  return {
+    ...rest,
+    ...(declared_at === undefined ? {} : { declaredAt: declared_at }),
+    ...(opened_at === undefined ? {} : { openedAt: opened_at }),
+    ...(touched === undefined
+      ? {}
+      : { resources: Array.from({ length: touched }, (_, at) => `Touched/${at}`) }),
+    ...(window === undefined ? {} : { window: { startsAt: window.starts_at, endsAt: window.ends_at } }),
+    ...(instigators === undefined ? {} : { instigators: instigators.map(keyOf) }),
+  }
+}
+
+/** In what the answer is not as expected, as sentences; what else a test says holds where its outcome can have it. */
+function compare(test: TestCase, expected: Outcome, told: Rehearsed): string[] {
+  const { outcome, evaluation, alternatives, obligations, reason } = told
+  const mixed = new Set(Object.values(test.expect)).size > 1
+  const problems: string[] = []
+  if (outcome !== expected) problems.push(`expected ${expected}, got ${outcome} (${reason})`)
+  if (test.reason !== undefined && reason !== test.reason && outcome === expected)
+    problems.push(`expected the reason \`${plain(test.reason)}\`, got \`${reason}\``)
+  if (outcome !== expected) return problems
+  if (test.by !== undefined && (!mixed || outcome === 'permit')) {
+    const got = (evaluation?.determining ?? []).toSorted().join(', ')
+    const wanted = test.by.toSorted().join(', ')
+    if (got !== wanted)
+      problems.push(`expected to be decided by [${plain(wanted)}], was decided by [${plain(got)}]`)
+  }
+  if (test.requires !== undefined && outcome === 'challenge') {
+    const got = inOrder(alternatives.map(({ requirements }) => setText(requirements)))
+    const wanted = inOrder(test.requires.map(setText))
+    if (got !== wanted)
+      problems.push(
+        `expected to be asked for ${plain(wanted)}, would be asked for ${got === '' ? 'nothing' : plain(got)}`,
+      )
+  }
+  if (test.obligations !== undefined && outcome !== 'deny') {
+    const sets = outcome === 'permit' ? [obligations] : alternatives
+    for (const [name, wanted] of Object.entries(test.obligations)) {
+      if (outcome === 'challenge' && (name === 'review' || name === 'notify')) continue
+      for (const set of sets) {
+        const got = (set as Readonly<Record<string, unknown>>)[name]
+        if (listed(got) !== listed(wanted))
+          problems.push(`expected \`${name}\` ${spelled(name, wanted)}, got ${spelled(name, got)}`)
+      }
+    }
+  }
+  return [...new Set(problems)]
+}
+
+const listed = (value: unknown): string =>
+  JSON.stringify(Array.isArray(value) ? value.map(String).sort() : (value ?? null))
+
+const spelled = (name: string, value: unknown): string =>
+  value === undefined
+    ? 'none'
+    : (name === 'ttl' || name === 'review') && typeof value === 'number'
+      ? lasting(value)
+      : plain(JSON.stringify(value))
+
+function lasting(millis: number): string {
+  for (const [unit, size] of [
+    ['d', 86_400_000],
+    ['h', 3_600_000],
+    ['m', 60_000],
+    ['s', 1_000],
+  ] as const)
+    if (millis % size === 0) return `${millis / size}${unit}`
+  return `${millis}ms`
+}
+
+const setText = (all: readonly Wanted[]): string =>
+  all
+    .map((one) => (one.kind === 'justification' ? 'a reason' : `${one.count} × ${one.pool}`))
+    .sort()
+    .join(' and ')
+
+const inOrder = (sets: readonly string[]): string => [...new Set(sets)].sort().join(', or ')
+
+/** The rules behind an answer that was not expected, shortest first word: what decided, or what came nearest. */
+function whyOf({ outcome, evaluation, explanation, dropped, reason }: Rehearsed): string[] {
+  if (evaluation === undefined || explanation === undefined)
+    return [`no policy was asked: ${reason} comes before`]
+  const mismatch =
+    evaluation.mismatch === undefined ? [] : [`no policy could apply: ${plain(evaluation.mismatch)}`]
+  const errors = evaluation.errors.map(({ policy, message }) => `${plain(policy)} ${plain(message)}`)
+  const unseen = dropped.map((path) => `\`${plain(path)}\` was not seen: nothing declares it or trusts it`)
+  const decided = explanation.determining.map(
+    ({ policy, file, line }) => `by ${plain(policy)}  ${plain(file)}:${line}`,
+  )
+  const rules =
+    outcome === 'permit' ? [] : [...explanation.fired, ...explanation.nearest.slice(0, 1)].flatMap(ruleLines)
+  return [...mismatch, ...(rules.length === 0 ? decided : rules), ...errors, ...unseen]
+}
+
+function ruleLines({ policy, file, line, effect, clauses }: RuleResult): string[] {
+  const head = effect === 'forbid' ? 'forbidden by' : 'nearest'
+  return [
+    `${head} ${plain(policy)}  ${plain(file)}:${line}`,
+    ...clauses
+      .filter(({ kind, status }) => kind !== 'scope' || status !== 'holds')
+      .map((clause) => `  ${clauseLine(clause)}`),
+  ]
+}
+
+const marks: Readonly<Record<ClauseResult['status'], string>> = {
+  holds: '✓',
+  fails: '✗',
+  errors: '!',
+  unknown: '?',
+}
+
+function clauseLine({ kind, text, status, message, actual }: ClauseResult): string {
+  const words = fitting(plain(text.replaceAll(/\s+/gu, ' ').trim()), WIDTH)
+  const values = actual
+    .map(({ path, value, unknown }) =>
+      unknown === true
+        ? `${path} is unknown`
+        : value === undefined
+          ? `no ${path}`
+          : `${path} is ${fitting(JSON.stringify(value), WIDTH)}`,
+    )
+    .map(plain)
+  const said = status === 'holds' ? [] : message === undefined ? values : [plain(message)]
+  const negated = kind === 'unless' ? 'unless ' : ''
+  return `${marks[status]} ${negated}${words}${said.length === 0 ? '' : `  (${said.join(', ')})`}`
+}
