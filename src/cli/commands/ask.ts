@@ -204,7 +204,8 @@ function evidenceOf(evidence: Members): string[] {
   return [`${approvals.join(', ')}${request === undefined ? '' : ` (${word(request)})`}`]
 }
 
-function describeRules(explanation: Members, entry: Members): string[] {
+/** Which rules decided, and the nearest that did not, clause by clause. */
+export function describeRules(explanation: Members, entry: Members): string[] {
   if (Object.keys(explanation).length === 0) {
     return [
       entry['says'] === undefined
