@@ -5,7 +5,7 @@
  * @module
  */
 import assert from 'node:assert/strict'
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { inspect } from 'node:util'
@@ -39,7 +39,7 @@ import { until } from './story.ts'
 export type InstallationOptions = Readonly<{
   /** By default `writ server`, a process of its own; with a clock Writ runs in this process and lives by it. */
   clock?: ShiftedClock
-  /** Beside the starter policy on who administers; by default the other starter policies. */
+  /** Beside the starter policy on who administers; by default the one on migrations. */
   policies?: readonly PolicyFile[]
   entities?: readonly EntityInput[]
   /** Groups of everybody who is invited, by name. Ada administers already. */
@@ -178,9 +178,8 @@ async function setUp(folder: string, first: Server, options: InstallationOptions
     as((await createWrit({ url }).sessions.redeem(code)).token)
   const ada = await redeem(readFileSync(join(server.data, 'bootstrap-code'), 'utf8').trim())
   if (options.entities !== undefined) await ada.inventory.put(options.entities)
-  const others = readdirSync(STARTER).filter((name) => name.endsWith('.cedar') && name !== 'writ.cedar')
   await ada.policies.publish({
-    policies: [starter('writ.cedar'), ...(options.policies ?? others.map(starter))],
+    policies: [starter('writ.cedar'), ...(options.policies ?? [starter('migration.cedar')])],
   })
   const people = new Map<string, Writ>([['ada', ada]])
   for (const [name, groups] of Object.entries(options.people)) {

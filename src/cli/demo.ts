@@ -18,7 +18,7 @@ import { loadConfig, serverConfig } from '../config/index.ts'
 import { readInventory } from './commands/admin.ts'
 import { verifyFolder } from './audit.ts'
 import { describeWhy } from './commands/ask.ts'
-import { readPolicyFolder, samples } from './commands/setup.ts'
+import { samples, starterPolicies } from './commands/setup.ts'
 import type { Context } from './context.ts'
 import type { DevPeople } from './dev.ts'
 import { LOCAL_PERSON, devPeople } from './dev.ts'
@@ -106,7 +106,7 @@ class Story {
         parents: ['Group/administrators', 'Group/dba'],
       },
     ])
-    const published = await people.local.policies.publish(readPolicyFolder(from))
+    const published = await people.local.policies.publish({ policies: starterPolicies() })
     if (published.state === 'proposed') await people.owner.policies.agree(published.version)
     await people.local.targets.add({
       id: 'orders-db',

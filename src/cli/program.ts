@@ -156,9 +156,16 @@ export function createProgram(io: Io, finish: Finish): Command {
 
   program.commandsGroup('To start with:')
   does(
-    leaf(program, 'init [folder]', 'Write starter policies, an inventory and a configuration', 'writ init'),
-    async (context, folder: string | undefined) =>
-      (await import('./commands/setup.ts')).init(context, folder),
+    leaf(
+      program,
+      'init [folder]',
+      'Write starter policies, an inventory and a configuration',
+      'writ init --with release-window,vendor',
+    )
+      .option('--with <situations>', 'with policies and tests for these too, separated by commas, or `all`')
+      .option('--list', 'name the situations there are policies for, and write nothing'),
+    async (context, folder: string | undefined, options: { with?: string; list?: boolean }) =>
+      (await import('./commands/setup.ts')).init(context, folder, options),
   )
   const serving = (command: Command): Command =>
     command

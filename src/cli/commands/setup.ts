@@ -3,9 +3,10 @@
  *
  * @module
  */
-import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs'
-import { dirname, join, relative, resolve } from 'node:path'
+import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs'
+import { basename, dirname, join, relative, resolve } from 'node:path'
 import { settings } from '../../config/index.ts'
+import { suggest } from '../../config/suggest.ts'
 import type { Context } from '../context.ts'
 import { cell } from '../output.ts'
 import { CliError, exit, usage } from '../exit.ts'
@@ -19,37 +20,98 @@ export function samples(): string {
   throw new CliError(exit.error, 'this installation has no sample policies', 'install the package again')
 }
 
+/** What every folder starts with: who administers Writ, and one privileged action. */
+const ALWAYS = ['writ', 'migration'] as const
+
+/** A situation of the mission that there are starter policies for; the sentence is the first of its file. */
+export type Situation = Readonly<{ name: string; sentence: string }>
+
+/** The situations that `writ init --with` knows. */
+export function situations(from = samples()): readonly Situation[] {
+  return readdirSync(from)
+    .filter((file) => file.endsWith('.cedar'))
+    .map((file) => file.slice(0, -'.cedar'.length))
+    .filter((name) => !ALWAYS.some((always) => always === name))
+    .sort()
+    .map((name) => ({ name, sentence: firstSentence(readFileSync(join(from, `${name}.cedar`), 'utf8')) }))
+}
+
+/** Of the comment at the head of a file, however its lines are broken. */
+function firstSentence(text: string): string {
+  const head = /^(?:\/\/.*\n)+/u.exec(text)?.[0] ?? ''
+  const comment = head.replaceAll(/^\/\/ ?/gmu, '').replaceAll('\n', ' ')
+  return /^.*?\.(?= )/u.exec(comment)?.[0] ?? comment.trim()
+}
+
+/** The policies that a folder starts with. */
+export function starterPolicies(chosen: readonly string[] = []): { name: string; text: string }[] {
+  const from = samples()
+  return [...ALWAYS, ...chosen].map((name) => ({
+    name: `${name}.cedar`,
+    text: readFileSync(join(from, `${name}.cedar`), 'utf8'),
+  }))
+}
+
+/**
+ * The sample inventory for a choice of situations. In the file each has a part of its own, which begins with a comment
+ * that names it (`# vendor: …`) and ends with the next one.
+ */
+export function starterInventory(chosen: readonly string[] = []): string {
+  const text = readFileSync(join(samples(), 'inventory.yaml'), 'utf8')
+  const [always = '', ...parts] = text.split(/^(?= {2}# [\w-]+: )/mu)
+  const kept = parts.filter((part) => chosen.some((name) => part.startsWith(`  # ${name}: `)))
+  return `${[always, ...kept].join('').trimEnd()}\n`
+}
+
 /** Writes starter files; what is there already stays as it is. Returns what was written. */
-export function initFolder(context: Context, folder: string): readonly { file: string; written: boolean }[] {
+export function initFolder(
+  context: Context,
+  folder: string,
+  chosen: readonly string[] = [],
+): readonly { file: string; written: boolean }[] {
   const from = samples()
   const wanted = [
-    ...readdirSync(from)
-      .filter((name) => /\.cedar(?:schema)?$/u.test(name))
-      .map((name) => ({ source: join(from, name), file: join('policies', name) })),
-    { source: join(from, 'inventory.yaml'), file: 'inventory.yaml' },
+    ...[...ALWAYS, ...chosen].flatMap((name) =>
+      [`${name}.cedar`, `${name}.test.yaml`].map((file) => ({
+        file: join('policies', file),
+        text: readFileSync(join(from, file), 'utf8'),
+      })),
+    ),
+    { file: 'inventory.yaml', text: starterInventory(chosen) },
+    { file: 'writ.config.yaml', text: sampleConfig() },
   ]
-  const done: { file: string; written: boolean }[] = []
-  const shown = (file: string): string => relative(context.io.cwd, resolve(folder, file)) || file
-  for (const { source, file } of wanted) {
+  return wanted.map(({ file, text }) => {
     const target = resolve(folder, file)
     const written = !existsSync(target)
     if (written) {
       mkdirSync(dirname(target), { recursive: true })
-      cpSync(source, target, { errorOnExist: true, force: false })
+      writeFileSync(target, text, { flag: 'wx' })
     }
-    done.push({ file: shown(file), written })
-  }
-  const config = resolve(folder, 'writ.config.yaml')
-  const written = !existsSync(config)
-  if (written) writeFileSync(config, sampleConfig(), { flag: 'wx' })
-  done.push({ file: shown('writ.config.yaml'), written })
-  return done
+    return { file: relative(context.io.cwd, target) || file, written }
+  })
 }
 
-export function init(context: Context, folder: string | undefined): void {
+export type InitOptions = Readonly<{ with?: string; list?: boolean }>
+
+export function init(context: Context, folder: string | undefined, options: InitOptions = {}): void {
+  const known = situations()
+  if (options.list === true) {
+    context.print(
+      { items: known },
+      {
+        columns: [
+          { title: 'SITUATION', value: (row) => cell(row['name']) },
+          { title: 'WHAT IT IS FOR', value: (row) => cell(row['sentence']) },
+        ],
+      },
+    )
+    context.note('info', 'next: `writ init --with <situation>,…`')
+    return
+  }
+  const chosen = choose(options.with, known)
   const target = resolve(context.io.cwd, folder ?? '.')
   mkdirSync(target, { recursive: true })
-  const done = initFolder(context, target)
+  const done = initFolder(context, target, chosen)
   context.print(
     { items: done },
     {
@@ -59,7 +121,32 @@ export function init(context: Context, folder: string | undefined): void {
       ],
     },
   )
-  context.note('ok', 'next: `writ dev`, and in another terminal `writ doctor`')
+  const [inventory] = done.filter(({ file }) => basename(file) === 'inventory.yaml')
+  if (chosen.length > 0 && inventory?.written === false) {
+    const tests = chosen.map((name) => `policies/${name}.test.yaml`).join(', ')
+    context.note('warn', `the inventory was there before: add who and what ${tests} begins with, or your own`)
+  }
+  context.note('ok', 'next: `writ policy test`, then `writ dev`, and in another terminal `writ doctor`')
+}
+
+/** The situations that were asked for, each once, in their order. */
+function choose(text: string | undefined, known: readonly Situation[]): readonly string[] {
+  if (text === undefined) return []
+  const names = known.map(({ name }) => name)
+  const wanted = text
+    .split(',')
+    .map((name) => name.trim())
+    .filter((name) => name !== '' && !ALWAYS.some((always) => always === name))
+  if (wanted.includes('all')) return names
+  const unknown = wanted.find((name) => !names.includes(name))
+  if (unknown !== undefined) {
+    const meant = suggest(unknown, names)
+    throw usage(
+      `there are no starter policies for \`${unknown}\``,
+      meant === undefined ? '`writ init --list` names what there is' : `did you mean \`${meant}\`?`,
+    )
+  }
+  return names.filter((name) => wanted.includes(name))
 }
 
 /** Every setting of the server with its default, switched off: what differs from the defaults is then easy to see. */
