@@ -22,11 +22,13 @@ import { SECOND } from '../model/time.ts'
 import type { Facts } from '../context/facts.ts'
 import { ownFacts } from '../context/facts.ts'
 import { cedarEntities, humanRoots, loadClosure, registered } from '../identity/inventory.ts'
-import type { EntityData, Evaluation, PolicySet } from '../policy/index.ts'
+import type { Asked, EntityData, Evaluation, Explanation, PolicySet, Proof } from '../policy/index.ts'
 import type { Store, View } from '../store/port.ts'
 import { Picture } from '../store/picture.ts'
 import type { Barrier } from './barrier.ts'
-import { searchChallenge } from './challenge.ts'
+import { hintOf, searchChallenge } from './challenge.ts'
+import type { RecordedExplanation } from './explanation.ts'
+import { boundExplanation } from './explanation.ts'
 import type { Policies } from './policies.ts'
 import { NO_POLICY } from './policies.ts'
 import type { Givers } from './givers.ts'
@@ -47,6 +49,8 @@ export type DecisionDeps = Readonly<{
   longestGrant: Millis
   /** Whether `caller` may have a challenge searched now; a deny without remedies otherwise. */
   mayChallenge(caller: string): boolean
+  /** Told what a decision was evaluated on that is about to be recorded, with the digest that its entry names. */
+  given?(digest: Json | undefined, entities: readonly EntityData[]): void
 }>
 
 /** A denial is fresh enough to be asked about for this long. */
@@ -94,6 +98,8 @@ export type Analysis = Readonly<{
   forbidden: boolean
   /** What policy alone said, with `proof`, on `entities`; nothing when no policy was asked. */
   says?: 'permit' | 'deny'
+  /** Where policy denied, with `proof`: the rules in the way, made once when it is asked for, of what was read here. */
+  explanation?(): RecordedExplanation
   entities: readonly EntityData[]
   asserted: Asserted
 }>
@@ -195,19 +201,9 @@ export async function analyse(
 
   // 4. evaluate, with each party of the chain as principal
   const justified = (tasks[0]?.reason ?? '') !== ''
-  const evaluate = (approvals: Readonly<Record<string, number>>, justification: boolean): Evaluation =>
-    combine(
-      heads.map((head) =>
-        policy.evaluate({
-          ...head,
-          context,
-          live: facts.live,
-          unknown: facts.unknown,
-          proof: { approvals, justification },
-          entities,
-        }),
-      ),
-    )
+  const { live, unknown } = facts
+  const asked = heads.map((head) => policy.ask({ ...head, context, live, unknown, entities }))
+  const evaluate = (proof: Proof): Evaluation => combine(asked.map((one) => one.evaluate(proof)))
   const bindingOf = (evaluation: Evaluation): 'attempt' | 'task' => {
     const { binding, bindingDeclared } = evaluation.obligations
     if (tasks.length === 0 || (bindingDeclared && binding === 'attempt')) return 'attempt'
@@ -235,8 +231,8 @@ export async function analyse(
     entities,
     asserted: asserted.names,
   })
-  const standing = evaluate({}, justified)
   const standingProof = { approvals: {}, justification: justified }
+  const standing = evaluate(standingProof)
   if (standing.decision === 'permit') {
     return inTime({
       ...base,
@@ -252,7 +248,8 @@ export async function analyse(
   if (tried !== undefined && 'outcome' in tried) return inTime(tried)
   const refusal = tried?.refusal
 
-  const plain = found(standing)
+  const explained = explaining(asked, attempt.chain, standingProof)
+  const plain = { ...found(standing), explanation: () => explained().recorded }
   const hidden = standing.forbidden && !standing.explainable
   if (refusal === 'grant_unknown' || refusal === 'grant_ended' || refusal === 'grant_spent') {
     return deny(refusal, { ...plain, proof: standingProof })
@@ -273,9 +270,10 @@ export async function analyse(
     justification: reads.some((r) => r.justification),
     present: standingProof,
     givers: (pool) => deps.givers.who(policy, pool, attempt.resource, attempt.action.name, roots),
-    evaluate: (proof) => evaluate(proof.approvals, proof.justification),
+    evaluate,
     bindingOf,
     monotonic: deps.monotonic,
+    hint: () => hintOf(explained().whole),
   })
   const more = { ...plain, proof: standingProof, truncated: search.truncated, roots, unresolved }
   if (search.sets.length === 0) return deny(refusal ?? 'policy_denied', more)
@@ -355,7 +353,7 @@ export async function analyse(
     if (stale || attempt.chain.length !== grant.chain.length) return { refusal: 'grant_ended' }
     const approvals = countByPool(await eligible(grant))
     const justification = justified || grant.evidence.justification
-    const evaluation = evaluate(approvals, justification)
+    const evaluation = evaluate({ approvals, justification })
     if (evaluation.decision !== 'permit') return { refusal: 'policy_denied' }
     if (bindingOf(evaluation) === 'attempt' && grant.binding !== 'attempt') return { refusal: 'out_of_scope' }
     const late = exceeds(grant, evaluation.obligations, now, again === undefined)
@@ -430,7 +428,7 @@ export async function analyse(
     }
     const approvals = countByPool(counting)
     const justification = justified || request.justification !== undefined
-    const evaluation = evaluate(approvals, justification)
+    const evaluation = evaluate({ approvals, justification })
     if (evaluation.decision !== 'permit') {
       return { refusal: counting.length < request.approvals.length ? 'approval_expired' : 'policy_denied' }
     }
@@ -624,6 +622,21 @@ function assertProperties(
     entities.set(refKey(ref), withAsserted(ref, entities.get(refKey(ref)), values))
   }
   return { entities: [...entities.values()], dropped, names }
+}
+
+type Explained = Readonly<{ whole: Explanation; recorded: RecordedExplanation }>
+
+/** Explains, once, the first party of the chain that policy denies: the acting one, or whom it acts for. */
+function explaining(asked: readonly Asked[], chain: readonly EntityRef[], proof: Proof): () => Explained {
+  let made: Explained | undefined
+  return () => {
+    if (made !== undefined) return made
+    const denied = asked.length === 1 ? 0 : asked.findIndex((one) => one.evaluate(proof).decision === 'deny')
+    const at = Math.max(denied, 0)
+    const whole = (asked[at] as Asked).explain(proof)
+    made = { whole, recorded: boundExplanation(whole, at === 0 ? undefined : refKey(chain[at] as EntityRef)) }
+    return made
+  }
 }
 
 /** The chain's evaluations as one: permit only if all permit, any forbid counts, the strictest obligations win. */

@@ -180,6 +180,7 @@ async function commit(
     ...(options.also?.reads ?? []),
   ]
   const inputs = inputsOf(analysis)
+  deps.given?.(inputs['inputs'], analysis.entities)
   return deps.store
     .commit({
       reads: [...new Map(reads.map((read) => [JSON.stringify(read), read])).values()],
@@ -266,6 +267,7 @@ class Vetoed extends Error {
 async function commitDeny(deps: DecisionDeps, analysis: Analysis, reason: Reason): Promise<Decision> {
   const task = analysis.attempt.task
   const inputs = inputsOf(analysis)
+  deps.given?.(inputs['inputs'], analysis.entities)
   const entities = analysis.picture.readSet.filter(({ kind }) => kind === 'entity')
   return deps.store.commit({
     reads: [
@@ -279,16 +281,18 @@ async function commitDeny(deps: DecisionDeps, analysis: Analysis, reason: Reason
   })
 }
 
-/** What is recorded of an evaluation so that it can be repeated; nothing when policy was not asked. */
+/** What is recorded of an evaluation so that it can be repeated and understood; nothing when policy was not asked. */
 type Inputs = Readonly<Record<string, Json>>
 
-function inputsOf({ says, entities, policy, asserted }: Analysis): Inputs {
+function inputsOf({ says, entities, policy, asserted, explanation }: Analysis): Inputs {
   if (says === undefined || policy === undefined) return {}
   return {
     says,
     inputs: entitiesDigest(entities),
     schema: schemaOf(policy),
     ...(Object.keys(asserted).length === 0 ? {} : { asserted }),
+    // for people, and never read again to decide anything
+    ...(explanation === undefined ? {} : { explanation: explanation() as unknown as Json }),
   }
 }
 

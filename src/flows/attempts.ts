@@ -19,6 +19,7 @@ import { isPruned } from '../store/port.ts'
 import { analyse } from '../decision/analyse.ts'
 import type { DecideOptions } from '../decision/decide.ts'
 import { clockBehind, decide, describe, stillRestored } from '../decision/decide.ts'
+import { boundExplanation } from '../decision/explanation.ts'
 import { inputsOf, queriesOf, wasEvaluated } from '../decision/redecide.ts'
 import type { Query } from '../policy/index.ts'
 import type { FlowDeps } from './deps.ts'
@@ -95,7 +96,7 @@ export class Attempts {
   }
 
   /** The attempt in what arrived, and what is proved by the state that an approval came with. */
-  async #arrived(input: AttemptInput): Promise<Attempt> {
+  async arrived(input: AttemptInput): Promise<Attempt> {
     const attempt = toAttempt(input)
     const state = stateIn(input.context?.['approval'])
     if (state === undefined) return attempt
@@ -139,7 +140,7 @@ export class Attempts {
     input: AttemptInput,
     options: { idempotencyKey?: string } = {},
   ): Promise<Decision> {
-    return this.#sealed(await decide(this.#deps.decision, caller, await this.#arrived(input), options))
+    return this.#sealed(await decide(this.#deps.decision, caller, await this.arrived(input), options))
   }
 
   /** Who may read everything may also ask on behalf of anybody: a question never authorises. */
@@ -149,7 +150,7 @@ export class Attempts {
     const asking: Caller = reads
       ? { ...caller, kind: 'key', pep: { subjects: ['*'], attributes: {} } }
       : caller
-    const analysis = await analyse(this.#deps.decision, asking, await this.#arrived(input), 'question')
+    const analysis = await analyse(this.#deps.decision, asking, await this.arrived(input), 'question')
     return describe(
       this.#deps.decision.newId('question'),
       analysis,
@@ -165,7 +166,7 @@ export class Attempts {
     input: AttemptInput,
     options: { idempotencyKey?: string } = {},
   ): Promise<Readonly<{ decision: Decision; grant?: Grant }>> {
-    const decided = await decide(this.#deps.decision, caller, await this.#arrived(input), {
+    const decided = await decide(this.#deps.decision, caller, await this.arrived(input), {
       ...options,
       spend: 'activate',
     })
@@ -262,20 +263,34 @@ export class Attempts {
     return { items, next: before > 0 ? String(before) : undefined }
   }
 
-  /** The rules behind a recorded decision, evaluated again from what it recorded, clause by clause. */
+  /**
+   * The rules behind a recorded decision, clause by clause: what was explained when it was made. Of a permit, and of
+   * what was recorded before explanations were, evaluated again from what it recorded.
+   */
   async explain(caller: Caller, id: string): Promise<Json> {
-    const entry = await this.#decisionEntry(id)
-    if (entry === undefined || !(await this.may(caller, 'read'))) {
+    const found = await this.#history.decision(id)
+    if (found === undefined || !(await this.may(caller, 'read'))) {
       throw new WritError('ERR_NOT_FOUND', `there is no decision \`${id}\``, {
         hint: 'rules are shown to operators; a requester sees what is missing with `writ why`',
       })
     }
+    const decision = found.entry as Entry
+    const { explanation } = decision
+    if (explanation !== undefined) {
+      const { determining, fired, nearest } = explanation as Readonly<Record<string, Json>>
+      // a digest stands where something was too long for the entry and is not kept any more
+      return [determining, fired, nearest].every(Array.isArray)
+        ? { decision, explanation }
+        : { decision, explanation: null, lost: 'what was too long for its entry was pruned by retention' }
+    }
     const rebuilt = await this.#history.rebuild(id)
     const known = rebuilt.ok && rebuilt.policy !== undefined && wasEvaluated(rebuilt.entry)
-    if (!known) return { decision: entry, explanation: null, ...(rebuilt.ok ? {} : { lost: rebuilt.why }) }
-    const [query] = queriesOf(inputsOf(rebuilt.entry, rebuilt.entities))
-    const explanation = (await this.#history.set(rebuilt.policy)).explain(query as Query)
-    return { decision: entry, explanation: explanation as unknown as Json }
+    if (!known) return { decision, explanation: null, ...(rebuilt.ok ? {} : { lost: rebuilt.why }) }
+    const queries = queriesOf(inputsOf(rebuilt.entry, rebuilt.entities))
+    const set = await this.#history.set(rebuilt.policy)
+    const denied = queries.find((query) => set.evaluate(query).decision === 'deny')
+    const again = set.explain(denied ?? (queries[0] as Query))
+    return { decision, explanation: boundExplanation(again) as unknown as Json }
   }
 
   /** The entry of a decision by its id. */
