@@ -28,6 +28,8 @@ import { idMaker } from './flows/ids.ts'
 import { createFlows } from './flows/index.ts'
 import { markFile } from './flows/marks.ts'
 import { Schedule } from './flows/schedule.ts'
+import type { ThreadOptions } from './flows/thread.ts'
+import { Given } from './flows/verifying.ts'
 import { createCallers } from './identity/callers.ts'
 import type { TargetRecord } from './model/access.ts'
 import type { Json } from './model/canonical.ts'
@@ -64,6 +66,8 @@ export type AppOptions = Readonly<{
   targetKinds?: Readonly<
     Record<string, (record: TargetRecord, password: string, installation: string) => Target>
   >
+  /** Tests break the thread that judges policies. */
+  checking?: Partial<ThreadOptions>
   /** False when a test drives the flows itself: nothing listens. */
   http?: boolean
   /** False when a test moves the clock itself: nothing sweeps on its own. */
@@ -132,6 +136,7 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
     const givers = new Givers(base)
     const store = scheduled(base, schedule, () => givers.changed())
     const challenges = new Rates(CHALLENGES, () => Math.round(clock.monotonic()))
+    const given = config.verifyDecisions === true ? new Given() : undefined
     const decision: DecisionDeps = {
       store,
       policies: new Policies(),
@@ -140,6 +145,7 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
       installation,
       monotonic: () => clock.monotonic(),
       newId,
+      ...(given === undefined ? {} : { given: (digest, entities) => given.note(digest, entities) }),
       longestGrant: config.defaults.grant,
       mayChallenge(caller) {
         try {
@@ -159,11 +165,12 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
         openTarget(record, password, installation, clock, randomBytes)
       )
     })
-    const checking = new Checking(() => clock.monotonic())
+    const checking = new Checking(() => clock.monotonic(), options.checking)
     const deps: FlowDeps = {
       store,
       decision,
       checking,
+      ...(given === undefined ? {} : { given }),
       schedule,
       targets,
       log,
@@ -190,6 +197,7 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
     const flows = createFlows(deps)
     for (const { value } of configured) targets.set(targets.open(value))
     await flows.recover()
+    flows.verifying?.start()
     const bootstrapFile = options.mode === 'server' ? await bootstrap(flows, store) : undefined
     const restoreFile = options.mode === 'server' ? await restoreCodes(flows, store) : undefined
 
@@ -241,6 +249,7 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
         await flows.transparency.stop()
         await flows.witnesses.stop()
         await flows.exports.stop()
+        await flows.verifying?.stop()
         await checking.stop()
         await Promise.all(targets.all().map((target) => target.close()))
         await store.close()

@@ -19,6 +19,7 @@ export type ServeOptions = Readonly<{
   publicUrl?: string
   keyFile?: string
   person?: string
+  verifyDecisions?: boolean
 }>
 
 /** The server's configuration under the flags of this command. */
@@ -32,6 +33,7 @@ export function serveConfig(context: Context, options: ServeOptions): ServerConf
     inventory: options.inventory,
     public_url: options.publicUrl,
     key_file: options.keyFile,
+    verify_decisions: options.verifyDecisions === true ? 'on' : undefined,
   })
   return serverConfig(loadConfig(sources), sources)
 }

@@ -168,6 +168,7 @@ suite('configuration', () => {
         keyFile: '',
         log: { tiles: true, witnesses: [] },
         policies: '/w/policies',
+        verifyDecisions: false,
         defaults: { request: 900_000, task: 1_800_000, heartbeat: 15_000, grant: 900_000 },
         limits: { body: 262_144, depth: 32, rate: 2_000 },
         issuers: [],

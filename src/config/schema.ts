@@ -275,6 +275,14 @@ export const configSchema = z.strictObject({
     reader: 'server',
     sentence: 'The policy folder that `writ dev` reloads; a server runs what was published.',
   }),
+  verify_decisions: setting(z.enum(['off', 'on'], 'is not one of off, on').default('off'), {
+    type: 'choice',
+    default: 'off',
+    env: 'WRIT_VERIFY_DECISIONS',
+    reader: 'server',
+    sentence:
+      'Whether every decision is taken again by reference Cedar after it was recorded, with an alarm when it answers otherwise: `on` or `off`.',
+  }),
   inventory: text({
     type: 'path',
     env: 'WRIT_INVENTORY',

@@ -47,6 +47,8 @@ export type ServerConfig = Readonly<{
     witnesses?: readonly Readonly<{ url: string; key: string }>[]
   }>
   policies: string
+  /** Whether every decision is taken again by reference Cedar. */
+  verifyDecisions?: boolean
   inventory?: string
   defaults: Readonly<{ request: Millis; task: Millis; heartbeat: Millis; grant: Millis }>
   limits: Readonly<{ body: number; depth: number; rate: number }>
@@ -89,6 +91,7 @@ export function serverConfig(
       witnesses: config.log.witnesses,
     },
     policies: path(config.policies),
+    verifyDecisions: config.verify_decisions === 'on',
     ...(config.inventory === undefined ? {} : { inventory: path(config.inventory) }),
     defaults: config.defaults,
     limits: config.limits,

@@ -19,6 +19,7 @@ import type { DueKind, Schedule } from './schedule.ts'
 import { dueAt } from './schedule.ts'
 import type { Export } from './exports.ts'
 import type { Marks } from './transparency.ts'
+import type { Given } from './verifying.ts'
 import type { WitnessConfig } from './witnesses.ts'
 
 export type Log = (
@@ -31,6 +32,8 @@ export type FlowDeps = Readonly<{
   store: Store
   decision: DecisionDeps
   checking: Checking
+  /** What decisions were evaluated on, if each is taken again by reference Cedar. */
+  given?: Given
   schedule: Schedule
   targets: Targets
   log: Log

@@ -32,6 +32,7 @@ import { Sweeper } from './sweep.ts'
 import { TakeBack } from './takeback.ts'
 import { Tasks } from './tasks.ts'
 import { Transparency } from './transparency.ts'
+import { Verifying } from './verifying.ts'
 import { Witnesses } from './witnesses.ts'
 
 /** Entries one call reads at most. */
@@ -45,6 +46,8 @@ export type Flowing = Flows &
     sweeper: Sweeper
     /** What was known then: what proofs and replays are made of. */
     history: History
+    /** Decisions taken again, if they are. */
+    verifying?: Verifying
     /** What is sent away. */
     exports: Exports
     /** A one-time code for the first administrator or for `writ dev`. */
@@ -83,6 +86,7 @@ export function createFlows(deps: FlowDeps): Flowing {
     signers,
     witnessed: (origin) => witnesses.remembered(origin),
   })
+  const verifying = deps.given === undefined ? undefined : new Verifying(deps, history, deps.given)
   const exports = new Exports({ ...deps, installation: deps.decision.installation }, deps.exports)
   const retention =
     deps.retention === undefined
@@ -98,6 +102,7 @@ export function createFlows(deps: FlowDeps): Flowing {
 
   return {
     sweeper,
+    ...(verifying === undefined ? {} : { verifying }),
     exports,
     history,
     transparency,
@@ -215,6 +220,7 @@ export function createFlows(deps: FlowDeps): Flowing {
         ...exports.problems(now),
         ...(await callbacks.problems()),
         ...epochs.problems(),
+        ...(verifying?.problems() ?? []),
         ...(now < 0 ? ['the clock is before 1970'] : []),
       ]
     },

@@ -156,10 +156,10 @@ export function serveThread<Out>(
 ): void {
   const port = parentPort
   if (port === null) throw new TypeError('not a thread')
-  port.on('message', (input: never) => {
+  port.on('message', (input: unknown) => {
     let answer: Answer<Out>
     try {
-      const output = work(input)
+      const output = work(input as never)
       answer = { output, last: isLast(output) }
     } catch (error) {
       answer = { failed: sentence(error) }
