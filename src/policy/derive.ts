@@ -7,21 +7,20 @@
 import type { Json } from '../model/canonical.ts'
 import type { SchemaType } from './facts.ts'
 import { facts } from './facts.ts'
-import type { Expression, ParsedPolicy } from './expression.ts'
-import { chainOf, walk } from './expression.ts'
+import type { Expr, Policy } from './engine/tree.ts'
+import { accessOf, namedEntity, walk } from './engine/tree.ts'
 import type { Problem, SourceFile, Span } from './problems.ts'
 import { closest, SourceFile as File } from './problems.ts'
-import type { PolicySlice } from './scan.ts'
-import { findPath } from './scan.ts'
+import { pathIn } from './scan.ts'
 import type { NamespaceJson, ResolvedSchema } from './schema.ts'
 import { builtins, injectedNames, reservedKeys } from './schema.ts'
 import { namesWrit } from './scope.ts'
 import { entityValue, isName } from './typing.ts'
-import type { EntityData, EntityUid, HeadConstraint } from './types.ts'
+import type { EntityData, EntityUid, HeadConstraint, Scope } from './types.ts'
 import { uidText } from './types.ts'
 
-/** A parsed policy with its place. */
-export type PlacedPolicy = Readonly<{ file: SourceFile; slice: PolicySlice; parsed: ParsedPolicy }>
+/** A parsed policy with its place: spans of `tree` are offsets in `file`. */
+export type PlacedPolicy = Readonly<{ file: SourceFile; slice: Span; tree: Policy; scope: Scope }>
 
 type Attribute = { type: SchemaType; count: number }
 type EntityDraft = {
@@ -37,19 +36,23 @@ type Place = Readonly<{ file: SourceFile; span: Span }>
 
 const inventoryFile = new File('inventory', '')
 
-export function deriveSchema(
+/** Entities and policies looked at between two places to pause. */
+const BREATH = 50
+
+export function* deriveSteps(
   policies: readonly PlacedPolicy[],
   inventory: readonly EntityData[],
-): { schema: ResolvedSchema; problems: Problem[] } {
+): Generator<undefined, { schema: ResolvedSchema; problems: Problem[] }, undefined> {
   const problems: Problem[] = []
-  const types = entityTypes(policies, inventory, problems)
+  const types = yield* entityTypes(policies, inventory, problems)
   const actions = new Map<
     string,
     { uid: EntityUid; principals: Set<string>; resources: Set<string>; context: Map<string, Draft> }
   >()
-  const ordinary = policies.filter(({ parsed }) => !isOnlyWrit(parsed))
-  for (const { parsed } of ordinary) {
-    for (const uid of namedActions(parsed)) {
+  const ordinary = policies.filter(({ scope }) => !isOnlyWrit(scope))
+  for (const [index, policy] of ordinary.entries()) {
+    if (index % BREATH === 0) yield
+    for (const uid of namedActions(policy)) {
       actions.set(uidText(uid), { uid, principals: new Set(), resources: new Set(), context: new Map() })
     }
   }
@@ -61,15 +64,19 @@ export function deriveSchema(
       }),
     )
   }
-  for (const policy of ordinary) {
-    const { scope } = policy.parsed
-    for (const [key, action] of actions) {
-      const named = !scope.action.any && scope.action.oneOf.some((uid) => uidText(uid) === key)
+  for (const [index, policy] of ordinary.entries()) {
+    if (index % BREATH === 0) yield
+    const { scope } = policy
+    const oneOf = scope.action.any ? undefined : new Set(scope.action.oneOf.map(uidText))
+    for (const key of oneOf ?? actions.keys()) {
+      const action = actions.get(key)
+      if (action === undefined) continue
+      const named = oneOf !== undefined
       if (named) {
         for (const type of typesOf(scope.principal, types, true)) action.principals.add(type)
         for (const type of typesOf(scope.resource, types, false)) action.resources.add(type)
       }
-      if (named || scope.action.any) contextKeys(policy, types, action.context, problems)
+      contextKeys(policy, types, action.context, problems)
     }
   }
   const schema: ResolvedSchema = Object.create(null) as ResolvedSchema
@@ -109,23 +116,26 @@ export function deriveSchema(
 const isAction = (uid: EntityUid): boolean => uid.type === 'Action' || uid.type.endsWith('::Action')
 const isWrit = (type: string): boolean => type.startsWith('Writ::')
 /** Governs nothing but Writ's own actions, whose context is fixed. */
-const isOnlyWrit = ({ scope }: ParsedPolicy): boolean =>
-  namesWrit(scope.action) && !scope.action.any && scope.action.oneOf.every((uid) => isWrit(uid.type))
+const isOnlyWrit = ({ action }: Scope): boolean =>
+  namesWrit(action) && !action.any && action.oneOf.every((uid) => isWrit(uid.type))
 
-function namedActions({ scope, conditions }: ParsedPolicy): EntityUid[] {
-  const inBody = conditions.flatMap(({ body }) =>
-    [...walk(body)].flatMap((part) => (part.op === 'entity' ? [part.uid] : [])),
+function namedActions({ scope, tree }: PlacedPolicy): EntityUid[] {
+  const inBody = tree.conditions.flatMap(({ body }) =>
+    [...walk(body)].flatMap((part): EntityUid[] => {
+      const named = namedEntity(part)
+      return named === undefined ? [] : [{ type: named.type, id: named.id }]
+    }),
   )
   return [...(scope.action.any ? [] : scope.action.oneOf), ...inBody].filter(
     (uid) => isAction(uid) && !isWrit(uid.type),
   )
 }
 
-function entityTypes(
+function* entityTypes(
   policies: readonly PlacedPolicy[],
   inventory: readonly EntityData[],
   problems: Problem[],
-): Map<string, EntityDraft> {
+): Generator<undefined, Map<string, EntityDraft>, undefined> {
   const types = new Map<string, EntityDraft>()
   const draft = (name: string, registered: boolean): EntityDraft => {
     let known = types.get(name)
@@ -150,7 +160,8 @@ function entityTypes(
     problems.push(inventoryFile.problem('P021', { start: 0, end: 0 }, message, { hint }))
     return false
   })
-  for (const { uid, parents } of usable) {
+  for (const [index, { uid, parents }] of usable.entries()) {
+    if (index % BREATH === 0) yield
     draft(uid.type, true).count++
     for (const parent of parents) {
       if (isWrit(parent.type) || !isName(parent)) continue
@@ -158,15 +169,16 @@ function entityTypes(
       draft(uid.type, true).parents.add(parent.type)
     }
   }
-  for (const policy of policies) {
-    for (const [type, name] of typesNamed(policy.parsed)) {
+  for (const [index, policy] of policies.entries()) {
+    if (index % BREATH === 0) yield
+    for (const [type, name] of typesNamed(policy)) {
       if (types.has(type) || isWrit(type)) continue
       const meant = closest(
         type,
         [...types].filter(([, known]) => known.registered).map(([known]) => known),
       )
       if (meant !== undefined) {
-        const span = findPath(policy.slice, [name]) ?? policy.slice
+        const span = pathIn(policy.file, policy.slice, [name]) ?? policy.slice
         const hint = `did you mean \`${meant}\`?`
         problems.push(policy.file.problem('P008', span, `unknown entity type \`${type}\``, { hint }))
         continue
@@ -175,7 +187,8 @@ function entityTypes(
       for (const parent of ['Group', 'Role']) draft(type, false).parents.add(parent)
     }
   }
-  for (const { uid, attrs } of usable) {
+  for (const [index, { uid, attrs }] of usable.entries()) {
+    if (index % BREATH === 0) yield
     for (const [name, value] of Object.entries(attrs)) {
       if (value === undefined || value === null || injectedNames.has(name)) continue
       const { attributes } = draft(uid.type, true)
@@ -203,16 +216,17 @@ function entityTypes(
 }
 
 /** Entity types that a policy names, each with the word to find it by. */
-function typesNamed({ scope, conditions }: ParsedPolicy): [string, string][] {
+function typesNamed({ scope, tree }: PlacedPolicy): [string, string][] {
   const found: string[] = []
   for (const head of [scope.principal, scope.resource]) {
     if (head.eq !== undefined) found.push(head.eq.type)
     if (head.in !== undefined) found.push(head.in.type)
     if (head.is !== undefined) found.push(head.is)
   }
-  for (const { body } of conditions) {
+  for (const { body } of tree.conditions) {
     for (const part of walk(body)) {
-      if (part.op === 'entity' && !isAction(part.uid)) found.push(part.uid.type)
+      const named = namedEntity(part)
+      if (named !== undefined && !isAction(named)) found.push(named.type)
       if (part.op === 'is') found.push(part.type)
     }
   }
@@ -291,7 +305,7 @@ function contextKeys(
     for (const [index, name] of names.entries()) {
       const at = () => ({
         file: policy.file,
-        span: findPath(policy.slice, ['context', ...names.slice(0, index + 1)]) ?? policy.slice,
+        span: pathIn(policy.file, policy.slice, ['context', ...names.slice(0, index + 1)]) ?? policy.slice,
       })
       let draft = fields.get(name)
       if (draft === undefined) fields.set(name, (draft = { at: at(), tested: false }))
@@ -310,16 +324,16 @@ function contextKeys(
       }
     }
   }
-  const visit = (expression: Expression, expected: SchemaType | undefined): void => {
+  const visit = (expression: Expr, expected: SchemaType | undefined): void => {
     switch (expression.op) {
       case 'attribute': {
-        const chain = chainOf(expression)
+        const chain = accessOf(expression)
         if (chain?.root === 'context') note(chain.names, expected, false)
         else if (chain === undefined) visit(expression.of, undefined)
         return
       }
       case 'has': {
-        const chain = chainOf(expression.of)
+        const chain = accessOf(expression.of)
         if (chain?.root === 'context') {
           if (chain.names.length > 0) note(chain.names, undefined, false)
           for (let at = 1; at <= expression.path.length; at++) {
@@ -339,15 +353,16 @@ function contextKeys(
         visit(expression.yes, expected)
         visit(expression.no, expected)
         return
-      case 'unary':
-        return visit(
-          expression.arg,
-          expression.name === '!'
-            ? { type: 'Bool' }
-            : expression.name === 'neg'
-              ? { type: 'Long' }
-              : undefined,
-        )
+      case 'not':
+        return visit(expression.arg, { type: 'Bool' })
+      case 'neg':
+        return visit(expression.arg, { type: 'Long' })
+      case 'isEmpty':
+        return visit(expression.arg, undefined)
+      case 'and':
+      case 'or':
+        for (const item of expression.items) visit(item, { type: 'Bool' })
+        return
       case 'set':
         for (const item of expression.items) visit(item, expected?.element)
         return
@@ -368,15 +383,11 @@ function contextKeys(
         return
     }
   }
-  const binary = (name: string, left: Expression, right: Expression): void => {
+  const binary = (name: string, left: Expr, right: Expr): void => {
     const [a, b] = [typeOf(left), typeOf(right)]
     const set = (element: SchemaType | undefined): SchemaType | undefined =>
       element && { type: 'Set', element }
     switch (name) {
-      case '&&':
-      case '||':
-        visit(left, { type: 'Bool' })
-        return visit(right, { type: 'Bool' })
       case '+':
       case '-':
       case '*':
@@ -394,23 +405,25 @@ function contextKeys(
         return visit(right, a)
     }
   }
-  const typeOf = (expression: Expression): SchemaType | undefined => {
+  const typeOf = (expression: Expr): SchemaType | undefined => {
     switch (expression.op) {
-      case 'literal':
-        return {
-          type:
-            typeof expression.value === 'number'
-              ? 'Long'
-              : typeof expression.value === 'string'
-                ? 'String'
-                : 'Bool',
+      case 'literal': {
+        const { value } = expression
+        switch (typeof value) {
+          case 'object':
+            return { type: 'Entity', name: value.type }
+          case 'string':
+            return { type: 'String' }
+          case 'boolean':
+            return { type: 'Bool' }
+          default:
+            return { type: 'Long' }
         }
-      case 'entity':
-        return { type: 'Entity', name: expression.uid.type }
+      }
       case 'variable': {
         if (expression.name === 'context' || expression.name === 'action') return undefined
         const [only, ...others] = typesOf(
-          policy.parsed.scope[expression.name],
+          policy.scope[expression.name],
           types,
           expression.name === 'principal',
         )
@@ -421,9 +434,13 @@ function contextKeys(
       case 'has':
       case 'like':
       case 'is':
+      case 'not':
+      case 'and':
+      case 'or':
+      case 'isEmpty':
         return { type: 'Bool' }
-      case 'unary':
-        return { type: expression.name === 'neg' ? 'Long' : 'Bool' }
+      case 'neg':
+        return { type: 'Long' }
       case 'binary':
         return { type: ['+', '-', '*'].includes(expression.name) ? 'Long' : 'Bool' }
       case 'if':
@@ -440,8 +457,8 @@ function contextKeys(
       }
     }
   }
-  const attributeType = (expression: Expression): SchemaType | undefined => {
-    const chain = chainOf(expression)
+  const attributeType = (expression: Expr): SchemaType | undefined => {
+    const chain = accessOf(expression)
     if (chain === undefined || typeof chain.root !== 'string') return undefined
     const [first, second, third] = chain.names
     if (chain.root === 'context') {
@@ -462,7 +479,7 @@ function contextKeys(
     }
     return undefined
   }
-  for (const { body } of policy.parsed.conditions) visit(body, { type: 'Bool' })
+  for (const { body } of policy.tree.conditions) visit(body, { type: 'Bool' })
 }
 
 function clash(

@@ -1,145 +1,198 @@
 /**
- * What is asked, taken through the schema: Cedar values for the engine, and everything that is unknown or dropped.
+ * What is asked, taken through the schema: values for the engine, and everything that is unknown or dropped.
  *
  * @module
  */
-import type { CedarValueJson, EntityJson } from '@cedar-policy/cedar-wasm/nodejs'
 import type { Json } from '../model/canonical.ts'
-import { WritError } from '../model/errors.ts'
-import type { EngineRequest } from './evaluator.ts'
+import { isWritError, WritError } from '../model/errors.ts'
+import type { Env } from './engine/closures.ts'
+import type { Entities, EntityNode, OpenNode } from './engine/store.ts'
+import { close, newNode } from './engine/store.ts'
+import type { Value } from './engine/values.ts'
+import { CedarRecord, EntityRef } from './engine/values.ts'
 import type { Unknown } from './reads.ts'
 import type { ActionType, EntityType, Schema } from './schema.ts'
 import { reservedKeys } from './schema.ts'
-import type { Lineage } from './scope.ts'
-import { lineageOf } from './scope.ts'
-import type { EntityData, EntityUid, Head, Query } from './types.ts'
-import { sameUid, uidText } from './types.ts'
+import type { EntityData, EntityUid, Head, Proof, Query } from './types.ts'
+import { uidText } from './types.ts'
 import type { Findings } from './typing.ts'
-import { isName, refuseReferences, typeFields, typeValue, UNKNOWN } from './typing.ts'
+import { fieldsIn, inEngine, isName, refuseReferences, UNKNOWN, valueIn } from './typing.ts'
 
-export type Prepared = Readonly<{
+/** An attempt that the schema has a place for: what heads are matched with. */
+export type Placed = Readonly<{
   action: ActionType
-  lineage: Lineage
-  request: EngineRequest
-  unknowns: readonly Unknown[]
-  dropped: readonly string[]
+  /** With no context. */
+  env: Env
+  /** Why no policy can be evaluated over these entities, e.g. a cycle in the hierarchy. */
+  broken: string | undefined
 }>
+
+/** A query typed once. */
+export type Prepared = Placed &
+  Readonly<{
+    unknowns: readonly Unknown[]
+    dropped: readonly string[]
+    /** The environment to evaluate in, given this evidence. */
+    with(proof: Proof): Env
+  }>
 
 /** Sensitivity of what nobody registered. */
 const HIGHEST = 4
 
-type TypedEntity = Readonly<{ json: EntityJson; unknown: readonly (readonly string[])[] }>
+const EMPTY = new CedarRecord(new Map())
 
-/** Takes queries through one schema. Typed entities are kept for as long as their `EntityData` lives. */
+type Paths = readonly (readonly string[])[]
+
+/** An entity by the schema, wherever it stands. */
+type Typed = Readonly<{ ref: EntityRef; attrs: CedarRecord; unknown: Paths; parents: readonly EntityRef[] }>
+
+/** Entities of one list, each with everything it is in. */
+type World = Readonly<{
+  length: number
+  byType: ReadonlyMap<string, ReadonlyMap<string, EntityNode>>
+  /** Those of which some attribute is unknown. */
+  partly: readonly Readonly<{ node: EntityNode; unknown: Paths }>[]
+  broken: string | undefined
+}>
+
+type KnownAction = Readonly<{ type: ActionType; node: EntityNode }>
+
+/**
+ * Takes queries through one schema. What was made of an entity, and of a list of them, is kept for as long as they live.
+ */
 export class Inputs {
   readonly #schema: Schema
   readonly #pools: readonly string[]
-  readonly #typed = new WeakMap<EntityData, TypedEntity>()
-  readonly #actions = new Map<string, EntityJson[]>()
+  readonly #facts: readonly (readonly [
+    string,
+    Schema['facts'] extends ReadonlyMap<string, infer F> ? F : never,
+  ])[]
+  readonly #actions = new Map<string, Map<string, KnownAction>>()
+  readonly #typed = new WeakMap<EntityData, Typed>()
+  readonly #worlds = new WeakMap<readonly EntityData[], World>()
+  readonly #bare = new Map<string, Readonly<{ attrs: CedarRecord; unknown: Paths }>>()
 
-  constructor(schema: Schema, pools: readonly string[]) {
+  /** @param facts those that any policy reads: others are not looked at; all, if not given */
+  constructor(schema: Schema, pools: readonly string[], facts?: ReadonlySet<string>) {
     this.#schema = schema
     this.#pools = pools
+    this.#facts = [...schema.facts].filter(([name]) => facts?.has(name) ?? true)
+    for (const type of schema.actions.values()) {
+      const { uid, self } = type
+      const ref = new EntityRef(uid.type, uid.id)
+      const node = newNode(ref, EMPTY, EMPTY, [])
+      for (const name of self) {
+        const above = schema.actions.get(name)?.uid
+        if (above !== undefined && above !== uid) node.ancestors.add(new EntityRef(above.type, above.id).key)
+      }
+      const known = this.#actions.get(uid.type) ?? new Map<string, KnownAction>()
+      this.#actions.set(uid.type, known.set(uid.id, { type, node }))
+    }
   }
 
   /** Why the schema has no place for such an attempt; `undefined` if it has. */
   mismatch({ principal, action, resource }: Head): string | undefined {
-    for (const uid of [principal, action, resource]) {
-      if (!uid.id.isWellFormed()) {
-        throw new WritError('ERR_INPUT_INVALID', 'an id is not well-formed text', { hint: 'send UTF-8' })
-      }
+    if (!principal.id.isWellFormed() || !action.id.isWellFormed() || !resource.id.isWellFormed()) {
+      throw new WritError('ERR_INPUT_INVALID', 'an id is not well-formed text', { hint: 'send UTF-8' })
     }
-    const known = this.#schema.actions.get(uidText(action))
+    const known = this.action(action)
     if (known === undefined) return `action \`${uidText(action)}\` is not declared`
-    for (const [uid, types, role] of [
-      [principal, known.principals, 'principal'],
-      [resource, known.resources, 'resource'],
-    ] as const) {
-      if (!this.#schema.entityTypes.has(uid.type)) return `entity type \`${uid.type}\` is not declared`
-      if (!types.has(uid.type)) return `\`${uid.type}\` cannot be the ${role} of \`${uidText(action)}\``
-      const ids = this.#schema.entityTypes.get(uid.type)?.ids
-      if (ids !== undefined && !ids.has(uid.id)) return `\`${uidText(uid)}\` is not one of its type`
-    }
+    return (
+      this.#misfit(principal, known.principals, 'principal', action) ??
+      this.#misfit(resource, known.resources, 'resource', action)
+    )
+  }
+
+  #misfit(uid: EntityUid, types: ReadonlySet<string>, role: string, action: EntityUid): string | undefined {
+    const type = this.#schema.entityTypes.get(uid.type)
+    if (type === undefined) return `entity type \`${uid.type}\` is not declared`
+    if (!types.has(uid.type)) return `\`${uid.type}\` cannot be the ${role} of \`${uidText(action)}\``
+    if (type.ids !== undefined && !type.ids.has(uid.id)) return `\`${uidText(uid)}\` is not one of its type`
     return undefined
   }
 
   action(uid: EntityUid): ActionType | undefined {
-    return this.#schema.actions.get(uidText(uid))
+    return this.#actions.get(uid.type)?.get(uid.id)?.type
   }
 
-  lineage({ principal, resource }: Head, entities: readonly EntityData[]): Lineage {
-    return lineageOf(this.#index([principal, resource], entities))
+  /** For a head that fits the schema. */
+  place(head: Head, entities: readonly EntityData[]): Placed {
+    return this.#place(head, this.#world(entities))
   }
 
-  #index(heads: readonly EntityUid[], entities: readonly EntityData[]): Map<string, EntityData> {
-    const index = new Map<string, EntityData>()
-    for (const entity of entities) {
-      const key = uidText(entity.uid)
-      if (!index.has(key)) index.set(key, entity)
+  #place({ principal, action, resource }: Head, world: World): Placed {
+    const { type, node } = this.#actions.get(action.type)?.get(action.id) as KnownAction
+    const principalNode = find(world, principal) ?? this.#bareNode(principal)
+    const resourceNode =
+      find(world, resource) ??
+      (principal.type === resource.type && principal.id === resource.id
+        ? principalNode
+        : this.#bareNode(resource))
+    return {
+      action: type,
+      broken: world.broken,
+      env: {
+        principal: principalNode.ref,
+        action: node.ref,
+        resource: resourceNode.ref,
+        principalNode,
+        actionNode: node,
+        resourceNode,
+        context: EMPTY,
+        store: new Around(world, [node, principalNode, resourceNode]),
+      },
     }
-    for (const uid of heads) {
-      const key = uidText(uid)
-      if (!index.has(key)) index.set(key, { uid, attrs: {}, parents: [] })
-    }
-    return index
   }
 
-  /** @throws {WritError} `ERR_INPUT_INVALID` for keys that Cedar would read as references. */
-  prepare(query: Query, action: ActionType): Prepared {
+  /**
+   * For a query that fits the schema.
+   *
+   * @throws {WritError} `ERR_INPUT_INVALID` for keys that Cedar would read as references.
+   */
+  prepare(query: Omit<Query, 'proof'>): Prepared {
     refuseReferences(query.context)
     refuseReferences(query.live)
+    const world = this.#world(query.entities)
+    const placed = this.#place(query, world)
     const unknowns: Unknown[] = []
     const dropped: string[] = []
-    const types = this.#schema.entityTypes
-
-    const entities: EntityJson[] = [...this.#actionEntities(action)]
-    const index = this.#index([query.principal, query.resource], query.entities)
-    for (const entity of index.values()) {
-      const type = types.get(entity.uid.type)
-      // Types that the schema does not know cannot be named by any policy.
-      if (type === undefined || !isName(entity.uid)) continue
-      const { json, unknown } = this.#entity(entity, type)
-      entities.push(json)
-      for (const path of unknown) {
-        const principal = sameUid(entity.uid, query.principal)
-        const resource = sameUid(entity.uid, query.resource)
-        const root = principal ? 'principal' : resource ? 'resource' : uidText(entity.uid)
-        unknowns.push({ kind: 'entity', principal, resource, path, label: [root, ...path].join('.') })
-      }
-    }
-
+    this.#unknownAttributes(placed.env, world, unknowns)
     const found: Findings = { unknown: [], dropped }
-    const sent = Object.fromEntries(
-      Object.entries(query.context).filter(([key]) => {
-        if (reservedKeys.has(key)) dropped.push(key)
-        return !reservedKeys.has(key)
-      }),
+    const fields = fieldsIn<Value>(
+      inEngine,
+      withoutReserved(query.context, dropped),
+      placed.action.context,
+      this.#schema.entityTypes,
+      [],
+      found,
     )
-    const context = typeFields(sent, action.context, types, [], found)
     for (const path of found.unknown) unknowns.push({ kind: 'context', path })
-
-    const live = this.#live(query, unknowns)
-    const approvals = Object.fromEntries(
-      this.#pools.map((pool) => [pool, count(query.proof.approvals, pool)]),
-    )
+    fields.set('live', this.#live(query, unknowns))
     return {
-      action,
-      lineage: lineageOf(index),
-      request: {
-        principal: query.principal,
-        action: query.action,
-        resource: query.resource,
-        context: { ...context, live, proof: { approvals, justification: query.proof.justification } },
-        entities,
-      },
+      ...placed,
       unknowns,
       dropped,
+      with: (proof) => ({
+        ...placed.env,
+        context: new CedarRecord(new Map(fields).set('proof', this.#proof(proof))),
+      }),
     }
   }
 
-  #live(query: Query, unknowns: Unknown[]): Record<string, CedarValueJson> {
-    const live: Record<string, CedarValueJson> = {}
-    for (const [name, field] of this.#schema.facts) {
+  #proof({ approvals, justification }: Proof): CedarRecord {
+    const counts = new Map<string, Value>()
+    for (const pool of this.#pools) counts.set(pool, count(approvals, pool))
+    return new CedarRecord(
+      new Map<string, Value>([
+        ['approvals', new CedarRecord(counts)],
+        ['justification', justification],
+      ]),
+    )
+  }
+
+  #live(query: Omit<Query, 'proof'>, unknowns: Unknown[]): CedarRecord {
+    const live = new Map<string, Value>()
+    for (const [name, field] of this.#facts) {
       const value: Json | undefined = Object.hasOwn(query.live, name) ? query.live[name] : undefined
       if (query.unknown.has(name)) {
         unknowns.push({ kind: 'fact', name })
@@ -148,15 +201,58 @@ export class Inputs {
       } else {
         // Parts that do not fit make the whole fact unknown: a source that errs in one thing is not half trusted.
         const found: Findings = { unknown: [], dropped: [] }
-        const typed = typeValue(value, field.type, this.#schema.entityTypes, [], found)
+        const typed = valueIn<Value>(inEngine, value, field.type, this.#schema.entityTypes, [], name, found)
         if (typed === UNKNOWN || found.unknown.length > 0) unknowns.push({ kind: 'fact', name })
-        else live[name] = typed
+        else live.set(name, typed)
       }
     }
-    return live
+    return new CedarRecord(live)
   }
 
-  #entity(entity: EntityData, type: EntityType): TypedEntity {
+  #unknownAttributes({ principalNode, resourceNode }: Env, world: World, unknowns: Unknown[]): void {
+    const add = (node: EntityNode, path: readonly string[]): void => {
+      const [principal, resource] = [node === principalNode, node === resourceNode]
+      const root = principal ? 'principal' : resource ? 'resource' : uidText(node.ref)
+      unknowns.push({ kind: 'entity', principal, resource, path, label: [root, ...path].join('.') })
+    }
+    for (const { node, unknown } of world.partly) for (const path of unknown) add(node, path)
+    for (const node of new Set([principalNode, resourceNode])) {
+      if (node === undefined || find(world, node.ref) !== undefined) continue
+      for (const path of this.#bareAttributes(node.ref.type)?.unknown ?? []) add(node, path)
+    }
+  }
+
+  #world(entities: readonly EntityData[]): World {
+    const known = this.#worlds.get(entities)
+    // a list that somebody went on filling is another list
+    if (known !== undefined && known.length === entities.length) return known
+    const world = this.#makeWorld(entities)
+    this.#worlds.set(entities, world)
+    return world
+  }
+
+  #makeWorld(entities: readonly EntityData[]): World {
+    const byType = new Map<string, Map<string, OpenNode>>()
+    const nodes = new Map<string, OpenNode>()
+    const partly: { node: EntityNode; unknown: Paths }[] = []
+    for (const entity of entities) {
+      const { uid } = entity
+      const type = this.#schema.entityTypes.get(uid.type)
+      // Types that the schema does not know cannot be named by any policy.
+      if (type === undefined || !isName(uid)) continue
+      let ofType = byType.get(uid.type)
+      if (ofType === undefined) byType.set(uid.type, (ofType = new Map()))
+      if (ofType.has(uid.id)) continue
+      const { ref, attrs, unknown, parents } = this.#entity(entity, type)
+      const node = newNode(ref, attrs, EMPTY, parents)
+      ofType.set(uid.id, node)
+      nodes.set(ref.key, node)
+      if (unknown.length > 0) partly.push({ node, unknown })
+    }
+    return { length: entities.length, byType, partly, broken: closed(nodes) }
+  }
+
+  #entity(entity: EntityData, type: EntityType): Typed {
     const before = this.#typed.get(entity)
     if (before !== undefined) return before
     refuseReferences(entity.attrs)
@@ -164,28 +260,99 @@ export class Inputs {
     const attrs = Object.hasOwn(entity.attrs, 'sensitivity')
       ? entity.attrs
       : { ...entity.attrs, sensitivity: HIGHEST }
-    const json: EntityJson = {
-      uid: { type: entity.uid.type, id: entity.uid.id },
-      attrs: typeFields(attrs, type.fields, this.#schema.entityTypes, [], found),
-      parents: entity.parents.filter(isName).map(({ type: parent, id }) => ({ type: parent, id })),
+    const typed = {
+      ref: new EntityRef(entity.uid.type, entity.uid.id),
+      attrs: new CedarRecord(
+        fieldsIn<Value>(inEngine, attrs, type.fields, this.#schema.entityTypes, [], found),
+      ),
+      unknown: found.unknown,
+      parents: entity.parents.filter(isName).map(({ type: parent, id }) => new EntityRef(parent, id)),
     }
-    const typed = { json, unknown: found.unknown }
     this.#typed.set(entity, typed)
     return typed
   }
 
-  #actionEntities(action: ActionType): EntityJson[] {
-    const key = uidText(action.uid)
-    let known = this.#actions.get(key)
-    if (known === undefined) {
-      const parents = [...action.self].flatMap((name) =>
-        name === key ? [] : (this.#schema.actions.get(name)?.uid ?? []),
-      )
-      known = [{ uid: { ...action.uid }, attrs: {}, parents: parents.map((uid) => ({ ...uid })) }]
-      this.#actions.set(key, known)
-    }
-    return known
+  /** What is known of an entity that nobody registered. */
+  #bareAttributes(name: string): Readonly<{ attrs: CedarRecord; unknown: Paths }> | undefined {
+    const before = this.#bare.get(name)
+    const type = this.#schema.entityTypes.get(name)
+    if (before !== undefined || type === undefined) return before
+    const found: Findings = { unknown: [], dropped: [] }
+    const fields = fieldsIn<Value>(
+      inEngine,
+      { sensitivity: HIGHEST },
+      type.fields,
+      this.#schema.entityTypes,
+      [],
+      found,
+    )
+    const bare = { attrs: new CedarRecord(fields), unknown: found.unknown }
+    this.#bare.set(name, bare)
+    return bare
   }
+
+  #bareNode({ type, id }: EntityUid): EntityNode {
+    return newNode(new EntityRef(type, id), this.#bareAttributes(type)?.attrs ?? EMPTY, EMPTY, [])
+  }
+}
+
+/** The entities of a world, and those that an attempt brings along. */
+class Around implements Entities {
+  readonly #world: World
+  readonly #own: readonly EntityNode[]
+
+  constructor(world: World, own: readonly EntityNode[]) {
+    this.#world = world
+    this.#own = own
+  }
+
+  find(type: string, id: string): EntityNode | undefined {
+    const known = this.#world.byType.get(type)?.get(id)
+    if (known !== undefined) return known
+    for (const node of this.#own) if (node.ref.id === id && node.ref.type === type) return node
+    return undefined
+  }
+}
+
+function find({ byType }: World, { type, id }: EntityUid): EntityNode | undefined {
+  return byType.get(type)?.get(id)
+}
+
+/** Closes all over their ancestors; says why it could not, as it then does as well as it can. */
+function closed(nodes: ReadonlyMap<string, OpenNode>): string | undefined {
+  try {
+    close(nodes)
+    return undefined
+  } catch (error) {
+    if (!isWritError(error, 'ERR_INPUT_INVALID')) throw error
+    for (const node of nodes.values()) {
+      node.ancestors.clear()
+      for (const { key } of node.parents) node.ancestors.add(key)
+      for (const key of node.ancestors) {
+        if (node.ancestors.size > MOST_ABOVE) break
+        for (const parent of nodes.get(key)?.parents ?? []) node.ancestors.add(parent.key)
+      }
+    }
+    return error.message
+  }
+}
+
+/** Ancestors that are told of an entity in a hierarchy that is broken anyway. */
+const MOST_ABOVE = 1_000
+
+function withoutReserved(
+  context: Readonly<Record<string, Json>>,
+  dropped: string[],
+): Readonly<Record<string, Json>> {
+  let sent: Record<string, Json> | undefined
+  for (const key of reservedKeys) {
+    if (!Object.hasOwn(context, key)) continue
+    sent ??= { ...context }
+    delete sent[key]
+  }
+  if (sent === undefined) return context
+  for (const key of Object.keys(context)) if (reservedKeys.has(key)) dropped.push(key)
+  return sent
 }
 
 /** Counts are required and zero by default; what is no count counts nothing. */

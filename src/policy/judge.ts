@@ -7,9 +7,9 @@
 import * as cedar from '@cedar-policy/cedar-wasm/nodejs'
 import type { SchemaJson } from '@cedar-policy/cedar-wasm/nodejs'
 
-/** Texts of one policy each: to be parsed, or to be validated against a composed schema. */
+/** Texts of one policy each: to be parsed, to be told whether they parse, or to be validated against a composed schema. */
 export type JudgeInput =
-  | Readonly<{ kind: 'parse'; texts: readonly string[] }>
+  | Readonly<{ kind: 'parse' | 'check'; texts: readonly string[] }>
   | Readonly<{ kind: 'validate'; texts: readonly string[]; schema: SchemaJson<string> }>
 
 /** An error of the reference; places are offsets in bytes of UTF-8. */
@@ -29,6 +29,7 @@ export type JudgedFinding = Readonly<{ at: number; error: JudgedError }>
 /** The answer to the input of the same kind. `failed`: the reference could not judge, since some text does not parse, or at all. */
 export type Judgement =
   | Readonly<{ kind: 'parse'; parsed: readonly ParsedText[] }>
+  | Readonly<{ kind: 'check'; refused: readonly Readonly<{ at: number; errors: readonly JudgedError[] }>[] }>
   | Readonly<{
       kind: 'validate'
       errors: readonly JudgedFinding[]
@@ -38,9 +39,20 @@ export type Judgement =
 
 /** The reference's judgement. Depths are bounded before: its stack is not. */
 export function judge(input: JudgeInput): Judgement {
-  return input.kind === 'parse'
-    ? { kind: 'parse', parsed: input.texts.map(parse) }
-    : validate(input.texts, input.schema)
+  switch (input.kind) {
+    case 'parse':
+      return { kind: 'parse', parsed: input.texts.map(parse) }
+    case 'check':
+      return {
+        kind: 'check',
+        refused: input.texts.flatMap((text, at) => {
+          const parsed = parse(text)
+          return parsed.ok ? [] : [{ at, errors: parsed.errors }]
+        }),
+      }
+    case 'validate':
+      return validate(input.texts, input.schema)
+  }
 }
 
 function parse(text: string): ParsedText {

@@ -3,27 +3,31 @@
  *
  * @module
  */
-import * as cedar from '@cedar-policy/cedar-wasm/nodejs'
 import type { Annotations } from './annotations.ts'
-import { readAnnotations } from './annotations.ts'
+import { annotationTexts, readAnnotations } from './annotations.ts'
 import type { PlacedPolicy } from './derive.ts'
-import { deriveSchema } from './derive.ts'
-import type { Expression, ParsedPolicy } from './expression.ts'
-import { chainOf, children, readPolicy, walk } from './expression.ts'
+import { deriveSteps } from './derive.ts'
+import { unknownCall } from './engine/compile.ts'
+import { readPolicy } from './engine/est.ts'
+import type { Cut } from './engine/parse.ts'
+import { cuts, Gap, parsePolicy } from './engine/parse.ts'
+import type { Rule } from './engine/rule.ts'
+import { toBody, toRule } from './engine/rule.ts'
+import type { Expr, Policy } from './engine/tree.ts'
+import { accessOf, children, walk } from './engine/tree.ts'
 import { facts } from './facts.ts'
-import type { Problem, Span } from './problems.ts'
 import type { JudgedError, JudgeInput, Judgement } from './judge.ts'
 import { judge } from './judge.ts'
+import type { Problem, Span } from './problems.ts'
 import { fromByteOffset, nowhereSpan, SourceFile, suggest, tidy } from './problems.ts'
 import type { Reads } from './reads.ts'
 import { entityFields, poolOf, readsOf } from './reads.ts'
-import type { PolicySlice } from './scan.ts'
-import { findPath, slices, tokenize } from './scan.ts'
+import { firstToken, pathIn, tokenize } from './scan.ts'
 import type { Field, Schema } from './schema.ts'
 import { compose, narrowingActions, parseUserSchema, schemaText, typeText, writAction } from './schema.ts'
-import { namesWrit } from './scope.ts'
+import { namesWrit, scopeOf } from './scope.ts'
 import type { LoadedPolicy, Parts } from './set.ts'
-import { LoadedSet } from './set.ts'
+import { LoadedSet, lookupSteps } from './set.ts'
 import type { EntityData, PolicyInfo, PolicySet, PolicySource } from './types.ts'
 import { sameUid, uidText } from './types.ts'
 import type { Findings } from './typing.ts'
@@ -42,7 +46,17 @@ export const policyLimits = {
   depth: 120,
 } as const
 
-type Placed = PlacedPolicy & Readonly<{ id: string; annotations: Annotations }>
+/** A policy before it is known to be valid. */
+type Placed = PlacedPolicy &
+  Readonly<{
+    id: string
+    text: string
+    annotations: Annotations
+    notes: Readonly<Record<string, string>>
+    base: number
+    /** The policy of the same text in the set before. */
+    before: LoadedPolicy | undefined
+  }>
 
 /**
  * `hash` is that of a text, e.g. `sha256:…`; the version is the hash of policies and user schema. `inventory` is what a
@@ -55,6 +69,8 @@ export type LoadOptions = Readonly<{
   inventory: readonly EntityData[]
   derived?: string
   previous?: PolicySet | undefined
+  /** For tests: without an index, or with one that is as deep as it can be. */
+  index?: boolean | 'deep'
 }>
 
 export type LoadResult =
@@ -77,7 +93,21 @@ export function loadPolicySet(source: PolicySource, options: LoadOptions): LoadR
  */
 export function* loadSteps(source: PolicySource, options: LoadOptions): Steps<LoadResult> {
   const loaded = yield* partSteps(source, options)
-  return loaded.ok ? { ok: true, set: new LoadedSet(loaded.parts), warnings: loaded.warnings } : loaded
+  if (!loaded.ok) return loaded
+  const { parts, warnings } = loaded
+  const lookups = yield* pausing(lookupSteps(parts.policies, options.index))
+  return { ok: true, set: new LoadedSet(parts, lookups), warnings }
+}
+
+const pause: Step = { kind: 'pause' }
+
+/** Steps that ask nothing. */
+function* pausing<T>(steps: Generator<undefined, T, undefined>): Steps<T> {
+  for (;;) {
+    const step = steps.next()
+    if (step.done === true) return step.value
+    yield pause
+  }
 }
 
 /** All steps at once. */
@@ -99,27 +129,65 @@ export function loadParts(source: PolicySource, options: LoadOptions): PartsResu
   return driven(partSteps(source, options))
 }
 
-function* partSteps(source: PolicySource, options: LoadOptions): Steps<PartsResult> {
-  const problems: Problem[] = []
-  const files = source.policies.map(({ name, text }) => new SourceFile(name, text))
-  const fail = () => ({ ok: false, problems: tidy(problems) }) as const
+/** What the reference said of texts so far. */
+type Heard = {
+  /** It does not parse. */
+  readonly refused: Map<string, readonly JudgedError[]>
+  /** Read by the reference, since the parser here gave up. */
+  readonly read: Map<string, unknown>
+  /** It parses. */
+  readonly accepted: Set<string>
+  /** It is valid, and something is to be said about it. */
+  readonly warned: Set<string>
+}
 
+function* partSteps(source: PolicySource, options: LoadOptions): Steps<PartsResult> {
+  const heard: Heard = { refused: new Map(), read: new Map(), accepted: new Set(), warned: new Set() }
+  for (;;) {
+    const attempt = yield* attemptSteps(source, options, heard)
+    if (attempt.ok) return attempt
+    // Something is wrong. What does not even parse is said before what follows from it.
+    const doubtful = attempt.texts.filter((text) => !heard.accepted.has(text) && !heard.refused.has(text))
+    if (doubtful.length === 0) return attempt
+    const judgement = yield { kind: 'judge', input: { kind: 'check', texts: doubtful } }
+    if (judgement?.kind !== 'check') throw unasked()
+    for (const text of doubtful) heard.accepted.add(text)
+    for (const { at, errors } of judgement.refused) {
+      const text = doubtful[at] as string
+      heard.accepted.delete(text)
+      heard.refused.set(text, errors)
+    }
+    if (judgement.refused.length === 0) return attempt
+  }
+}
+
+const unasked = (): TypeError => new TypeError('expected another judgement')
+
+type Attempt =
+  | Readonly<{ ok: true; parts: Parts; warnings: Problem[] }>
+  | Readonly<{ ok: false; problems: Problem[]; texts: readonly string[] }>
+
+function* attemptSteps(source: PolicySource, options: LoadOptions, heard: Heard): Steps<Attempt> {
+  const before = options.previous instanceof LoadedSet ? options.previous.parts : undefined
+  const problems: Problem[] = []
+  let texts: readonly string[] = []
+  const fail = () => ({ ok: false, problems: tidy(problems), texts }) as const
+
+  const files = filesOf(source, before)
   checkSize(files, problems)
   if (problems.length > 0) return fail()
-  const policies: Placed[] = []
-  for (const file of files) {
-    policies.push(...parseFile(file, problems))
-    yield pause
-  }
+  const policies = yield* policySteps(files, before, heard, problems)
+  texts = policies.map(({ text }) => text)
   const [surplus] = policies.slice(policyLimits.policies)
   if (surplus !== undefined) {
     const hint = `at most ${policyLimits.policies} are allowed`
     problems.push(surplus.file.problem('P022', surplus.slice, 'there are too many policies', { hint }))
   }
-  if (problems.some(({ code }) => code === 'P022')) return fail()
+  if (problems.some(({ code }) => code === 'P022')) return { ...fail(), texts: [] }
   uniqueIds(policies, problems)
   const parsed = !problems.some(({ code }) => code === 'P001' || code === 'P006')
-  const pools = poolsOf(policies.map((policy) => policy.parsed))
+  yield pause
+  const pools = poolsOf(policies)
 
   // With a policy missing, pools and what is derived would be incomplete: the rest is checked once everything parses.
   const given =
@@ -132,6 +200,7 @@ function* partSteps(source: PolicySource, options: LoadOptions): Steps<PartsResu
     const deep = schemaDepth(schemaFile.text) > 4 * policyLimits.brackets
     if (deep) problems.push(schemaFile.problem('P022', nowhereSpan, 'the schema is too deeply nested'))
     const user = deep ? ({ ok: false, problems: [] } as const) : parseUserSchema(schemaFile)
+    yield pause
     if (!user.ok) problems.push(...user.problems)
     else {
       const composed = compose(user.schema, pools, schemaFile)
@@ -139,7 +208,7 @@ function* partSteps(source: PolicySource, options: LoadOptions): Steps<PartsResu
       else problems.push(...composed.problems)
     }
   } else if (parsed) {
-    const derived = deriveSchema(policies, options.inventory)
+    const derived = yield* pausing(deriveSteps(policies, options.inventory))
     problems.push(...derived.problems)
     ownSchemaText = schemaText(derived.schema)
     if (derived.problems.length === 0) {
@@ -149,16 +218,14 @@ function* partSteps(source: PolicySource, options: LoadOptions): Steps<PartsResu
     }
   }
   if (schema === undefined) return fail()
+  yield pause
   if (parsed) for (const policy of policies) checkPools(policy, pools, problems)
-  yield* validate(policies, schema, problems)
-  const world = { allFacts: [...schema.facts.keys()], pools, entityFields: entityFields(schema) }
-  const keys = new Set([...schema.actions.values()].flatMap(({ context }) => [...context.keys()]))
-  const loaded = policies.map((policy): LoadedPolicy => {
-    const reads = readsOf(policy.parsed, world)
-    return { ...policy, reads, info: infoOf(policy, reads, keys) }
-  })
+  const isSame = before !== undefined && before.schema.text === schema.text
+  if (isSame) schema = before.schema
+  yield* validate(policies, schema, isSame, heard, problems)
+  const loaded = yield* loadedSteps(policies, schema, pools, isSame, heard)
   for (const policy of loaded) checkNarrowing(policy, problems)
-  checkInventory(schema, options.inventory, problems)
+  yield* checkInventory(schema, options.inventory, problems)
   if (problems.some(({ severity }) => severity === 'error')) return fail()
   const parts = {
     version: options.hash(versionText(source)),
@@ -172,7 +239,56 @@ function* partSteps(source: PolicySource, options: LoadOptions): Steps<PartsResu
   return { ok: true, parts, warnings: tidy(problems) }
 }
 
-const pause: Step = { kind: 'pause' }
+/** Files that are as they were are the same files. */
+function filesOf(source: PolicySource, before: Parts | undefined): SourceFile[] {
+  const known = new Map<string, SourceFile>()
+  for (const { file } of before?.policies ?? []) known.set(file.name, file)
+  return source.policies.map(({ name, text }) => {
+    const file = known.get(name)
+    return file?.text === text ? file : new SourceFile(name, text)
+  })
+}
+
+/** Reads of each policy, and the rule that runs it. */
+function* loadedSteps(
+  policies: readonly Placed[],
+  schema: Schema,
+  pools: readonly string[],
+  isSame: boolean,
+  heard: Heard,
+): Steps<LoadedPolicy[]> {
+  const world = { allFacts: [...schema.facts.keys()], pools, entityFields: entityFields(schema) }
+  const keys = new Set([...schema.actions.values()].flatMap(({ context }) => [...context.keys()]))
+  const loaded: LoadedPolicy[] = []
+  for (const [position, policy] of policies.entries()) {
+    if (position % BREATH === 0) yield pause
+    const { id, text, notes, before, ...placed } = policy
+    if (isSame && before !== undefined && before.file === policy.file && before.rule.position === position) {
+      loaded.push(before)
+      continue
+    }
+    const reads = isSame && before !== undefined ? before.reads : readsOf(policy.tree, world)
+    loaded.push({
+      ...placed,
+      reads,
+      isClean: !heard.warned.has(text),
+      info:
+        isSame && before !== undefined
+          ? { ...before.info, id, file: policy.file.name, line: lineOf(policy) }
+          : infoOf(policy, reads, keys),
+      rule:
+        before === undefined
+          ? toRule(id, position, policy.tree, toBody(policy.tree))
+          : ({ ...before.rule, id, position } satisfies Rule),
+    })
+  }
+  return loaded
+}
+
+const lineOf = ({ file, slice }: PlacedPolicy): number => file.place(slice.start).line
+
+/** Policies looked at between two places to pause. */
+const BREATH = 25
 
 function schemaDepth(text: string): number {
   let depth = 0
@@ -239,77 +355,191 @@ function checkText(file: SourceFile, problems: Problem[]): void {
   }
 }
 
-function parseFile(file: SourceFile, problems: Problem[]): Placed[] {
-  checkText(file, problems)
-  const found: Placed[] = []
-  for (const slice of slices(file.text)) {
-    const { tokens } = slice
-    const slot = tokens.findIndex(
-      ({ text }, at) => text === '?' && /^(principal|resource)$/.test(tokens[at + 1]?.text ?? ''),
-    )
-    if (slot !== -1) {
-      const span = { start: tokens[slot]?.start ?? 0, end: tokens[slot + 1]?.end ?? 0 }
-      const hint = 'write one policy per case, or name a group'
-      problems.push(file.problem('P006', span, 'policy templates are not supported', { hint }))
-      continue
-    }
-    const ifs = tokens.filter(({ text }) => text === 'if').length
-    const flat =
-      slice.depth <= policyLimits.brackets && ifs <= policyLimits.ifs && tokens.length <= policyLimits.tokens
-    const parsed = flat ? parseSlice(file, slice, problems) : undefined
-    if (!flat || (parsed !== undefined && depthOf(parsed) > policyLimits.depth)) {
-      const hint = 'split it into several policies'
-      problems.push(
-        file.problem('P022', tokens[0] ?? slice, 'the policy is too large or too deeply nested', { hint }),
-      )
-    }
-    if (!flat || parsed === undefined) continue
-    const { annotations, problems: malformed } = readAnnotations(file, slice, parsed.effect)
-    problems.push(...malformed)
-    const { action } = parsed.scope
-    if (namesWrit(action) && !action.any && action.oneOf.some((uid) => uid.type !== 'Writ::Action')) {
-      const hint = 'write one policy for each'
-      problems.push(
-        file.problem('P024', slice.tokens[0] ?? slice, 'the policy names actions of Writ and others', {
-          hint,
-        }),
-      )
-      continue
-    }
-    const { line } = file.place(slice.start)
-    found.push({ file, slice, parsed, annotations, id: annotations.id ?? `${file.name}:${line}` })
-  }
-  return found
+/** A policy as it was cut out of its file; without a tree until the reference has read it. */
+type Piece = {
+  readonly file: SourceFile
+  readonly cut: Cut
+  readonly text: string
+  tree: Policy | undefined
 }
 
-function parseSlice(file: SourceFile, slice: PolicySlice, problems: Problem[]): ParsedPolicy | undefined {
-  const text = textOf(file, slice)
+/** The policies of all files, as far as they can be read. */
+function* policySteps(
+  files: readonly SourceFile[],
+  parts: Parts | undefined,
+  heard: Heard,
+  problems: Problem[],
+): Steps<Placed[]> {
+  const byText = new Map<string, LoadedPolicy>()
+  const byFile = new Map<SourceFile, LoadedPolicy[]>()
+  for (const policy of parts?.policies ?? []) {
+    byText.set(policy.info.text, policy)
+    const known = byFile.get(policy.file)
+    if (known === undefined) byFile.set(policy.file, [policy])
+    else known.push(policy)
+  }
+  const found: (Placed | Piece)[] = []
+  let steps = 0
+  for (const file of files) {
+    const same = byFile.get(file)
+    if (same !== undefined) {
+      for (const policy of same) found.push(asPlaced(policy))
+      continue
+    }
+    checkText(file, problems)
+    for (const cut of cuts(file.text)) {
+      if (cut === undefined || (steps += 1) % BREATH === 0) yield pause
+      if (cut === undefined) continue
+      const text = textOf(file, cut)
+      const before = byText.get(text)
+      if (before === undefined) {
+        const piece = readPiece(file, cut, text, heard, problems)
+        if (piece !== undefined) found.push(piece)
+      } else {
+        const { start, end } = cut
+        const base = before.base + start - before.slice.start
+        found.push(
+          asPlaced(
+            { ...before, file, slice: { start, end }, base },
+            before,
+            idOf(before.annotations, file, cut),
+          ),
+        )
+      }
+    }
+  }
+  const gaps = [...new Set(found.flatMap((one) => ('cut' in one && one.tree === undefined ? one.text : [])))]
+  if (gaps.length > 0) yield* readGaps(gaps, heard)
+  const policies: Placed[] = []
+  for (const [index, one] of found.entries()) {
+    if (index % BREATH === 0) yield pause
+    const placed = 'cut' in one ? placePiece(one, heard, problems) : one
+    if (placed !== undefined) policies.push(placed)
+  }
+  return policies
+}
+
+const idOf = (annotations: Annotations, file: SourceFile, { start }: Span): string =>
+  annotations.id ?? `${file.name}:${file.place(start).line}`
+
+/** A policy of the set before, perhaps at another place. */
+function asPlaced(policy: LoadedPolicy, before = policy, id = policy.info.id): Placed {
+  const { file, slice, tree, scope, annotations, base, info } = policy
+  return {
+    file, slice, tree, scope, annotations, base, before, id, text: info.text, notes: info.annotations,
+  } // prettier-ignore
+}
+
+/** `undefined` for what is refused without being read. */
+function readPiece(
+  file: SourceFile,
+  cut: Cut,
+  text: string,
+  heard: Heard,
+  problems: Problem[],
+): Piece | undefined {
+  const { tokens, shape } = cut
+  const slot = tokens.find((token) => token.kind === 'slot' && /^\?(principal|resource)$/.test(token.text))
+  if (slot !== undefined) {
+    const hint = 'write one policy per case, or name a group'
+    problems.push(file.problem('P006', slot, 'policy templates are not supported', { hint }))
+    return undefined
+  }
+  const isFlat =
+    shape.brackets <= policyLimits.brackets &&
+    shape.ifs <= policyLimits.ifs &&
+    tokens.length <= policyLimits.tokens
+  if (!isFlat) return void problems.push(tooDeep(file, cut))
+  const refused = heard.refused.get(text)
+  if (refused !== undefined) return void problems.push(...refusals(file, cut, text, refused))
   try {
-    const answer = cedar.policyToJson(text)
-    if (answer.type === 'success') return readPolicy(answer.json)
-    for (const error of answer.errors) {
-      const place = error.sourceLocations?.[0]
-      const span = place === undefined ? slice : within(text, slice, place)
-      const message = error.message.replace(/^failed to parse policy from string: /, '')
-      const label = place?.label ?? error.help
-      const hint = label === null ? undefined : label.length > 120 ? `${label.slice(0, 110)}…` : label
-      problems.push(file.problem('P001', span, message, { hint }))
-    }
+    return { file, cut, text, tree: parsePolicy(cut) }
   } catch (error) {
-    const message = error instanceof Error ? error.message : String(error)
-    problems.push(file.problem('P001', slice, `the policy cannot be read: ${message}`))
+    if (error instanceof Gap) return { file, cut, text, tree: undefined }
+    throw error
   }
-  return undefined
 }
 
-/** How deep the Cedar library has to go for it: conditions are joined into one expression. */
-function depthOf({ conditions }: ParsedPolicy): number {
+function tooDeep(file: SourceFile, cut: Cut): Problem {
+  const message = 'the policy is too large or too deeply nested'
+  return file.problem('P022', cut.tokens[0] ?? cut, message, { hint: 'split it into several policies' })
+}
+
+function refusals(file: SourceFile, cut: Cut, text: string, errors: readonly JudgedError[]): Problem[] {
+  return errors.map(({ message: whole, help, place }) => {
+    const span = place === undefined ? cut : within(text, cut, place)
+    const message = whole.replace(/^failed to parse policy from string: /, '')
+    const label = place?.label ?? help
+    const hint = label !== undefined && label.length > 120 ? `${label.slice(0, 110)}…` : label
+    return file.problem('P001', span, message, { hint })
+  })
+}
+
+/** Has the reference read what the parser here gave up on. */
+function* readGaps(gaps: readonly string[], heard: Heard): Steps<void> {
+  const texts = gaps.filter((text) => !heard.read.has(text))
+  if (texts.length === 0) return
+  const judgement = yield { kind: 'judge', input: { kind: 'parse', texts } }
+  if (judgement?.kind !== 'parse') throw unasked()
+  for (const [index, parsed] of judgement.parsed.entries()) {
+    const text = texts[index] as string
+    if (parsed.ok) {
+      heard.read.set(text, parsed.json)
+      heard.accepted.add(text)
+    } else heard.refused.set(text, parsed.errors)
+  }
+}
+
+function placePiece(piece: Piece, heard: Heard, problems: Problem[]): Placed | undefined {
+  const { file, cut, text } = piece
+  const refused = heard.refused.get(text)
+  if (refused !== undefined) return void problems.push(...refusals(file, cut, text, refused))
+  let tree: Policy
+  try {
+    tree = piece.tree ?? readPolicy(heard.read.get(text))
+  } catch (error) {
+    if (!(error instanceof TypeError || error instanceof RangeError)) throw error
+    return void problems.push(file.problem('P001', cut, `the policy cannot be read: ${error.message}`))
+  }
+  if (depthOf(tree) > policyLimits.depth) return void problems.push(tooDeep(file, cut))
+  const called = unknownCall(tree)
+  if (called !== undefined) {
+    return void problems.push(file.problem('P001', cut, `\`${called}\` is not a function`))
+  }
+  const { annotations, problems: malformed } = readAnnotations(file, cut, tree.effect)
+  problems.push(...malformed)
+  const scope = scopeOf(tree)
+  const { action } = scope
+  if (namesWrit(action) && !action.any && action.oneOf.some((uid) => uid.type !== 'Writ::Action')) {
+    const hint = 'write one policy for each'
+    const message = 'the policy names actions of Writ and others'
+    return void problems.push(file.problem('P024', cut.tokens[0] ?? cut, message, { hint }))
+  }
+  const { start, end } = cut
+  return {
+    file,
+    slice: { start, end },
+    tree,
+    scope,
+    annotations,
+    notes: annotationTexts(cut),
+    text,
+    id: idOf(annotations, file, cut),
+    base: 0,
+    before: undefined,
+  }
+}
+
+/** How deep the reference has to go for it: conditions are joined into one expression, and chains nest to the left. */
+function depthOf({ conditions }: Policy): number {
   let deepest = 0
   for (const { body } of conditions) {
-    let level: readonly Expression[] = [body]
-    for (let depth = 1; level.length > 0; depth++) {
+    const open: { expr: Expr; depth: number }[] = [{ expr: body, depth: 1 }]
+    for (let next = open.pop(); next !== undefined; next = open.pop()) {
+      const { expr, depth } = next
       deepest = Math.max(deepest, depth)
-      level = level.flatMap(children)
+      const below = depth + (expr.op === 'and' || expr.op === 'or' ? expr.items.length - 1 : 1)
+      for (const child of children(expr)) open.push({ expr: child, depth: below })
     }
   }
   return deepest + conditions.length
@@ -334,29 +564,27 @@ function uniqueIds(policies: readonly Placed[], problems: Problem[]): void {
     }
     const { line } = before.file.place(before.slice.start)
     const message = `the id \`${policy.id}\` is taken by ${before.file.name}:${line}`
-    const start = policy.slice.tokens[0]
-    problems.push(
-      policy.file.problem('P003', start ?? policy.slice, message, { hint: 'give it another `@id`' }),
-    )
+    const start = firstToken(policy.file, policy.slice) ?? policy.slice
+    problems.push(policy.file.problem('P003', start, message, { hint: 'give it another `@id`' }))
   }
 }
 
 /**
  * The kinds of approval there are: whatever text policies on `Writ::Action::"approve"` compare `context.pool` with.
  */
-export function poolsOf(policies: readonly ParsedPolicy[]): string[] {
+export function poolsOf(policies: readonly Pick<PlacedPolicy, 'scope' | 'tree'>[]): string[] {
   const pools = new Set<string>()
-  const isPool = (expression: Expression): boolean => {
-    const chain = chainOf(expression)
-    return chain?.root === 'context' && chain.names.length === 1 && chain.names[0] === 'pool'
+  const isPool = (expr: Expr): boolean => {
+    const access = accessOf(expr)
+    return access?.root === 'context' && access.names.length === 1 && access.names[0] === 'pool'
   }
-  const add = (expression: Expression): void => {
-    if (expression.op === 'literal' && typeof expression.value === 'string') pools.add(expression.value)
-    if (expression.op === 'set') expression.items.forEach(add)
+  const add = (expr: Expr): void => {
+    if (expr.op === 'literal' && typeof expr.value === 'string') pools.add(expr.value)
+    if (expr.op === 'set') expr.items.forEach(add)
   }
-  for (const { scope, conditions } of policies) {
+  for (const { scope, tree } of policies) {
     if (scope.action.any || !scope.action.oneOf.some((uid) => sameUid(uid, writAction('approve')))) continue
-    for (const { body } of conditions) {
+    for (const { body } of tree.conditions) {
       for (const part of walk(body)) {
         if (part.op !== 'binary') continue
         if ((part.name === '==' || part.name === '!=') && isPool(part.left)) add(part.right)
@@ -369,11 +597,11 @@ export function poolsOf(policies: readonly ParsedPolicy[]): string[] {
 }
 
 function checkPools(policy: Placed, pools: readonly string[], problems: Problem[]): void {
-  for (const { body } of policy.parsed.conditions) {
+  for (const { body } of policy.tree.conditions) {
     for (const part of walk(body)) {
       const pool = poolOf(part) ?? testedPool(part)
       if (pool === undefined || pools.includes(pool)) continue
-      const span = findPath(policy.slice, ['context', 'proof', 'approvals', pool]) ?? policy.slice
+      const span = pathIn(policy.file, policy.slice, ['context', 'proof', 'approvals', pool]) ?? policy.slice
       const hint =
         suggest(pool, pools, 'pools') ??
         `say who may approve: \`permit(principal in Group::"…", action == Writ::Action::"approve", resource) when { context.pool == ${JSON.stringify(pool)} };\``
@@ -382,38 +610,60 @@ function checkPools(policy: Placed, pools: readonly string[], problems: Problem[
   }
 }
 
-function testedPool(part: Expression): string | undefined {
+function testedPool(part: Expr): string | undefined {
   if (part.op !== 'has') return undefined
-  const chain = chainOf(part.of)
+  const chain = accessOf(part.of)
   if (chain?.root !== 'context') return undefined
   const [first, second, third] = [...chain.names, ...part.path]
   return first === 'proof' && second === 'approvals' ? third : undefined
 }
 
-/** Cedar's strict validation: ordinary policies without Writ's actions, policies that name those with them. */
-function* validate(policies: readonly Placed[], schema: Schema, problems: Problem[]): Steps<void> {
-  const groups = [
-    { json: schema.ordinary, members: policies.filter(({ parsed }) => !namesWrit(parsed.scope.action)) },
-    { json: schema.writ, members: policies.filter(({ parsed }) => namesWrit(parsed.scope.action)) },
-  ]
-  for (const { json, members } of groups) {
-    const [first] = members
+/**
+ * Cedar's strict validation: ordinary policies without Writ's actions, policies that name those with them. Each text is
+ * judged once, and not at all if it was accepted under the same schema before.
+ */
+function* validate(
+  policies: readonly Placed[],
+  schema: Schema,
+  isSame: boolean,
+  heard: Heard,
+  problems: Problem[],
+): Steps<void> {
+  for (const isWrit of [false, true]) {
+    const byText = new Map<string, Placed[]>()
+    for (const policy of policies) {
+      const { text, before } = policy
+      if (namesWrit(policy.scope.action) !== isWrit) continue
+      if (isSame && before?.isClean === true) continue
+      const known = byText.get(text)
+      if (known === undefined) byText.set(text, [policy])
+      else known.push(policy)
+    }
+    const texts = [...byText.keys()]
+    const [first] = byText.values()
     if (first === undefined) continue
-    const texts = members.map((policy) => textOf(policy.file, policy.slice))
-    const judgement = yield { kind: 'judge', input: { kind: 'validate', texts, schema: json } }
-    if (judgement?.kind !== 'validate') throw new TypeError('expected a judgement')
+    const input = { kind: 'validate', texts, schema: isWrit ? schema.writ : schema.ordinary } as const
+    const judgement = yield { kind: 'judge', input }
+    if (judgement?.kind !== 'validate') throw unasked()
     if (judgement.failed !== undefined) {
-      problems.push(first.file.problem('P019', first.slice, judgement.failed))
+      const [policy] = first
+      if (policy !== undefined) problems.push(policy.file.problem('P019', policy.slice, judgement.failed))
       continue
     }
-    const errors = judgement.errors.map(({ at, error }) =>
-      translateError(members[at] as Placed, error, schema),
-    )
+    for (const text of texts) heard.accepted.add(text)
+    const errors: Problem[] = []
+    const wrong = new Set<number>()
+    for (const { at, error } of judgement.errors) {
+      wrong.add(at)
+      for (const policy of byText.get(texts[at] ?? '') ?? [])
+        errors.push(translateError(policy, error, schema))
+    }
     problems.push(...merged(errors))
-    const wrong = new Set(judgement.errors.map(({ at }) => at))
     // A policy that has an error is often impossible because of it: only the cause is said.
     for (const { at, error } of judgement.warnings) {
-      if (!wrong.has(at)) problems.push(translateWarning(members[at] as Placed, error))
+      heard.warned.add(texts[at] ?? '')
+      if (wrong.has(at)) continue
+      for (const policy of byText.get(texts[at] ?? '') ?? []) problems.push(translateWarning(policy, error))
     }
   }
 }
@@ -544,7 +794,7 @@ function translateWarning(policy: Placed, error: JudgedError): Problem {
   const { file, slice } = policy
   const message = error.message.replace(/^for policy `[^`]*`, /, '')
   if (/impossible|unable to find an applicable action/.test(message)) {
-    const word = slice.tokens.find(({ text }) => text === policy.parsed.effect) ?? slice
+    const word = pathIn(file, slice, [policy.tree.effect]) ?? slice
     return file.problem('P015', word, 'this policy can never fire', {
       hint: 'its head and conditions exclude every attempt that the schema allows',
     })
@@ -555,28 +805,29 @@ function translateWarning(policy: Placed, error: JudgedError): Problem {
   return file.problem('P023', span, message, { severity: 'warning', hint: error.help ?? undefined })
 }
 
-function checkNarrowing({ file, slice, parsed, reads }: LoadedPolicy, problems: Problem[]): void {
-  if (parsed.scope.action.any) return
-  const narrowing = parsed.scope.action.oneOf.some(
+function checkNarrowing({ file, slice, scope, reads }: LoadedPolicy, problems: Problem[]): void {
+  if (scope.action.any) return
+  const narrowing = scope.action.oneOf.some(
     (uid) => uid.type === 'Writ::Action' && narrowingActions.has(uid.id),
   )
   if (!narrowing) return
   for (const fact of reads.facts) {
     if (!Object.hasOwn(facts, fact) || facts[fact]?.pulled !== true) continue
-    const span = findPath(slice, ['context', 'live', fact]) ?? slice
+    const span = pathIn(file, slice, ['context', 'live', fact]) ?? slice
     const hint = 'taking away must work while the source is down'
     problems.push(file.problem('P018', span, `\`context.live.${fact}\` may not be read here`, { hint }))
   }
 }
 
 /** What the schema cannot hold of the inventory is unknown to policies; better said now than found out later. */
-function checkInventory(schema: Schema, inventory: readonly EntityData[], problems: Problem[]): void {
+function* checkInventory(schema: Schema, inventory: readonly EntityData[], problems: Problem[]): Steps<void> {
   const file = new SourceFile('inventory', '')
   const warn = (message: string, hint: string) => {
     if (problems.length < 200)
       problems.push(file.problem('P021', nowhereSpan, message, { severity: 'warning', hint }))
   }
-  for (const { uid, attrs, parents } of inventory) {
+  for (const [index, { uid, attrs, parents }] of inventory.entries()) {
+    if (index % BREATH === 0) yield pause
     const type = schema.entityTypes.get(uid.type)
     if (type === undefined) {
       warn(
@@ -607,15 +858,15 @@ function checkInventory(schema: Schema, inventory: readonly EntityData[], proble
 }
 
 function infoOf(policy: Placed, reads: Reads, keys: ReadonlySet<string>): PolicyInfo {
-  const { file, slice, parsed } = policy
+  const { file, tree, scope } = policy
   const whole = reads.context.some((path) => path.length === 0)
   return {
     id: policy.id,
     file: file.name,
-    line: file.place(slice.start).line,
-    effect: parsed.effect,
-    annotations: Object.fromEntries([...parsed.annotations].map(([name, value]) => [name, value ?? ''])),
-    scope: parsed.scope,
+    line: lineOf(policy),
+    effect: tree.effect,
+    annotations: policy.notes,
+    scope,
     reads: {
       facts: reads.facts,
       contextKeys: whole ? keys : new Set(reads.context.map(([first]) => first as string)),
@@ -624,7 +875,7 @@ function infoOf(policy: Placed, reads: Reads, keys: ReadonlySet<string>): Policy
       ),
       justification: reads.justification,
     },
-    governsWrit: namesWrit(parsed.scope.action),
-    text: textOf(file, slice),
+    governsWrit: namesWrit(scope.action),
+    text: policy.text,
   }
 }

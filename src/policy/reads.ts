@@ -5,10 +5,10 @@
  *
  * @module
  */
-import type { Expression, ParsedPolicy, Variable } from './expression.ts'
-import { chainOf, children, walk } from './expression.ts'
+import type { Expr, Policy, Variable } from './engine/tree.ts'
+import { accessOf, children, walk } from './engine/tree.ts'
+import type { EntityRef } from './engine/values.ts'
 import type { Field, Schema, Type } from './schema.ts'
-import type { EntityUid } from './types.ts'
 
 type Path = readonly string[]
 
@@ -84,15 +84,15 @@ const comparisons = new Set(['==', '!=', '<', '<=', '>', '>='])
 const mirrored: Readonly<Record<string, string>> = { '<': '>', '<=': '>=', '>': '<', '>=': '<=' }
 
 /** The pool in `context.proof.approvals.pool`. */
-export function poolOf(expression: Expression): string | undefined {
-  const chain = chainOf(expression)
+export function poolOf(expression: Expr): string | undefined {
+  const chain = accessOf(expression)
   if (chain?.root !== 'context' || chain.names.length !== 3) return undefined
   return chain.names[0] === 'proof' && chain.names[1] === 'approvals' ? chain.names[2] : undefined
 }
 
 /** The read set of one policy. `allFacts` and `pools` stand for reads of everything. */
 export function readsOf(
-  policy: ParsedPolicy,
+  policy: Policy,
   world: Readonly<{
     allFacts: Iterable<string>
     pools: readonly string[]
@@ -115,7 +115,7 @@ export function readsOf(
     // A count that is not compared with a literal: small counts, and every small number the policy mentions.
     for (const count of [1, 2, 3, ...smallNumbers(policy)]) counts(pool).add(count)
   }
-  const record = (root: Variable | EntityUid, names: Path): void => {
+  const record = (root: Variable | EntityRef, names: Path): void => {
     for (let at = 1; at < names.length; at++) {
       if (world.entityFields.has(names[at - 1] as string)) anyEntity.add(names[at] as string)
     }
@@ -141,15 +141,15 @@ export function readsOf(
     }
     if (first !== 'live' && first !== 'proof') context.push(names)
   }
-  const visit = (expression: Expression): void => {
+  const visit = (expression: Expr): void => {
     if (expression.op === 'variable') return record(expression.name, [])
     if (expression.op === 'attribute') {
-      const chain = chainOf(expression)
+      const chain = accessOf(expression)
       if (chain !== undefined) return record(chain.root, chain.names)
       anyEntity.add(expression.name)
     }
     if (expression.op === 'has') {
-      const chain = chainOf(expression.of)
+      const chain = accessOf(expression.of)
       if (chain !== undefined) return record(chain.root, [...chain.names, ...expression.path])
       for (const name of expression.path) anyEntity.add(name)
     }
@@ -159,7 +159,7 @@ export function readsOf(
     }
     for (const child of children(expression)) visit(child)
   }
-  const compare = (left: Expression, operator: string, right: Expression): boolean => {
+  const compare = (left: Expr, operator: string, right: Expr): boolean => {
     const pool = poolOf(left)
     if (pool === undefined || right.op !== 'literal' || typeof right.value !== 'number') return false
     const known = counts(pool)
@@ -181,7 +181,7 @@ export function readsOf(
   }
 }
 
-function smallNumbers(policy: ParsedPolicy): number[] {
+function smallNumbers(policy: Policy): number[] {
   return policy.conditions.flatMap(({ body }) =>
     [...walk(body)].flatMap((part) =>
       part.op === 'literal' && typeof part.value === 'number' && part.value >= 1 && part.value <= 10
@@ -190,6 +190,3 @@ function smallNumbers(policy: ParsedPolicy): number[] {
     ),
   )
 }
-
-/** For a clause by itself, where only the direct reads are of interest. */
-export const entityFieldsNone = { allFacts: [], pools: [], entityFields: new Set<string>() } as const

@@ -8,12 +8,13 @@
 import * as cedar from '@cedar-policy/cedar-wasm/nodejs'
 import { WritError } from '../model/errors.ts'
 import { strictest } from './annotations.ts'
-import { CedarEvaluator, EngineFailure, evaluateOnce } from './evaluator.ts'
-import type { EngineRequest } from './evaluator.ts'
 import { Inputs } from './inputs.ts'
-import type { Prepared } from './inputs.ts'
 import { loadParts } from './load.ts'
 import { isRead, unknownLabel } from './reads.ts'
+import { CedarEvaluator, evaluateOnce, ReferenceFailure } from './reference-cedar.ts'
+import type { ReferenceRequest } from './reference-cedar.ts'
+import { ReferenceInputs } from './reference-inputs.ts'
+import type { ReferencePrepared } from './reference-inputs.ts'
 import { actionMatches, scopeMatches } from './scope.ts'
 import type { LoadedPolicy, Parts } from './set.ts'
 import type { Evaluation, PolicyError, PolicySet, PolicySource, Query } from './types.ts'
@@ -66,7 +67,9 @@ class ReferenceSet implements Reference {
   readonly source: PolicySource
   readonly policies: PolicySet['policies']
   readonly #parts: Parts
+  /** For what the schema has no place for, and nothing else. */
   readonly #inputs: Inputs
+  readonly #values: ReferenceInputs
   readonly #kept = new Map<string, CedarEvaluator>()
 
   constructor(parts: Parts) {
@@ -75,6 +78,7 @@ class ReferenceSet implements Reference {
     this.policies = parts.policies.map(({ info }) => info)
     this.#parts = parts
     this.#inputs = new Inputs(parts.schema, parts.pools)
+    this.#values = new ReferenceInputs(parts.schema, parts.pools)
   }
 
   evaluate(query: Query): Evaluation {
@@ -83,7 +87,7 @@ class ReferenceSet implements Reference {
     if (action === undefined || mismatch !== undefined) {
       return { ...denied, mismatch: mismatch ?? 'the action is not declared' }
     }
-    const prepared = this.#inputs.prepare(query, action)
+    const prepared = this.#values.prepare(query, action)
     // a policy that names no action of Writ governs none of them, whatever its wildcard says
     const writs = query.action.type === 'Writ::Action'
     const verdicts = this.#parts.policies
@@ -111,7 +115,7 @@ class ReferenceSet implements Reference {
     }
   }
 
-  #judge(policy: LoadedPolicy, prepared: Prepared): Verdict {
+  #judge(policy: LoadedPolicy, prepared: ReferencePrepared): Verdict {
     const { info, reads, annotations } = policy
     const fails = (cause: PolicyError['cause'], message: string): Verdict => ({
       policy,
@@ -137,7 +141,7 @@ class ReferenceSet implements Reference {
       if (error !== undefined) return fails('error', error.message)
       return { policy, holds: reason.includes(info.id) }
     } catch (error) {
-      if (!(error instanceof EngineFailure)) throw error
+      if (!(error instanceof ReferenceFailure)) throw error
       // what no engine can answer is an error of every policy in scope
       const { principal, resource } = prepared.request
       const isInScope =
@@ -155,11 +159,11 @@ class ReferenceSet implements Reference {
 }
 
 /** Whether Cedar says that the head of a policy matches: the policy without its conditions holds. */
-function headMatches({ info }: LoadedPolicy, request: EngineRequest): boolean {
+function headMatches({ info }: LoadedPolicy, request: ReferenceRequest): boolean {
   const parsed = cedar.policyToJson(info.text)
-  if (parsed.type === 'failure') throw new EngineFailure('the policy cannot be read')
+  if (parsed.type === 'failure') throw new ReferenceFailure('the policy cannot be read')
   const head = cedar.policyToText({ ...parsed.json, conditions: [] })
-  if (head.type === 'failure') throw new EngineFailure('the head of the policy cannot be written')
+  if (head.type === 'failure') throw new ReferenceFailure('the head of the policy cannot be written')
   return evaluateOnce({ head: head.text }, request).reason.includes('head')
 }
 

@@ -3,6 +3,8 @@
  *
  * @module
  */
+import type { Head as TreeHead, Policy } from './engine/tree.ts'
+import type { EntityRef } from './engine/values.ts'
 import type { ActionType } from './schema.ts'
 import type { EntityData, EntityUid, HeadConstraint, Scope } from './types.ts'
 import { sameUid, uidText } from './types.ts'
@@ -50,3 +52,32 @@ export function scopeMatches(
 export function namesWrit(scope: Scope['action']): boolean {
   return !scope.any && scope.oneOf.some((uid) => uid.type === 'Writ::Action')
 }
+
+/**
+ * The head of a policy, in plain data.
+ *
+ * @throws {TypeError} for a template.
+ */
+export function scopeOf({ principal, action, resource }: Policy): Scope {
+  return {
+    principal: constraintOf(principal),
+    action:
+      action.eq !== undefined
+        ? { any: false, exact: true, oneOf: [plainUid(action.eq)] }
+        : action.in !== undefined
+          ? { any: false, exact: false, oneOf: action.in.map(plainUid) }
+          : { any: true },
+    resource: constraintOf(resource),
+  }
+}
+
+function constraintOf({ eq, is, in: group }: TreeHead): HeadConstraint {
+  if (typeof eq === 'string' || typeof group === 'string') throw new TypeError('a template has no scope')
+  return {
+    ...(eq === undefined ? {} : { eq: plainUid(eq) }),
+    ...(is === undefined ? {} : { is }),
+    ...(group === undefined ? {} : { in: plainUid(group) }),
+  }
+}
+
+const plainUid = ({ type, id }: EntityRef): EntityUid => ({ type, id })

@@ -1,26 +1,22 @@
 /**
- * A loaded policy set: scope, law 6 and obligations around the engine.
+ * A loaded policy set: law 6 and obligations around the engine.
  *
  * @module
  */
-import type { CedarValueJson } from '@cedar-policy/cedar-wasm/nodejs'
 import type { Annotations } from './annotations.ts'
 import { strictest } from './annotations.ts'
 import type { PlacedPolicy } from './derive.ts'
-import type { EngineAnswer, EngineRequest, Evaluator } from './evaluator.ts'
-import { CedarEvaluator, EngineFailure } from './evaluator.ts'
-import { explainPermit } from './explain.ts'
-import type { Prepared } from './inputs.ts'
+import type { Rule } from './engine/rule.ts'
+import { examineRules, explainRules } from './explain.ts'
+import type { Placed, Prepared } from './inputs.ts'
 import { Inputs } from './inputs.ts'
+import { Lookup } from './lookup.ts'
 import type { Reads, Unknown } from './reads.ts'
-import { isRead, unknownLabel } from './reads.ts'
-import type { ActionType, Schema } from './schema.ts'
-import { actionMatches, scopeMatches } from './scope.ts'
-import type { Lineage } from './scope.ts'
+import { unknownLabel } from './reads.ts'
+import type { Schema } from './schema.ts'
 import type {
   Asked,
   EntityData,
-  EntityUid,
   Evaluation,
   Explanation,
   Head,
@@ -29,15 +25,26 @@ import type {
   PolicyReads,
   PolicySet,
   PolicySource,
+  Proof,
   Query,
   Reach,
   RuleResult,
 } from './types.ts'
-import { uidText } from './types.ts'
 
-/** A policy with everything that loading found out about it. */
+/**
+ * A policy with everything that loading found out about it. Spans of `tree` count from `base`: they are offsets in the
+ * file as it was when the policy was parsed, and its text may have moved since.
+ */
 export type LoadedPolicy = PlacedPolicy &
-  Readonly<{ info: PolicyInfo; annotations: Annotations; reads: Reads }>
+  Readonly<{
+    info: PolicyInfo
+    annotations: Annotations
+    reads: Reads
+    rule: Rule
+    base: number
+    /** The validator has nothing to say about it. */
+    isClean: boolean
+  }>
 
 /** What a set is made of. */
 export type Parts = Readonly<{
@@ -50,7 +57,29 @@ export type Parts = Readonly<{
   policies: readonly LoadedPolicy[]
 }>
 
-const isWritAction = (uid: EntityUid): boolean => uid.type === 'Writ::Action'
+/** Policies by the actions that they may govern. */
+export type Lookups = Readonly<{ ordinary: Lookup<LoadedPolicy>; writ: Lookup<LoadedPolicy> }>
+
+/**
+ * Finds policies; a wildcard never governs an action of Writ, and a policy that names one governs nothing else.
+ *
+ * @param index as in `CompileOptions`
+ */
+export function* lookupSteps(
+  policies: readonly LoadedPolicy[],
+  index: boolean | 'deep' = true,
+): Generator<undefined, Lookups, undefined> {
+  return {
+    ordinary: yield* Lookup.steps(
+      policies.filter(({ info }) => !info.governsWrit),
+      index,
+    ),
+    writ: yield* Lookup.steps(
+      policies.filter(({ info }) => info.governsWrit),
+      index,
+    ),
+  }
+}
 
 export class LoadedSet implements PolicySet {
   readonly version: string
@@ -61,13 +90,12 @@ export class LoadedSet implements PolicySet {
   readonly pools: readonly string[]
   readonly policies: readonly PolicyInfo[]
   readonly actions: PolicySet['actions']
-  readonly #loaded: readonly LoadedPolicy[]
-  readonly #byId: ReadonlyMap<string, LoadedPolicy>
-  readonly #byAction = new Map<string, readonly LoadedPolicy[]>()
+  /** For the next set, which takes over what is the same. */
+  readonly parts: Parts
+  readonly #lookups: Lookups
   readonly #inputs: Inputs
-  readonly #evaluators = new Map<string, Evaluator>()
 
-  constructor(parts: Parts) {
+  constructor(parts: Parts, lookups: Lookups) {
     this.version = parts.version
     this.source = parts.source
     this.schemaText = parts.schema.text
@@ -76,221 +104,204 @@ export class LoadedSet implements PolicySet {
     this.pools = parts.pools
     this.policies = parts.policies.map(({ info }) => info)
     this.actions = [...parts.schema.actions.values()]
-    this.#loaded = parts.policies
-    this.#byId = new Map(parts.policies.map((policy) => [policy.info.id, policy]))
-    this.#inputs = new Inputs(parts.schema, parts.pools)
+    this.parts = parts
+    this.#lookups = lookups
+    const facts = new Set<string>()
+    for (const { reads } of parts.policies) for (const fact of reads.facts) facts.add(fact)
+    this.#inputs = new Inputs(parts.schema, parts.pools, facts)
   }
 
-  /** Policies whose action clause matches, a wildcard never one of Writ's; computed once per action, of which the schema has a fixed number. */
-  #for(action: ActionType): readonly LoadedPolicy[] {
-    const key = uidText(action.uid)
-    let known = this.#byAction.get(key)
-    if (known === undefined) {
-      known = this.#loaded.filter(
-        ({ info }) =>
-          (info.governsWrit || !isWritAction(action.uid)) && actionMatches(info.scope.action, action),
-      )
-      this.#byAction.set(key, known)
-    }
-    return known
-  }
-
-  /** One engine per action: what it costs then grows with the policies on that action, not with all of them. */
-  #evaluator(action: ActionType): Evaluator {
-    const key = uidText(action.uid)
-    let known = this.#evaluators.get(key)
-    if (known === undefined) {
-      known = new CedarEvaluator(
-        Object.fromEntries(this.#for(action).map(({ info }) => [info.id, info.text])),
-      )
-      this.#evaluators.set(key, known)
-    }
-    return known
-  }
-
-  #inScope(head: Head, action: ActionType, lineage: Lineage): LoadedPolicy[] {
-    return this.#for(action).filter(({ info }) =>
-      scopeMatches(info.scope, head.principal, head.resource, lineage),
-    )
+  #lookup({ action }: Pick<Head, 'action'>): Lookup<LoadedPolicy> {
+    return action.type === 'Writ::Action' ? this.#lookups.writ : this.#lookups.ordinary
   }
 
   readsFor(head: Head, entities: readonly EntityData[]): PolicyReads {
-    const action = this.#inputs.action(head.action)
-    const none = action === undefined || this.#inputs.mismatch(head) !== undefined
-    const policies = none ? [] : this.#inScope(head, action, this.#inputs.lineage(head, entities))
-    const approvals = new Map<string, Set<number>>()
-    for (const { info } of policies) {
-      for (const [pool, counts] of info.reads.approvals) {
-        const known = approvals.get(pool) ?? new Set()
-        for (const count of counts) known.add(count)
-        approvals.set(pool, known)
-      }
-    }
-    return {
-      facts: new Set(policies.flatMap(({ info }) => [...info.reads.facts])),
-      contextKeys: new Set(policies.flatMap(({ info }) => [...info.reads.contextKeys])),
-      approvals: new Map([...approvals].map(([pool, counts]) => [pool, [...counts].sort((a, b) => a - b)])),
-      justification: policies.some(({ info }) => info.reads.justification),
-    }
-  }
-
-  evaluate(query: Query): Evaluation {
-    return this.#decide(query).evaluation
-  }
-
-  #decide(query: Query): { evaluation: Evaluation; prepared?: Prepared; inScope: readonly LoadedPolicy[] } {
-    const mismatch = this.#inputs.mismatch(query)
-    const action = this.#inputs.action(query.action)
-    if (mismatch !== undefined || action === undefined) {
-      return { evaluation: { ...nothing, mismatch: mismatch ?? 'the action is not declared' }, inScope: [] }
-    }
-    const prepared = this.#inputs.prepare(query, action)
-    const inScope = this.#inScope(query, action, prepared.lineage)
-    const evaluation = this.#combine(inScope, prepared, this.#ask(inScope, prepared))
-    return { evaluation, prepared, inScope }
-  }
-
-  #ask(inScope: readonly LoadedPolicy[], prepared: Prepared): EngineAnswer {
-    if (inScope.length === 0) return { decision: 'deny', reason: [], errors: [] }
-    try {
-      return this.#evaluator(prepared.action).evaluate(slim(prepared.request, inScope))
-    } catch (error) {
-      if (!(error instanceof EngineFailure)) throw error
-      return {
-        decision: 'deny',
-        reason: [],
-        errors: inScope.map(({ info }) => ({ policy: info.id, message: error.message })),
-      }
-    }
-  }
-
-  /** Law 6: what reads the unknown counts as erroring; an erroring permit does not apply, an erroring forbid denies. */
-  #combine(inScope: readonly LoadedPolicy[], prepared: Prepared, answer: EngineAnswer): Evaluation {
-    const errors: PolicyError[] = []
-    const errored = new Set<string>()
-    for (const policy of inScope) {
-      const unknown = unknownTo(policy, prepared.unknowns)
-      if (unknown.length === 0) continue
-      const message = `reads ${unknown.map((one) => `\`${unknownLabel(one)}\``).join(', ')}, which is unknown`
-      errors.push({ policy: policy.info.id, effect: policy.info.effect, cause: 'unknown', message })
-      errored.add(policy.info.id)
-    }
-    for (const { policy, message } of answer.errors) {
-      if (errored.has(policy)) continue
-      const effect = this.#byId.get(policy)?.info.effect ?? 'forbid'
-      errors.push({ policy, effect, cause: 'error', message })
-      errored.add(policy)
-    }
-    const held = answer.reason.filter((id) => !errored.has(id))
-    const stopping = errors.filter(({ effect }) => effect === 'forbid').map(({ policy }) => policy)
-    const fired = answer.decision === 'deny' ? held : []
-    const permits = answer.decision === 'allow' && stopping.length === 0 ? held : []
-    const decision = permits.length > 0 ? 'permit' : 'deny'
-    const forbids = [...fired, ...stopping]
-    return {
-      decision,
-      determining: decision === 'permit' ? permits : fired,
-      errors,
-      obligations: strictest(permits.flatMap((id) => this.#byId.get(id)?.annotations ?? [])),
-      dropped: prepared.dropped,
-      unknownInputs: prepared.unknowns.flatMap((one) => (one.kind === 'fact' ? [] : unknownLabel(one))),
-      forbidden: forbids.length > 0,
-      explainable: forbids.every((id) => this.#byId.get(id)?.annotations.explain === true),
-    }
+    if (this.#inputs.mismatch(head) !== undefined) return NO_READS
+    return this.#lookup(head).reads(this.#inputs.place(head, entities).env)
   }
 
   ask(query: Omit<Query, 'proof'>): Asked {
-    return {
-      evaluate: (proof) => this.evaluate({ ...query, proof }),
-      explain: (proof) => this.explain({ ...query, proof }),
-    }
+    const mismatch = this.#inputs.mismatch(query)
+    if (mismatch !== undefined) return new Misfit(mismatch)
+    const prepared = this.#inputs.prepare(query)
+    return new AskedSet(this.parts.policies, this.#lookup(query), prepared)
+  }
+
+  evaluate(query: Query): Evaluation {
+    return this.ask(query).evaluate(query.proof)
   }
 
   explain(query: Query): Explanation {
-    const { evaluation, prepared, inScope } = this.#decide(query)
-    const deciding = new Set([
-      ...evaluation.determining,
-      ...evaluation.errors.filter(({ effect }) => effect === 'forbid').map(({ policy }) => policy),
-    ])
-    const whole = (policy: LoadedPolicy): RuleResult => wholeOf(policy, query, prepared)
-    const decided = inScope.filter(({ info }) => deciding.has(info.id))
-    const failing = inScope
-      .filter(({ info }) => info.effect === 'permit' && !evaluation.determining.includes(info.id))
-      .slice(0, NEAREST_OF)
-      .map(whole)
-    const inTheWay = ({ clauses }: RuleResult) => clauses.filter(({ status }) => status !== 'holds').length
-    return {
-      determining: decided.map(placeOf),
-      fired: decided.filter(({ info }) => info.effect === 'forbid').map(whole),
-      nearest:
-        evaluation.decision === 'permit'
-          ? []
-          : failing.sort((a, b) => inTheWay(a) - inTheWay(b)).slice(0, NEAREST),
-      inScope: inScope.length,
-      ...(evaluation.mismatch === undefined ? {} : { mismatch: evaluation.mismatch }),
-    }
+    return this.ask(query).explain(query.proof)
   }
 
   examine(query: Query): readonly RuleResult[] {
-    const { prepared, inScope } = this.#decide(query)
-    return inScope.map((policy) => wholeOf(policy, query, prepared))
+    const asked = this.ask(query)
+    return asked instanceof AskedSet ? asked.examine(query.proof) : []
   }
 
-  reach(head: Parameters<PolicySet['reach']>[0], type: string): Reach {
+  reach(head: Parameters<PolicySet['reach']>[0], type: string, entities: readonly EntityData[]): Reach {
+    const into = { any: false, named: new Set<string>(), below: new Set<string>() }
     const action = this.#inputs.action(head.action)
+    if (action === undefined) return into
     const open = 'principal' in head ? 'resource' : 'principal'
-    const named = new Set<string>()
-    const below = new Set<string>()
-    let any = false
-    for (const { info } of action === undefined ? [] : this.#for(action)) {
-      if (info.effect !== 'permit') continue
-      const { eq, is, in: group } = info.scope[open]
-      if (is !== undefined && is !== type) continue
-      if (eq !== undefined) named.add(uidText(eq))
-      else if (group !== undefined) below.add(uidText(group))
-      else any = true
-    }
-    return { any, named, below }
+    // whoever stands on the open side is not looked at
+    const someone = { type, id: '' }
+    const whole =
+      'principal' in head
+        ? { ...head, resource: someone }
+        : { principal: someone, action: head.action, resource: head.resource }
+    const { env }: Placed = this.#inputs.place(whole, entities)
+    this.#lookup(head).reach(env, open, type, into)
+    return into
   }
 }
 
-const placeOf = ({ info: { id, file, line, effect } }: LoadedPolicy) => ({ policy: id, file, line, effect })
+/** A query that the schema has no place for. */
+class Misfit implements Asked {
+  readonly #mismatch: string
 
-function wholeOf(policy: LoadedPolicy, query: Query, prepared: Prepared | undefined): RuleResult {
-  const clauses =
-    prepared === undefined ? [] : explainPermit(policy, query, prepared, unknownTo(policy, prepared.unknowns))
-  return { ...placeOf(policy), clauses }
+  constructor(mismatch: string) {
+    this.#mismatch = mismatch
+  }
+
+  evaluate(): Evaluation {
+    return { ...NOTHING, mismatch: this.#mismatch }
+  }
+
+  explain(): Explanation {
+    return { determining: [], fired: [], nearest: [], inScope: 0, mismatch: this.#mismatch }
+  }
 }
 
-/** Without the facts that no policy in scope reads: most of what an evaluation costs is handing values over. */
-function slim(request: EngineRequest, inScope: readonly LoadedPolicy[]): EngineRequest {
-  const live = Object.entries(request.context['live'] as Readonly<Record<string, CedarValueJson>>)
-  const read = live.filter(([fact]) => inScope.some(({ reads }) => reads.facts.has(fact)))
-  return { ...request, context: { ...request.context, live: Object.fromEntries(read) } }
+/** Law 6 for one query: what reads the unknown counts as erroring, whatever the evidence. */
+class AskedSet implements Asked {
+  readonly #policies: readonly LoadedPolicy[]
+  readonly #lookup: Lookup<LoadedPolicy>
+  readonly #prepared: Prepared
+  readonly #unknownInputs: readonly string[]
+  readonly #blinded: ReadonlyMap<LoadedPolicy, readonly Unknown[]>
+
+  constructor(policies: readonly LoadedPolicy[], lookup: Lookup<LoadedPolicy>, prepared: Prepared) {
+    const { unknowns, env } = prepared
+    this.#policies = policies
+    this.#lookup = lookup
+    this.#prepared = prepared
+    this.#unknownInputs =
+      unknowns.length === 0 ? NONE : unknowns.flatMap((one) => (one.kind === 'fact' ? [] : unknownLabel(one)))
+    this.#blinded = unknowns.length === 0 ? NOBODY : lookup.blinded(env, unknowns)
+  }
+
+  evaluate(proof: Proof): Evaluation {
+    const { dropped, broken } = this.#prepared
+    const blinded = this.#blinded
+    const errors: (PolicyError & Readonly<{ at: LoadedPolicy }>)[] = []
+    const fail = (at: LoadedPolicy, cause: PolicyError['cause'], message: string): void => {
+      errors.push({ at, policy: at.info.id, effect: at.info.effect, cause, message })
+    }
+    for (const [policy, unknowns] of blinded) fail(policy, 'unknown', readsUnknown(unknowns))
+    let permits: LoadedPolicy[] = []
+    let forbids: LoadedPolicy[] = []
+    if (broken !== undefined) {
+      for (const policy of this.#lookup.inScope(this.#prepared.env)) {
+        if (!blinded.has(policy)) fail(policy, 'error', broken)
+      }
+    } else {
+      const run = this.#lookup.run(this.#prepared.with(proof))
+      permits = this.#seeing(run.permits)
+      forbids = this.#seeing(run.forbids)
+      for (const { rule, message } of run.failed ?? NONE) {
+        const policy = this.#policies[rule.position] as LoadedPolicy
+        if (!blinded.has(policy)) fail(policy, 'error', message)
+      }
+    }
+    if (errors.length > 1) errors.sort((a, b) => a.at.rule.position - b.at.rule.position)
+    const stopping = errors.length === 0 ? NONE : errors.filter(({ effect }) => effect === 'forbid')
+    const isForbidden = forbids.length + stopping.length > 0
+    if (isForbidden) permits = []
+    return {
+      decision: permits.length > 0 ? 'permit' : 'deny',
+      determining: permits.length > 0 ? permits.map(idOf) : forbids.map(idOf),
+      errors:
+        errors.length === 0
+          ? NONE
+          : errors.map(({ policy, effect, cause, message }) => ({ policy, effect, cause, message })),
+      obligations: obligationsOf(permits),
+      dropped,
+      unknownInputs: this.#unknownInputs,
+      forbidden: isForbidden,
+      explainable:
+        forbids.every(({ annotations }) => annotations.explain) &&
+        stopping.every(({ at }) => at.annotations.explain),
+    }
+  }
+
+  /** In the order of the set, without those that read the unknown. */
+  #seeing(rules: readonly Rule[] | undefined): LoadedPolicy[] {
+    if (rules === undefined) return []
+    const policies: LoadedPolicy[] = []
+    for (const { position } of rules) {
+      const policy = this.#policies[position] as LoadedPolicy
+      if (!this.#blinded.has(policy)) policies.push(policy)
+    }
+    return policies.length > 1 ? policies.sort((a, b) => a.rule.position - b.rule.position) : policies
+  }
+
+  #situation(proof: Proof) {
+    const { action, env, unknowns, broken } = this.#prepared
+    return {
+      inScope: this.#lookup.inScope(env),
+      onAction: () => this.#lookup.onAction(action),
+      env: this.#prepared.with(proof),
+      unknowns,
+      broken,
+      unknownTo: (policy: LoadedPolicy) => this.#blinded.get(policy) ?? NONE,
+      evaluation: this.evaluate(proof),
+    }
+  }
+
+  explain(proof: Proof): Explanation {
+    return explainRules(this.#situation(proof))
+  }
+
+  /** Every policy in scope, clause by clause. */
+  examine(proof: Proof): RuleResult[] {
+    return examineRules(this.#situation(proof))
+  }
 }
 
-/** How many permits an explanation tries before it names the nearest, and how many those are. */
-const NEAREST_OF = 50
-const NEAREST = 3
+const NONE: readonly never[] = Object.freeze([])
+const NOBODY: ReadonlyMap<LoadedPolicy, readonly Unknown[]> = new Map()
 
-/** The unknowns that a policy reads and does not say to ignore. */
-function unknownTo({ reads, annotations }: LoadedPolicy, unknowns: readonly Unknown[]): Unknown[] {
-  return unknowns.filter((one) => isRead(reads, one) && !ignores(annotations, one))
+const idOf = ({ info }: LoadedPolicy): string => info.id
+
+const readsUnknown = (unknowns: readonly Unknown[]): string =>
+  `reads ${unknowns.map((one) => `\`${unknownLabel(one)}\``).join(', ')}, which is unknown`
+
+const NO_OBLIGATIONS = strictest([])
+const obligations = new WeakMap<Annotations, Evaluation['obligations']>()
+
+function obligationsOf(permits: readonly LoadedPolicy[]): Evaluation['obligations'] {
+  const [first, ...others] = permits
+  if (first === undefined) return NO_OBLIGATIONS
+  if (others.length > 0) return strictest(permits.map(({ annotations }) => annotations))
+  let known = obligations.get(first.annotations)
+  if (known === undefined) obligations.set(first.annotations, (known = strictest([first.annotations])))
+  return known
 }
 
-function ignores({ unknownIgnore }: Annotations, unknown: Unknown): boolean {
-  if (unknownIgnore.size === 0) return false
-  const label = unknownLabel(unknown)
-  return [...unknownIgnore].some(
-    (name) => label === name || (unknown.kind !== 'fact' && label.startsWith(`${name}.`)),
-  )
+const NO_READS: PolicyReads = {
+  facts: new Set(),
+  contextKeys: new Set(),
+  approvals: new Map(),
+  justification: false,
 }
 
-const nothing: Evaluation = {
+const NOTHING: Evaluation = {
   decision: 'deny',
   determining: [],
   errors: [],
-  obligations: strictest([]),
+  obligations: NO_OBLIGATIONS,
   dropped: [],
   unknownInputs: [],
   forbidden: false,

@@ -6,6 +6,10 @@
 import type { CedarValueJson } from '@cedar-policy/cedar-wasm/nodejs'
 import type { Json } from '../model/canonical.ts'
 import { WritError } from '../model/errors.ts'
+import { callExtension } from './engine/extensions.ts'
+import { isTypeName } from './engine/json.ts'
+import type { Compound } from './engine/values.ts'
+import { CedarRecord, CedarSet, EntityRef, FAILURE } from './engine/values.ts'
 import type { EntityType, Extension, Field, Type } from './schema.ts'
 import { unquote } from './scan.ts'
 import type { EntityUid } from './types.ts'
@@ -18,42 +22,76 @@ export const UNKNOWN: unique symbol = Symbol('unknown')
 
 type Types = ReadonlyMap<string, EntityType>
 
+type Primitive = boolean | number | string
+
+/** What typed values are made of: those of the engine, or Cedar's JSON. */
+export type Maker<T> = Readonly<{
+  entity(uid: EntityUid): T
+  /** `UNKNOWN` for text that is none of the type. */
+  extension(name: Extension, text: string): T | typeof UNKNOWN
+  set(items: readonly (T | Primitive)[]): T
+  record(fields: ReadonlyMap<string, T | Primitive>): T
+}>
+
+type Made = Exclude<CedarValueJson, Primitive>
+
+const inJson: Maker<Made> = {
+  entity: ({ type, id }) => ({ __entity: { type, id } }),
+  extension: (name, text) =>
+    isExtension(name, text) ? { __extn: { fn: constructors[name], arg: text } } : UNKNOWN,
+  set: (items) => items as CedarValueJson[],
+  record: (fields) => Object.fromEntries(fields) as Record<string, CedarValueJson>,
+}
+
+export const inEngine: Maker<Compound> = {
+  entity: ({ type, id }) => new EntityRef(type, id),
+  extension(name, text) {
+    const result = callExtension(constructors[name], [text])
+    return typeof result === 'object' && result.kind !== FAILURE ? result : UNKNOWN
+  },
+  set: (items) => new CedarSet(items),
+  record: (fields) => new CedarRecord(fields),
+}
+
 /**
  * The fields of a record as Cedar values. Undeclared members are dropped and noted; a member that its type cannot hold,
  * and a required one that is missing, is left out and noted as unknown.
  */
-export function typeFields(
+export function fieldsIn<T>(
+  make: Maker<T>,
   value: Readonly<Record<string, Json | undefined>>,
   fields: ReadonlyMap<string, Field>,
   types: Types,
   path: readonly string[],
   found: Findings,
-): Record<string, CedarValueJson> {
-  const result: [string, CedarValueJson][] = []
+): Map<string, T | Primitive> {
+  const result = new Map<string, T | Primitive>()
   for (const [name, field] of fields) {
     const member = Object.hasOwn(value, name) ? value[name] : undefined
     if (member === undefined) {
       if (field.required) found.unknown.push([...path, name])
       continue
     }
-    const typed = typeValue(member, field.type, types, [...path, name], found)
+    const typed = valueIn(make, member, field.type, types, path, name, found)
     if (typed === UNKNOWN) found.unknown.push([...path, name])
-    else result.push([name, typed])
+    else result.set(name, typed)
   }
   for (const name of Object.keys(value)) {
     if (!fields.has(name) && value[name] !== undefined) found.dropped.push([...path, name].join('.'))
   }
-  return Object.fromEntries(result)
+  return result
 }
 
 /** One value; recursion is bounded by the depth of the type, which the schema fixes. */
-export function typeValue(
+export function valueIn<T>(
+  make: Maker<T>,
   value: Json,
   type: Type,
   types: Types,
   path: readonly string[],
+  name: string,
   found: Findings,
-): CedarValueJson | typeof UNKNOWN {
+): T | Primitive | typeof UNKNOWN {
   switch (type.kind) {
     case 'bool':
       return typeof value === 'boolean' ? value : UNKNOWN
@@ -63,32 +101,60 @@ export function typeValue(
     case 'string':
       return typeof value === 'string' && value.isWellFormed() ? value : UNKNOWN
     case 'extension':
-      return typeof value === 'string' && isExtension(type.name, value)
-        ? { __extn: { fn: constructors[type.name], arg: value } }
-        : UNKNOWN
+      return typeof value === 'string' ? make.extension(type.name, value) : UNKNOWN
     case 'entity': {
       const uid = entityValue(value)
       if (uid === undefined || uid.type !== type.name || !isName(uid)) return UNKNOWN
       const ids = types.get(type.name)?.ids
-      return ids === undefined || ids.has(uid.id) ? { __entity: { type: uid.type, id: uid.id } } : UNKNOWN
+      return ids === undefined || ids.has(uid.id) ? make.entity(uid) : UNKNOWN
     }
     case 'set': {
       if (!Array.isArray(value)) return UNKNOWN
-      const items: CedarValueJson[] = []
+      const items: (T | Primitive)[] = []
       for (const item of value as readonly Json[]) {
         // A set with one unknown member is unknown: neither containing nor lacking anything can be told.
         const inner: Findings = { unknown: [], dropped: found.dropped }
-        const typed = typeValue(item, type.element, types, path, inner)
+        const typed = valueIn(make, item, type.element, types, path, name, inner)
         if (typed === UNKNOWN || inner.unknown.length > 0) return UNKNOWN
         items.push(typed)
       }
-      return items
+      return make.set(items)
     }
     case 'record':
       return typeof value === 'object' && value !== null && !Array.isArray(value)
-        ? typeFields(value as Readonly<Record<string, Json>>, type.fields, types, path, found)
+        ? make.record(
+            fieldsIn(
+              make,
+              value as Readonly<Record<string, Json>>,
+              type.fields,
+              types,
+              [...path, name],
+              found,
+            ),
+          )
         : UNKNOWN
   }
+}
+
+/** `fieldsIn` as Cedar's JSON. */
+export function typeFields(
+  value: Readonly<Record<string, Json | undefined>>,
+  fields: ReadonlyMap<string, Field>,
+  types: Types,
+  path: readonly string[],
+  found: Findings,
+): Record<string, CedarValueJson> {
+  return Object.fromEntries(fieldsIn(inJson, value, fields, types, path, found))
+}
+
+/** `valueIn` as Cedar's JSON. */
+export function typeValue(
+  value: Json,
+  type: Type,
+  types: Types,
+  found: Findings,
+): CedarValueJson | typeof UNKNOWN {
+  return valueIn(inJson, value, type, types, [], '', found)
 }
 
 const constructors: Readonly<Record<Extension, string>> = {
@@ -114,11 +180,7 @@ export function entityValue(value: Json): EntityUid | undefined {
 
 /** Text that has one UTF-8 form: a lone surrogate would reach Cedar as another name. */
 export function isName(uid: EntityUid): boolean {
-  return (
-    uid.id.isWellFormed() &&
-    /^[A-Za-z_][A-Za-z0-9_]*(::[A-Za-z_][A-Za-z0-9_]*)*$/.test(uid.type) &&
-    !uid.type.includes('__proto__')
-  )
+  return uid.id.isWellFormed() && isTypeName(uid.type) && !uid.type.includes('__proto__')
 }
 
 export function isExtension(name: Extension, text: string): boolean {

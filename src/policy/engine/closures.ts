@@ -5,7 +5,7 @@
  * @module
  */
 import { callExtension } from './extensions.ts'
-import type { EntityNode, EntityStore } from './store.ts'
+import type { Entities, EntityNode } from './store.ts'
 import type { Binary, Expr, Pattern, Variable } from './tree.ts'
 import type { Compound, EntityRef, Extension, Result, Value } from './values.ts'
 import {
@@ -36,7 +36,7 @@ export type Env = Readonly<{
   actionNode: EntityNode | undefined
   resourceNode: EntityNode | undefined
   context: CedarRecord
-  store: EntityStore
+  store: Entities
 }>
 
 export type Code = (env: Env) => Result
@@ -398,7 +398,7 @@ function isIn(a: Code, b: Code): Code {
   }
 }
 
-function isBelow(a: EntityRef, b: EntityRef, store: EntityStore): boolean {
+function isBelow(a: EntityRef, b: EntityRef, store: Entities): boolean {
   if (a.id === b.id && a.type === b.type) return true
   return store.find(a.type, a.id)?.ancestors.has(b.key) === true
 }

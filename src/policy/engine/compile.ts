@@ -9,18 +9,19 @@ import type { Env } from './closures.ts'
 import { readPolicy } from './est.ts'
 import { functions } from './extensions.ts'
 import type { Finder } from './finder.ts'
-import { buildFinder, find } from './finder.ts'
+import { buildFinder } from './finder.ts'
 import { readContext, readUid } from './json.ts'
 import { cut, Gap, parsePolicy } from './parse.ts'
 import type { Cut } from './parse.ts'
 import type { Rule } from './rule.ts'
-import { evaluate, toBody, toRule } from './rule.ts'
+import { toBody, toRule } from './rule.ts'
+import { runRules } from './run.ts'
 import type { SchemaForm } from './schema.ts'
 import { Schema } from './schema.ts'
 import type { EntityNode } from './store.ts'
 import { EntityStore, prepareEntities } from './store.ts'
-import type { Expr, Head, Policy, Slot } from './tree.ts'
-import { typeError } from './values.ts'
+import type { Head, Policy, Slot } from './tree.ts'
+import { walk } from './tree.ts'
 
 /** A policy or template: Cedar text, or Cedar's JSON form, in which integers beyond 2^53 are `bigint`. */
 export type PolicyForm = string | Readonly<Record<string, unknown>>
@@ -282,44 +283,17 @@ function readJson(id: string, form: unknown): Policy {
 }
 
 function checked(id: string, policy: Policy): Policy {
-  const visit = (expr: Expr): void => {
-    if (expr.op === 'call' && !functions.has(expr.name)) {
-      throw invalid(`the policy \`${id}\` calls \`${expr.name}\`, which has no value`)
-    }
-    children(expr).forEach(visit)
-  }
-  for (const { body } of policy.conditions) visit(body)
-  return policy
+  const name = unknownCall(policy)
+  if (name === undefined) return policy
+  throw invalid(`the policy \`${id}\` calls \`${name}\`, which has no value`)
 }
 
-function children(expr: Expr): readonly Expr[] {
-  switch (expr.op) {
-    case 'literal':
-    case 'variable':
-      return []
-    case 'and':
-    case 'or':
-    case 'set':
-      return expr.items
-    case 'not':
-    case 'neg':
-    case 'isEmpty':
-      return [expr.arg]
-    case 'binary':
-      return [expr.left, expr.right]
-    case 'attribute':
-    case 'has':
-    case 'like':
-      return [expr.of]
-    case 'is':
-      return expr.in === undefined ? [expr.of] : [expr.of, expr.in]
-    case 'if':
-      return [expr.test, expr.yes, expr.no]
-    case 'record':
-      return expr.fields.map(([, value]) => value)
-    case 'call':
-      return expr.args
+/** A function that is called and that no decision can compute. */
+export function unknownCall({ conditions }: Policy): string | undefined {
+  for (const { body } of conditions) {
+    for (const expr of walk(body)) if (expr.op === 'call' && !functions.has(expr.name)) return expr.name
   }
+  return undefined
 }
 
 function link(policy: Policy, values: Readonly<Partial<Record<Slot, unknown>>>): Policy {
@@ -328,19 +302,11 @@ function link(policy: Policy, values: Readonly<Partial<Record<Slot, unknown>>>):
   return { ...policy, principal: head(policy.principal), resource: head(policy.resource) }
 }
 
-/** What one decision gathers. */
-type Run = {
-  permits: Rule[] | undefined
-  forbids: Rule[] | undefined
-  failed: { rule: Rule; message: string }[] | undefined
-  seen: Set<Rule> | undefined
-}
-
 class Compiled implements CompiledPolicies {
   readonly size: number
   /** Rules by the text that they were read from. */
   readonly known: ReadonlyMap<string, Rule>
-  readonly #finder: Finder
+  readonly #finder: Finder<Rule>
   readonly #schema: Schema | undefined
 
   constructor(
@@ -377,8 +343,7 @@ class Compiled implements CompiledPolicies {
             'the context',
           )
     const env: Env = { principal, action, resource, principalNode, actionNode, resourceNode, context, store }
-    const run: Run = { permits: undefined, forbids: undefined, failed: undefined, seen: undefined }
-    find(this.#finder, env, judge, run)
+    const run = runRules(this.#finder, env)
     const determining = run.forbids ?? run.permits
     return {
       decision: run.forbids === undefined && run.permits !== undefined ? 'allow' : 'deny',
@@ -398,24 +363,6 @@ function nodeOf(store: EntityStore, uid: unknown): EntityNode | undefined {
     return store.find(ref.type, ref.id)
   }
   return typeof type === 'string' && typeof id === 'string' ? store.find(type, id) : undefined
-}
-
-function judge(rule: Rule, env: Env, run: Run): void {
-  if (rule.isRepeated) {
-    run.seen ??= new Set()
-    if (run.seen.has(rule)) return
-    run.seen.add(rule)
-  }
-  const result = evaluate(rule, env)
-  if (result === false) return
-  if (result === true) {
-    if (rule.isForbid) (run.forbids ??= []).push(rule)
-    else (run.permits ??= []).push(rule)
-    return
-  }
-  const { message } = typeof result === 'object' && result.kind === 0 ? result : typeError('bool', result)
-  run.failed ??= []
-  run.failed.push({ rule, message })
 }
 
 function idsOf(rules: Rule[]): string[] {

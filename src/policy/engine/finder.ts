@@ -11,37 +11,40 @@ import type { Actor, Guard, Path, Rule } from './rule.ts'
 import type { Value } from './values.ts'
 import { EntityRef, isFailure } from './values.ts'
 
+/** What is found: a rule, or whatever else stands behind limits. */
+type Limited = Pick<Rule, 'limits'>
+
 /** Receives a rule that may have a say. */
-export type Visit<T> = (rule: Rule, env: Env, into: T) => void
+export type Visit<R, T> = (rule: R, env: Env, into: T) => void
 
-export type Finder = Leaf | EntityBranch | TypeBranch | GuardBranch
+export type Finder<R> = Leaf<R> | EntityBranch<R> | TypeBranch<R> | GuardBranch<R>
 
-type Leaf = Readonly<{ by: 'none'; rules: readonly Rule[] }>
+type Leaf<R> = Readonly<{ by: 'none'; rules: readonly R[] }>
 
 /** By principal, action or resource: as itself, and as everything it is in. */
-type EntityBranch = Readonly<{
+type EntityBranch<R> = Readonly<{
   by: 'entity'
   actor: Actor
-  eq: ReadonlyMap<string, Finder>
-  in: ReadonlyMap<string, Finder>
-  rest: Finder | undefined
+  eq: ReadonlyMap<string, Finder<R>>
+  in: ReadonlyMap<string, Finder<R>>
+  rest: Finder<R> | undefined
 }>
 
-type TypeBranch = Readonly<{
+type TypeBranch<R> = Readonly<{
   by: 'type'
   actor: Actor
-  types: ReadonlyMap<string, Finder>
-  rest: Finder | undefined
+  types: ReadonlyMap<string, Finder<R>>
+  rest: Finder<R> | undefined
 }>
 
 /** By the value of an attribute. `failing` are the rules that fail where it cannot be read. */
-type GuardBranch = Readonly<{
+type GuardBranch<R> = Readonly<{
   by: 'guard'
   read: Code
-  values: ReadonlyMap<Value, Finder>
-  entities: ReadonlyMap<string, Finder>
-  failing: readonly Rule[]
-  rest: Finder | undefined
+  values: ReadonlyMap<Value, Finder<R>>
+  entities: ReadonlyMap<string, Finder<R>>
+  failing: readonly R[]
+  rest: Finder<R> | undefined
 }>
 
 /** Fewer rules are evaluated as fast as they are told apart. */
@@ -49,8 +52,8 @@ const LEAF = 3
 /** Attributes tried at each branch. */
 const MOST_PATHS = 8
 
-export function find<T>(at: Finder, env: Env, visit: Visit<T>, into: T): void {
-  for (let node: Finder | undefined = at; node !== undefined; node = rest(node)) {
+export function find<R, T>(at: Finder<R>, env: Env, visit: Visit<R, T>, into: T): void {
+  for (let node: Finder<R> | undefined = at; node !== undefined; node = rest(node)) {
     switch (node.by) {
       case 'none':
         for (const rule of node.rules) visit(rule, env, into)
@@ -77,11 +80,11 @@ export function find<T>(at: Finder, env: Env, visit: Visit<T>, into: T): void {
   }
 }
 
-function rest(node: Finder): Finder | undefined {
+function rest<R>(node: Finder<R>): Finder<R> | undefined {
   return node.by === 'none' ? undefined : node.rest
 }
 
-function findEntity<T>(node: EntityBranch, env: Env, visit: Visit<T>, into: T): void {
+function findEntity<R, T>(node: EntityBranch<R>, env: Env, visit: Visit<R, T>, into: T): void {
   const known =
     node.actor === 'principal'
       ? env.principalNode
@@ -117,31 +120,56 @@ type Question =
 const ACTORS = ['action', 'principal', 'resource'] as const
 
 /** `isDeep` asks whatever can be asked, however few rules there are: for tests, which have few. */
-export function buildFinder(rules: readonly Rule[], isDeep = false): Finder {
-  return build(rules, [], isDeep)
+export function buildFinder<R extends Limited>(rules: readonly R[], isDeep = false): Finder<R> {
+  const steps = finderSteps(rules, isDeep)
+  for (;;) {
+    const { done, value } = steps.next()
+    if (done === true) return value
+  }
 }
 
-function build(rules: readonly Rule[], asked: readonly string[], isDeep: boolean): Finder {
+/** Rules looked at between two places to pause. */
+const BREATH = 1_000
+
+/** `buildFinder` with places to pause. */
+export function* finderSteps<R extends Limited>(rules: readonly R[], isDeep = false): Steps<Finder<R>> {
+  return yield* build(rules, [], isDeep, { left: BREATH })
+}
+
+type Steps<T> = Generator<undefined, T, undefined>
+
+/** How much may be done before the next pause. */
+type Breath = { left: number }
+
+function* build<R extends Limited>(
+  rules: readonly R[],
+  asked: readonly string[],
+  isDeep: boolean,
+  breath: Breath,
+): Steps<Finder<R>> {
   if (rules.length <= (isDeep ? 0 : LEAF)) return { by: 'none', rules }
   let best: { question: Question; cost: number } | undefined
   for (const question of questions(rules)) {
     if (asked.includes(nameOf(question))) continue
-    if (rules.every((rule) => answers(question, rule).length === 0)) continue
     const cost = costOf(question, rules)
-    if (best === undefined || cost < best.cost) best = { question, cost }
+    if ((breath.left -= rules.length) < 0) {
+      yield
+      breath.left = BREATH
+    }
+    if (cost !== undefined && (best === undefined || cost < best.cost)) best = { question, cost }
   }
   if (best === undefined || best.cost > rules.length * (isDeep ? 1 : 0.9)) return { by: 'none', rules }
   const { question } = best
-  const next = (some: readonly Rule[]): Finder => build(some, [...asked, nameOf(question)], isDeep)
-  const others = rules.filter((rule) => answers(question, rule).length === 0)
-  const below = others.length === 0 ? undefined : next(others)
+  const next = (some: readonly R[]) => build(some, [...asked, nameOf(question)], isDeep, breath)
+  const others = rules.filter((rule) => !cares(question, rule))
+  const below = others.length === 0 ? undefined : yield* next(others)
   if (question.by === 'entity') {
     const { actor } = question
     return {
       by: 'entity',
       actor,
-      eq: grouped(rules, ({ limits }) => one(limits.eq[actor]), next),
-      in: grouped(
+      eq: yield* grouped(rules, ({ limits }) => one(limits.eq[actor]), next),
+      in: yield* grouped(
         rules,
         ({ limits }) => (limits.eq[actor] === undefined ? (limits.in[actor] ?? []) : []),
         next,
@@ -154,16 +182,16 @@ function build(rules: readonly Rule[], asked: readonly string[], isDeep: boolean
     return {
       by: 'type',
       actor,
-      types: grouped(rules, ({ limits }) => one(limits.is[actor]), next),
+      types: yield* grouped(rules, ({ limits }) => one(limits.is[actor]), next),
       rest: below,
     }
   }
-  const values = (rule: Rule): readonly Value[] => guardFor(rule, question.key)?.values ?? []
+  const values = (rule: R): readonly Value[] => guardFor(rule, question.key)?.values ?? []
   return {
     by: 'guard',
     read: toCode(reading(question.path)),
-    values: grouped(rules, (rule) => values(rule).filter((value) => typeof value !== 'object'), next),
-    entities: grouped(
+    values: yield* grouped(rules, (rule) => values(rule).filter((value) => typeof value !== 'object'), next),
+    entities: yield* grouped(
       rules,
       (rule) => values(rule).flatMap((value) => (value instanceof EntityRef ? value.key : [])),
       next,
@@ -173,25 +201,28 @@ function build(rules: readonly Rule[], asked: readonly string[], isDeep: boolean
   }
 }
 
-const one = (key: string | undefined): string[] => (key === undefined ? [] : [key])
+const one = (key: string | undefined): readonly string[] => (key === undefined ? [] : [key])
 
-function grouped<K>(
-  rules: readonly Rule[],
-  keys: (rule: Rule) => readonly K[],
-  next: (rules: readonly Rule[]) => Finder,
-): Map<K, Finder> {
-  const groups = new Map<K, Rule[]>()
+function* grouped<R, K>(
+  rules: readonly R[],
+  keys: (rule: R) => readonly K[],
+  next: (rules: readonly R[]) => Steps<Finder<R>>,
+): Steps<Map<K, Finder<R>>> {
+  const groups = new Map<K, R[]>()
   for (const rule of rules) {
-    for (const key of new Set(keys(rule))) {
+    const found = keys(rule)
+    for (const key of found.length > 1 ? new Set(found) : found) {
       const known = groups.get(key)
       if (known === undefined) groups.set(key, [rule])
       else known.push(rule)
     }
   }
-  return new Map([...groups].map(([key, some]) => [key, next(some)]))
+  const finders = new Map<K, Finder<R>>()
+  for (const [key, some] of groups) finders.set(key, yield* next(some))
+  return finders
 }
 
-function questions(rules: readonly Rule[]): Question[] {
+function questions(rules: readonly Limited[]): Question[] {
   const counts = new Map<string, { path: Path; count: number }>()
   for (const { limits } of rules) {
     for (const { path, key } of limits.guards) {
@@ -211,37 +242,45 @@ function nameOf(question: Question): string {
   return question.by === 'guard' ? question.key : `${question.by} ${question.actor}`
 }
 
-function guardFor(rule: Rule, key: string): Guard | undefined {
+function guardFor(rule: Limited, key: string): Guard | undefined {
   return rule.limits.guards.find((guard) => guard.key === key)
 }
 
-/** The answers with which a rule may have a say; none if it does not care. */
-function answers(question: Question, { limits }: Rule): readonly unknown[] {
-  if (question.by === 'guard') {
-    const guard = limits.guards.find(({ key }) => key === question.key)
-    return guard?.values.map((value) => (value instanceof EntityRef ? value.key : value)) ?? []
-  }
-  if (question.by === 'type') return one(limits.is[question.actor])
-  const eq = limits.eq[question.actor]
-  return eq === undefined ? (limits.in[question.actor] ?? []) : [eq]
+function cares(question: Question, { limits }: Limited): boolean {
+  if (question.by === 'guard') return limits.guards.some(({ key }) => key === question.key)
+  if (question.by === 'type') return limits.is[question.actor] !== undefined
+  return limits.eq[question.actor] !== undefined || (limits.in[question.actor]?.length ?? 0) > 0
 }
 
-/** Rules to be expected after the question: those that do not care, and the average of the others by their number. */
-function costOf(question: Question, rules: readonly Rule[]): number {
+/**
+ * Rules to be expected after the question: those that do not care, and the average of the others by their number.
+ * `undefined` if none cares.
+ */
+function costOf(question: Question, rules: readonly Limited[]): number | undefined {
   const groups = new Map<unknown, number>()
   let careless = 0
   let caring = 0
+  const count = (answer: unknown): void => {
+    groups.set(answer, (groups.get(answer) ?? 0) + 1)
+    caring += 1
+  }
   for (const rule of rules) {
-    const found = answers(question, rule)
-    if (found.length === 0) careless += 1
-    for (const answer of found) {
-      groups.set(answer, (groups.get(answer) ?? 0) + 1)
-      caring += 1
+    const { limits } = rule
+    if (!cares(question, rule)) careless += 1
+    else if (question.by === 'guard') {
+      for (const value of guardFor(rule, question.key)?.values ?? [])
+        count(value instanceof EntityRef ? value.key : value)
+    } else if (question.by === 'type') count(limits.is[question.actor])
+    else {
+      const eq = limits.eq[question.actor]
+      if (eq !== undefined) count(eq)
+      else for (const group of limits.in[question.actor] ?? []) count(group)
     }
   }
+  if (caring === 0) return undefined
   let squares = 0
-  for (const count of groups.values()) squares += count * count
-  return careless + (caring === 0 ? rules.length : squares / caring)
+  for (const size of groups.values()) squares += size * size
+  return careless + squares / caring
 }
 
 function reading([root, ...names]: Path): Expr {

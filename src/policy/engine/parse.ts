@@ -9,7 +9,7 @@ import type { ActionHead, Binary, Expr, Head, Pattern, Policy, Slot } from './tr
 import { chain, pattern } from './tree.ts'
 import { EntityRef, toLong } from './values.ts'
 
-type Token = Readonly<{
+export type Token = Readonly<{
   kind: 'word' | 'string' | 'number' | 'slot' | 'mark'
   text: string
   start: number
@@ -30,11 +30,39 @@ export class Gap extends Error {
 const PATTERN =
   /(\s+|\/\/[^\n\r]*)|([A-Za-z_][A-Za-z0-9_]*)|(")|([0-9]+)|(\?[A-Za-z_]+)|::|==|!=|<=|>=|&&|\|\||[^]/y
 
+/** Tokens between two places to pause. */
+const BREATH = 4_000
+
 /** The policies of a text, cut at each `;` outside strings. Never fails. */
 export function cut(text: string): Cut[] {
-  const cuts: Cut[] = []
+  return [...cuts(text)].filter((part) => part !== undefined)
+}
+
+/** `cut` as it goes along; `undefined` now and then in a long policy. */
+export function* cuts(text: string): Generator<Cut | undefined> {
   let tokens: Token[] = []
   let [depth, brackets, ifs, chained, longest] = [0, 0, 0, 0, 0]
+  for (const token of tokenize(text)) {
+    tokens.push(token)
+    const { kind, text: found } = token
+    if (kind === 'word' && found === 'if') ifs += 1
+    if (tokens.length % BREATH === 0) yield undefined
+    if (kind !== 'mark') continue
+    if (found === '(' || found === '[' || found === '{') brackets = Math.max(brackets, (depth += 1))
+    else if (found === ')' || found === ']' || found === '}') depth = Math.max(0, depth - 1)
+    // operands in a row nest to the left; lists do not
+    if (found === ',') chained = 0
+    else longest = Math.max(longest, (chained += 1))
+    if (found !== ';') continue
+    yield slice(tokens, { brackets, ifs, longest })
+    tokens = []
+    depth = brackets = ifs = chained = longest = 0
+  }
+  if (tokens.length > 0) yield slice(tokens, { brackets, ifs, longest })
+}
+
+/** Ill-formed text never fails here: the reference says what is wrong with it, at its place. */
+export function* tokenize(text: string): Generator<Token> {
   const pattern = new RegExp(PATTERN)
   for (let match = pattern.exec(text); match !== null; match = pattern.exec(text)) {
     if (match[1] !== undefined) continue
@@ -43,31 +71,20 @@ export function cut(text: string): Cut[] {
       // by hand: an expression would need a stack as long as the string
       const end = stringEnd(text, start)
       pattern.lastIndex = end
-      tokens.push({ kind: 'string', text: text.slice(start, end), start, end })
+      yield { kind: 'string', text: text.slice(start, end), start, end }
       continue
     }
     const [found] = match
-    const end = start + found.length
-    if (match[2] !== undefined) {
-      if (found === 'if') ifs += 1
-      tokens.push({ kind: 'word', text: found, start, end })
-    } else if (match[4] !== undefined) tokens.push({ kind: 'number', text: found, start, end })
-    else if (match[5] !== undefined) tokens.push({ kind: 'slot', text: found, start, end })
-    else {
-      tokens.push({ kind: 'mark', text: found, start, end })
-      if (found === '(' || found === '[' || found === '{') brackets = Math.max(brackets, (depth += 1))
-      else if (found === ')' || found === ']' || found === '}') depth = Math.max(0, depth - 1)
-      // operands in a row nest to the left; lists do not
-      if (found === ',') chained = 0
-      else longest = Math.max(longest, (chained += 1))
-      if (found !== ';') continue
-      cuts.push(slice(tokens, { brackets, ifs, longest }))
-      tokens = []
-      depth = brackets = ifs = chained = longest = 0
-    }
+    const kind =
+      match[2] !== undefined
+        ? 'word'
+        : match[4] !== undefined
+          ? 'number'
+          : match[5] !== undefined
+            ? 'slot'
+            : 'mark'
+    yield { kind, text: found, start, end: start + found.length }
   }
-  if (tokens.length > 0) cuts.push(slice(tokens, { brackets, ifs, longest }))
-  return cuts
 }
 
 /** Past the quote that closes the string at `start`, or the end of the text. */
@@ -407,7 +424,12 @@ const ESCAPES: ReadonlyMap<string, string> = new Map([
 ])
 const ESCAPE = /\\(?:u\{([0-9A-Fa-f_]{1,12})\}|x([0-7][0-9A-Fa-f])|([^]))/g
 
-function unescape(literal: string): string {
+/**
+ * What a string literal says, its quotes taken off.
+ *
+ * @throws {Gap} for an escape that is none.
+ */
+export function unescape(literal: string): string {
   const inner = literal.slice(1, -1)
   return inner.includes('\\') ? inner.replace(ESCAPE, decode) : inner
 }

@@ -73,7 +73,14 @@ export function toRule(id: string, position: number, policy: Policy, body: Body)
   }
 }
 
-/** Whether the policy holds; its head never fails. */
+/** Whether the head of the policy matches; it never fails. */
+export function headMatches(rule: Pick<Rule, Actor>, env: Env): boolean {
+  if (rule.principal !== undefined && !rule.principal(env)) return false
+  if (rule.action !== undefined && !rule.action(env)) return false
+  return rule.resource === undefined || rule.resource(env)
+}
+
+/** Whether the policy holds. */
 export function evaluate(rule: Rule, env: Env): Result {
   if (rule.principal !== undefined && !rule.principal(env)) return false
   if (rule.action !== undefined && !rule.action(env)) return false
@@ -128,7 +135,8 @@ type Draft = {
   guards: Guard[]
 }
 
-function limitsOf(policy: Policy, conjuncts: readonly Expr[]): Limits {
+/** `conjuncts` are those of its conditions; without them, what the head alone says. */
+export function limitsOf(policy: Policy, conjuncts: readonly Expr[]): Limits {
   const limits: Draft = { eq: {}, in: {}, is: {}, guards: [] }
   for (const actor of ['principal', 'resource'] as const) {
     const { eq, is, in: group } = policy[actor]

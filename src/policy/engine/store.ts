@@ -18,10 +18,15 @@ export type EntityNode = Readonly<{
   ancestors: ReadonlySet<string>
 }>
 
-type Mutable = { -readonly [K in keyof EntityNode]: EntityNode[K] } & { ancestors: Set<string> }
+/** Where entities are looked up while a policy is evaluated. */
+export interface Entities {
+  find(type: string, id: string): EntityNode | undefined
+}
+
+export type OpenNode = { -readonly [K in keyof EntityNode]: EntityNode[K] } & { ancestors: Set<string> }
 
 /** Entities by name. Immutable; made by `prepareEntities`. */
-export class EntityStore {
+export class EntityStore implements Entities {
   readonly #byType: ReadonlyMap<string, ReadonlyMap<string, EntityNode>>
   readonly size: number
   /** The schema that the entities were read by. */
@@ -55,7 +60,7 @@ export class EntityStore {
  */
 export function prepareEntities(json: readonly unknown[], schema?: Schema): EntityStore {
   if (!Array.isArray(json)) throw refuse('entities must be a list')
-  const nodes = new Map<string, Mutable>()
+  const nodes = new Map<string, OpenNode>()
   for (const entity of json) addEntity(nodes, readEntity(entity, schema))
   if (schema !== undefined) addActions(nodes, schema)
   close(nodes)
@@ -65,12 +70,12 @@ export function prepareEntities(json: readonly unknown[], schema?: Schema): Enti
 
 const EMPTY = new CedarRecord(new Map())
 
-function newNode(
+export function newNode(
   ref: EntityRef,
   attrs: CedarRecord,
   tags: CedarRecord,
   parents: readonly EntityRef[],
-): Mutable {
+): OpenNode {
   return { ref, key: ref.key, attrs, tags, parents, ancestors: new Set() }
 }
 
@@ -78,7 +83,7 @@ const isActionType = (type: string): boolean => type === 'Action' || type.endsWi
 
 const nameOf = ({ type, id }: EntityRef): string => `\`${type}::${JSON.stringify(id)}\``
 
-function readEntity(json: unknown, schema: Schema | undefined): Mutable {
+function readEntity(json: unknown, schema: Schema | undefined): OpenNode {
   const { uid, attrs, parents: above, tags = {} } = members(json, 'an entity')
   const ref = readUid(uid)
   const name = nameOf(ref)
@@ -110,7 +115,7 @@ function readTags(json: unknown, { tags: type }: EntityType, what: string, schem
   return new CedarRecord(new Map(entries.map(([name, value]) => [name, schema.value(value, type, what, 1)])))
 }
 
-function addEntity(nodes: Map<string, Mutable>, node: Mutable): void {
+function addEntity(nodes: Map<string, OpenNode>, node: OpenNode): void {
   const before = nodes.get(node.key)
   if (before !== undefined && !isSame(before, node))
     throw refuse(`${nameOf(node.ref)} is given twice, and differs`)
@@ -118,8 +123,8 @@ function addEntity(nodes: Map<string, Mutable>, node: Mutable): void {
 }
 
 /** The actions of the schema; one that is given too must be the same. */
-function addActions(nodes: Map<string, Mutable>, schema: Schema): void {
-  const declared = new Map<string, Mutable>()
+function addActions(nodes: Map<string, OpenNode>, schema: Schema): void {
+  const declared = new Map<string, OpenNode>()
   for (const { ref, parents } of schema.actions.values())
     declared.set(ref.key, newNode(ref, EMPTY, EMPTY, parents))
   close(declared)
@@ -157,15 +162,19 @@ function isSame(a: EntityNode, b: EntityNode): boolean {
 /** Ancestors of all entities together: a line of some thousands has millions. */
 const MOST_ANCESTORS = 5_000_000
 
-/** Ancestors of all, each entity after its parents; without recursion, since a hierarchy may be a long line. */
-function close(nodes: ReadonlyMap<string, Mutable>): void {
+/**
+ * Ancestors of all, each entity after its parents; without recursion, since a hierarchy may be a long line.
+ *
+ * @throws {WritError} `ERR_INPUT_INVALID` for a cycle, and for too large a hierarchy.
+ */
+export function close(nodes: ReadonlyMap<string, OpenNode>): void {
   let total = 0
-  const done = new Set<Mutable>()
-  const open = new Set<Mutable>()
+  const done = new Set<OpenNode>()
+  const open = new Set<OpenNode>()
   for (const start of nodes.values()) {
-    const stack: Mutable[] = [start]
+    const stack: OpenNode[] = [start]
     while (stack.length > 0) {
-      const node = stack.at(-1) as Mutable
+      const node = stack.at(-1) as OpenNode
       if (done.has(node)) {
         stack.pop()
         continue

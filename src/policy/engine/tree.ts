@@ -75,3 +75,65 @@ export function pattern(parts: Pattern): Pattern {
   }
   return joined
 }
+
+/** The direct parts of an expression. */
+export function children(expr: Expr): readonly Expr[] {
+  switch (expr.op) {
+    case 'literal':
+    case 'variable':
+      return []
+    case 'and':
+    case 'or':
+    case 'set':
+      return expr.items
+    case 'not':
+    case 'neg':
+    case 'isEmpty':
+      return [expr.arg]
+    case 'binary':
+      return [expr.left, expr.right]
+    case 'attribute':
+    case 'has':
+    case 'like':
+      return [expr.of]
+    case 'is':
+      return expr.in === undefined ? [expr.of] : [expr.of, expr.in]
+    case 'if':
+      return [expr.test, expr.yes, expr.no]
+    case 'record':
+      return expr.fields.map(([, value]) => value)
+    case 'call':
+      return expr.args
+  }
+}
+
+/** Every expression of a tree, parents first. */
+export function* walk(expr: Expr): Generator<Expr> {
+  const open = [expr]
+  for (let next = open.pop(); next !== undefined; next = open.pop()) {
+    yield next
+    const parts = children(next)
+    for (let at = parts.length - 1; at >= 0; at -= 1) open.push(parts[at] as Expr)
+  }
+}
+
+/** `context.a.b` as its root and names. */
+export type Access = Readonly<{ root: Variable | EntityRef; names: readonly string[] }>
+
+/** `undefined` for what is no chain of attributes of a variable or a named entity. */
+export function accessOf(expr: Expr): Access | undefined {
+  const names: string[] = []
+  let at = expr
+  while (at.op === 'attribute') {
+    names.push(at.name)
+    at = at.of
+  }
+  names.reverse()
+  if (at.op === 'variable') return { root: at.name, names }
+  return at.op === 'literal' && typeof at.value === 'object' ? { root: at.value, names } : undefined
+}
+
+/** An entity named in the text. */
+export function namedEntity(expr: Expr): EntityRef | undefined {
+  return expr.op === 'literal' && typeof expr.value === 'object' ? expr.value : undefined
+}

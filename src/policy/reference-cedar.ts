@@ -1,6 +1,5 @@
 /**
- * The engine behind a policy set, with Cedar's own semantics and nothing of Writ's. Reference Cedar runs it now; a
- * compiled evaluator takes over behind the same interface (law 7).
+ * Reference Cedar, with its own semantics and nothing of Writ's: what the engine is held against (law 7).
  *
  * @module
  */
@@ -8,7 +7,7 @@ import * as cedar from '@cedar-policy/cedar-wasm/nodejs'
 import type { CedarValueJson, EntityJson } from '@cedar-policy/cedar-wasm/nodejs'
 import type { EntityUid } from './types.ts'
 
-export type EngineRequest = Readonly<{
+export type ReferenceRequest = Readonly<{
   principal: EntityUid
   action: EntityUid
   resource: EntityUid
@@ -17,20 +16,15 @@ export type EngineRequest = Readonly<{
 }>
 
 /** Cedar's answer: the permits that hold (on allow) or the forbids that hold (on deny), and every policy that failed. */
-export type EngineAnswer = Readonly<{
+export type ReferenceAnswer = Readonly<{
   decision: 'allow' | 'deny'
   reason: readonly string[]
   errors: readonly Readonly<{ policy: string; message: string }>[]
 }>
 
-export interface Evaluator {
-  /** @throws {EngineFailure} if no answer could be given at all. */
-  evaluate(request: EngineRequest): EngineAnswer
-}
-
-/** The engine gave no answer, e.g. for a cycle in the hierarchy. Never a permit. */
-export class EngineFailure extends Error {
-  override readonly name = 'EngineFailure'
+/** The reference gave no answer, e.g. for a cycle in the hierarchy. Never a permit. */
+export class ReferenceFailure extends Error {
+  override readonly name = 'ReferenceFailure'
 }
 
 // The library keeps parsed sets by name for the life of the process and has no way to drop one, so names are used again
@@ -43,18 +37,19 @@ const gone = new FinalizationRegistry<string>((name) => {
 })
 
 /** Reference Cedar over policies that have passed validation. */
-export class CedarEvaluator implements Evaluator {
+export class CedarEvaluator {
   readonly #name: string
 
   constructor(policies: Readonly<Record<string, string>>) {
     this.#name = free.pop() ?? `writ-${names++}`
     const answer = cedar.preparsePolicySet(this.#name, { staticPolicies: policies })
     if (answer.type === 'failure')
-      throw new EngineFailure(answer.errors.map((error) => error.message).join('; '))
+      throw new ReferenceFailure(answer.errors.map((error) => error.message).join('; '))
     gone.register(this, this.#name)
   }
 
-  evaluate(request: EngineRequest): EngineAnswer {
+  /** @throws {ReferenceFailure} if no answer could be given at all. */
+  evaluate(request: ReferenceRequest): ReferenceAnswer {
     return run(() =>
       cedar.statefulIsAuthorized({
         principal: request.principal,
@@ -71,8 +66,8 @@ export class CedarEvaluator implements Evaluator {
 /** One evaluation of policies that are not kept. */
 export function evaluateOnce(
   policies: Readonly<Record<string, string>>,
-  request: EngineRequest,
-): EngineAnswer {
+  request: ReferenceRequest,
+): ReferenceAnswer {
   return run(() =>
     cedar.isAuthorized({
       principal: request.principal,
@@ -85,15 +80,15 @@ export function evaluateOnce(
   )
 }
 
-function run(ask: () => cedar.AuthorizationAnswer): EngineAnswer {
+function run(ask: () => cedar.AuthorizationAnswer): ReferenceAnswer {
   let answer: cedar.AuthorizationAnswer
   try {
     answer = ask()
   } catch (error) {
-    throw new EngineFailure('the policy engine failed', { cause: error })
+    throw new ReferenceFailure('the reference failed', { cause: error })
   }
   if (answer.type === 'failure')
-    throw new EngineFailure(answer.errors.map((error) => error.message).join('; '))
+    throw new ReferenceFailure(answer.errors.map((error) => error.message).join('; '))
   const { decision, diagnostics } = answer.response
   return {
     decision,
