@@ -13,6 +13,8 @@ import { openapi } from '../src/doors/http/openapi.ts'
 import type { Door } from '../src/doors/http/route.ts'
 import { httpRoutes } from '../src/doors/http/server.ts'
 import { errorCodes } from '../src/model/errors.ts'
+import type { LintCode, ProblemCode } from '../src/policy/index.ts'
+import { lintNames, problemCodes, problemHelp } from '../src/policy/index.ts'
 import { arapProblemType, problemStatus } from '../src/wire/arap/draft1/index.ts'
 import { problemType, statusOf, titleOf } from '../src/wire/problem.ts'
 
@@ -22,6 +24,7 @@ const ROOT = resolve(import.meta.dirname, '..')
 const references: Readonly<Record<string, () => string>> = {
   'docs/reference/openapi.json': openapiDocument,
   'docs/reference/errors.md': errorsPage,
+  'docs/reference/policy-problems.md': problemsPage,
   'docs/reference/cli.md': cliPage,
   'docs/reference/configuration.md': configurationPage,
   'docs/reference/configuration.schema.json': configurationSchema,
@@ -61,6 +64,24 @@ ${arap.join('\n')}
 On \`/access/v1/evaluation\` and \`/access/v1/evaluations\` an error is a message string, as AuthZEN says; with
 an \`Accept\` that names JSON it is a problem document there too.
 `
+}
+
+function problemsPage(): string {
+  const sentence = (text: string): string => `${text.charAt(0).toUpperCase()}${text.slice(1)}.`
+  const sections = (Object.keys(problemCodes) as ProblemCode[]).map((code) => {
+    const name = code in lintNames ? `\n\`${lintNames[code as LintCode]}\`: ` : '\n'
+    return `## ${code}\n${name}${sentence(problemCodes[code])} ${problemHelp[code]}\n`
+  })
+  return `# Problems of policies
+
+<!-- generated from src/policy/problems.ts by \`npm run docs\`; edits here are lost -->
+
+\`P…\` are told by \`writ policy check\` and whenever policies are published; most are errors, and a set that has one is
+not a set. \`L…\` are told by \`writ policy lint\`: the policies are valid and may mean something else than they seem to.
+They are warnings; with \`--strict\` they fail. A policy says that one is meant with its name:
+\`@lint_ignore("wildcard-action")\`. A code never changes its meaning.
+
+${sections.join('\n')}`
 }
 
 function current(path: string): string | undefined {

@@ -1,94 +1,95 @@
 /**
- * `writ policy …`. The one command beside `audit` that looks into the house itself: a folder is checked without a
- * server.
+ * `writ policy …`: what is looked at without a server, and what is published to one.
  *
  * @module
  */
-import { createHash } from 'node:crypto'
-import { existsSync } from 'node:fs'
-import { join, relative, resolve } from 'node:path'
-import type { EntityInput, PolicyVersion, ReplayReport } from '../../client/src/index.ts'
+import { resolve } from 'node:path'
+import type { PolicyVersion, ReplayReport } from '../../client/src/index.ts'
 import { isWritClientError } from '../../client/src/index.ts'
-import type { EntityData, Problem } from '../policy/index.ts'
-import { loadPolicySet, renderProblem } from '../policy/index.ts'
-import { readInventory } from './commands/admin.ts'
-import { readPolicyFolder } from './commands/setup.ts'
 import type { Context } from './context.ts'
-import { CliError, exit, usage } from './exit.ts'
+import { CliError, exit, tell, usage } from './exit.ts'
+import type { Source } from './policy-folder.ts'
+import { check, invalid, inventoryFile, readFolder, sayProblems, sayWhere } from './policy-folder.ts'
+import { watching } from './policy-test-watch.ts'
+import { sarif } from './sarif.ts'
 import { counted, plain, plainLines } from './text.ts'
 import { instantOf, localAndUtc } from './times.ts'
+import { version as writVersion } from '../version.ts'
 
-type Source = ReturnType<typeof readPolicyFolder>
+export type CheckOptions = Readonly<{
+  inventory?: string
+  lint?: boolean
+  strict?: boolean
+  denyWarnings?: boolean
+  sarif?: boolean
+  watch?: boolean
+}>
 
-/** Checks a folder as the server would. 3 if it is not valid. */
+/** Checks a folder as the server would, and with `lint` for what is valid and looks wrong. 3 if it is not valid. */
 export function policyCheck(
   context: Context,
   folder: string | undefined,
-  options: { inventory?: string },
-): number {
+  options: CheckOptions,
+): number | Promise<number> {
   const at = folder ?? context.loaded.config.policies
-  const source = readFolder(context, at)
-  const { problems, version } = check(context, at, source, options.inventory)
-  const errors = problems.filter(({ severity }) => severity === 'error').length
-  context.print(
-    { items: problems, more: { valid: errors === 0, ...(version === undefined ? {} : { version }) } },
-    // people read them on standard error, each with its line
-    { lines: [] },
-  )
-  sayProblems(context, problems)
-  if (errors > 0)
-    throw new CliError(exit.policyInvalid, `${errors} problem${errors === 1 ? '' : 's'} in ${at}`)
-  context.note('ok', `${source.policies.length} policy files in ${at} are valid`)
-  return exit.ok
-}
-
-/** What is wrong with a folder, at places that name its files as the caller does. */
-export function check(
-  context: Pick<Context, 'io'>,
-  folder: string,
-  source: Source,
-  inventoryFile?: string,
-): { problems: Problem[]; version?: string } {
-  const loaded = loadPolicySet(source, {
-    hash: (text) => `sha256:${createHash('sha256').update(text).digest('hex')}`,
-    inventory: inventoryOf(context, inventoryFile),
+  if (options.watch !== true) return inspect(context, at, options)
+  const root = resolve(context.io.cwd, at)
+  return watching(context, [root], () => {
+    const inventory = inventoryFile(context, at, options.inventory)
+    try {
+      inspect(context, at, options)
+    } catch (error) {
+      // it is told, and what was read is watched all the same
+      const { message, hint } = tell(error)
+      context.note('bad', `${plainLines(message)}${hint === undefined ? '' : ` · ${plainLines(hint)}`}`)
+    }
+    return Promise.resolve(inventory === undefined ? [] : [resolve(context.io.cwd, inventory)])
   })
-  const found = loaded.ok ? loaded.warnings : loaded.problems
-  const prefix = relative(context.io.cwd, resolve(context.io.cwd, folder)) || '.'
-  const problems = found.map((problem) => ({ ...problem, file: join(prefix, problem.file) }))
-  return loaded.ok ? { problems, version: loaded.set.version } : { problems }
 }
 
-/** As a person reads them, on standard error. */
-export function sayProblems(context: Pick<Context, 'say'>, problems: readonly Problem[]): void {
-  for (const problem of problems) context.say(renderProblem(problem))
+/** The same with the lint rules. */
+export function policyLint(
+  context: Context,
+  folder: string | undefined,
+  options: CheckOptions,
+): number | Promise<number> {
+  return policyCheck(context, folder, { ...options, lint: true })
 }
 
-/** A schema that is not given is derived from the inventory too. */
-function inventoryOf(context: Pick<Context, 'io'>, file: string | undefined): EntityData[] {
-  const found = file ?? (existsSync(resolve(context.io.cwd, 'inventory.yaml')) ? 'inventory.yaml' : undefined)
-  return found === undefined ? [] : readInventory(context, found).map(entityData)
-}
-
-const levels = ['low', 'moderate', 'high', 'critical']
-
-function entityData(entity: EntityInput): EntityData {
-  const uid = (text: string): { type: string; id: string } => {
-    const cut = text.indexOf('/')
-    return { type: text.slice(0, cut), id: text.slice(cut + 1) }
-  }
-  const spelled = (text: string): string => `${uid(text).type}::${JSON.stringify(uid(text).id)}`
-  const { type, id, owner, team, sensitivity, parents = [], attrs } = entity
-  return {
-    uid: { type, id },
-    attrs: {
-      ...attrs,
-      ...(sensitivity === undefined ? {} : { sensitivity: levels.indexOf(sensitivity) + 1 }),
-      ...(owner === undefined || owner === null ? {} : { owner: spelled(owner) }),
-      ...(team === undefined || team === null ? {} : { team: spelled(team) }),
-    },
-    parents: parents.map(uid),
-  }
+function inspect(context: Context, at: string, options: CheckOptions): number {
+  const source = readFolder(context, at)
+  const { problems: found, version, inventory } = check(context, at, source, options)
+  const problems = found.map(({ located: _, ...problem }) => problem)
+  const errors = problems.filter(({ severity }) => severity === 'error').length
+  const warnings = problems.length - errors
+  if (options.sarif === true) context.io.out(sarif(found, writVersion))
+  else
+    context.print(
+      { items: problems, more: { valid: errors === 0, ...(version === undefined ? {} : { version }) } },
+      // people read them on standard error, each with its line
+      { lines: [] },
+    )
+  sayProblems(context, problems)
+  sayWhere(context, problems)
+  const where = plain(at)
+  if (errors > 0) throw invalid(`${counted(errors, 'problem', 'problems')} in ${where}`)
+  if (warnings > 0 && (options.strict === true || options.denyWarnings === true))
+    throw invalid(`${counted(warnings, 'warning', 'warnings')} in ${where}`)
+  const files = counted(source.policies.length, 'policy file', 'policy files')
+  const are = source.policies.length === 1 ? 'is' : 'are'
+  if (warnings > 0)
+    context.note(
+      'warn',
+      `${files} in ${where} ${are} valid, with ${counted(warnings, 'warning', 'warnings')}`,
+    )
+  else
+    context.note(
+      'ok',
+      `${files} in ${where} ${are} valid${options.lint === true ? ', and nothing looks wrong' : ''}`,
+    )
+  if (options.lint === true && inventory === undefined)
+    context.note('info', 'without an inventory, who and what there is was not looked at · give --inventory')
+  return exit.ok
 }
 
 export async function policyPublish(context: Context, folder: string | undefined): Promise<number> {
@@ -205,20 +206,18 @@ export async function policyAgree(context: Context, version: string): Promise<vo
 export async function policyShow(context: Context, version: string | undefined): Promise<void> {
   const { policies } = context.writ
   const shown = version === undefined ? await policies.current() : await policies.get(version)
+  // a file gets the text as it is, a terminal nothing that could turn it over
+  const safe = context.io.columns > 0 ? plainLines : (text: string): string => text
   context.print(
     { item: shown },
     {
       lines: [
-        `// ${shown.version} · ${shown.state} · agreed by ${shown.agreed_by.join(', ')}`,
-        ...shown.policies.flatMap(({ name, text }) => [`// ${name}`, text.trimEnd(), '']),
-        ...(shown.schema === undefined ? [] : [`// ${shown.schema.name}`, shown.schema.text.trimEnd()]),
+        `// ${shown.version} · ${shown.state} · agreed by ${shown.agreed_by.map(plain).join(', ')}`,
+        ...shown.policies.flatMap(({ name, text }) => [`// ${plain(name)}`, safe(text.trimEnd()), '']),
+        ...(shown.schema === undefined
+          ? []
+          : [`// ${plain(shown.schema.name)}`, safe(shown.schema.text.trimEnd())]),
       ],
     },
   )
-}
-
-function readFolder(context: Context, folder: string): Source {
-  const path = resolve(context.io.cwd, folder)
-  if (!existsSync(path)) throw usage(`there is no folder \`${folder}\``, '`writ init` makes one with samples')
-  return readPolicyFolder(path)
 }

@@ -46,7 +46,17 @@ export function normaliseArgv(argv: readonly string[]): string[] {
   const proves = words.findIndex(
     (word, at) => ['prove', 'export'].includes(word) && words[at - 1] === 'audit',
   )
-  const ours = words.map((word, at) => (proves !== -1 && at > proves && word === '-o' ? '--out' : word))
+  const inspects = words.findIndex(
+    (word, at) => ['check', 'lint'].includes(word) && words[at - 1] === 'policy',
+  )
+  const ours = words.flatMap((word, at) => {
+    if (proves !== -1 && at > proves && word === '-o') return ['--out']
+    if (inspects === -1 || at < inspects) return [word]
+    // a format of these two alone
+    if (/^(?:-o|--output=)sarif$/u.test(word)) return ['--sarif']
+    if (/^(?:-o|--output)$/u.test(word) && words[at + 1] === 'sarif') return []
+    return [word === 'sarif' && /^(?:-o|--output)$/u.test(words[at - 1] ?? '') ? '--sarif' : word]
+  })
   const rest = end === -1 ? [] : argv.slice(end)
   return [
     ...ours.flatMap((word) => {
@@ -536,17 +546,48 @@ credential is not confirmed gone.`,
     ),
     async (context, file: string) => (await admin()).inventoryApply(context, file),
   )
-  const policy = group('policy', 'Check and publish policies')
+  const policy = group('policy', 'Check, test, try, explain and publish policies')
   const policies = () => import('./policy.ts')
+  const inspecting = (command: Command): Command =>
+    command
+      .option('--inventory <file>', 'who and what there is, by default ./inventory.yaml')
+      .option('--strict', 'exit 3 for warnings too')
+      .addOption(new Option('--deny-warnings', 'the same as `--strict`').hideHelp())
+      .option('--sarif', 'write findings as SARIF 2.1.0, for code scanners; the same as `-o sarif`')
+      .option('--watch', 'look again whenever a file changes')
+  does(
+    inspecting(
+      leaf(
+        policy,
+        'check [folder]',
+        'Check a folder without a server; exit 3 if it is not valid',
+        'writ policy check ./policies',
+      ),
+    ).option('--lint', 'look for what is valid and looks wrong, too'),
+    async (context, folder: string | undefined, options: object) =>
+      (await policies()).policyCheck(context, folder, options),
+  )
+  does(
+    inspecting(
+      leaf(
+        policy,
+        'lint [folder]',
+        'Look for policies that are valid and look wrong; `@lint_ignore` says that it is meant',
+        'writ policy lint ./policies --strict',
+      ),
+    ),
+    async (context, folder: string | undefined, options: object) =>
+      (await policies()).policyLint(context, folder, options),
+  )
   does(
     leaf(
       policy,
-      'check [folder]',
-      'Check a folder without a server; exit 3 if it is not valid',
-      'writ policy check ./policies',
-    ).option('--inventory <file>', 'what a missing schema is derived from, by default ./inventory.yaml'),
-    async (context, folder: string | undefined, options: object) =>
-      (await policies()).policyCheck(context, folder, options),
+      'fmt [files...]',
+      'Format policy files, or those of folders; `-` formats standard input',
+      'writ policy fmt --check ./policies',
+    ).option('--check', 'change nothing, and exit 3 if something would change'),
+    async (context, files: string[], options: object) =>
+      (await import('./policy-fmt.ts')).policyFmt(context, files, options),
   )
   does(
     leaf(
@@ -563,6 +604,42 @@ credential is not confirmed gone.`,
       .option('--into <file>', 'add it to this file'),
     async (context, paths: string[], options: object) =>
       (await import('./policy-test.ts')).policyTest(context, paths, options),
+  )
+  const trying = (command: Command): Command =>
+    command
+      .option('--folder <folder>', 'the policies, by default the policy folder')
+      .option('--inventory <file>', 'who and what there is, by default ./inventory.yaml')
+      .option('--context <json>', 'the context of the attempt, as JSON')
+      .option('--properties <json>', 'the properties of the action, as JSON')
+      .option('--task <purpose>', 'under an open task: its purpose, or its members as JSON')
+      .option('--approval <pool=n>', 'as if so many had approved; may be repeated', repeat)
+      .option('--justification', 'as if a reason had been given')
+      .option('--at <time>', 'at another time, e.g. `2026-11-22T22:00:00Z`')
+      .option('--unknown <fact>', 'as if nobody could tell this fact; may be repeated', repeat)
+  const trial = () => import('./policy-eval.ts')
+  does(
+    trying(
+      leaf(
+        policy,
+        'eval <principal> <action> <resource>',
+        'Say what a folder would answer, without a server; exit 0 for yes, 5 for no',
+        'writ policy eval Agent/migrator db:migrate Database/orders --task "schema 42" --approval dba',
+      ),
+    ),
+    async (context, principal: string, action: string, resource: string, options: object) =>
+      (await trial()).policyEval(context, principal, action, resource, options),
+  )
+  does(
+    trying(
+      leaf(
+        policy,
+        'explain <words...>',
+        'Explain an attempt clause by clause, a policy by its id, or a code of `check`',
+        'writ policy explain Agent/migrator db:migrate Database/orders',
+      ).usage('POLICY | CODE | PRINCIPAL ACTION RESOURCE [options]'),
+    ),
+    async (context, words: string[], options: object) =>
+      (await trial()).policyExplain(context, words, options),
   )
   does(
     leaf(

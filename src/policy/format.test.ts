@@ -64,8 +64,14 @@ context.b }; // end
     assert.equal(format(' \n\n'), '')
     assert.equal(format('\n// only\n\n'), '// only\n')
     const crlf = format('// a\r\npermit(principal,action,resource);\r\npermit(principal,action,resource);')
-    assert.equal(crlf, '// a\r\npermit (principal, action, resource);\r\npermit (principal, action, resource);\r\n')
-    assert.equal(format('\uFEFFpermit(principal,action,resource);'), 'permit (principal, action, resource);\n')
+    assert.equal(
+      crlf,
+      '// a\r\npermit (principal, action, resource);\r\npermit (principal, action, resource);\r\n',
+    )
+    assert.equal(
+      format('\uFEFFpermit(principal,action,resource);'),
+      'permit (principal, action, resource);\n',
+    )
     assert.equal(
       format('permit(principal,action,resource);permit(principal,action,resource);'),
       'permit (principal, action, resource);\npermit (principal, action, resource);\n',
@@ -73,14 +79,27 @@ context.b }; // end
   })
 
   test('what does not parse is told at its place, and left alone', () => {
-    const formatted = formatPolicies('a.cedar', '// é\npermit(principal,action,resource);\npermit(principal, resource);')
+    const formatted = formatPolicies(
+      'a.cedar',
+      '// é\npermit(principal,action,resource);\npermit(principal, resource);',
+    )
     assert.ok(!formatted.ok)
     assert.deepEqual([formatted.problem.code, formatted.problem.line], ['P001', 3])
   })
 })
 
 test('whatever the comments and blanks: nothing is lost, nothing changes meaning, and twice is once', () => {
-  const gap = fc.constantFrom(' ', '\n', '\n\n\n', ' // c\n', '\n// é "x" ;\n', '\t', ' //\n', '\r\n', ' // t  \n')
+  const gap = fc.constantFrom(
+    ' ',
+    '\n',
+    '\n\n\n',
+    ' // c\n',
+    '\n// é "x" ;\n',
+    '\t',
+    ' //\n',
+    '\r\n',
+    ' // t  \n',
+  )
   const tokens = [
     '@', 'id', '(', '"x // y"', ')', 'permit', '(', 'principal', 'is', 'A', 'in', 'B', '::', '"b"', ',', 'action', ',',
     'resource', ',', ')', 'when', '{', '[', '1', ',', '-2', ']', '.', 'contains', '(', 'context', '.', 'n', ')', '&&',
@@ -88,7 +107,10 @@ test('whatever the comments and blanks: nothing is lost, nothing changes meaning
     '==', 'context', '.', 'r', ')', '}', 'unless', '{', 'context', '.', 's', 'like', '"a*\\*"', '}', ';',
   ] // prettier-ignore
   const texts = fc
-    .array(fc.array(gap, { minLength: tokens.length, maxLength: tokens.length }), { minLength: 1, maxLength: 2 })
+    .array(fc.array(gap, { minLength: tokens.length, maxLength: tokens.length }), {
+      minLength: 1,
+      maxLength: 2,
+    })
     .map((policies) => policies.map((gaps) => tokens.map((token, at) => token + gaps[at]).join('')).join(''))
   const meaning = (text: string) =>
     text.split(/(?<=\} *(?:\/\/[^\n]*\n|\s)*;)/u).flatMap((one) => {

@@ -53,7 +53,11 @@ function between(text: string): string {
 
 function formatOne(file: SourceFile, start: number, end: number): Formatted {
   const text = file.text.slice(start, end)
-  const refuse = (span: { start: number; end: number }, message: string, hint?: string | null): Formatted => ({
+  const refuse = (
+    span: { start: number; end: number },
+    message: string,
+    hint?: string | null,
+  ): Formatted => ({
     ok: false,
     problem: file.problem('P001', span, message, { hint: hint ?? undefined }),
   })

@@ -16,6 +16,8 @@ export type {
 export { compile, compileLimits, prepareEntities } from './engine/index.ts'
 export type { FactDefinition } from './facts.ts'
 export { facts } from './facts.ts'
+export type { Described } from './describe.ts'
+export { describePolicy } from './describe.ts'
 export type { Formatted } from './format.ts'
 export { formatPolicies } from './format.ts'
 export type { JudgeInput, Judgement } from './judge.ts'

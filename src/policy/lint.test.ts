@@ -67,11 +67,7 @@ suite('what is told', () => {
         permit('resource.sensitivity < 3 || resource.sensitivity >= 2'),
         ['L001 resource.sensitivity < 3 || resource.sensitivity >= 2 · this condition always holds'],
       ],
-      [
-        'a part',
-        permit('context.live has task && (1 == 1)'),
-        ['L001 1 == 1 · this part always holds'],
-      ],
+      ['a part', permit('context.live has task && (1 == 1)'), ['L001 1 == 1 · this part always holds']],
       [
         'an exclusion of nothing',
         'permit(principal in Group::"deployers", action == Action::"read", resource) unless { false };',
@@ -153,7 +149,9 @@ suite('what is told', () => {
       [
         'the group that asks',
         `${approve('dba')}\n@id("own") @ttl("1m")\npermit(principal in Group::"staff", action == Action::"write", resource is Database)\nwhen { context.proof.approvals.dba >= 1 };`,
-        ['L005 principal in Group::"dba" · those who need this approval for `own` (a.cedar:2) may give it to each other'],
+        [
+          'L005 principal in Group::"dba" · those who need this approval for `own` (a.cedar:2) may give it to each other',
+        ],
       ],
     ],
     L006: [
@@ -232,7 +230,8 @@ suite('what is told', () => {
         test(`${code} not where it is meant: ${name}`, () => {
           const meant = load(text).policies.reduceRight((so, { line }) => {
             const lines = so.split('\n')
-            lines[line - 1] = `@lint_ignore("${lintNames[code as keyof typeof lintNames]}") ${lines[line - 1]}`
+            lines[line - 1] =
+              `@lint_ignore("${lintNames[code as keyof typeof lintNames]}") ${lines[line - 1]}`
             return lines.join('\n')
           }, text)
           assert.deepEqual(findings(meant), [])

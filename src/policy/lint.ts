@@ -5,14 +5,14 @@
  */
 import type { Json } from '../model/canonical.ts'
 import { parseDuration } from '../model/time.ts'
-import type { Cut } from './engine/parse.ts'
-import { cut, Gap, parsePolicy } from './engine/parse.ts'
-import type { Expr, Policy } from './engine/tree.ts'
+import type { Expr } from './engine/tree.ts'
 import { EntityRef } from './engine/values.ts'
 import type { Formula } from './logic.ts'
 import { formula, implies, judge } from './logic.ts'
+import type { PlacedTree } from './placed.ts'
+import { conjuncts, headSpan, placedTrees } from './placed.ts'
 import type { Problem, ProblemCode, Span } from './problems.ts'
-import { closest, SourceFile, suggest, tidy } from './problems.ts'
+import { closest, suggest, tidy } from './problems.ts'
 import type { EntityData, EntityUid, HeadConstraint, PolicyInfo, PolicySet } from './types.ts'
 import { sameUid, uidText } from './types.ts'
 
@@ -35,15 +35,8 @@ export const lintNames: Readonly<Record<LintCode, string>> = {
   L013: 'unknown-lint-rule',
 }
 
-/** One policy with its tree, as far as it could be read again. */
-type Rule = Readonly<{
-  info: PolicyInfo
-  file: SourceFile
-  part: Cut
-  tree: Policy
-  /** Every condition by itself: all hold where the policy applies. */
-  parts: readonly Formula[]
-}>
+/** Every condition of a policy by itself: all of them hold where it applies. */
+type Rule = PlacedTree & Readonly<{ parts: readonly Formula[] }>
 
 type Say = (
   code: LintCode,
@@ -80,37 +73,11 @@ export function lint(set: PolicySet, inventory: readonly EntityData[] = []): Pro
 }
 
 function rulesOf(set: PolicySet): Rule[] {
-  const byFile = new Map<string, PolicyInfo[]>()
-  for (const info of set.policies) byFile.set(info.file, [...(byFile.get(info.file) ?? []), info])
-  return set.source.policies.flatMap(({ name, text }) => {
-    const file = new SourceFile(name, text)
-    const infos = byFile.get(name) ?? []
-    return cut(text).flatMap((part, index): Rule[] => {
-      const info = infos[index]
-      const tree = treeOf(part)
-      if (info === undefined || tree === undefined) return []
-      return [{ info, file, part, tree, parts: partsOf(tree) }]
-    })
-  })
+  return placedTrees(set).map((placed) => ({
+    ...placed,
+    parts: conjuncts(placed.tree).map(({ kind, body }) => formula(body, kind === 'when')),
+  }))
 }
-
-/** What only the reference can read is not looked at. */
-function treeOf(part: Cut): Policy | undefined {
-  try {
-    return parsePolicy(part)
-  } catch (error) {
-    if (error instanceof Gap) return undefined
-    throw error
-  }
-}
-
-function partsOf({ conditions }: Policy): Formula[] {
-  return conditions.flatMap(({ kind, body }) =>
-    opened(body, kind === 'when' ? 'and' : 'or').map((part) => formula(part, kind === 'when')),
-  )
-}
-
-const opened = (expr: Expr, op: 'and' | 'or'): readonly Expr[] => (expr.op === op ? expr.items : [expr])
 
 function ignoredBy(rule: Rule, problems: Problem[]): ReadonlySet<LintCode> {
   const codes = new Set<LintCode>()
@@ -150,27 +117,6 @@ function effectToken({ part: { tokens }, info }: Rule): Span | undefined {
   let at = 0
   while (tokens[at]?.text === '@') at += tokens[at + 2]?.text === '(' ? 5 : 2
   return tokens[at]?.text === info.effect ? tokens[at] : undefined
-}
-
-/** What the head says about `name`, up to its comma. */
-function headSpan({ part: { tokens } }: Rule, name: 'principal' | 'action' | 'resource'): Span | undefined {
-  let depth = 0
-  for (const [at, token] of tokens.entries()) {
-    if (token.kind !== 'string' && '([{'.includes(token.text)) depth++
-    if (token.kind !== 'string' && ')]}'.includes(token.text)) depth--
-    const before = tokens[at - 1]?.text
-    if (depth !== 1 || token.kind !== 'word' || token.text !== name || (before !== '(' && before !== ','))
-      continue
-    let [end, inner] = [token.end, 0]
-    for (const next of tokens.slice(at + 1)) {
-      if (next.kind === 'mark' && inner === 0 && (next.text === ',' || next.text === ')')) break
-      if (next.kind === 'mark' && next.text === '[') inner++
-      if (next.kind === 'mark' && next.text === ']') inner--
-      end = next.end
-    }
-    return { start: token.start, end }
-  }
-  return undefined
 }
 
 function* walk(expr: Expr): Generator<Expr> {
@@ -424,7 +370,8 @@ function mentionsOf(rule: Rule): Mention[] {
   }
   const groups = new Set<Expr>()
   for (const expr of everywhere(rule)) {
-    const right = expr.op === 'binary' && expr.name === 'in' ? expr.right : expr.op === 'is' ? expr.in : undefined
+    const right =
+      expr.op === 'binary' && expr.name === 'in' ? expr.right : expr.op === 'is' ? expr.in : undefined
     if (right !== undefined) for (const item of right.op === 'set' ? right.items : [right]) groups.add(item)
     if (expr.op === 'literal' && expr.value instanceof EntityRef) {
       const { type, id } = expr.value
@@ -440,10 +387,17 @@ function names(rule: Rule, world: World, set: PolicySet, say: Say): void {
     const key = uidText(uid)
     if (world.named.has(key) || uid.type === 'Writ::System') continue
     // the validator knows every id of an enumerated type
-    if (new RegExp(`^\\s*entity [^;]*\\b${uid.type.split('::').at(-1) ?? ''}\\b[^;]* enum `, 'mu').test(set.schemaText))
+    if (
+      new RegExp(`^\\s*entity [^;]*\\b${uid.type.split('::').at(-1) ?? ''}\\b[^;]* enum `, 'mu').test(
+        set.schemaText,
+      )
+    )
       continue
     const known = [...world.named].filter((name) => name.startsWith(`${uid.type}::"`))
-    const meant = closest(uid.id, known.map((name) => JSON.parse(name.slice(uid.type.length + 2)) as string))
+    const meant = closest(
+      uid.id,
+      known.map((name) => JSON.parse(name.slice(uid.type.length + 2)) as string),
+    )
     const like = meant === undefined ? undefined : uidText({ type: uid.type, id: meant })
     // whoever may administer Writ is often named before there is anybody: only a slip of the pen is told
     if (rule.info.governsWrit && like === undefined) continue
@@ -557,9 +511,16 @@ function covers(broad: Rule, narrow: Rule, world: World): boolean {
   // what an unknown fact does to one of them it must do to the other
   if ((broad.info.annotations['unknown_ignore'] ?? '') !== (narrow.info.annotations['unknown_ignore'] ?? ''))
     return false
-  if (narrow.info.effect === 'forbid' && ('explain' in narrow.info.annotations) !== ('explain' in broad.info.annotations))
+  if (
+    narrow.info.effect === 'forbid' &&
+    'explain' in narrow.info.annotations !== 'explain' in broad.info.annotations
+  )
     return false
-  const given = [...narrow.parts, ...headParts('principal', some.principal), ...headParts('resource', some.resource)]
+  const given = [
+    ...narrow.parts,
+    ...headParts('principal', some.principal),
+    ...headParts('resource', some.resource),
+  ]
   return broad.parts.every((part) => implies(given, part))
 }
 
@@ -575,9 +536,7 @@ function headParts(name: 'principal' | 'resource', { eq, is, in: group }: HeadCo
   const of: Expr = { op: 'variable', name }
   const entity = ({ type, id }: EntityUid): Expr => ({ op: 'literal', value: new EntityRef(type, id) })
   return [
-    ...(eq === undefined
-      ? []
-      : [formula({ op: 'binary', name: '==', left: of, right: entity(eq) })]),
+    ...(eq === undefined ? [] : [formula({ op: 'binary', name: '==', left: of, right: entity(eq) })]),
     ...(is === undefined ? [] : [formula({ op: 'is', of, type: is, in: undefined })]),
     ...(group === undefined ? [] : [formula({ op: 'binary', name: 'in', left: of, right: entity(group) })]),
   ]
@@ -622,7 +581,13 @@ function approvals(rules: readonly Rule[], set: PolicySet, world: World, say: Sa
     const names = [...pools.keys()]
     if (isOpen(principal) && !mentionsPrincipal(rule)) {
       const what = names.map((name) => `\`${name}\``).join(', ')
-      say('L005', rule, headSpan(rule, 'principal'), `everybody may give approvals of ${what}`, 'name a group')
+      say(
+        'L005',
+        rule,
+        headSpan(rule, 'principal'),
+        `everybody may give approvals of ${what}`,
+        'name a group',
+      )
       continue
     }
     if (mentionsPrincipal(rule)) continue
@@ -713,7 +678,8 @@ function meets(a: HeadConstraint, b: HeadConstraint, people: readonly EntityData
   if (x === undefined || y === undefined) return false
   if (!world.above(x).has(uidText(y)) && !world.above(y).has(uidText(x))) return false
   return (
-    people.length === 0 || people.filter(({ uid }) => matches(a, uid, world) && matches(b, uid, world)).length > 0
+    people.length === 0 ||
+    people.filter(({ uid }) => matches(a, uid, world) && matches(b, uid, world)).length > 0
   )
 }
 

@@ -25,7 +25,11 @@ const small = fc.integer({ min: -1, max: 2 })
 const word = fc.constantFrom('a', 'b')
 const atoms = fc.oneof(
   fc
-    .tuple(fc.constantFrom('context.n', 'context.m'), fc.constantFrom('==', '!=', '<', '<=', '>', '>='), small)
+    .tuple(
+      fc.constantFrom('context.n', 'context.m'),
+      fc.constantFrom('==', '!=', '<', '<=', '>', '>='),
+      small,
+    )
     .map(([name, operator, value]) => `${name} ${operator} ${value}`),
   fc.tuple(small, fc.constantFrom('<', '>=')).map(([value, operator]) => `${value} ${operator} context.n`),
   fc.tuple(fc.constantFrom('==', '!='), word).map(([operator, value]) => `context.s ${operator} "${value}"`),
@@ -83,7 +87,11 @@ test('what follows from something holds where that does', () => {
 
 test('much that is known is found out', () => {
   const always = ['1 < 2', 'context.n <= context.n', 'context.n < 3 || context.n > 1', '"a" == "a"', '!false']
-  const never = ['context.n < 1 && context.n > 1', 'context.s == "a" && context.s == "b"', 'context.b && !context.b']
+  const never = [
+    'context.n < 1 && context.n > 1',
+    'context.s == "a" && context.s == "b"',
+    'context.b && !context.b',
+  ]
   for (const text of always) assert.equal(judge([formula(parsed(text))]), 'always', text)
   for (const text of never) assert.equal(judge([formula(parsed(text))]), 'never', text)
   const follows: [string, string][] = [

@@ -84,9 +84,7 @@ function compile(expr: Expr, subjects: Subjects): Test {
       return (values) => items.every((item) => item(values))
     }
     case 'or':
-      return anyOf(
-        expr.items.map((item) => compile(item, subjects)),
-      )
+      return anyOf(expr.items.map((item) => compile(item, subjects)))
     case 'not': {
       const arg = compile(expr.arg, subjects)
       return (values) => !arg(values)
@@ -145,7 +143,9 @@ function comparison(expr: Expr & { op: 'binary' }, subjects: Subjects): Test {
     case 'contains':
       if (left.op !== 'set') break
       return anyOf(
-        left.items.map((item) => comparison({ op: 'binary', name: '==', left: right, right: item }, subjects)),
+        left.items.map((item) =>
+          comparison({ op: 'binary', name: '==', left: right, right: item }, subjects),
+        ),
       )
     case 'in':
       if (keyOf(left) === keyOf(right)) return () => true
@@ -244,7 +244,9 @@ export function judge(formulas: readonly Formula[]): 'always' | 'never' | undefi
 /** Whether `claim` holds wherever all of `given` hold. `false` where it is not known. */
 export function implies(given: readonly Formula[], claim: Formula): boolean {
   if (given.some(({ key }) => key === claim.key)) return true
-  const related = given.filter(({ subjects }) => [...subjects.keys()].some((name) => claim.subjects.has(name)))
+  const related = given.filter(({ subjects }) =>
+    [...subjects.keys()].some((name) => claim.subjects.has(name)),
+  )
   const formulas = [...related, claim]
   if (!few(formulas)) return false
   for (const values of cases(formulas)) {

@@ -238,7 +238,7 @@ export function renderProblem(problem: Problem): string {
 function plain(text: string): string {
   return text
     .replace(/\t/g, ' ')
-    .replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g, '·')
+    .replace(/[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g, '·')
 }
 
 /** The known name that was most likely meant, or `undefined` if none is close. */
