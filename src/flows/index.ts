@@ -26,6 +26,7 @@ import { Publishing } from './publish.ts'
 import { Replays } from './replay.ts'
 import { Requests } from './requests.ts'
 import { searchRecord } from './search.ts'
+import { Searching } from './searching.ts'
 import { Signers } from './signers.ts'
 import { Retention } from './retention.ts'
 import { Sweeper } from './sweep.ts'
@@ -68,6 +69,7 @@ export function createFlows(deps: FlowDeps): Flowing {
     all: () => signers.all('artifact'),
   })
   const attempts = new Attempts(deps, history, artifacts)
+  const searching = new Searching(deps, attempts)
   const takeBack = new TakeBack(deps)
   const narrower = new Narrower(deps, takeBack)
   const tasks = new Tasks(deps, attempts, narrower)
@@ -126,6 +128,7 @@ export function createFlows(deps: FlowDeps): Flowing {
 
     evaluate: (caller, input, options) => attempts.evaluate(caller, input, options),
     ask: (caller, input) => attempts.ask(caller, input),
+    searchAccess: (caller, input, options) => searching.search(caller, input, options),
     explain: (caller, id) => attempts.explain(caller, id),
     decision: (caller, id) => attempts.decision(caller, id),
     decisions: (caller, query) => attempts.decisions(caller, query),
@@ -142,6 +145,7 @@ export function createFlows(deps: FlowDeps): Flowing {
     requests: (caller, query) => requests.list(caller, query),
     proofOf: (request, now) => requests.proofOf(request, now),
     artifactKeys: (now) => artifacts.keys(now),
+    signMetadata: (issuer, members) => artifacts.signMetadata(issuer, members),
     cancelRequest: (caller, id, reason) => requests.cancel(caller, id, reason),
     approve: (caller, id, input) => requests.approve(caller, id, input),
     denyRequest: (caller, id, input) => requests.deny(caller, id, input),

@@ -31,6 +31,7 @@ import type { Transparency } from './transparency.ts'
 import type { Witnesses } from './witnesses.ts'
 import type { LogEntry, LogHead, Page, PrunedEntry } from '../store/port.ts'
 import type { LogQuery } from './search.ts'
+import type { Found, SearchInput, SearchOptions } from './searching.ts'
 
 export type { Caller } from '../model/access.ts'
 
@@ -118,6 +119,11 @@ export interface Flows {
   evaluate(caller: Caller, input: AttemptInput, options?: { idempotencyKey?: string }): Promise<Decision>
   /** A question: analyses, consumes nothing, never authorises. */
   ask(caller: Caller, input: AttemptInput): Promise<Decision>
+  /**
+   * Who may, on what, or which action: those of the inventory that `evaluate` would permit now to this caller. Questions,
+   * answered in pages.
+   */
+  searchAccess(caller: Caller, input: SearchInput, options: SearchOptions): Promise<Found>
   /** Which rules decided and, for the nearest permit, clause by clause. Operators only. */
   explain(caller: Caller, decisionId: string): Promise<Json>
   /** The recorded decision entry: the caller's own, or anyone's for who may `Writ::Action::"read"`. */
@@ -144,6 +150,8 @@ export interface Flows {
   proofOf(request: AccessRequest, now: Instant): string | undefined
   /** The public keys, as JWKs, of what is signed for callers to carry. */
   artifactKeys(now: Instant): readonly Readonly<Record<string, string>>[]
+  /** What a decision point says of itself, signed as `issuer`: a JWT by one of those keys. */
+  signMetadata(issuer: string, members: Readonly<Record<string, Json>>): string
   /** Those the caller submitted; for a person also those it could approve now. */
   requests(
     caller: Caller,

@@ -61,6 +61,8 @@ export type Artifacts = Readonly<{
     sent: Readonly<{ tuple(members: readonly string[]): Tuple; task?: string | undefined }>,
     now: Instant,
   ): Promise<Readonly<{ approval: string; covers: boolean }> | Refused>
+  /** `members` as a JWT that `issuer` attests to; it is nobody's permission, and is never taken for one. */
+  signMetadata(issuer: string, members: Readonly<Record<string, Json>>): string
   /** The public keys by which artifacts are verified at `now`, each a JWK. */
   keys(now: Instant): readonly Readonly<Record<string, string>>[]
 }>

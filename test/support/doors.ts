@@ -138,7 +138,8 @@ export async function knock(
   const lines: Knock['lines'] = []
   const clock = { at: NOW }
   const server = createHttp({
-    flows: fakeFlows(flows),
+    // every metadata document asks for it
+    flows: fakeFlows({ signMetadata: () => 'signed', ...flows }),
     callers: options.callers ?? fakeCallers,
     config: { host: '127.0.0.1', limits: { body: 262_144, depth: 32, rate: 100_000 }, ...options.config },
     clock: {

@@ -88,6 +88,8 @@ const GUESSES = { perSecond: 0.2, burst: 10 }
 
 /** What a caller may name its request: it comes back in headers and stands in the operator's log. */
 const REQUEST_ID = /^[\x21-\x7e]{1,256}$/
+/** What comes back all the same at the doors of AuthZEN, for which it is an arbitrary string; it stands in no log. */
+const ECHOED = /^[\x20-\x7e]{1,8192}$/
 /** Headers that are there once: of two, a proxy before us may have gone by the other one (B56). */
 const ONCE: ReadonlySet<string> = new Set([
   'authorization',
@@ -177,7 +179,7 @@ export function createHttp(options: HttpOptions): FastifyInstance {
       return typeof sent === 'string' && REQUEST_ID.test(sent) ? sent : newRequestId()
     },
     frameworkErrors: (error: Error, request: FastifyRequest, reply: FastifyReply) => {
-      reply.header('x-request-id', request.id)
+      reply.header('x-request-id', echoed(request))
       fail(error, request, reply)
     },
   } as const
@@ -317,7 +319,7 @@ export function createHttp(options: HttpOptions): FastifyInstance {
   )
 
   server.addHook('onRequest', (request, reply, done) => {
-    reply.header('x-request-id', request.id)
+    reply.header('x-request-id', echoed(request))
     const twice = repeated(request.raw.rawHeaders)
     if (twice !== undefined) {
       done(new WritError('ERR_INPUT_INVALID', `the header \`${twice}\` is there twice`))
@@ -408,6 +410,12 @@ function send(route: Route, answer: Answer, request: FastifyRequest, reply: Fast
 
 function stackOf(error: unknown): string {
   return error instanceof Error ? (error.stack ?? error.name) : typeof error
+}
+
+/** The request id that an answer carries. */
+function echoed({ id, url, headers }: FastifyRequest): string {
+  const sent = headers['x-request-id']
+  return url.startsWith('/access/') && typeof sent === 'string' && ECHOED.test(sent) ? sent : id
 }
 
 /** The first header that is there more than once and must not be. */

@@ -1,6 +1,7 @@
 /**
  * AuthZEN Authorization API 1.0: evaluation, evaluations, metadata (§5–§7 and §9 of the specification, final text).
- * Unknown members are ignored, as it demands; names and properties are validated strictly.
+ * Unknown members are ignored, as it demands; names and properties are validated strictly. Search is beside, in
+ * `search.ts`.
  *
  * @module
  */
@@ -17,12 +18,18 @@ import {
   metadataMembers,
 } from '../arap/draft1/index.ts'
 import { describeIssues, encodeInstant, given, instantOut, properties } from '../bounds.ts'
+import {
+  encodeObligations,
+  obligationMembers,
+  obligationMetadata,
+  supportedObligations,
+} from './obligations/draft1.ts'
 import type { DecodedEvaluation } from './tuple.ts'
 import { action, resource, subject } from './tuple.ts'
 
 /** Context members that are Writ's own: the task, grant or approval that the attempt runs under. */
 export const contextDescription =
-  "What the enforcement point knows about the attempt. `task`, `grant` (ids) and `approval` (the object from an access request's result) are taken out before policy sees it."
+  "What the enforcement point knows about the attempt. `task`, `grant` (ids) and `approval` (the object from an access request's result) are taken out before policy sees it, and so is `supported_obligations`, which decides nothing."
 
 export const evaluationRequest = z
   .object({
@@ -112,6 +119,7 @@ export const decisionContext = z
     grant: z
       .object({ id: z.string(), ends_at: instantOut, uses_left: z.int().exactOptional() })
       .exactOptional(),
+    ...obligationMembers,
     error: z.object({ status: z.int(), message: z.string() }).exactOptional(),
   })
   .meta({ id: 'DecisionContext' })
@@ -145,6 +153,7 @@ export function encodeEvaluation(decision: Decision, endpoint: string): Evaluati
     context: {
       ...encodePermitMembers(decision),
       ...(decision.grant === undefined ? {} : { grant: encodeGrantRef(decision.grant) }),
+      ...encodeObligations(decision),
     },
   }
 }
@@ -163,20 +172,37 @@ export const metadata = z
     policy_decision_point: z.string(),
     access_evaluation_endpoint: z.string(),
     access_evaluations_endpoint: z.string(),
+    search_subject_endpoint: z.string(),
+    search_resource_endpoint: z.string(),
+    search_action_endpoint: z.string(),
     ...metadataMembers,
     capabilities: z.array(z.string()),
+    ...obligationMetadata,
+    signed_metadata: z
+      .string()
+      .exactOptional()
+      .meta({
+        description: 'A JWT of the same members, by a key under `jwks_uri`; it wins where they differ',
+      }),
   })
   .meta({ id: 'AuthzenConfiguration' })
 
 export type Metadata = z.infer<typeof metadata>
 
-/** The metadata document of the decision point at `origin`, e.g. `https://writ.example`. */
+/**
+ * The metadata document of the decision point at `origin`, e.g. `https://writ.example`; what is signed of it is added by
+ * the door and does not contain itself.
+ */
 export function encodeMetadata(origin: string): Metadata {
   return {
     policy_decision_point: origin,
     access_evaluation_endpoint: `${origin}/access/v1/evaluation`,
     access_evaluations_endpoint: `${origin}/access/v1/evaluations`,
+    search_subject_endpoint: `${origin}/access/v1/search/subject`,
+    search_resource_endpoint: `${origin}/access/v1/search/resource`,
+    search_action_endpoint: `${origin}/access/v1/search/action`,
     ...encodeMetadataMembers(origin),
     capabilities: [CAPABILITY],
+    supported_obligations: [...supportedObligations],
   }
 }

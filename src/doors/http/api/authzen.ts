@@ -1,5 +1,5 @@
 /**
- * AuthZEN Authorization API 1.0: evaluation, evaluations, metadata.
+ * AuthZEN Authorization API 1.0: evaluation, evaluations, search, metadata.
  *
  * @module
  */
@@ -8,6 +8,16 @@ import type { Caller } from '../../../model/access.ts'
 import type { Decision } from '../../../model/outcome.ts'
 import { WritError, isWritError } from '../../../model/errors.ts'
 import type { Millis } from '../../../model/time.ts'
+import { withoutNegotiation } from '../../../wire/authzen/obligations/draft1.ts'
+import {
+  actionSearch,
+  actionSearchResponse,
+  encodeActions,
+  encodeEntities,
+  entitySearchResponse,
+  resourceSearch,
+  subjectSearch,
+} from '../../../wire/authzen/search.ts'
 import type { DecodedEvaluation } from '../../../wire/authzen/tuple.ts'
 import type { EvaluationResponse, Semantic } from '../../../wire/authzen/v1_0.ts'
 import {
@@ -22,9 +32,11 @@ import {
   parseEvaluations,
 } from '../../../wire/authzen/v1_0.ts'
 import * as z from 'zod'
+import { given } from '../../../wire/bounds.ts'
 import { statusOf } from '../../../wire/problem.ts'
 import { publicError } from '../problems.ts'
-import type { Door, Route } from '../route.ts'
+import type { Found, SearchInput } from '../../../flows/searching.ts'
+import type { Context, Door, Route } from '../route.ts'
 import { ok, route } from '../route.ts'
 import { requestsEndpoint } from './shared.ts'
 
@@ -54,7 +66,7 @@ async function decideItem(
   try {
     decision = await door.flows.evaluate(
       caller,
-      item,
+      withoutNegotiation(item),
       key === undefined ? {} : { idempotencyKey: `${key}#${index}` },
     )
   } catch (error) {
@@ -124,7 +136,10 @@ export function authzenRoutes(door: Door): Route[] {
       who: 'public',
       audit: { none: 'constant' },
       responses: { 200: { description: 'Metadata', schema: metadata } },
-      handle: async ({ origin }) => ok(encodeMetadata(origin)),
+      handle: async ({ origin }) => {
+        const members = encodeMetadata(origin)
+        return ok({ ...members, signed_metadata: door.flows.signMetadata(origin, members) })
+      },
     }),
     route({
       method: 'POST',
@@ -146,7 +161,7 @@ export function authzenRoutes(door: Door): Route[] {
           encodeEvaluation(
             await door.flows.evaluate(
               caller,
-              body,
+              withoutNegotiation(body),
               idempotencyKey === undefined ? NOTHING : { idempotencyKey },
             ),
             requestsEndpoint(origin),
@@ -173,14 +188,78 @@ export function authzenRoutes(door: Door): Route[] {
         if (parsed.kind === 'invalid') throw new WritError('ERR_INPUT_INVALID', parsed.message)
         if (parsed.kind === 'single') {
           const options = idempotencyKey === undefined ? NOTHING : { idempotencyKey }
-          return ok(encodeEvaluation(await door.flows.evaluate(caller, parsed.item, options), endpoint))
+          const decision = await door.flows.evaluate(caller, withoutNegotiation(parsed.item), options)
+          return ok(encodeEvaluationItem(decision, endpoint))
         }
         charge(parsed.items.length - 1)
         const batch = { door, caller, idempotencyKey, endpoint, requestId: request.id }
         return ok({ evaluations: await decideBatch(batch, parsed.items, parsed.semantic) })
       },
     }),
+    route({
+      ...SEARCH,
+      path: '/access/v1/search/subject',
+      summary: 'Which subjects of a type may do this, as far as the caller speaks for them',
+      body: subjectSearch,
+      responses: { 200: { description: 'A page of subjects', schema: entitySearchResponse }, ...RESPONSES },
+      handle: async (context) => {
+        const { page, ...input } = context.body
+        const found = await find(door, context, { what: 'subject', ...input }, page)
+        const results = found.ids.map((id) => ({ type: input.subject.type, id }))
+        return ok(encodeEntities({ results, next: found.next }, page !== undefined))
+      },
+    }),
+    route({
+      ...SEARCH,
+      path: '/access/v1/search/resource',
+      summary: 'On which resources of a type the subject may do this',
+      body: resourceSearch,
+      responses: { 200: { description: 'A page of resources', schema: entitySearchResponse }, ...RESPONSES },
+      handle: async (context) => {
+        const { page, ...input } = context.body
+        const found = await find(door, context, { what: 'resource', ...input }, page)
+        const results = found.ids.map((id) => ({ type: input.resource.type, id }))
+        return ok(encodeEntities({ results, next: found.next }, page !== undefined))
+      },
+    }),
+    route({
+      ...SEARCH,
+      path: '/access/v1/search/action',
+      summary: 'What the subject may do on the resource, tried without action properties',
+      body: actionSearch,
+      responses: { 200: { description: 'A page of actions', schema: actionSearchResponse }, ...RESPONSES },
+      handle: async (context) => {
+        const { page, ...input } = context.body
+        const found = await find(door, context, { what: 'action', ...input }, page)
+        return ok(encodeActions({ results: found.ids, next: found.next }, page !== undefined))
+      },
+    }),
   ]
+}
+
+/** What the three searches have in common. */
+const SEARCH = {
+  method: 'POST',
+  tag: 'AuthZEN',
+  who: 'caller',
+  audit: { none: 'questions leave no entry' },
+  errors: 'authzen',
+  consumes: 'json',
+  heavy: true,
+} as const
+
+/** One page of a search by the caller of `context`. */
+function find(
+  { flows }: Door,
+  { caller, charge }: Pick<Context<Caller, unknown, unknown, unknown>, 'caller' | 'charge'>,
+  input: SearchInput,
+  { token, limit }: Readonly<{ token?: string; limit?: number }> = {},
+): Promise<Found> {
+  return flows.searchAccess(caller, withoutNegotiation(input), {
+    ...given('token', token),
+    ...given('limit', limit),
+    charge,
+  })
 }
 
 const NOTHING = {}

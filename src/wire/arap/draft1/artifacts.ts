@@ -28,7 +28,9 @@ export type ArtifactKeys = Readonly<{
 
 const ALGORITHM = 'ES256'
 /** A denial is never taken for an approval, nor anything else that the key signs for either (B4). */
-const TYPES = { denial: 'arap-denial+jwt', approval: 'arap-approval+jwt' } as const
+const TYPES = { denial: 'arap-denial+jwt', approval: 'arap-approval+jwt', metadata: 'JWT' } as const
+/** Documents that are kept signed: one for each name that callers reach this server by. */
+const SIGNED_MOST = 16
 /** A tuple longer than this, in characters of JSON, is bound by its hash. */
 const INLINE_MOST = 4_096
 const SECOND = 1_000
@@ -186,8 +188,21 @@ export function createArtifacts(
   }
 
   const isRefused = (opened: object): opened is Refused => 'refused' in opened
+  const signed = new Map<string, Readonly<{ kid: string; jwt: string }>>()
 
   return {
+    signMetadata(issuer, members) {
+      const claims = { iss: issuer, ...members }
+      const key = canonical(claims)
+      const kid = keys.current().signer.id
+      const before = signed.get(key)
+      if (before?.kid === kid) return before.jwt
+      const jwt = seal(TYPES.metadata, claims)
+      if (signed.size >= SIGNED_MOST) signed.clear()
+      signed.set(key, { kid, jwt })
+      return jwt
+    },
+
     sealDenial: (denial: SealedDenial) =>
       seal(TYPES.denial, {
         iss: pdp,
