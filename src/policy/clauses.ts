@@ -8,14 +8,13 @@ import type { Code, Env } from './engine/closures.ts'
 import { toCode } from './engine/closures.ts'
 import { cut } from './engine/parse.ts'
 import type { Expr, Head, Pattern, Policy, Variable } from './engine/tree.ts'
-import { chain } from './engine/tree.ts'
-import type { CedarRecord, Extension, Ip, Result, Value } from './engine/values.ts'
+import { accessOf, chain, children } from './engine/tree.ts'
+import type { CedarRecord, Extension, Failure, Ip, Result, Value } from './engine/values.ts'
 import {
   DATETIME,
   DECIMAL,
   ENTITY,
   EntityRef,
-  Failure,
   IP,
   isFailure,
   RECORD,
@@ -28,8 +27,8 @@ import type { Unknown } from './reads.ts'
 import type { ClauseResult, RequiredValue } from './types.ts'
 import { uidText } from './types.ts'
 
-/** A policy as it was parsed, and where: spans of the tree are offsets in the file. */
-export type Parsed = Readonly<{ tree: Policy; file: SourceFile; slice: Span }>
+/** A policy as it was parsed, and where. Spans of the tree count from `base`: the text may have moved since. */
+export type Parsed = Readonly<{ tree: Policy; file: SourceFile; slice: Span; base: number }>
 
 /** Something that a clause reads: an attribute by its way from a root, or one of an entity that only evaluation knows. */
 type Read = Readonly<{ root: string; names: readonly string[]; path: string; code: Code | undefined }>
@@ -58,26 +57,29 @@ type Piece = Readonly<{ kind: 'when' | 'unless'; expr: Expr; span: Span }>
 type Guard = Readonly<{ root: string; names: readonly string[]; code: Code }>
 
 /** The conditions of a policy, cut at each `&&` of a `when` and each `||` of an `unless`. */
-export function clausesOf({ tree, slice }: Parsed): Clause[] {
+export function clausesOf({ tree, slice, base }: Parsed): Clause[] {
   const pieces = tree.conditions.flatMap(({ kind, body }): Piece[] => {
-    const whole = body.span ?? slice
+    const whole = placed(body.span, base) ?? slice
     return itemsOf(body, kind === 'when' ? 'and' : 'or').map((expr) => ({
       kind,
       expr,
-      span: expr.span ?? whole,
+      span: placed(expr.span, base) ?? whole,
     }))
   })
   const rest = pieces.slice(MOST_CLAUSES - 1)
   if (rest.length > 1) pieces.splice(MOST_CLAUSES - 1, rest.length, joined(rest))
   const guards: Guard[] = []
   return pieces.map((piece) => {
-    const clause = clauseOf(piece, guards)
+    const clause = clauseOf(piece, guards, base)
     guards.push(...guardsOf(piece.expr, clause.wanted))
     return clause
   })
 }
 
 const itemsOf = (expr: Expr, op: 'and' | 'or'): readonly Expr[] => (expr.op === op ? expr.items : [expr])
+
+const placed = (span: Span | undefined, base: number): Span | undefined =>
+  span === undefined || base === 0 ? span : { start: span.start + base, end: span.end + base }
 
 /** Everything beyond what is shown by itself is one clause, so that none is left out. */
 function joined(pieces: readonly Piece[]): Piece {
@@ -90,7 +92,7 @@ function joined(pieces: readonly Piece[]): Piece {
   }
 }
 
-function clauseOf({ kind, expr, span }: Piece, outer: readonly Guard[]): Clause {
+function clauseOf({ kind, expr, span }: Piece, outer: readonly Guard[], base: number): Clause {
   const wanted = kind === 'when'
   const op = wanted ? 'or' : 'and'
   let items = itemsOf(expr, op)
@@ -105,8 +107,8 @@ function clauseOf({ kind, expr, span }: Piece, outer: readonly Guard[]): Clause 
     }
     const guards = [...outer]
     for (const item of items) {
-      const part = { kind, expr: item, span: item.span ?? span }
-      parts.push({ ...clauseOf(part, guards), parts: [] })
+      const part = { kind, expr: item, span: placed(item.span, base) ?? span }
+      parts.push({ ...clauseOf(part, guards, base), parts: [] })
       // an operand is only reached when those before it have not decided
       guards.push(...guardsOf(item, !wanted))
     }
@@ -269,7 +271,7 @@ export function actualOf({ reads }: Clause, env: Env, unknowns: readonly Unknown
     const value = code(env)
     // a value says nothing of what is unknown inside of it
     const test = isFailure(value) ? touches : isDirect
-    if (unknowns.length > 0 && unknowns.some((unknown) => test(read, unknown))) {
+    if (unknowns.some((unknown) => test(read, unknown))) {
       actual.push({ path, unknown: true })
     } else actual.push(isFailure(value) ? { path } : { path, value: natural(value) })
   }
@@ -280,21 +282,10 @@ type Chain = Readonly<{ root: string; names: readonly string[]; path: string }>
 
 /** `context.live.task` as root and names. */
 function chainOf(expr: Expr): Chain | undefined {
-  const names: string[] = []
-  let at = expr
-  while (at.op === 'attribute') {
-    names.push(at.name)
-    at = at.of
-  }
-  const root =
-    at.op === 'variable'
-      ? at.name
-      : at.op === 'literal' && at.value instanceof EntityRef
-        ? uidText(at.value)
-        : undefined
-  if (root === undefined) return undefined
-  names.reverse()
-  return { root, names, path: root + names.map(access).join('') }
+  const way = accessOf(expr)
+  if (way === undefined) return undefined
+  const root = typeof way.root === 'string' ? way.root : uidText(way.root)
+  return { root, names: way.names, path: root + way.names.map(access).join('') }
 }
 
 const access = (name: string): string =>
@@ -330,41 +321,11 @@ function readsOf(expr: Expr): Read[] {
         return add(chainOf(whole) as Chain, toCode(whole))
       }
       default:
-        for (const child of childrenOf(at)) visit(child)
+        for (const child of children(at)) visit(child)
     }
   }
   visit(expr)
   return [...found.values()]
-}
-
-function childrenOf(expr: Expr): readonly Expr[] {
-  switch (expr.op) {
-    case 'literal':
-    case 'variable':
-      return []
-    case 'and':
-    case 'or':
-    case 'set':
-      return expr.items
-    case 'not':
-    case 'neg':
-    case 'isEmpty':
-      return [expr.arg]
-    case 'binary':
-      return [expr.left, expr.right]
-    case 'attribute':
-    case 'has':
-    case 'like':
-      return [expr.of]
-    case 'is':
-      return expr.in === undefined ? [expr.of] : [expr.of, expr.in]
-    case 'if':
-      return [expr.test, expr.yes, expr.no]
-    case 'record':
-      return expr.fields.map(([, value]) => value)
-    case 'call':
-      return expr.args
-  }
 }
 
 type Operator = RequiredValue['operator']
@@ -482,7 +443,7 @@ function isConstant(expr: Expr): boolean {
     case 'set':
     case 'record':
     case 'call':
-      return childrenOf(expr).every(isConstant)
+      return children(expr).every(isConstant)
     default:
       return false
   }

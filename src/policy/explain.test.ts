@@ -15,9 +15,20 @@ import { prepareEntities } from './engine/store.ts'
 import type { Result } from './engine/values.ts'
 import type { Explained } from './explain.ts'
 import { explainRules } from './explain.ts'
-import { SourceFile } from './problems.ts'
+import { loadPolicySet } from './load.ts'
+import { renderProblem, SourceFile } from './problems.ts'
 import type { Unknown } from './reads.ts'
-import type { ClauseResult, Effect, Evaluation, Explanation, PolicyInfo, RuleResult } from './types.ts'
+import type {
+  ClauseResult,
+  Effect,
+  EntityData,
+  Evaluation,
+  Explanation,
+  PolicyInfo,
+  PolicySet,
+  Query,
+  RuleResult,
+} from './types.ts'
 
 const uid = (type: string, id: string) => ({ type, id })
 const extension = (fn: string, arg: string) => ({ __extn: { fn, arg } })
@@ -77,7 +88,7 @@ function policiesOf(text: string): Explained[] {
     const { line } = file.place(part.start)
     // the rest of what is known of a policy does not matter here
     const info = { id: `p${index}`, file: 'a.cedar', line, effect: tree.effect } as PolicyInfo
-    return { info, tree, file, slice: { start: part.start, end: part.end } }
+    return { info, tree, file, slice: { start: part.start, end: part.end }, base: 0 }
   })
 }
 
@@ -151,6 +162,10 @@ const only = (text: string): ClauseResult => {
 const brief = (clauses: readonly ClauseResult[]) =>
   clauses.map(({ kind, text, status }) => `${kind} ${text}: ${status}`)
 
+/** What the clauses say together: the first that does not hold decides, as in an evaluation. */
+const together = (clauses: readonly ClauseResult[]): ClauseResult['status'] =>
+  clauses.find(({ status }) => status !== 'holds')?.status ?? 'holds'
+
 describe('clauses', () => {
   test('`when` is cut at `&&` and `unless` at `||`, whatever the brackets, and at nothing else', () => {
     const text = permit(
@@ -199,6 +214,20 @@ describe('clauses', () => {
     assert.deepEqual([first?.line, first?.column, first?.endLine, first?.endColumn], [4, 8, 5, 6])
     assert.deepEqual([second?.line, second?.column, second?.endColumn], [5, 10, 19])
     assert.deepEqual([third?.text, third?.column], ['context.flag', 23])
+  })
+
+  test('a tree that was parsed where its text no longer stands', () => {
+    const [policy] = policiesOf(when('context.amount < 5 || context.flag'))
+    const { tree, info, slice } = policy as Explained
+    const text = `\n\n  ${when('context.amount < 5 || context.flag')}`
+    const moved = { tree, info, file: new SourceFile('b', text), base: 4 }
+    const end = { ...moved, slice: { start: 4, end: slice.end + 4 } }
+    const [clause] = tell([end], envOf()).explanation.nearest[0]?.clauses ?? []
+    assert.deepEqual(
+      [clause?.text, clause?.line, clause?.column],
+      ['context.amount < 5 || context.flag', 3, 46],
+    )
+    assert.deepEqual([clause?.any?.[1]?.text, clause?.any?.[1]?.column], ['context.flag', 68])
   })
 
   test('what another clause guards is not an error when the guard says no', () => {
@@ -481,6 +510,22 @@ describe('which policies are told', () => {
     )
   })
 
+  test('where nothing could be evaluated, every clause says why', () => {
+    const policies = policiesOf(when('context.amount > 1 || context.flag').repeat(5))
+    const { nearest } = explainRules({
+      inScope: policies,
+      onAction: () => policies,
+      env: envOf(),
+      unknowns: [],
+      unknownTo: () => [],
+      evaluation: { decision: 'deny', determining: [], errors: [] },
+      broken: 'there is a cycle',
+    })
+    assert.equal(nearest.length, 3)
+    const [clause] = nearest[0]?.clauses ?? []
+    assert.deepEqual([clause?.status, clause?.message, clause?.actual], ['errors', 'there is a cycle', []])
+  })
+
   test('where no permit is in scope, the head says for whom there is one', () => {
     const text = [
       'permit(principal is Person, action, resource == Database::"other") when { context.flag };',
@@ -588,9 +633,6 @@ describe('for every policy and request', () => {
     { requiredKeys: [] },
   )
 
-  /** What the clauses say together: the first that does not hold decides, as in an evaluation. */
-  const together = (clauses: readonly ClauseResult[]): ClauseResult['status'] =>
-    clauses.find(({ status }) => status !== 'holds')?.status ?? 'holds'
   const statusOf = (result: Result): ClauseResult['status'] =>
     result === true ? 'holds' : result === false ? 'fails' : 'errors'
 
@@ -643,4 +685,242 @@ describe('for every policy and request', () => {
       { numRuns: 300 },
     )
   })
+})
+
+describe('explanations of a set', () => {
+  const schema = `
+    entity Person, Agent in [Group] = { level: Long, nick?: String };
+    entity Group;
+    entity Database in [Group] = { region: String };
+    action go appliesTo { principal: [Person, Agent], resource: Database, context: {
+      amount: Long, ticket?: String, actor?: Person
+    } };
+  `
+  const pools =
+    'permit(principal, action == Writ::Action::"approve", resource) when { context.pool == "dba" };\n'
+  const head = 'principal, action == Action::"go", resource'
+  const cache = new Map<string, PolicySet>()
+  const setOf = (text: string): PolicySet => {
+    let known = cache.get(text)
+    if (known === undefined) {
+      const policies = [{ name: 'a.cedar', text: pools + text }]
+      const loaded = loadPolicySet(
+        { policies, schema: { name: 's.cedarschema', text: schema } },
+        { hash: (content) => String(content.length), inventory: [] },
+      )
+      if (!loaded.ok) throw new Error(loaded.problems.map(renderProblem).join('\n'))
+      cache.set(text, (known = loaded.set))
+    }
+    return known
+  }
+  const entities: EntityData[] = [
+    { uid: uid('Person', 'ada'), attrs: { level: 3, sensitivity: 1 }, parents: [] },
+    {
+      uid: uid('Agent', 'bot'),
+      attrs: { level: 1, nick: 'b', sensitivity: 1, owner: 'Person::"ada"' },
+      parents: [uid('Group', 'bots')],
+    },
+    {
+      uid: uid('Database', 'orders'),
+      attrs: { region: 'eu', sensitivity: 2, owner: { type: 'Person', id: 'ada' } },
+      parents: [],
+    },
+  ]
+  const task = { id: 't1', purpose: 'p', state: 'open', declaredAt: '2026-11-22T10:00:00.000Z' }
+  const live = { now: '2026-11-22T10:00:00.000Z', caller: 'key/1', chain: ['Agent/bot'] }
+  const ask = (more: Partial<Query> = {}): Query => ({
+    principal: uid('Agent', 'bot'),
+    action: uid('Action', 'go'),
+    resource: uid('Database', 'orders'),
+    context: { amount: 1 },
+    live,
+    unknown: new Set(),
+    proof: { approvals: {}, justification: false },
+    entities,
+    ...more,
+  })
+  const text =
+    `@id("near") permit(${head}) when { context.amount < 5 && context.live has task && context.live.task.state == "new" && (context has ticket || principal.level > 2) };\n` +
+    `@id("far") permit(${head}) when { context.amount > 9 && context has ticket && principal has nick && principal.level > 5 };\n`
+
+  test('the nearest permit, clause by clause, with the values it read', () => {
+    const { nearest: rules, inScope } = setOf(text).explain(ask({ live: { ...live, task } }))
+    const [nearest] = rules
+    assert.equal(inScope, 2)
+    assert.deepEqual(
+      rules.map(({ policy: id }) => id),
+      ['near', 'far'],
+    )
+    assert.deepEqual(
+      nearest?.clauses.map(({ text: clause, status, actual }) => [clause, status, actual]),
+      [
+        ['context.amount < 5', 'holds', [{ path: 'context.amount', value: 1 }]],
+        ['context.live has task', 'holds', [{ path: 'context.live.task', value: { ...task } }]],
+        ['context.live.task.state == "new"', 'fails', [{ path: 'context.live.task.state', value: 'open' }]],
+        [
+          'context has ticket || principal.level > 2',
+          'fails',
+          [{ path: 'context.ticket' }, { path: 'principal.level', value: 1 }],
+        ],
+      ],
+    )
+    assert.deepEqual(
+      [nearest?.clauses[0]?.line, nearest?.clauses[0]?.column],
+      [2, text.indexOf('context.amount') + 1],
+    )
+  })
+
+  test('evidence that is missing is told as what is required of it', () => {
+    const { nearest } = setOf(
+      `permit(${head}) when { context.proof.approvals.dba >= 1 && context.proof.justification };`,
+    ).explain(ask())
+    assert.deepEqual(
+      nearest[0]?.clauses.map(({ status, actual, required }) => [status, actual, required]),
+      [
+        [
+          'fails',
+          [{ path: 'context.proof.approvals.dba', value: 0 }],
+          { path: 'context.proof.approvals.dba', operator: '>=', value: 1 },
+        ],
+        [
+          'fails',
+          [{ path: 'context.proof.justification', value: false }],
+          { path: 'context.proof.justification', operator: '==', value: true },
+        ],
+      ],
+    )
+  })
+
+  test('what is unknown is said to be', () => {
+    const [nearest] = setOf(text)
+      .explain(ask({ unknown: new Set(['task']), context: { amount: 1.5 } }))
+      .nearest.filter(({ policy: id }) => id === 'near')
+    const [amount, has] = nearest?.clauses ?? []
+    assert.deepEqual([amount?.status, amount?.message], ['unknown', '`context.amount` is unknown'])
+    assert.deepEqual([has?.status, has?.actual], ['unknown', [{ path: 'context.live.task', unknown: true }]])
+  })
+
+  test('conditions that are only guarded read as absent, and entities are read behind attributes', () => {
+    const [nearest] = setOf(
+      `permit(${head}) when { context has ticket && context.ticket == "A" && resource has owner } unless { resource.owner.level > 1 || (resource is Database && resource.region == "us") };`,
+    ).explain(ask()).nearest
+    assert.deepEqual(brief(nearest?.clauses ?? []), [
+      'when context has ticket: fails',
+      'when context.ticket == "A": fails',
+      'when resource has owner: holds',
+      'unless resource.owner.level > 1: fails',
+      'unless resource is Database && resource.region == "us": holds',
+    ])
+    assert.deepEqual(nearest?.clauses[3]?.actual, [{ path: 'resource.owner.level', value: 3 }])
+  })
+
+  test('the forbids that decided are named', () => {
+    const { determining, fired } = setOf(
+      `permit(${head});@id("stop") forbid(${head}) when { context.amount == 1 };`,
+    ).explain(ask())
+    assert.deepEqual(
+      [determining, fired].map((rules) => rules.map(({ policy: id }) => id)),
+      [['stop'], ['stop']],
+    )
+  })
+
+  test('whom a permit names is told where none is in scope', () => {
+    const { nearest, inScope } = setOf(
+      `permit(principal in Group::"deployers", action == Action::"go", resource) when { context.amount < 5 };`,
+    ).explain(ask())
+    assert.equal(inScope, 0)
+    assert.deepEqual(
+      nearest[0]?.clauses.map(({ kind, text: clause, status, actual, required }) => [
+        kind,
+        clause,
+        status,
+        actual,
+        required,
+      ]),
+      [
+        [
+          'scope',
+          'principal in Group::"deployers"',
+          'fails',
+          [{ path: 'principal', value: 'Agent::"bot"' }],
+          { path: 'principal', operator: 'in', value: 'Group::"deployers"' },
+        ],
+      ],
+    )
+  })
+
+  test('C6 a policy that reads the unknown says so at a clause, and no other policy does', () => {
+    const atoms = [
+      'context.amount < 5',
+      '!(context.amount < 2)',
+      'context has ticket',
+      'context has ticket && context.ticket == "A"',
+      'context has actor && context.actor.level > 1',
+      'context.live has task && context.live.task.state == "open"',
+      '!(context.live has task)',
+      'context.live has history && context.live.history.denials > 0',
+      'principal.level > 2',
+      'principal has nick',
+      'resource has owner && resource.owner.level > 1',
+      'resource has owner && resource.owner has nick',
+      '{ a: context }.a.amount > 0',
+      '(if context.amount > 1 then principal else principal).level < 9',
+      'context.proof.approvals.dba >= 1',
+    ]
+    const rules = (effect: string) =>
+      atoms
+        .map((atom, index) => {
+          const other = atoms[(index * 7 + 3) % atoms.length] ?? ''
+          const kind = index % 2 === 0 ? `when { ${other} }` : `unless { ${other} || context.amount == 9 }`
+          return `${effect}(${head}) when { ${atom} };\n${effect}(${head}) when { ${atom} } ${kind};\n`
+        })
+        .join('')
+    const sets = ['permit', 'forbid', '@unknown_ignore("task") permit', '@unknown_ignore("task") forbid'].map(
+      (effect) => setOf(rules(effect)),
+    )
+    const strange = fc.record({
+      context: fc.constantFrom<Record<string, Json>>(
+        { amount: 1 },
+        { amount: 1.5 },
+        { amount: 7, ticket: 1 },
+        {},
+      ),
+      unknown: fc.subarray(['task', 'history']).map((names) => new Set(names)),
+      live: fc.constantFrom({ ...live }, { ...live, task }),
+      entities: fc.constantFrom(
+        entities,
+        entities.slice(1),
+        entities.map((one) => ({ ...one, attrs: { ...one.attrs, level: 'x' } })),
+        entities.map((one) =>
+          one.uid.type === 'Person' ? { ...one, attrs: { ...one.attrs, nick: 1 } } : one,
+        ),
+      ),
+    })
+    fc.assert(
+      fc.property(fc.constantFrom(...sets), strange, (set, more) => {
+        const evaluation = set.evaluate(ask(more))
+        for (const { policy: id, clauses } of set.examine(ask(more))) {
+          const cause = evaluation.errors.find((error) => error.policy === id)?.cause
+          const statuses = clauses.map(({ status }) => status)
+          assert.equal(statuses.includes('unknown'), cause === 'unknown', id)
+          if (cause === 'unknown') continue
+          assert.equal(together(clauses), cause === 'error' ? 'errors' : heldIn(evaluation, id, clauses))
+        }
+        const { nearest } = set.explain(ask(more))
+        if (evaluation.decision === 'permit') assert.deepEqual(nearest, [])
+        for (const { clauses } of nearest) assert.notEqual(together(clauses), 'holds')
+      }),
+      { numRuns: 150 },
+    )
+  })
+
+  /** What an evaluation says of a policy without errors; it says nothing of permits that something stops. */
+  const heldIn = (
+    { determining, decision }: Evaluation,
+    id: string,
+    clauses: readonly ClauseResult[],
+  ): ClauseResult['status'] => {
+    if (determining.includes(id)) return 'holds'
+    return decision === 'permit' ? 'fails' : together(clauses)
+  }
 })

@@ -4,24 +4,10 @@
  *
  * @module
  */
-import * as cedar from '@cedar-policy/cedar-wasm/nodejs'
-import type { CedarValueJson } from '@cedar-policy/cedar-wasm/nodejs'
-import type { Json } from '../model/canonical.ts'
-import type { Annotations } from './annotations.ts'
-import type { PlacedPolicy } from './derive.ts'
-import type { EngineAnswer } from './evaluator.ts'
-import { EngineFailure, evaluateOnce } from './evaluator.ts'
-import type { Expression } from './expression.ts'
-import { chainOf, children, readPolicy } from './expression.ts'
-import type { Prepared } from './inputs.ts'
-import type { Reads } from './reads.ts'
-import { entityFieldsNone, isRead, readsOf } from './reads.ts'
-import { clauses } from './scan.ts'
-import type { Query } from './types.ts'
-import { uidText } from './types.ts'
 import type { Clause, Parsed, Shown } from './clauses.ts'
 import { actualOf, clausesOf, headOf, hiddenFrom, judge } from './clauses.ts'
 import type { Env } from './engine/closures.ts'
+import { Failure } from './engine/values.ts'
 import type { SourceFile } from './problems.ts'
 import type { Unknown } from './reads.ts'
 import { unknownLabel } from './reads.ts'
@@ -40,6 +26,8 @@ export type Situation<P extends Explained> = Readonly<{
   unknowns: readonly Unknown[]
   unknownTo: (policy: P) => readonly Unknown[]
   evaluation: Pick<Evaluation, 'decision' | 'determining' | 'errors'>
+  /** Why nothing could be evaluated at all. */
+  broken?: string | undefined
 }>
 
 /** How many permits an explanation looks at before it names the nearest, how many those are, and how many forbids it shows. */
@@ -83,14 +71,14 @@ export function examineRules<P extends Explained>(situation: Situation<P>): Rule
 const placeOf = ({ info: { id, file, line, effect } }: Explained) => ({ policy: id, file, line, effect })
 
 function nearestOf<P extends Explained>(situation: Situation<P>): RuleResult[] {
-  const { inScope, onAction, env, unknownTo, unknowns } = situation
+  const { inScope, onAction, env, unknownTo, unknowns, broken } = situation
   const near = new Nearest<P>()
   let tried = 0
   for (const policy of inScope) {
     if (policy.info.effect !== 'permit') continue
     if ((tried += 1) > NEAREST_OF) break
     const hidden = unknowns.length === 0 ? NONE : unknownTo(policy)
-    const count = inTheWay(shapeOf(policy).clauses, env, hidden, near.most)
+    const count = broken === undefined ? inTheWay(shapeOf(policy).clauses, env, hidden, near.most) : 1
     if (count === 0 && hidden.length === 0) return []
     near.add(policy, count)
   }
@@ -102,7 +90,7 @@ function nearestOf<P extends Explained>(situation: Situation<P>): RuleResult[] {
   }
   return near.list.map(({ policy }) => ({
     ...placeOf(policy),
-    clauses: resultsOf(headShape(policy), policy, env, NONE, NONE),
+    clauses: resultsOf(headShape(policy), policy, { env, hidden: NONE, unknowns: NONE, broken: undefined }),
   }))
 }
 
@@ -136,7 +124,10 @@ function inTheWay(clauses: readonly Clause[], env: Env, unknowns: readonly Unkno
   return count
 }
 
-function whole<P extends Explained>(policy: P, { env, unknowns, unknownTo }: Situation<P>): RuleResult {
+function whole<P extends Explained>(
+  policy: P,
+  { env, unknowns, unknownTo, broken }: Situation<P>,
+): RuleResult {
   const hidden = unknowns.length === 0 ? NONE : unknownTo(policy)
   const { id, file, line, effect } = policy.info
   return {
@@ -144,7 +135,7 @@ function whole<P extends Explained>(policy: P, { env, unknowns, unknownTo }: Sit
     file,
     line,
     effect,
-    clauses: resultsOf(shapeOf(policy).clauses, policy, env, hidden, unknowns),
+    clauses: resultsOf(shapeOf(policy).clauses, policy, { env, hidden, unknowns, broken }),
   }
 }
 
@@ -172,18 +163,22 @@ function headShape(policy: Explained): readonly Clause[] {
 
 type Draft = { -readonly [K in keyof ClauseResult]: ClauseResult[K] }
 
-function resultsOf(
-  clauses: readonly Clause[],
-  policy: Explained,
-  env: Env,
-  hidden: readonly Unknown[],
-  unknowns: readonly Unknown[],
-): ClauseResult[] {
+/** What clauses are looked at in: `hidden` is what makes their policy err, of all that is unknown. */
+type View = Readonly<{
+  env: Env
+  hidden: readonly Unknown[]
+  unknowns: readonly Unknown[]
+  broken: string | undefined
+}>
+
+function resultsOf(clauses: readonly Clause[], policy: Explained, view: View): ClauseResult[] {
+  const { env, hidden, unknowns, broken } = view
   const results: ClauseResult[] = []
   for (const clause of clauses) {
     const { text, line, column, endLine, endColumn } = clause.shown ?? showOf(clause, policy)
     const unknown = hiddenFrom(clause, hidden)
-    const judged = unknown.length > 0 ? undefined : judge(clause, env)
+    const judged =
+      unknown.length > 0 ? undefined : broken === undefined ? judge(clause, env) : new Failure(broken)
     const result: Draft = {
       kind: clause.kind,
       text,
@@ -193,14 +188,14 @@ function resultsOf(
       endColumn,
       status:
         judged === undefined ? 'unknown' : judged === true ? 'holds' : judged === false ? 'fails' : 'errors',
-      actual: actualOf(clause, env, unknowns),
+      actual: broken === undefined ? actualOf(clause, env, unknowns) : NONE,
     }
     if (judged === undefined) {
       result.message = `${unknown.map((one) => `\`${unknownLabel(one)}\``).join(', ')} is unknown`
     } else if (typeof judged === 'object') result.message = judged.message
-    const required = clause.required?.(env)
+    const required = broken === undefined ? clause.required?.(env) : undefined
     if (required !== undefined) result.required = required
-    if (clause.parts.length > 0) result.any = resultsOf(clause.parts, policy, env, hidden, unknowns)
+    if (clause.parts.length > 0) result.any = resultsOf(clause.parts, policy, view)
     results.push(result)
   }
   return results
@@ -228,145 +223,13 @@ class Cursor {
   }
 
   place(offset: number): Readonly<{ line: number; column: number }> {
-    let { offset: from, line, column } = offset < this.#at.offset ? this.#origin : this.#at
-    for (const character of this.#text.slice(from, offset)) {
+    const from = offset < this.#at.offset ? this.#origin : this.#at
+    let { line, column } = from
+    for (const character of this.#text.slice(from.offset, offset)) {
       if (character === '\n') [line, column] = [line + 1, 1]
       else column += 1
     }
     this.#at = { offset, line, column }
     return this.#at
   }
-}
-
-type OldExplained = PlacedPolicy & Readonly<{ annotations: Annotations; reads: Reads }>
-
-/** Each condition of the policy, or conjunct of one, by itself. */
-export function explainPermit(
-  policy: OldExplained,
-  query: Query,
-  prepared: Prepared,
-  unknowns: readonly Unknown[],
-): ClauseResult[] {
-  const { file, slice } = policy
-  const cut = clauses(slice).map(({ kind, span }) => ({
-    kind,
-    span,
-    text: file.text.slice(span.start, span.end),
-  }))
-  const alone = (text: string) => `permit(principal, action, resource) when { ${text} };`
-  const policies = Object.fromEntries(cut.map(({ text }, index) => [String(index), alone(text)]))
-  let answer: EngineAnswer
-  try {
-    answer = evaluateOnce(policies, prepared.request)
-  } catch (error) {
-    if (!(error instanceof EngineFailure)) throw error
-    answer = {
-      decision: 'deny',
-      reason: [],
-      errors: cut.map((_, index) => ({ policy: String(index), message: error.message })),
-    }
-  }
-  return cut.map(({ kind, span, text }, index): ClauseResult => {
-    const parsed = parseClause(alone(text))
-    const reads = parsed === undefined ? policy.reads : readsOf(parsed.policy, entityFieldsNone)
-    const hidden = unknowns.filter((one) => isRead(reads, one))
-    const failed = answer.errors.find(({ policy: id }) => id === String(index))?.message
-    const isTrue = answer.reason.includes(String(index))
-    const message =
-      hidden.length > 0
-        ? `${hidden.map((one) => `\`${unknownLabel(one)}\``).join(', ')} is unknown`
-        : failed?.replace(/^error while evaluating policy `[^`]*`: /, '')
-    return {
-      kind,
-      text,
-      ...file.place(span.start),
-      ...endOf(file.place(span.end)),
-      status:
-        hidden.length > 0
-          ? 'unknown'
-          : message !== undefined
-            ? 'errors'
-            : isTrue === (kind === 'when')
-              ? 'holds'
-              : 'fails',
-      ...(message === undefined ? {} : { message }),
-      actual: parsed === undefined ? [] : actual(parsed.body, query, prepared, unknowns),
-    }
-  })
-}
-
-const endOf = ({ line, column }: { line: number; column: number }) => ({ endLine: line, endColumn: column })
-
-function parseClause(text: string) {
-  const answer = cedar.policyToJson(text)
-  if (answer.type === 'failure') return undefined
-  const policy = readPolicy(answer.json)
-  const [condition] = policy.conditions
-  return condition === undefined ? undefined : { policy, body: condition.body }
-}
-
-/** Values of the attribute accesses in a clause, each once, at most sixteen. */
-function actual(
-  body: Expression,
-  query: Query,
-  prepared: Prepared,
-  unknowns: readonly Unknown[],
-): ClauseResult['actual'] {
-  const found = new Map<string, { path: string; value?: Json; unknown?: true }>()
-  const visit = (expression: Expression): void => {
-    const chain = expression.op === 'attribute' ? chainOf(expression) : undefined
-    const tested = expression.op === 'has' ? chainOf(expression.of) : undefined
-    const root = chain?.root ?? tested?.root
-    const names =
-      chain?.names ??
-      (tested === undefined ? [] : [...tested.names, ...(expression as { path: readonly string[] }).path])
-    if (typeof root === 'string' && root !== 'action' && names.length > 0) {
-      const path = [root, ...names].join('.')
-      const unknown = unknowns.some((one) => {
-        const label = one.kind === 'fact' ? `context.live.${one.name}` : unknownLabel(one)
-        return path === label || path.startsWith(`${label}.`) || label.startsWith(`${path}.`)
-      })
-      const value = unknown ? undefined : lookup(root, names, query, prepared)
-      if (!found.has(path))
-        found.set(path, {
-          path,
-          ...(unknown ? { unknown: true as const } : value === undefined ? {} : { value }),
-        })
-      return
-    }
-    for (const child of children(expression)) visit(child)
-  }
-  visit(body)
-  return [...found.values()].slice(0, 16)
-}
-
-function lookup(
-  root: 'principal' | 'resource' | 'context',
-  names: readonly string[],
-  query: Query,
-  { request }: Prepared,
-): Json | undefined {
-  const attributes = (uid: Readonly<{ type: string; id: string }>): CedarValueJson | undefined => {
-    const key = uidText(uid)
-    return request.entities.find((entity) => uidText(entity.uid as { type: string; id: string }) === key)
-      ?.attrs
-  }
-  let at: CedarValueJson | undefined = root === 'context' ? request.context : attributes(query[root])
-  for (const name of names) {
-    if (typeof at !== 'object' || at === null || Array.isArray(at)) return undefined
-    const entity =
-      '__entity' in at ? attributes((at as { __entity: { type: string; id: string } }).__entity) : at
-    if (typeof entity !== 'object' || entity === null || !Object.hasOwn(entity, name)) return undefined
-    at = (entity as Readonly<Record<string, CedarValueJson>>)[name]
-  }
-  return at === undefined ? undefined : natural(at)
-}
-
-/** A Cedar value as people write it. */
-function natural(value: CedarValueJson): Json {
-  if (typeof value !== 'object' || value === null) return value
-  if (Array.isArray(value)) return value.map(natural)
-  if ('__entity' in value) return uidText((value as { __entity: { type: string; id: string } }).__entity)
-  if ('__extn' in value) return natural((value as { __extn: { arg: CedarValueJson } }).__extn.arg)
-  return Object.fromEntries(Object.entries(value).map(([key, member]) => [key, natural(member)]))
 }

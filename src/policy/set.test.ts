@@ -1,5 +1,5 @@
 /**
- * Evaluation: law 6, scope as Cedar sees it, what a PEP cannot say, obligations, explanations.
+ * Evaluation: law 6, scope as Cedar sees it, what a PEP cannot say, obligations.
  *
  * @module
  */
@@ -710,77 +710,4 @@ test('only forbids that are all annotated may be explained', () => {
     false,
   )
   assert.equal(answer(`@explain ${forbid('context.amount == 7')}`).forbidden, false)
-})
-
-describe('explanations', () => {
-  const text =
-    `@id("near") ${permit('context.amount < 5 && context.live has task && context.live.task.state == "new" && (context has ticket || principal.level > 2)')}` +
-    `@id("far") ${permit('context.amount > 9 && context has ticket && principal has nick && principal.level > 5')}`
-
-  test('the nearest permit, clause by clause, with the values it read', () => {
-    const { nearest: rules, inScope } = setOf(text).explain(ask({ live: { ...live, task } }))
-    const [nearest] = rules
-    assert.equal(inScope, 2)
-    assert.equal(nearest?.policy, 'near')
-    assert.deepEqual(
-      nearest?.clauses.map(({ text: clause, status, actual }) => [clause, status, actual]),
-      [
-        ['context.amount < 5', 'holds', [{ path: 'context.amount', value: 1 }]],
-        ['context.live has task', 'holds', [{ path: 'context.live.task', value: { ...task } }]],
-        ['context.live.task.state == "new"', 'fails', [{ path: 'context.live.task.state', value: 'open' }]],
-        [
-          'context has ticket || principal.level > 2',
-          'fails',
-          [{ path: 'context.ticket' }, { path: 'principal.level', value: 1 }],
-        ],
-      ],
-    )
-    assert.deepEqual(
-      [nearest?.clauses[0]?.line, nearest?.clauses[0]?.column],
-      [2, text.indexOf('context.amount') + 1],
-    )
-  })
-
-  test('what is unknown is said to be', () => {
-    const near = text.slice(0, text.indexOf('@id("far")'))
-    const {
-      nearest: [nearest],
-    } = setOf(near).explain(ask({ unknown: new Set(['task']), context: { amount: 1.5 } }))
-    const [amount, has] = nearest?.clauses ?? []
-    assert.deepEqual([amount?.status, amount?.message], ['unknown', '`context.amount` is unknown'])
-    assert.deepEqual([has?.status, has?.actual], ['unknown', [{ path: 'context.live.task', unknown: true }]])
-  })
-
-  test('unless, conditions that fail by themselves, and entities behind attributes', () => {
-    const set = setOf(
-      `permit(${head}) when { context.ticket == "A" } unless { resource.owner.level > 1 || (resource is Database && resource.region == "us") };`.replace(
-        'context.ticket == "A"',
-        'context has ticket && context.ticket == "A" && resource has owner',
-      ),
-    )
-    const {
-      nearest: [nearest],
-    } = set.explain(ask())
-    assert.deepEqual(
-      nearest?.clauses.map(({ kind, text: clause, status }) => [kind, clause, status]),
-      [
-        ['when', 'context has ticket', 'fails'],
-        ['when', 'context.ticket == "A"', 'fails'],
-        ['when', 'resource has owner', 'holds'],
-        ['unless', 'resource.owner.level > 1', 'fails'],
-        ['unless', 'resource is Database && resource.region == "us"', 'holds'],
-      ],
-    )
-    assert.deepEqual(nearest?.clauses[3]?.actual, [{ path: 'resource.owner.level', value: 3 }])
-  })
-
-  test('the forbids that decided are named', () => {
-    const { determining, fired } = setOf(
-      `${permit('context.amount > 0')}@id("stop") ${forbid('context.amount == 1')}`,
-    ).explain(ask())
-    assert.deepEqual(
-      [determining, fired].map((rules) => rules.map(({ policy }) => policy)),
-      [['stop'], ['stop']],
-    )
-  })
 })

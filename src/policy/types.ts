@@ -164,7 +164,9 @@ export type RuleResult = Readonly<{
  * For operators only: it names rules and values. Made where the decision is made, of what was read then.
  * `determining` are the policies that decided, or errored into the decision; `fired` are its forbids, each with the
  * clauses that made it fire; `nearest` are permits in scope that do not apply, those with the fewest clauses in the way
- * first, at most three. `inScope` counts the policies whose head matches.
+ * first, at most three; if none is in scope, permits on the action, with what their heads say of principal and resource
+ * (`scope` clauses and no others); and none at all if a permit applies and is stopped by a forbid. `inScope` counts the
+ * policies whose head matches.
  */
 export type Explanation = Readonly<{
   determining: readonly Readonly<{ policy: string; file: string; line: number; effect: Effect }>[]
