@@ -1,157 +1,118 @@
 /**
- * The starter policies do what their comments say. They are loaded as `writ init` would leave them, schema derived.
+ * The starter policies: their own tests, run as anybody would, and what no test file can say of them.
  *
  * @module
  */
-import { test } from 'node:test'
+import { suite, test } from 'node:test'
 import assert from 'node:assert/strict'
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
+import { basename, join } from 'node:path'
+import { situations, starterInventory, starterPolicies } from '../src/cli/commands/setup.ts'
 import { parse } from 'yaml'
-import type { EntityData, EntityUid, Query } from '../src/policy/index.ts'
-import { loadPolicySet, renderProblem, uidText, writAction, writSystem } from '../src/policy/index.ts'
+import { decodeEntity, entityInput } from '../src/wire/v1/index.ts'
+import { inventoryOf } from '../src/decision/rehearse.ts'
+import { sensitivityNames } from '../src/model/entity.ts'
+import type { EntityData, PolicySet } from '../src/policy/index.ts'
+import { formatPolicies, lint, loadPolicySet, renderProblem } from '../src/policy/index.ts'
+import { Cli } from '../test/support/cli.ts'
 
-type Line = {
-  type: string
-  id: string
-  owner?: string
-  team?: string
-  sensitivity?: number
-  parents?: string[]
-  attrs?: object
-}
+const FOLDER = import.meta.dirname
+const names = situations().map(({ name }) => name)
+const files = readdirSync(FOLDER)
 
-const read = (name: string) => readFileSync(new URL(name, import.meta.url), 'utf8')
-const ref = (text: string): EntityUid => {
-  const cut = text.indexOf('/')
-  return { type: text.slice(0, cut), id: text.slice(cut + 1) }
-}
+/** What `writ policy test --json` says of one test. */
+type Tested = Readonly<{
+  file: string
+  name: string
+  ok: boolean
+  failures: readonly Readonly<{ principal: string; action: string; resource: string; problems: string[] }>[]
+}>
 
-const inventory: EntityData[] = (parse(read('./inventory.yaml')) as { entities: Line[] }).entities.map(
-  (line) => ({
-    uid: { type: line.type, id: line.id },
-    attrs: {
-      ...line.attrs,
-      ...(line.sensitivity === undefined ? {} : { sensitivity: line.sensitivity }),
-      ...(line.owner === undefined ? {} : { owner: uidText(ref(line.owner)) }),
-      ...(line.team === undefined ? {} : { team: uidText(ref(line.team)) }),
-    },
-    parents: (line.parents ?? []).map(ref),
-  }),
-)
+using cli = new Cli()
+const ran = await cli.run(['policy', 'test', FOLDER, '--min-coverage', '100', '--json'])
+const answer = JSON.parse(ran.stdout || '{}') as { items?: readonly Tested[] }
 
-const loaded = loadPolicySet(
-  { policies: ['writ.cedar', 'migration.cedar'].map((name) => ({ name, text: read(`./${name}`) })) },
-  { hash: (text) => `len:${text.length}`, inventory },
-)
-if (!loaded.ok) throw new Error(loaded.problems.map(renderProblem).join('\n'))
-const { set } = loaded
-
-const task = { id: 't1', purpose: 'migrate', state: 'open', declaredAt: '2026-11-22T10:00:00.000Z', calls: 0 }
-const ask = (principal: string, action: EntityUid, resource: string, more: Partial<Query> = {}): Query => ({
-  principal: ref(principal),
-  action,
-  resource: ref(resource),
-  context: {},
-  live: { now: '2026-11-22T10:00:00.000Z', caller: 'key/ci', chain: [principal] },
-  unknown: new Set(),
-  proof: { approvals: {}, justification: false },
-  entities: inventory,
-  ...more,
-})
-const action = (id: string): EntityUid => ({ type: 'Action', id })
-const proved = (dba: number): Partial<Query> => ({
-  live: { now: '2026-11-22T10:00:00.000Z', caller: 'key/ci', chain: ['Agent/migrator'], task },
-  proof: { approvals: { dba }, justification: true },
-})
-const decide = (query: Query) => set.evaluate(query).decision
-
-test('the starter policies load without a warning and declare the pool dba', () => {
-  assert.deepEqual(loaded.warnings, [])
-  assert.deepEqual(set.pools, ['dba'])
-  assert.equal(set.derivedSchema, true)
-  assert.match(set.schemaText, /approvals/)
+suite('their own tests', () => {
+  test('they run, and try every policy and every condition both ways', () => {
+    assert.equal(ran.code, 0, ran.stderr)
+    const tested = new Set((answer.items ?? []).map(({ file }) => basename(file)))
+    const expected = files
+      .filter((file) => file.endsWith('.cedar'))
+      .map((file) => file.replace(/cedar$/u, 'test.yaml'))
+    assert.deepEqual([...tested].sort(), expected.sort())
+  })
+  for (const { file, name, ok, failures } of answer.items ?? []) {
+    test(`${basename(file, '.test.yaml')}: ${name}`, () => {
+      const told = failures.map(
+        (one) => `${one.principal} ${one.action} ${one.resource}: ${one.problems.join('; ')}`,
+      )
+      assert.ok(ok, told.join('\n'))
+    })
+  }
 })
 
-test('S29 a low-risk read flows; a sensitive or unregistered resource does not, whatever the caller says', () => {
-  assert.equal(decide(ask('Agent/migrator', action('read'), 'Document/handbook')), 'permit')
-  assert.equal(decide(ask('Agent/migrator', action('read'), 'Database/orders')), 'deny')
-  assert.equal(decide(ask('Agent/migrator', action('read'), 'Document/unregistered')), 'deny')
-  const lie = { context: { sensitivity: 1, resource: { sensitivity: 1 } } }
-  assert.equal(decide(ask('Agent/migrator', action('read'), 'Database/orders', lie)), 'deny')
-})
-
-test('S26 a migration needs task, justification and one approval, all of them', () => {
-  const migrate = (more: Partial<Query>) =>
-    decide(ask('Agent/migrator', action('db:migrate'), 'Database/orders', more))
-  assert.equal(migrate({}), 'deny')
-  assert.equal(migrate(proved(0)), 'deny')
-  assert.equal(migrate({ ...proved(1), proof: { approvals: { dba: 1 }, justification: false } }), 'deny')
-  assert.equal(migrate({ proof: { approvals: { dba: 1 }, justification: true } }), 'deny', 'without a task')
-  assert.equal(migrate(proved(1)), 'permit')
-  assert.equal(decide(ask('Person/ada', action('db:migrate'), 'Database/orders', proved(1))), 'deny')
-})
-
-test('a migration carries its obligations', () => {
-  const answer = set.evaluate(ask('Agent/migrator', action('db:migrate'), 'Database/orders', proved(1)))
-  assert.deepEqual(answer.determining, ['migrate-with-approval'])
-  assert.deepEqual(answer.obligations, {
-    ttl: 600_000,
-    uses: 1,
-    binding: 'attempt',
-    bindingDeclared: true,
-    notify: [],
+suite('as they are shipped', () => {
+  for (const chosen of [[], names, ...names.map((name) => [name])]) {
+    test(`${['writ', 'migration', ...chosen].join(' + ')}: nothing to warn of, nothing to find fault with`, () => {
+      const inventory = entitiesOf(starterInventory(chosen))
+      const { set, warnings } = load(chosen, inventory)
+      assert.deepEqual([...warnings, ...lint(set, inventory)].map(renderProblem), [])
+      assert.equal(set.derivedSchema, true)
+    })
+  }
+  test('they load whatever the inventory is: it may have been there before them', () => {
+    for (const chosen of [[], names, ...names.map((name) => [name])])
+      assert.deepEqual(load(chosen, []).warnings, [])
+  })
+  test('they are laid out as `writ policy fmt` does', () => {
+    for (const { name, text } of starterPolicies(names)) {
+      const formatted = formatPolicies(name, text)
+      assert.ok(formatted.ok, name)
+      assert.equal(formatted.text, text, name)
+    }
+  })
+  test('each situation has its policies, its tests, its part of the inventory and a sentence', () => {
+    assert.ok(names.length >= 8)
+    const always = starterInventory()
+    for (const { name, sentence } of situations()) {
+      assert.ok(files.includes(`${name}.test.yaml`), name)
+      assert.match(sentence, /^[A-Z].{30,160}\.$/u, name)
+      assert.ok(starterInventory([name]).length > always.length, name)
+    }
+    assert.equal(starterInventory(names), readFileSync(join(FOLDER, 'inventory.yaml'), 'utf8'))
+  })
+  test('pools are named once, so that one situation does not lend its approvers to another', () => {
+    const { set } = load(names, [])
+    const own = names.map((name) => load([name], []).set.pools.filter((pool) => pool !== 'dba'))
+    assert.deepEqual(['dba', ...own.flat()].sort(), [...set.pools].sort())
+  })
+  test('whatever needs evidence says how long it lives, and binds to the attempt where it is sensitive', () => {
+    for (const { id, effect, annotations, reads, governsWrit } of load(names, []).set.policies) {
+      if (effect !== 'permit' || governsWrit || reads.approvals.size === 0) continue
+      assert.ok('ttl' in annotations && 'uses' in annotations && 'binding' in annotations, id)
+    }
   })
 })
 
-test('a critical database needs two approvals, and may say so', () => {
-  const critical = inventory.map((entity) =>
-    entity.uid.id === 'orders' ? { ...entity, attrs: { ...entity.attrs, sensitivity: 4 } } : entity,
+function load(chosen: readonly string[], inventory: readonly EntityData[]) {
+  const loaded = loadPolicySet(
+    { policies: starterPolicies(chosen) },
+    { hash: (text) => `len:${text.length}`, inventory },
   )
-  const migrate = (dba: number) =>
-    set.evaluate(
-      ask('Agent/migrator', action('db:migrate'), 'Database/orders', { ...proved(dba), entities: critical }),
-    )
-  assert.equal(migrate(2).decision, 'permit')
-  const denied = migrate(1)
-  assert.equal(denied.decision, 'deny')
-  assert.deepEqual(
-    [denied.determining, denied.forbidden, denied.explainable],
-    [['critical-needs-two'], true, true],
+  assert.ok(loaded.ok, loaded.ok ? '' : loaded.problems.map(renderProblem).join('\n'))
+  return { set: loaded.set as PolicySet, warnings: loaded.warnings }
+}
+
+/** The lines of an inventory file as policies see them. */
+function entitiesOf(text: string): readonly EntityData[] {
+  const { entities } = parse(text) as { entities: readonly { sensitivity?: number }[] }
+  const lines = entities.map(({ sensitivity, ...line }) =>
+    decodeEntity(
+      entityInput.parse({
+        ...line,
+        ...(sensitivity === undefined ? {} : { sensitivity: sensitivityNames[sensitivity - 1] }),
+      }),
+    ),
   )
-})
-
-test('only the database group gives approvals of its pool', () => {
-  const approve = (who: string, pool: string) =>
-    decide(ask(who, writAction('approve'), 'Database/orders', { context: { pool, action: 'db:migrate' } }))
-  assert.equal(approve('Person/grace', 'dba'), 'permit')
-  assert.equal(approve('Person/ada', 'dba'), 'deny')
-  assert.equal(approve('Person/grace', 'peer'), 'deny')
-})
-
-test('administrators administer; owners take back what is theirs', () => {
-  const system = `${writSystem.type}/${writSystem.id}`
-  for (const name of ['publish', 'administer', 'revoke', 'deny', 'read']) {
-    assert.equal(decide(ask('Person/ada', writAction(name), system)), 'permit', name)
-    assert.equal(decide(ask('Person/grace', writAction(name), system)), 'deny', name)
-  }
-  assert.equal(decide(ask('Person/ada', writAction('revoke'), 'Database/orders')), 'permit')
-  assert.equal(decide(ask('Person/grace', writAction('revoke'), 'Database/orders')), 'deny')
-})
-
-test('collectors may say what targets saw, and nothing else; nobody else may say so', () => {
-  const collector: EntityData = {
-    uid: { type: 'Service', id: 'collector' },
-    attrs: {},
-    parents: [{ type: 'Group', id: 'collectors' }],
-  }
-  const on = (principal: string, verb: string) =>
-    decide({
-      ...ask(principal, writAction(verb), 'Service/x', { context: { target: 'orders-db' } }),
-      resource: writSystem,
-      entities: [...inventory, collector],
-    })
-  assert.equal(on('Service/collector', 'observe'), 'permit')
-  for (const verb of ['publish', 'administer', 'revoke', 'deny', 'read'])
-    assert.equal(on('Service/collector', verb), 'deny', verb)
-  for (const principal of ['Agent/migrator', 'Person/ada']) assert.equal(on(principal, 'observe'), 'deny')
-})
+  return inventoryOf(lines).data
+}

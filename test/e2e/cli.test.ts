@@ -6,7 +6,7 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
@@ -367,6 +367,37 @@ suite('without a server', () => {
     await fresh.run(['init'])
     const checked = await fresh.run(['policy', 'check'])
     assert.equal(checked.code, 0, checked.stderr)
+  })
+
+  test('init leaves the policies, tests and inventory of the situations that are asked for, and no others', async () => {
+    using cli = new Cli()
+    const listed = await cli.run(['init', '--list', '--json'])
+    const items = json(listed.stdout)['items'] as { name: string; sentence: string }[]
+    assert.ok(items.some(({ name }) => name === 'vendor') && items.every(({ sentence }) => sentence !== ''))
+    assert.deepEqual(readdirSync(cli.home), [], '--list writes nothing')
+    const unknown = await cli.run(['init', '--with', 'vendor,break-glas'])
+    assert.deepEqual([unknown.code, unknown.stdout, readdirSync(cli.home)], [2, '', []])
+    assert.match(unknown.stderr, /no starter policies for `break-glas`[^]*did you mean `break-glass`\?/)
+    const made = await cli.run(['init', '--with', 'vendor,release-window'])
+    assert.equal(made.code, 0, made.stderr)
+    assert.match(made.stderr, /next: `writ policy test`/)
+    const kept = ['migration', 'release-window', 'vendor', 'writ']
+    assert.deepEqual(
+      readdirSync(join(cli.home, 'policies')).sort(),
+      kept.flatMap((name) => [`${name}.cedar`, `${name}.test.yaml`]),
+    )
+    const inventory = readFileSync(join(cli.home, 'inventory.yaml'), 'utf8')
+    assert.match(inventory, /Group\/vendors/)
+    assert.doesNotMatch(inventory, /Group\/treasury/)
+    for (const command of [['check'], ['test', '--min-coverage', '100'], ['lint']]) {
+      const ran = await cli.run(['policy', ...command])
+      assert.equal(ran.code, 0, ran.stderr)
+    }
+    const more = await cli.run(['init', '--with', 'agent-payment'])
+    assert.match(more.stderr, /the inventory was there before: .*policies\/agent-payment\.test\.yaml/)
+    assert.equal(readFileSync(join(cli.home, 'inventory.yaml'), 'utf8'), inventory)
+    const again = await cli.run(['policy', 'test'])
+    assert.equal(again.code, 0, again.stderr)
   })
 
   test('config explain names every origin', async () => {

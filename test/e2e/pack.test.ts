@@ -4,8 +4,9 @@
  * @module
  */
 import assert from 'node:assert/strict'
-import { execFile } from 'node:child_process'
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { after, before, describe, test } from 'node:test'
@@ -49,6 +50,39 @@ describe('the package', () => {
     assert.match(help.stdout, /writ/)
   })
 
+  test('brings its threads: `writ dev` loads policies and verifies decisions', async () => {
+    const home = join(folder, 'home')
+    mkdirSync(home)
+    const child = spawn(
+      process.execPath,
+      [join(installed, 'bin/writ.js'), 'dev', '--port', '0', '--verify-decisions', '--output', 'json'],
+      {
+        cwd: home,
+        env: { HOME: home, XDG_STATE_HOME: join(home, 'state') },
+        stdio: ['ignore', 'pipe', 'pipe'],
+      },
+    )
+    let said = ''
+    child.stderr.setEncoding('utf8').on('data', (text: string) => (said += text))
+    try {
+      // it prints where it listens once the policies are in force
+      for await (const text of child.stdout) {
+        assert.match(String(text), /"url"/u)
+        break
+      }
+      child.kill('SIGTERM')
+      const [code] = (await once(child, 'exit')) as [number]
+      assert.equal(code, 0, said)
+    } finally {
+      child.kill('SIGKILL')
+    }
+    assert.match(said, /policies in force/u)
+    const threads = readdirSync(join(installed, 'dist/src/flows')).filter((file) =>
+      file.endsWith('-thread.js'),
+    )
+    assert.deepEqual(threads, ['checking-thread.js', 'verifying-thread.js'])
+  })
+
   test('says one sentence on an old Node.js', async (t) => {
     const old = await nodeOf(20).catch((error: unknown) => error)
     if (typeof old !== 'string') return t.skip(String(old))
@@ -74,8 +108,13 @@ describe('the package', () => {
     )
     const files = readdirSync(installed, { recursive: true, encoding: 'utf8' })
     assert.deepEqual(
-      files.filter((file) => file.includes('.test.') || file.endsWith('.patch')),
+      files.filter((file) => /\.test\.(?!yaml$)/u.test(file) || file.endsWith('.patch')),
       [],
+    )
+    // what `writ init --with` leaves comes with it
+    assert.ok(
+      files.includes(join('policies', 'vendor.cedar')) &&
+        files.includes(join('policies', 'vendor.test.yaml')),
     )
   })
 
