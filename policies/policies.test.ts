@@ -39,7 +39,7 @@ suite('their own tests', () => {
     const expected = files
       .filter((file) => file.endsWith('.cedar'))
       .map((file) => file.replace(/cedar$/u, 'test.yaml'))
-    assert.deepEqual([...tested].sort(), expected.sort())
+    assert.deepEqual(tested, new Set(expected))
   })
   for (const { file, name, ok, failures } of answer.items ?? []) {
     test(`${basename(file, '.test.yaml')}: ${name}`, () => {
