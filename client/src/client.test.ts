@@ -570,3 +570,75 @@ suite('durations', () => {
     }
   })
 })
+
+suite('search', () => {
+  test('asks for a type, follows pages, and takes what cannot be read for no answer', async () => {
+    const answers: Reply[] = [
+      { body: { page: { next_token: 't1' }, results: [{ type: 'Agent', id: 'a' }] } },
+      { body: { page: { next_token: '' }, results: [{ type: 'Agent', id: 'b', more: 1 }] } },
+      { body: { results: [{ type: 'Database', id: 'orders' }] } },
+      { body: { results: [{ name: 'read' }, { name: 'write' }] } },
+      ...[
+        {},
+        { results: {} },
+        { results: [7] },
+        { results: [{ type: 'Agent' }] },
+        { results: [], page: { next_token: 1 } },
+      ].map((body): Reply => ({ body })),
+    ]
+    await using fake = await fakeServer(() => answers.shift() ?? 'hang-up')
+    const { writ } = quick(fake, { retries: 0 })
+    const who = { subject: 'Agent', action: 'read', resource: 'Document/handbook', limit: 1 }
+    assert.deepEqual(await writ.search.subjects(who), { results: [{ type: 'Agent', id: 'a' }], next: 't1' })
+    assert.deepEqual(await writ.search.subjects({ ...who, token: 't1', context: { task: 'task_1' } }), {
+      results: [{ type: 'Agent', id: 'b' }],
+    })
+    const subject = { type: 'Agent', id: 'migrator' }
+    assert.deepEqual(
+      await writ.search.resources({
+        subject: 'Agent/migrator',
+        action: { name: 'db:migrate' },
+        resource: { type: 'Database', properties: { engine: 'postgresql' } },
+      }),
+      { results: [{ type: 'Database', id: 'orders' }] },
+    )
+    assert.deepEqual(await writ.search.actions({ subject: 'Agent/migrator', resource: 'Database/orders' }), {
+      results: ['read', 'write'],
+    })
+    assert.deepEqual(
+      fake.seen.map(({ path, body }) => [path, body]),
+      [
+        [
+          '/access/v1/search/subject',
+          {
+            subject: { type: 'Agent' },
+            resource: { type: 'Document', id: 'handbook' },
+            action: { name: 'read' },
+            page: { limit: 1 },
+          },
+        ],
+        [
+          '/access/v1/search/subject',
+          {
+            subject: { type: 'Agent' },
+            resource: { type: 'Document', id: 'handbook' },
+            action: { name: 'read' },
+            context: { task: 'task_1' },
+            page: { token: 't1', limit: 1 },
+          },
+        ],
+        [
+          '/access/v1/search/resource',
+          {
+            subject,
+            resource: { type: 'Database', properties: { engine: 'postgresql' } },
+            action: { name: 'db:migrate' },
+          },
+        ],
+        ['/access/v1/search/action', { subject, resource: { type: 'Database', id: 'orders' } }],
+      ],
+    )
+    for (let i = 0; i < 5; i++) await rejectsWith('ERR_PROTOCOL', writ.search.subjects(who))
+    assert.equal(answers.length, 0)
+  })
+})

@@ -39,6 +39,7 @@ export type {
   LogOptions,
 } from './log.ts'
 export type { ApprovalThen, Authority, DecisionThen } from './authority.ts'
+export type { ActionSearch, OfType, ResourceSearch, SearchPage, SubjectSearch } from './search.ts'
 export type * from './types.ts'
 export type { AcquireOptions, PageQuery, Progress, Writ, WritOptions } from './writ.ts'
 export { NotPermitted, createWrit } from './writ.ts'

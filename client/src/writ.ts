@@ -26,6 +26,8 @@ import { followEvents } from './events.ts'
 import type { Answer, Call } from './http.ts'
 import { Transport, sleep } from './http.ts'
 import { Lease } from './lease.ts'
+import type { ActionSearch, ResourceSearch, SearchPage, SubjectSearch } from './search.ts'
+import { ofType, readAction, readEntity, readPage, toSearch } from './search.ts'
 import type { Checkpoint, KeyRotated, KeyRotation, LogKeys, LogOptions } from './log.ts'
 import { LogMemory } from './log.ts'
 import type {
@@ -251,6 +253,32 @@ export function createWrit(options: WritOptions = {}) {
   /** What would happen. It consumes nothing and authorises nothing: act on `evaluate` alone. */
   const ask = async (input: AttemptInput): Promise<ReadDecision> =>
     readOutcome(await post('/v1/questions', await complete(input)))
+
+  /** What would be permitted now, page by page. It authorises nothing: act on `evaluate` alone. */
+  const search = {
+    /** Which subjects of a type may do this, as far as the token speaks for them. */
+    subjects: async ({ subject, action, resource, ...how }: SubjectSearch): Promise<SearchPage<Ref>> =>
+      readPage(
+        await post(
+          '/access/v1/search/subject',
+          toSearch({ subject: ofType(subject), action, resource: toRef(resource) }, how),
+          { signal: how.signal },
+        ),
+        readEntity,
+      ),
+    /** On which resources of a type the subject may do this. */
+    resources: async ({ subject, action, resource, ...how }: ResourceSearch): Promise<SearchPage<Ref>> => {
+      const who = subject === undefined ? await whoami() : toRef(subject)
+      const body = toSearch({ subject: who, action, resource: ofType(resource) }, how)
+      return readPage(await post('/access/v1/search/resource', body, { signal: how.signal }), readEntity)
+    },
+    /** What the subject may do on the resource. */
+    actions: async ({ subject, resource, ...how }: ActionSearch): Promise<SearchPage<string>> => {
+      const who = subject === undefined ? await whoami() : toRef(subject)
+      const body = toSearch({ subject: who, resource: toRef(resource) }, how)
+      return readPage(await post('/access/v1/search/action', body, { signal: how.signal }), readAction)
+    },
+  }
 
   const tasks = {
     declare: (declaration: TaskDeclaration, how: CallOptions = {}): Promise<Task> =>
@@ -502,6 +530,7 @@ export function createWrit(options: WritOptions = {}) {
     evaluate,
     evaluations,
     ask,
+    search,
     acquire,
     resume,
     /** Runs `work` under a lease; a throw ends its task as failed. */
