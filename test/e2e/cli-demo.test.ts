@@ -34,7 +34,7 @@ suite('demo', () => {
         /login absent at orders-db after \d\.\d s ✓/,
         /cut, its write is refused ✓/,
         /4 Agent\/migrator {2}the same call again +DENY +task_ended/,
-        /✗ fails {3}context\.proof\.approvals\.dba >= 1/,
+        /✗ approvals by dba ≥ 1 \(none\)/,
         /verify FAILED at #\d+/,
         /audit prove grant_\w+ -o why\.json/,
         /verified offline with the log's key alone ✓/,

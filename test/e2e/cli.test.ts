@@ -160,16 +160,28 @@ suite('with a server', () => {
     await ask(stdout.trim(), 'INC-4')
     const operator = await as('ada', 'why', '--subject', 'Agent/migrator')
     assert.equal(operator.code, 0, operator.stderr)
-    assert.match(operator.stdout, /CHALLENGE {2}evidence_required/)
+    assert.match(operator.stdout, /^CHALLENGE {2}evidence_required {2}dec_\w+ {2}policy set [0-9a-f]{12}\n/)
+    assert.match(operator.stdout, /\nAgent\/migrator → db:migrate on Database\/orders {3}for task_\w+\n/)
     assert.match(
       operator.stdout,
-      /✗ fails {3}context\.proof\.approvals\.dba >= 1 {2}\(context\.proof\.approvals\.dba is 0\)/,
+      /\nNearest rule: \w+\.cedar:\d+ "migrate-with-approval"\n[^]*\n {2}✗ approvals by dba ≥ 1 \(none\)\n/,
     )
+    assert.match(
+      operator.stdout,
+      /would allow it:\n[^]*one approval by dba\s+→ writ request db:migrate --on Database\/orders/,
+    )
+    assert.match(operator.stdout, /\nWould NOT help: [^]*\nNo forbid rule applies\.\n$/)
     const id = /dec_\w+/.exec(operator.stdout)?.[0] ?? ''
+    const told = json((await as('ada', 'why', id, '--json')).stdout)
+    const explanation = told['explanation'] as { nearest: { clauses: { status: string; text: string }[] }[] }
+    assert.deepEqual(
+      explanation.nearest[0]?.clauses.filter(({ status }) => status !== 'holds').map(({ text }) => text),
+      ['context.proof.approvals.dba >= 1'],
+    )
     const requester = await as('migrator', 'why', id)
     assert.equal(requester.code, 0, requester.stderr)
-    assert.match(requester.stdout, /would be permitted with one approval by dba/)
-    assert.doesNotMatch(requester.stdout, /nearest rule|migration\.cedar/)
+    assert.match(requester.stdout, /would allow it:\n {2}one approval by dba\s+→ writ request/)
+    assert.doesNotMatch(requester.stdout, /rule|\.cedar|policy set/)
     assert.equal((await as('migrator', 'why', 'dec_none')).code, 1)
     assert.equal((await as('migrator', 'why')).code, 2)
   })

@@ -9,9 +9,13 @@ import type { Properties, Writ } from '../../../client/src/index.ts'
 import { isWritClientError } from '../../../client/src/index.ts'
 import type { Context } from '../context.ts'
 import { authorityAt } from './authority.ts'
+import type { Members, Telling } from '../explanation.ts'
+import { describeDecision, record } from '../explanation.ts'
 import { instantOf } from '../times.ts'
 import { CliError, exit, usage } from '../exit.ts'
 import { plain, reasonOf, requirements } from '../text.ts'
+
+export { describeRules } from '../explanation.ts'
 
 export type CanOptions = Readonly<{ as?: string; task?: string; context?: string; contextFile?: string }>
 
@@ -91,7 +95,11 @@ export async function why(context: Context, id: string | undefined, options: Why
   }
   const wanted = id === undefined ? await latest(context, options) : await decisionOf(context, id)
   const explained = await explanationOf(context.writ, wanted)
-  context.print({ item: explained }, { lines: linesOf(explained) })
+  const { io } = context
+  context.print(
+    { item: explained },
+    { lines: linesOf(explained, { columns: io.columns, style: (style, text) => io.styleOut(style, text) }) },
+  )
 }
 
 /** A grant is because of the decision that made it; of what else has an id, the proof tells. */
@@ -111,12 +119,12 @@ export async function describeWhy(writ: Writ, id: string): Promise<readonly stri
   return linesOf(await explanationOf(writ, id))
 }
 
-function linesOf({ decision, explanation }: Members): string[] {
-  const entry = record(decision)
-  return [
-    ...describeDecision(entry),
-    ...(explanation === undefined ? [] : describeRules(record(explanation), entry)),
-  ]
+function linesOf({ decision, explanation }: Members, telling?: Telling): string[] {
+  return describeDecision(
+    record(decision),
+    explanation === undefined ? undefined : record(explanation),
+    telling,
+  )
 }
 
 /** Decision and rules for who may see rules, else the decision alone. */
@@ -151,93 +159,4 @@ async function latest(context: Context, options: WhyOptions): Promise<string> {
     `no decision about ${plain(subject)}${options.at === undefined ? '' : ' by then'}`,
     'is it spelled `Type/id`?',
   )
-}
-
-type Members = Readonly<Record<string, unknown>>
-
-function record(value: unknown): Members {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Members) : {}
-}
-
-const list = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : [])
-const word = (value: unknown): string =>
-  typeof value === 'string' ? plain(value) : plain(JSON.stringify(value) ?? '')
-
-/** A value in a line: a record by its id, a long text by its beginning. */
-function brief(value: unknown): string {
-  const { id } = record(value)
-  if (typeof id === 'string') return plain(id)
-  const text = word(value)
-  return text.length > 48 ? `${text.slice(0, 45)}…` : text
-}
-
-function describeDecision(entry: Members): string[] {
-  const attempt = record(entry['attempt'])
-  const [subject, resource] = [record(attempt['subject']), record(attempt['resource'])]
-  const alternatives = list(entry['alternatives']) as Parameters<typeof requirements>[0]
-  const named = (ref: Members): string => `${word(ref['type'])}/${word(ref['id'])}`
-  return [
-    `${word(entry['outcome']).toUpperCase()}  ${word(entry['reason'])}  ${word(entry['id'])}`,
-    ...(subject['type'] === undefined
-      ? []
-      : [
-          `${named(subject)} → ${word(record(attempt['action'])['name'])} on ${named(resource)}${
-            attempt['task'] === undefined ? '' : ` for ${word(attempt['task'])}`
-          }`,
-        ]),
-    ...(typeof entry['at'] === 'number'
-      ? [`at ${new Date(entry['at']).toISOString().replace(/\.\d+Z$/u, 'Z')}`]
-      : []),
-    ...evidenceOf(record(entry['evidence'])),
-    ...(entry['policy'] === undefined ? [] : [`policy set ${word(entry['policy']).slice(0, 12)}`]),
-    ...(alternatives.length === 0 ? [] : [`would be permitted with ${requirements(alternatives)}`]),
-  ]
-}
-
-/** What was given, and by whom, where who asks may know. */
-function evidenceOf(evidence: Members): string[] {
-  const approvals = list(evidence['approvals'])
-    .map(record)
-    .map(({ root, pool }) => `approved by ${word(root)} as ${word(pool)}`)
-  const request = evidence['request']
-  if (approvals.length === 0) return []
-  return [`${approvals.join(', ')}${request === undefined ? '' : ` (${word(request)})`}`]
-}
-
-/** Which rules decided, and the nearest that did not, clause by clause. */
-export function describeRules(explanation: Members, entry: Members): string[] {
-  if (Object.keys(explanation).length === 0) {
-    return [
-      entry['says'] === undefined
-        ? 'no policy was asked: it was settled before'
-        : 'what it was decided on is not on the record any more',
-    ]
-  }
-  const determining = list(explanation['determining']).map(record)
-  const nearest = record(list(explanation['nearest'])[0])
-  const lines = determining.map(
-    (policy) =>
-      `decided by ${word(policy['effect'])} ${word(policy['policy'])}  ${word(policy['file'])}:${word(policy['line'])}`,
-  )
-  if (entry['outcome'] === 'permit') return lines
-  if (explanation['mismatch'] !== undefined) lines.push(word(explanation['mismatch']))
-  if (nearest['policy'] !== undefined) {
-    lines.push(`nearest rule: ${word(nearest['policy'])}  ${word(nearest['file'])}:${word(nearest['line'])}`)
-    for (const clause of list(nearest['clauses']).map(record)) {
-      const mark =
-        clause['status'] === 'holds' ? '✓ holds ' : clause['status'] === 'fails' ? '✗ fails ' : '! errors'
-      const actual = list(clause['actual'])
-        .map(record)
-        .map(
-          (value) =>
-            `${word(value['path'])} is ${value['unknown'] === true ? 'unknown' : value['value'] === undefined ? 'absent' : brief(value['value'])}`,
-        )
-      const message = clause['message'] === undefined ? '' : ` · ${word(clause['message'])}`
-      lines.push(
-        `  ${mark}  ${word(clause['text'])}${actual.length === 0 ? '' : `  (${actual.join(', ')})`}${message}`,
-      )
-    }
-  }
-  if (list(explanation['fired']).length === 0) lines.push('no forbid rule applies')
-  return lines
 }

@@ -1,0 +1,196 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import type { ClauseResult, RuleResult } from '../policy/index.ts'
+import type { Members } from './explanation.ts'
+import { describeDecision, describeRules } from './explanation.ts'
+
+const place = { line: 12, column: 1, endLine: 12, endColumn: 9 }
+const clause = (
+  text: string,
+  status: ClauseResult['status'],
+  more: Partial<ClauseResult> = {},
+): ClauseResult => ({
+  kind: 'when',
+  text,
+  ...place,
+  status,
+  actual: [],
+  ...more,
+})
+const amount = clause('context.amount <= 100', 'fails', {
+  actual: [{ path: 'context.amount', value: 180 }],
+  required: { path: 'context.amount', operator: '<=', value: 100 },
+})
+const approval = clause('context.proof.approvals.oncall >= 1', 'fails', {
+  actual: [{ path: 'context.proof.approvals.oncall', value: 0 }],
+  required: { path: 'context.proof.approvals.oncall', operator: '>=', value: 1 },
+})
+const task = clause('context.live  has\n task', 'holds', {
+  actual: [{ path: 'context.live.task', value: { id: 'task_88' } }],
+})
+const rule = (clauses: readonly ClauseResult[], more: Partial<RuleResult> = {}): RuleResult => ({
+  policy: 'small refunds',
+  file: 'refunds.cedar',
+  line: 12,
+  effect: 'permit',
+  clauses,
+  ...more,
+})
+const explained = (more: Members = {}): Members => ({
+  determining: [],
+  fired: [],
+  nearest: [rule([task, clause('a || b', 'fails', { any: [amount, approval], actual: [...amount.actual] })])],
+  inScope: 3,
+  ...more,
+})
+const entry = (more: Members = {}): Members => ({
+  id: 'dec_01',
+  outcome: 'challenge',
+  reason: 'evidence_required',
+  policy: '4f2a9c0011223344',
+  says: 'deny',
+  attempt: {
+    subject: { type: 'Agent', id: 'triage' },
+    action: { name: 'payments:refund' },
+    resource: { type: 'Account', id: '7' },
+    context: {},
+    task: 'task_88',
+  },
+  alternatives: [{ requirements: [{ kind: 'approval', pool: 'oncall', count: 1 }], binding: 'attempt' }],
+  ...more,
+})
+
+describe('writ why', () => {
+  test('tells who, what, the nearest rule, what would allow it and what would not', () => {
+    const sure = rule([
+      clause('resource.tier == "gold"', 'holds', { actual: [{ path: 'resource.tier', value: 'gold' }] }),
+      task,
+      clause('a || b', 'fails', { any: [amount, approval], actual: [...amount.actual, ...approval.actual] }),
+    ])
+    assert.deepEqual(describeDecision(entry(), explained({ nearest: [sure] })), [
+      'CHALLENGE  evidence_required  dec_01  policy set 4f2a9c001122',
+      'Agent/triage → payments:refund on Account/7 (tier: gold)   for task_88',
+      'Nearest rule: refunds.cedar:12 "small refunds"',
+      '  ✓ resource.tier = "gold"      ✓ live has task',
+      '  ✗ amount ≤ 100 (is 180)  OR  approvals by oncall ≥ 1 (none)',
+      'Any ONE would allow it:',
+      '  a) amount ≤ 100            → runs now',
+      '  b) one approval by oncall  → writ request payments:refund --on Account/7 --task task_88',
+      'Would NOT help: retrying as it is, a longer ttl.',
+      'No forbid rule applies.',
+    ])
+  })
+
+  test('says that the caller could change something only where nothing else is in the way', () => {
+    const lines = (clauses: readonly ClauseResult[], more: Members = {}): string =>
+      describeDecision(
+        entry({ outcome: 'deny', alternatives: undefined }),
+        explained({ nearest: [rule(clauses)], ...more }),
+      ).join('\n')
+    assert.match(lines([amount]), /This would allow it:\n {2}amount ≤ 100 {2}→ runs now/)
+    assert.doesNotMatch(lines([amount, approval]), /runs now/)
+    assert.doesNotMatch(lines([amount], { fired: [rule([task], { effect: 'forbid' })] }), /runs now/)
+    assert.doesNotMatch(
+      lines([clause('context.live.x == 1', 'fails', { actual: [{ path: 'context.live.x', value: 2 }] })]),
+      /runs now/,
+    )
+    assert.doesNotMatch(
+      lines([clause('context.x == 1', 'unknown', { actual: [{ path: 'context.x', unknown: true }] })]),
+      /runs now/,
+    )
+  })
+
+  test('tells what is unknown, absent and failed, each with its sign', () => {
+    const lines = describeRules(
+      explained({
+        nearest: [
+          rule([
+            clause('context.live.risk < 3', 'unknown', {
+              actual: [{ path: 'context.live.risk', unknown: true }],
+              required: { path: 'context.live.risk', operator: '<', value: 3 },
+            }),
+            clause('principal has badge', 'fails', {
+              actual: [{ path: 'principal.badge' }],
+              required: { path: 'principal.badge', operator: 'has' },
+            }),
+            clause('resource.size + 1 > 2', 'errors', { message: 'integer overflow' }),
+            clause('resource.name like "a==b*"', 'fails', { kind: 'unless' }),
+          ]),
+          rule([amount], { policy: 'other', line: 30 }),
+        ],
+      }),
+      entry(),
+    )
+    assert.deepEqual(lines, [
+      'Nearest rule: refunds.cedar:12 "small refunds"',
+      '  ? live.risk < 3 (unknown)',
+      '  ✗ principal has badge (absent)',
+      '  ! resource.size + 1 > 2 · integer overflow',
+      '  ✗ unless resource.name like "a==b*"',
+      '  also near: refunds.cedar:30 "other", with 1 in the way',
+      'No forbid rule applies.',
+    ])
+  })
+
+  test('names the forbid that fired, and what made it fire', () => {
+    const fired = rule(
+      [clause('resource.tier == "gold"', 'holds', { actual: [{ path: 'resource.tier', value: 'gold' }] })],
+      {
+        policy: 'no gold',
+        effect: 'forbid',
+      },
+    )
+    const denied = entry({ outcome: 'deny', reason: 'policy_denied', alternatives: undefined })
+    assert.deepEqual(describeDecision(denied, explained({ nearest: [], fired: [fired] })).slice(2), [
+      'No remedy is known.',
+      'Would NOT help: retrying as it is, a longer ttl, any approval: the forbid rule asks for none.',
+      'Forbidden by: refunds.cedar:12 "no gold"',
+      '  • resource.tier = "gold" (is gold)',
+    ])
+  })
+
+  test('shows a requester remedies and nothing of rules; every denial says whether there is one', () => {
+    const requester = { ...entry(), policy: undefined, says: undefined }
+    assert.deepEqual(describeDecision(requester, undefined), [
+      'CHALLENGE  evidence_required  dec_01',
+      'Agent/triage → payments:refund on Account/7   for task_88',
+      'This would allow it:',
+      '  one approval by oncall  → writ request payments:refund --on Account/7 --task task_88',
+    ])
+    const denied = { ...requester, outcome: 'deny', reason: 'task_ended', alternatives: undefined }
+    assert.deepEqual(describeDecision(denied, undefined).slice(2), [
+      'No remedy is known: its task has ended (task_ended)',
+    ])
+  })
+
+  test('a rule that wants a task says how one is started', () => {
+    const { task: _task, ...attempt } = entry()['attempt'] as Members
+    const missing = clause('context.live has task', 'fails', { actual: [{ path: 'context.live.task' }] })
+    const denied = entry({ outcome: 'deny', reason: 'policy_denied', alternatives: undefined, attempt })
+    const lines = describeDecision(denied, explained({ nearest: [rule([missing, approval])] })).join('\n')
+    assert.match(
+      lines,
+      /It wants a task: writ task start --purpose … --action payments:refund --on Account\/7/,
+    )
+  })
+
+  test('B24 nothing that others wrote moves the cursor, and lines fit where they can', () => {
+    const long = clause(`context.note == "${'word '.repeat(60)}\u001B[2J"`, 'fails', {
+      actual: [{ path: 'context.note', value: `\u001B[31m${'x'.repeat(500)}` }],
+    })
+    const odd = {
+      nearest: [rule([long, long], { policy: '\u001B]0;x', file: 'a\nb' })],
+      fired: 'no list',
+      determining: 7,
+    }
+    for (const columns of [40, 80, 0]) {
+      const lines = describeDecision(entry({ at: 'never' }), explained(odd), { columns })
+      // oxlint-disable-next-line no-control-regex
+      assert.doesNotMatch(lines.join(''), /[\u0000-\u001F]/u)
+      // a command stays in one piece, to be copied
+      for (const line of lines.slice(2).filter((it) => !it.includes('→ writ')))
+        assert.ok(line.length <= (columns || 100) || !line.slice(6, columns || 100).includes(' '), line)
+    }
+    assert.ok(describeDecision({}, {}).length > 0)
+  })
+})
