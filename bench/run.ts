@@ -12,6 +12,7 @@ import { policy } from './policy.ts'
 import { proof } from './proof.ts'
 import { reload } from './reload.ts'
 import { revoke } from './revoke.ts'
+import { search } from './search.ts'
 
 const benches: Readonly<
   Record<string, { what: string; run: () => readonly Row[] | Promise<readonly Row[]> }>
@@ -26,6 +27,10 @@ const benches: Readonly<
     run: () => log({ full }),
   },
   reload: { what: 'P12 10,000 policies published while decisions go on', run: reload },
+  search: {
+    what: 'AuthZEN search: 10 of 10,000 resources, without deciding what no permit reaches',
+    run: search,
+  },
   revoke: { what: 'P6b PostgreSQL role removed, its open session cut', run: revoke },
 }
 
