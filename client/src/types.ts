@@ -439,3 +439,47 @@ export type ActionFlag = Readonly<{
   resolved_by?: string
   reason?: string
 }>
+
+/** One part of a rule that must hold, with what it read (no `value` where there was none) and asks. */
+export type ClauseResult = Readonly<{
+  kind: 'scope' | 'when' | 'unless'
+  text: string
+  line: number
+  column: number
+  endLine: number
+  endColumn: number
+  status: 'holds' | 'fails' | 'errors' | 'unknown'
+  message?: string
+  actual: readonly Readonly<{ path: string; value?: Json; unknown?: true }>[]
+  required?: Readonly<{ path: string; operator: string; value?: Json }>
+  /** Parts of a disjunction, of which one must hold. */
+  any?: readonly ClauseResult[]
+}>
+
+export type RuleResult = Readonly<{
+  policy: string
+  file: string
+  line: number
+  effect: 'permit' | 'forbid'
+  clauses: readonly ClauseResult[]
+}>
+
+/** Why a decision fell as it did; `explanation` is null where no policy was asked, or nothing is left to tell. */
+export type ExplainedDecision = Readonly<{
+  decision: Json
+  explanation: Readonly<{
+    determining: readonly Omit<RuleResult, 'clauses'>[]
+    /** Forbids that fired, with what made them fire. */
+    fired: readonly RuleResult[]
+    /** Permits in scope that do not apply, those with the fewest clauses in the way first. */
+    nearest: readonly RuleResult[]
+    inScope: number
+    mismatch?: string
+    /** Whom it is about, where that is somebody on whose behalf it was tried. */
+    principal?: string
+    /** Something was left out or shortened. */
+    cut?: true
+  }> | null
+  /** Why it cannot be told any more. */
+  lost?: string
+}>

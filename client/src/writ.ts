@@ -41,6 +41,7 @@ import type {
   Grant,
   Health,
   Invitation,
+  ExplainedDecision,
   JoinedRecord,
   Json,
   EpochState,
@@ -581,7 +582,9 @@ export function createWrit(options: WritOptions = {}) {
         query: { ref?: string | undefined; before?: number | undefined; limit?: number | undefined } = {},
       ): Promise<Page<Json>> => recorded<Page<Json>>('/v1/decisions', query),
       get: (id: string): Promise<Json> => recorded<Json>(`/v1/decisions/${segment(id)}`),
-      explain: (id: string): Promise<Json> => recorded<Json>(`/v1/decisions/${segment(id)}/explanation`),
+      /** The rules behind a decision, for who may read them. */
+      explain: (id: string): Promise<ExplainedDecision> =>
+        recorded<ExplainedDecision>(`/v1/decisions/${segment(id)}/explanation`),
     },
     log: {
       /**

@@ -72,7 +72,99 @@ export const decisionEntry = jsonOut.meta({
   description: 'The recorded entry of a decision',
 })
 export const decisionPage = page(jsonOut).meta({ id: 'DecisionPage' })
-export const explanation = jsonOut.meta({
-  id: 'Explanation',
-  description: 'Which rules decided and, for the nearest permit, clause by clause, actual versus required',
-})
+
+const line = z.int().meta({ description: 'From 1' })
+const effect = z.enum(['permit', 'forbid'])
+
+/** One part of a rule that must hold. */
+const clauseResult = z
+  .object({
+    kind: z.enum(['scope', 'when', 'unless']),
+    text: z.string().meta({ description: 'As it is written' }),
+    line,
+    column: line,
+    endLine: line,
+    endColumn: line,
+    status: z.enum(['holds', 'fails', 'errors', 'unknown']),
+    message: z.string().exactOptional(),
+    actual: z
+      .array(
+        z.object({
+          path: z.string(),
+          value: jsonOut.exactOptional(),
+          unknown: z.literal(true).exactOptional(),
+        }),
+      )
+      .meta({ description: 'What it read; without `value` where there was none' }),
+    required: z
+      .object({
+        path: z.string(),
+        operator: z.enum([
+          '==',
+          '!=',
+          '<',
+          '<=',
+          '>',
+          '>=',
+          'in',
+          'is',
+          'has',
+          'lacks',
+          'like',
+          'contains',
+          'one of',
+        ]),
+        value: jsonOut.exactOptional(),
+      })
+      .exactOptional()
+      .meta({ description: 'What it asks of one value, where it is such a comparison' }),
+    get any() {
+      return z
+        .array(clauseResult)
+        .exactOptional()
+        .meta({ description: 'Parts of a disjunction, of which one must hold' })
+    },
+  })
+  .meta({ id: 'ClauseResult' })
+
+const ruleResult = z
+  .object({ policy: z.string(), file: z.string(), line, effect, clauses: z.array(clauseResult) })
+  .meta({
+    id: 'RuleResult',
+    description: 'Which policy, where it stands, and its clauses with what they read',
+  })
+
+const rules = z
+  .object({
+    determining: z.array(z.object({ policy: z.string(), file: z.string(), line, effect })),
+    fired: z.array(ruleResult).meta({ description: 'Forbids that fired, with what made them fire' }),
+    nearest: z
+      .array(ruleResult)
+      .meta({
+        description: 'Permits in scope that do not apply, those with the fewest clauses in the way first',
+      }),
+    inScope: z.int().meta({ description: 'Policies whose head matches' }),
+    mismatch: z.string().exactOptional().meta({ description: 'Why no policy could apply at all' }),
+    principal: refOut
+      .exactOptional()
+      .meta({ description: 'Whom it is about, where that is somebody on whose behalf it was tried' }),
+    cut: z.literal(true).exactOptional().meta({ description: 'Something was left out or shortened' }),
+  })
+  .meta({
+    id: 'Explanation',
+    description: 'Which rules decided and, for the nearest permits, clause by clause',
+  })
+
+export const explanation = z
+  .object({
+    decision: decisionEntry,
+    explanation: rules
+      .nullable()
+      .meta({
+        description: 'What was recorded with it; null where no policy was asked, or nothing is left to tell',
+      }),
+    lost: z.string().exactOptional().meta({ description: 'Why it cannot be told any more' }),
+  })
+  .meta({ id: 'ExplainedDecision', description: 'Why a decision fell as it did' })
+
+export type ExplainedDecision = z.infer<typeof explanation>
