@@ -62,7 +62,7 @@ const SLICE = 4
 /** Candidates that weigh as much as one call. */
 const WORTH = 10
 /** Entities read at once. */
-const AT_ONCE = 256
+const AT_ONCE = 128
 /** Tokens are padded to a multiple of this, so that their length does not tell how long a hidden id is. */
 const PADDING = 128
 
