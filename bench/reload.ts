@@ -58,6 +58,25 @@ const versions: readonly Readonly<{ what: string; open: boolean; files: Files }>
   },
 ]
 
+/** Watches how long the main thread itself works without a pause, whatever else the machine does; in milliseconds. */
+function longestTurn(): () => number {
+  const cpu = (): number => {
+    const { user, system } = process.threadCpuUsage()
+    return (user + system) / 1_000
+  }
+  let last = cpu()
+  let longest = 0
+  const timer = setInterval(() => {
+    const now = cpu()
+    longest = Math.max(longest, now - last)
+    last = now
+  }, 1)
+  return () => {
+    clearInterval(timer)
+    return longest
+  }
+}
+
 export async function reload(): Promise<readonly Row[]> {
   const rows: Row[] = []
   await using world = await openWorld({ http: false, policies: policies(false, () => 'a') })
@@ -91,6 +110,7 @@ export async function reload(): Promise<readonly Row[]> {
     const old = await flows.policy(world.ada)
     const stalls = monitorEventLoopDelay({ resolution: 1 })
     stalls.enable()
+    const turns = longestTurn()
     let took: number | undefined
     const startedAt = performance.now()
     const published = flows.publish(world.ada, { policies: files }).then((version) => {
@@ -100,6 +120,7 @@ export async function reload(): Promise<readonly Row[]> {
     const during = await decide(() => took !== undefined)
     const { version } = await published
     stalls.disable()
+    const turn = turns()
     const after = await decide(forMillis(200))
     // the old set, then the new one, never anything else
     const expected = [`${old?.version ?? ''} ${at(!open)}`, `${version} ${at(open)}`]
@@ -130,6 +151,7 @@ export async function reload(): Promise<readonly Row[]> {
     rows.push(
       row('takes', took ?? Number.NaN, ['loaded at once', blocked]),
       row('longest stall', stalls.max / 1e6, ['loaded at once', blocked]),
+      row('longest turn, CPU', turn),
       row('decision p99', during.sample.p99, ['before', before.sample.p99]),
       row('slowest decision', during.worst, ['before', before.worst]),
     )

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { availableParallelism } from 'node:os'
 import { setImmediate as breathe } from 'node:timers/promises'
 import { WritError, isWritError } from '../model/errors.ts'
 import type { Millis } from '../model/time.ts'
@@ -25,12 +26,25 @@ import { setOf } from './versions.ts'
 /** How long loading goes on before others get their turn. */
 const SLICE: Millis = 2
 
+/** Texts that are judged at once. */
+const PART = 500
+/** All of a set; no part is begun later. */
+const LONGEST: Millis = 120_000
+
 const OPTIONS: ThreadOptions = {
   entry: entryOf('checking-thread', import.meta.url),
   waiting: 16,
-  timeout: 60_000,
+  timeout: 30_000,
   memory: 1_024,
 }
+
+type Judges = Thread<JudgeInput, Judgement>
+
+/** The threads of this process: starting one costs more than most sets. Judging leaves nothing behind in them. */
+let common: { threads: readonly Judges[]; users: number } | undefined
+
+/** One core is for decisions. */
+const MOST_THREADS = Math.min(4, Math.max(1, availableParallelism() - 1))
 
 export type LoadInput = Readonly<{
   inventory: readonly EntityData[]
@@ -41,11 +55,18 @@ export type LoadInput = Readonly<{
 
 export class Checking {
   readonly #monotonic: () => Millis
-  readonly #thread: Thread<JudgeInput, Judgement>
+  readonly #threads: readonly Judges[]
 
-  constructor(monotonic: () => Millis, options: Partial<ThreadOptions> = {}) {
+  /** With `options` it has one thread of its own. */
+  constructor(monotonic: () => Millis, options?: Partial<ThreadOptions>) {
     this.#monotonic = monotonic
-    this.#thread = new Thread({ ...OPTIONS, ...options })
+    if (options !== undefined) {
+      this.#threads = [new Thread({ ...OPTIONS, ...options })]
+      return
+    }
+    common ??= { threads: Array.from({ length: MOST_THREADS }, () => new Thread(OPTIONS)), users: 0 }
+    common.users += 1
+    this.#threads = common.threads
   }
 
   /** As `loadPolicySet`. @throws {WritError} `ERR_TOO_LARGE`, `ERR_RATE_LIMITED` when nobody could judge. */
@@ -90,42 +111,100 @@ export class Checking {
     }
   }
 
+  /** Ends what is under way; idle threads stay for whoever comes next. */
   async stop(): Promise<void> {
-    await this.#thread.stop()
+    if (common?.threads === this.#threads) {
+      common.users -= 1
+      if (common.users > 0 || this.#threads.every(({ isIdle }) => isIdle)) return
+      common = undefined
+    }
+    await Promise.all(this.#threads.map((thread) => thread.stop()))
   }
 
+  /** In parts, on as many threads as there are: what is handed over is copied, and no copy should take long. */
   async #judge(input: JudgeInput): Promise<Judgement> {
-    try {
-      return await this.#thread.run(input)
-    } catch (cause) {
-      if (!(cause instanceof ThreadError)) throw cause
-      const detail = cause.message
-      switch (cause.why) {
-        case 'busy':
-          throw new WritError('ERR_RATE_LIMITED', 'other policy sets are being checked', {
-            hint: 'try again in a moment',
-            detail,
-            cause,
-          })
-        case 'late':
-          throw new WritError(
-            'ERR_TOO_LARGE',
-            'the policies took too long to check; the set in force stays',
-            {
-              hint: 'publish fewer or simpler policies',
-              detail,
-              cause,
-            },
-          )
-        case 'died':
-          throw new WritError('ERR_TOO_LARGE', 'the policies broke their checker; the set in force stays', {
-            hint: 'the log of the server says how; publish fewer or simpler policies',
-            detail,
-            cause,
-          })
-        case 'stopped':
-          throw new WritError('ERR_STORE_CLOSED', 'the server stops', { cause })
+    const parts: Judgement[] = []
+    const count = Math.max(1, Math.ceil(input.texts.length / PART))
+    const startedAt = this.#monotonic()
+    let next = 0
+    const lane = async (thread: Judges): Promise<void> => {
+      while (next < count) {
+        const part = next
+        next += 1
+        const at = part * PART
+        const texts = input.texts.slice(at, at + PART)
+        try {
+          if (this.#monotonic() - startedAt > LONGEST) throw tooLate()
+          parts[part] = shifted(await ask(thread, { ...input, texts }), at)
+        } catch (error) {
+          next = count // nobody wants the rest
+          throw error
+        }
       }
     }
+    await Promise.all(this.#threads.slice(0, count).map(lane))
+    return parts.reduce(joined)
+  }
+}
+
+async function ask(thread: Judges, input: JudgeInput): Promise<Judgement> {
+  try {
+    return await thread.run(input)
+  } catch (cause) {
+    if (!(cause instanceof ThreadError)) throw cause
+    const detail = cause.message
+    switch (cause.why) {
+      case 'busy':
+        throw new WritError('ERR_RATE_LIMITED', 'other policy sets are being checked', {
+          hint: 'try again in a moment',
+          detail,
+          cause,
+        })
+      case 'late':
+        throw tooLate(cause)
+      case 'died':
+        throw new WritError('ERR_TOO_LARGE', 'the policies broke their checker; the set in force stays', {
+          hint: 'publish fewer or simpler policies',
+          detail,
+          cause,
+        })
+      case 'stopped':
+        throw new WritError('ERR_STORE_CLOSED', 'the server stops', { cause })
+    }
+  }
+}
+
+const tooLate = (cause?: unknown): WritError =>
+  new WritError('ERR_TOO_LARGE', 'the policies took too long to check; the set in force stays', {
+    hint: 'publish fewer or simpler policies',
+    cause,
+  })
+
+/** The judgement of texts that begin at `by` of all. */
+function shifted(judgement: Judgement, by: number): Judgement {
+  const moved = <T extends Readonly<{ at: number }>>(all: readonly T[]): T[] =>
+    all.map((one) => ({ ...one, at: one.at + by }))
+  switch (judgement.kind) {
+    case 'parse':
+      return judgement
+    case 'check':
+      return { ...judgement, refused: moved(judgement.refused) }
+    case 'validate':
+      return { ...judgement, errors: moved(judgement.errors), warnings: moved(judgement.warnings) }
+  }
+}
+
+function joined(one: Judgement, other: Judgement): Judgement {
+  if (one.kind === 'parse' && other.kind === 'parse')
+    return { kind: 'parse', parsed: [...one.parsed, ...other.parsed] }
+  if (one.kind === 'check' && other.kind === 'check')
+    return { kind: 'check', refused: [...one.refused, ...other.refused] }
+  if (one.kind !== 'validate' || other.kind !== 'validate') throw new TypeError('judged as another kind')
+  const failed = one.failed ?? other.failed
+  return {
+    kind: 'validate',
+    errors: [...one.errors, ...other.errors],
+    warnings: [...one.warnings, ...other.warnings],
+    ...(failed === undefined ? {} : { failed }),
   }
 }

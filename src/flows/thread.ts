@@ -66,6 +66,11 @@ export class Thread<In, Out> {
     return promise
   }
 
+  /** Whether it has nothing to do; then it keeps no process alive. */
+  get isIdle(): boolean {
+    return this.#running === undefined && this.#waiting.length === 0
+  }
+
   /** Ends the thread; what it had to do fails. */
   async stop(): Promise<void> {
     this.#stopped = true
