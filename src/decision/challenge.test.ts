@@ -3,9 +3,9 @@ import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import type { RequirementSet } from '../model/request.ts'
 import { meets, seated } from '../model/request.ts'
-import type { Evaluation } from '../policy/index.ts'
-import type { Proof, Search } from './challenge.ts'
-import { ALWAYS_TRIED, MAX_CANDIDATES, searchChallenge } from './challenge.ts'
+import type { ClauseResult, Evaluation } from '../policy/index.ts'
+import type { Hint, Proof, Search } from './challenge.ts'
+import { ALWAYS_TRIED, MAX_CANDIDATES, hintOf, searchChallenge } from './challenge.ts'
 
 const answer = (permit: boolean, obligations: { ttl?: number; uses?: number } = {}): Evaluation => ({
   decision: permit ? 'permit' : 'deny',
@@ -24,7 +24,7 @@ function search(
   literals: Readonly<Record<string, readonly number[]>>,
   givers: Readonly<Record<string, readonly string[]>>,
   evaluate: Ask,
-  more: { justification?: boolean; present?: Proof; monotonic?: () => number } = {},
+  more: { justification?: boolean; present?: Proof; monotonic?: () => number; hint?: () => Hint } = {},
 ): Promise<Search> {
   return searchChallenge({
     approvals: new Map(Object.entries(literals)),
@@ -34,6 +34,7 @@ function search(
     evaluate: (proof) => evaluate(proof.approvals, proof.justification),
     bindingOf: () => 'attempt',
     monotonic: more.monotonic ?? (() => 0),
+    ...(more.hint === undefined ? {} : { hint: more.hint }),
   })
 }
 
@@ -147,5 +148,144 @@ describe('the challenge search', () => {
       monotonic: () => (time += 1_000),
     })
     assert.deepEqual([one.sets.map(text), one.truncated], [['dba:1'], false])
+  })
+
+  const hint =
+    (pools: readonly string[], justification = false) =>
+    (): Hint => ({
+      pools: new Set(pools),
+      justification,
+    })
+  /** Eight kinds of evidence, three people each, one or two of whom may be wanted. */
+  const kinds = Array.from({ length: 8 }, (_, at) => `k${at}`)
+  const wanted = Object.fromEntries(kinds.map((kind) => [kind, [1, 2]]))
+  const crowd = Object.fromEntries(kinds.map((kind) => [kind, [`${kind}a`, `${kind}b`, `${kind}c`]]))
+
+  test('the hint never changes what is found, nor how it looks, when everything was tried', async () => {
+    const pools = ['a', 'b', 'c']
+    const literals = { a: [1, 3], b: [2, 1], c: [1] }
+    const people = { a: ['1', '2', '3'], b: ['2', '3'], c: ['3'] }
+    await fc.assert(
+      fc.asyncProperty(
+        fc.func(fc.boolean()),
+        fc.subarray(pools, { minLength: 1 }),
+        fc.boolean(),
+        async (permits, hinted, reason) => {
+          // any answer at all: nothing says that more evidence permits more
+          const evaluate: Ask = (n, justified) => {
+            const counts = pools.map((pool) => n[pool] ?? 0)
+            return answer(permits(...counts, justified), { ttl: counts.reduce((sum, it) => sum + it, 1) })
+          }
+          const plainly = await search(literals, people, evaluate, { justification: true })
+          const hinting = await search(literals, people, evaluate, {
+            justification: true,
+            hint: hint(hinted, reason),
+          })
+          assert.deepEqual(hinting, plainly)
+          assert.equal(plainly.truncated, false)
+        },
+      ),
+      { numRuns: 300 },
+    )
+  })
+
+  test('where not everything can be tried, the remedy that the explanation names is found all the same', async () => {
+    const remedy: Ask = (n, justified) => answer((n['k6'] ?? 0) >= 2 && (n['k7'] ?? 0) >= 1 && justified)
+    const plainly = await search(wanted, crowd, remedy, { justification: true })
+    assert.deepEqual([plainly.sets, plainly.truncated, plainly.tried], [[], true, MAX_CANDIDATES])
+    const hinted = await search(wanted, crowd, remedy, {
+      justification: true,
+      hint: hint(['k6', 'k7'], true),
+    })
+    assert.deepEqual(hinted.sets.map(text), ['k6:2 + k7:1 + justification'])
+    assert.deepEqual([hinted.truncated, hinted.tried], [true, MAX_CANDIDATES])
+    // time cuts it as candidates do
+    let time = 0
+    const slow = { justification: true, monotonic: () => (time += 0.03), hint: hint(['k6', 'k7'], true) }
+    assert.deepEqual((await search(wanted, crowd, remedy, slow)).sets.map(text), [
+      'k6:2 + k7:1 + justification',
+    ])
+  })
+
+  test('a hint that leads nowhere hides no small remedy', async () => {
+    const single: Ask = (n) => answer((n['k7'] ?? 0) >= 1)
+    const { sets, truncated } = await search(wanted, crowd, single, { hint: hint(kinds.slice(0, 7)) })
+    assert.deepEqual([sets.map(text), truncated], [['k7:1'], true])
+  })
+
+  test('what is found is minimal whatever was cut', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.subarray(kinds), fc.integer(), async (hinted, seed) => {
+        const permits = (n: Readonly<Record<string, number>>): boolean =>
+          kinds.reduce((sum, kind, at) => (sum * 31 + (n[kind] ?? 0) * (at + 1)) | 0, seed) % 11 === 0
+        const { sets } = await search(wanted, crowd, (n) => answer(permits(n)), { hint: hint(hinted) })
+        for (const set of sets) {
+          const full = set.requirements.flatMap((r) =>
+            r.kind === 'approval' ? [[r.pool, r.count] as const] : [],
+          )
+          const parts = full.reduce<Record<string, number>[]>(
+            (all, [pool, n]) =>
+              all.flatMap((it) => Array.from({ length: n + 1 }, (_, count) => ({ ...it, [pool]: count }))),
+            [{}],
+          )
+          const isWhole = (n: Record<string, number>) => full.every(([pool, count]) => n[pool] === count)
+          assert.equal(permits(Object.fromEntries(full)), true)
+          for (const part of parts.filter((n) => !isWhole(n) && Object.values(n).some((count) => count > 0)))
+            assert.equal(permits(part), false, `${JSON.stringify(part)} in ${text(set)}`)
+        }
+      }),
+      { numRuns: 100 },
+    )
+  })
+
+  test('candidates are made as they are tried, fruitless ones too', async () => {
+    const pools = Array.from({ length: 40 }, (_, at) => `p${at}`)
+    const literals = Object.fromEntries(
+      pools.map((pool) => [pool, Array.from({ length: 20 }, (_, at) => at + 1)]),
+    )
+    const crowded = Object.fromEntries(
+      pools.map((pool) => [pool, Array.from({ length: 20 }, (_, at) => `${pool}/${at}`)]),
+    )
+    const found = await search(literals, crowded, () => answer(false), { justification: true })
+    assert.deepEqual([found.tried, found.truncated], [MAX_CANDIDATES, true])
+    // the same five people everywhere: most combinations seat nobody
+    const few = Object.fromEntries(pools.map((pool) => [pool, ['1', '2', '3', '4', '5']]))
+    const odd = Object.fromEntries(pools.map((pool) => [pool, [4, 2]]))
+    const none = await search(odd, few, () => answer(false))
+    assert.ok(none.tried <= MAX_CANDIDATES)
+  })
+
+  test('the hint names what failing clauses read of evidence, in disjunctions too', () => {
+    const place = { kind: 'when', line: 1, column: 1, endLine: 1, endColumn: 2 } as const
+    const part = (
+      status: ClauseResult['status'],
+      path: string,
+      any?: readonly ClauseResult[],
+    ): ClauseResult => ({
+      ...place,
+      text: path,
+      status,
+      actual: [{ path, value: 0 }],
+      ...(any === undefined ? {} : { any }),
+    })
+    const rule = (clauses: readonly ClauseResult[]) => ({
+      policy: 'p',
+      file: 'f',
+      line: 1,
+      effect: 'permit' as const,
+      clauses,
+    })
+    const found = hintOf({
+      nearest: [
+        rule([part('holds', 'context.proof.approvals.given'), part('fails', 'context.proof.approvals.dba')]),
+        rule([
+          part('fails', 'resource.tier', [
+            part('fails', 'context.proof.approvals["on call"]'),
+            part('errors', 'context.proof.justification'),
+          ]),
+        ]),
+      ],
+    })
+    assert.deepEqual([[...found.pools].sort(), found.justification], [['dba', 'on call'], true])
   })
 })
