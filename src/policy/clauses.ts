@@ -269,13 +269,17 @@ export function actualOf({ reads }: Clause, env: Env, unknowns: readonly Unknown
     if (code === undefined) continue
     if (actual.length === MOST_ACTUAL) break
     const value = code(env)
-    // a value says nothing of what is unknown inside of it
-    const test = isFailure(value) ? touches : isDirect
-    if (unknowns.some((unknown) => test(read, unknown))) {
-      actual.push({ path, unknown: true })
-    } else actual.push(isFailure(value) ? { path } : { path, value: natural(value) })
+    if (isUnknown(read, value, unknowns)) actual.push({ path, unknown: true })
+    else actual.push(isFailure(value) ? { path } : { path, value: natural(value) })
   }
   return actual
+}
+
+/** A value says nothing of what is unknown inside of it. */
+function isUnknown(read: Read, value: Result, unknowns: readonly Unknown[]): boolean {
+  const test = isFailure(value) ? touches : isDirect
+  for (const unknown of unknowns) if (test(read, unknown)) return true
+  return false
 }
 
 type Chain = Readonly<{ root: string; names: readonly string[]; path: string }>
@@ -489,13 +493,24 @@ function naturalRecord({ fields }: CedarRecord): Json {
   return record
 }
 
+const DAY = 86_400_000
 const MOST_MILLIS = 8.64e15
+
+/** The text of the last day that was told, up to its `T`: instants that are told together mostly share it. */
+let today = { day: 0, text: '1970-01-01T' }
 
 /** Instants that no calendar of JavaScript's reaches are told by their distance from 1970. */
 function instantText({ value }: Extension): string {
-  const millis = Number(value)
-  return Math.abs(millis) <= MOST_MILLIS ? new Date(millis).toISOString() : `1970-01-01 + ${value}ms`
+  const instant = Number(value)
+  if (Math.abs(instant) > MOST_MILLIS - DAY) return `1970-01-01 + ${value}ms`
+  const day = Math.floor(instant / DAY)
+  if (today.day !== day) today = { day, text: new Date(day * DAY).toISOString().slice(0, -13) }
+  const millis = instant - day * DAY
+  const [hours, minutes, seconds] = [millis / 3_600_000, (millis / 60_000) % 60, (millis / 1_000) % 60]
+  return `${today.text}${two(hours)}:${two(minutes)}:${two(seconds)}.${two((millis % 1_000) / 10)}${millis % 10}Z`
 }
+
+const two = (value: number): string => (value < 10 ? `0${Math.floor(value)}` : `${Math.floor(value)}`)
 
 function decimalText(value: bigint): string {
   const digits = String(value < 0n ? -value : value).padStart(5, '0')

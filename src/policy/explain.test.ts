@@ -12,7 +12,9 @@ import { readContext, readUid } from './engine/json.ts'
 import { cut, parsePolicy } from './engine/parse.ts'
 import { evaluate, toBody, toRule } from './engine/rule.ts'
 import { prepareEntities } from './engine/store.ts'
-import type { Result } from './engine/values.ts'
+import type { Long, Result } from './engine/values.ts'
+import { DATETIME, Extension, toLong } from './engine/values.ts'
+import { natural } from './clauses.ts'
 import type { Explained } from './explain.ts'
 import { explainRules } from './explain.ts'
 import { loadPolicySet } from './load.ts'
@@ -326,6 +328,17 @@ describe('actual values', () => {
       const clause = clausesOf(when('context.x == context.y'), { x: extension(fn, arg), y: 1 })[0]
       assert.deepEqual(clause?.actual[0], { path: 'context.x', value: text })
     }
+  })
+
+  test('every instant by its calendar, and what no calendar reaches by its distance', () => {
+    const at = (millis: bigint) => natural(new Extension(DATETIME, toLong(millis) as Long))
+    fc.assert(
+      fc.property(fc.bigInt(-8_639_900_000_000_000n, 8_639_900_000_000_000n), (millis) =>
+        assert.equal(at(millis), new Date(Number(millis)).toISOString()),
+      ),
+      { examples: [[0n], [-1n], [86_399_999n], [-62_198_755_200_001n], [253_402_300_800_000n]] },
+    )
+    assert.equal(at(-(2n ** 63n)), '1970-01-01 + -9223372036854775808ms')
   })
 
   test('tell absent from false, each path once, at most eight', () => {

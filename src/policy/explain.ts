@@ -77,56 +77,62 @@ function nearestOf<P extends Explained>(situation: Situation<P>): RuleResult[] {
   for (const policy of inScope) {
     if (policy.info.effect !== 'permit') continue
     if ((tried += 1) > NEAREST_OF) break
+    if (broken !== undefined) {
+      near.add(policy, undefined, 1)
+      continue
+    }
     const hidden = unknowns.length === 0 ? NONE : unknownTo(policy)
-    const count = broken === undefined ? inTheWay(shapeOf(policy).clauses, env, hidden, near.most) : 1
-    if (count === 0 && hidden.length === 0) return []
-    near.add(policy, count)
+    if (near.try(policy, shapeOf(policy).clauses, env, hidden) === 0 && hidden.length === 0) return []
   }
-  if (tried > 0) return near.list.map(({ policy }) => whole(policy, situation))
+  if (tried > 0) return near.list.map(({ policy, judged }) => whole(policy, situation, judged))
   for (const policy of onAction()) {
     if (policy.info.effect !== 'permit') continue
     if ((tried += 1) > NEAREST_OF) break
-    near.add(policy, inTheWay(headShape(policy), env, NONE, near.most))
+    near.try(policy, headShape(policy), env, NONE)
   }
+  const view = { env, hidden: NONE, unknowns: NONE, broken: undefined }
   return near.list.map(({ policy }) => ({
     ...placeOf(policy),
-    clauses: resultsOf(headShape(policy), policy, { env, hidden: NONE, unknowns: NONE, broken: undefined }),
+    clauses: resultsOf(headShape(policy), policy, view, undefined),
   }))
 }
 
+type Judged = readonly (boolean | Failure)[]
+
 /** The few with the least in their way, those found first before others. */
 class Nearest<P> {
-  readonly list: { policy: P; count: number }[] = []
-
+  readonly list: { policy: P; judged: Judged | undefined; count: number }[] = []
   /** From here on it is too many. */
-  get most(): number {
-    return this.list.length < NEAREST ? Infinity : (this.list.at(-1)?.count ?? Infinity)
-  }
+  #most = Infinity
 
-  add(policy: P, count: number): void {
-    if (count >= this.most) return
-    let at = this.list.length
-    while (at > 0 && (this.list[at - 1]?.count ?? 0) > count) at -= 1
-    this.list.splice(at, 0, { policy, count })
-    if (this.list.length > NEAREST) this.list.pop()
-  }
-}
-
-/** How many clauses do not hold; counted no further than `most`. */
-function inTheWay(clauses: readonly Clause[], env: Env, unknowns: readonly Unknown[], most: number): number {
-  let count = 0
-  for (const clause of clauses) {
-    if (judge(clause, env) === true && (unknowns.length === 0 || hiddenFrom(clause, unknowns).length === 0)) {
-      continue
+  /** How many clauses do not hold; counted no further than matters. */
+  try(policy: P, clauses: readonly Clause[], env: Env, unknowns: readonly Unknown[]): number {
+    const judged: (boolean | Failure)[] = []
+    let count = 0
+    for (const clause of clauses) {
+      const one = judge(clause, env)
+      judged.push(one)
+      if (one === true && (unknowns.length === 0 || hiddenFrom(clause, unknowns).length === 0)) continue
+      if ((count += 1) >= this.#most) return count
     }
-    if ((count += 1) >= most) break
+    this.add(policy, judged, count)
+    return count
   }
-  return count
+
+  add(policy: P, judged: Judged | undefined, count: number): void {
+    const { list } = this
+    let at = list.length
+    while (at > 0 && (list[at - 1]?.count ?? 0) > count) at -= 1
+    list.splice(at, 0, { policy, judged, count })
+    if (list.length > NEAREST) list.pop()
+    if (list.length === NEAREST) this.#most = list[NEAREST - 1]?.count ?? Infinity
+  }
 }
 
 function whole<P extends Explained>(
   policy: P,
   { env, unknowns, unknownTo, broken }: Situation<P>,
+  judged?: Judged,
 ): RuleResult {
   const hidden = unknowns.length === 0 ? NONE : unknownTo(policy)
   const { id, file, line, effect } = policy.info
@@ -135,7 +141,7 @@ function whole<P extends Explained>(
     file,
     line,
     effect,
-    clauses: resultsOf(shapeOf(policy).clauses, policy, { env, hidden, unknowns, broken }),
+    clauses: resultsOf(shapeOf(policy).clauses, policy, { env, hidden, unknowns, broken }, judged),
   }
 }
 
@@ -171,14 +177,25 @@ type View = Readonly<{
   broken: string | undefined
 }>
 
-function resultsOf(clauses: readonly Clause[], policy: Explained, view: View): ClauseResult[] {
+/** `known` is how the clauses were judged already. */
+function resultsOf(
+  clauses: readonly Clause[],
+  policy: Explained,
+  view: View,
+  known: Judged | undefined,
+): ClauseResult[] {
   const { env, hidden, unknowns, broken } = view
   const results: ClauseResult[] = []
-  for (const clause of clauses) {
+  for (let at = 0; at < clauses.length; at += 1) {
+    const clause = clauses[at] as Clause
     const { text, line, column, endLine, endColumn } = clause.shown ?? showOf(clause, policy)
     const unknown = hiddenFrom(clause, hidden)
     const judged =
-      unknown.length > 0 ? undefined : broken === undefined ? judge(clause, env) : new Failure(broken)
+      unknown.length > 0
+        ? undefined
+        : broken === undefined
+          ? (known?.[at] ?? judge(clause, env))
+          : new Failure(broken)
     const result: Draft = {
       kind: clause.kind,
       text,
@@ -195,7 +212,7 @@ function resultsOf(clauses: readonly Clause[], policy: Explained, view: View): C
     } else if (typeof judged === 'object') result.message = judged.message
     const required = broken === undefined ? clause.required?.(env) : undefined
     if (required !== undefined) result.required = required
-    if (clause.parts.length > 0) result.any = resultsOf(clause.parts, policy, view)
+    if (clause.parts.length > 0) result.any = resultsOf(clause.parts, policy, view, undefined)
     results.push(result)
   }
   return results

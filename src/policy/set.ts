@@ -6,11 +6,13 @@
 import type { Annotations } from './annotations.ts'
 import { strictest } from './annotations.ts'
 import type { PlacedPolicy } from './derive.ts'
+import type { Env } from './engine/closures.ts'
 import type { Rule } from './engine/rule.ts'
 import { examineRules, explainRules } from './explain.ts'
 import type { Placed, Prepared } from './inputs.ts'
 import { Inputs } from './inputs.ts'
 import { Lookup } from './lookup.ts'
+import type { LookupKeys } from './lookup.ts'
 import type { Reads, Unknown } from './reads.ts'
 import { unknownLabel } from './reads.ts'
 import type { Schema } from './schema.ts'
@@ -41,6 +43,7 @@ export type LoadedPolicy = PlacedPolicy &
     annotations: Annotations
     reads: Reads
     rule: Rule
+    keys: LookupKeys
     base: number
     /** The validator has nothing to say about it. */
     isClean: boolean
@@ -174,6 +177,8 @@ class Misfit implements Asked {
   }
 }
 
+type Told = Readonly<{ proof: Proof; env: Env; evaluation: Evaluation }>
+
 /** Law 6 for one query: what reads the unknown counts as erroring, whatever the evidence. */
 class AskedSet implements Asked {
   readonly #policies: readonly LoadedPolicy[]
@@ -181,6 +186,8 @@ class AskedSet implements Asked {
   readonly #prepared: Prepared
   readonly #unknownInputs: readonly string[]
   readonly #blinded: ReadonlyMap<LoadedPolicy, readonly Unknown[]>
+  /** What was evaluated last. */
+  #told: Told | undefined
 
   constructor(policies: readonly LoadedPolicy[], lookup: Lookup<LoadedPolicy>, prepared: Prepared) {
     const { unknowns, env } = prepared
@@ -193,7 +200,12 @@ class AskedSet implements Asked {
   }
 
   evaluate(proof: Proof): Evaluation {
+    return this.#tell(proof).evaluation
+  }
+
+  #tell(proof: Proof): Told {
     const { dropped, broken } = this.#prepared
+    const env = this.#prepared.with(proof)
     const blinded = this.#blinded
     const errors: (PolicyError & Readonly<{ at: LoadedPolicy }>)[] = []
     const fail = (at: LoadedPolicy, cause: PolicyError['cause'], message: string): void => {
@@ -207,7 +219,7 @@ class AskedSet implements Asked {
         if (!blinded.has(policy)) fail(policy, 'error', broken)
       }
     } else {
-      const run = this.#lookup.run(this.#prepared.with(proof))
+      const run = this.#lookup.run(env)
       permits = this.#seeing(run.permits)
       forbids = this.#seeing(run.forbids)
       for (const { rule, message } of run.failed ?? NONE) {
@@ -219,7 +231,7 @@ class AskedSet implements Asked {
     const stopping = errors.length === 0 ? NONE : errors.filter(({ effect }) => effect === 'forbid')
     const isForbidden = forbids.length + stopping.length > 0
     if (isForbidden) permits = []
-    return {
+    const evaluation: Evaluation = {
       decision: permits.length > 0 ? 'permit' : 'deny',
       determining: permits.length > 0 ? permits.map(idOf) : forbids.map(idOf),
       errors:
@@ -234,6 +246,7 @@ class AskedSet implements Asked {
         forbids.every(({ annotations }) => annotations.explain) &&
         stopping.every(({ at }) => at.annotations.explain),
     }
+    return (this.#told = { proof, env, evaluation })
   }
 
   /** In the order of the set, without those that read the unknown. */
@@ -248,15 +261,17 @@ class AskedSet implements Asked {
   }
 
   #situation(proof: Proof) {
-    const { action, env, unknowns, broken } = this.#prepared
+    const { action, unknowns, broken } = this.#prepared
+    // most often what was just evaluated is explained
+    const { env, evaluation } = this.#told?.proof === proof ? this.#told : this.#tell(proof)
     return {
       inScope: this.#lookup.inScope(env),
       onAction: () => this.#lookup.onAction(action),
-      env: this.#prepared.with(proof),
+      env,
       unknowns,
       broken,
       unknownTo: (policy: LoadedPolicy) => this.#blinded.get(policy) ?? NONE,
-      evaluation: this.evaluate(proof),
+      evaluation,
     }
   }
 
