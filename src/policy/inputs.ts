@@ -11,7 +11,7 @@ import { close, newNode } from './engine/store.ts'
 import type { Value } from './engine/values.ts'
 import { CedarRecord, EntityRef } from './engine/values.ts'
 import type { Unknown } from './reads.ts'
-import type { ActionType, EntityType, Schema } from './schema.ts'
+import type { ActionType, EntityType, Field, Schema } from './schema.ts'
 import { reservedKeys } from './schema.ts'
 import type { EntityData, EntityUid, Head, Proof, Query } from './types.ts'
 import { uidText } from './types.ts'
@@ -63,10 +63,7 @@ type KnownAction = Readonly<{ type: ActionType; node: EntityNode }>
 export class Inputs {
   readonly #schema: Schema
   readonly #pools: readonly string[]
-  readonly #facts: readonly (readonly [
-    string,
-    Schema['facts'] extends ReadonlyMap<string, infer F> ? F : never,
-  ])[]
+  readonly #facts: readonly (readonly [string, Field])[]
   readonly #actions = new Map<string, Map<string, KnownAction>>()
   readonly #typed = new WeakMap<EntityData, Typed>()
   readonly #worlds = new WeakMap<readonly EntityData[], World>()
@@ -112,7 +109,11 @@ export class Inputs {
   }
 
   action(uid: EntityUid): ActionType | undefined {
-    return this.#actions.get(uid.type)?.get(uid.id)?.type
+    return this.#known(uid)?.type
+  }
+
+  #known({ type, id }: EntityUid): KnownAction | undefined {
+    return this.#actions.get(type)?.get(id)
   }
 
   /** For a head that fits the schema. */
@@ -121,7 +122,7 @@ export class Inputs {
   }
 
   #place({ principal, action, resource }: Head, world: World): Placed {
-    const { type, node } = this.#actions.get(action.type)?.get(action.id) as KnownAction
+    const { type, node } = this.#known(action) as KnownAction
     const principalNode = find(world, principal) ?? this.#bareNode(principal)
     const resourceNode =
       find(world, resource) ??
@@ -241,7 +242,7 @@ export class Inputs {
       // Types that the schema does not know cannot be named by any policy.
       if (type === undefined || !isName(uid)) continue
       let ofType = byType.get(uid.type)
-      if (ofType === undefined) byType.set(uid.type, (ofType = new Map()))
+      if (ofType === undefined) byType.set(uid.type, (ofType = new Map<string, OpenNode>()))
       if (ofType.has(uid.id)) continue
       const { ref, attrs, unknown, parents } = this.#entity(entity, type)
       const node = newNode(ref, attrs, EMPTY, parents)

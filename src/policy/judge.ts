@@ -59,7 +59,7 @@ function parse(text: string): ParsedText {
   try {
     const answer = cedar.policyToJson(text)
     if (answer.type === 'success') return { ok: true, json: answer.json }
-    return { ok: false, errors: answer.errors.map(plain) }
+    return { ok: false, errors: answer.errors.map((error) => plain(error)) }
   } catch (error) {
     return { ok: false, errors: [{ message: `the policy cannot be read: ${messageOf(error)}` }] }
   }
@@ -77,22 +77,38 @@ function validate(texts: readonly string[], schema: SchemaJson<string>): Judgeme
     answer = cedar.validate({
       validationSettings: { mode: 'strict' },
       schema,
-      policies: { staticPolicies: Object.fromEntries(texts.map((text, at) => [`p${at}`, text])) },
+      // one text is read in a fraction of the time that many take; its policies are numbered
+      policies: { staticPolicies: texts.join('\n') },
     })
   } catch (error) {
     return failed(`the validator failed: ${messageOf(error)}`)
   }
   if (answer.type === 'failure') return failed(answer.errors.map(({ message }) => message).join('; '))
-  const findings = (errors: readonly cedar.ValidationError[]): JudgedFinding[] =>
-    errors.map(({ policyId, error }) => ({ at: Number(policyId.slice(1)), error: plain(error) }))
-  return {
-    kind: 'validate',
-    errors: findings(answer.validationErrors),
-    warnings: findings(answer.validationWarnings),
+  const { validationErrors, validationWarnings } = answer
+  if (validationErrors.length + validationWarnings.length === 0) {
+    return { kind: 'validate', errors: [], warnings: [] }
   }
+  const starts = byteStarts(texts)
+  const findings = (errors: readonly cedar.ValidationError[]): JudgedFinding[] =>
+    errors.map(({ policyId, error }) => {
+      const at = Number(policyId.slice('policy'.length))
+      return { at, error: plain(error, starts[at] ?? 0) }
+    })
+  return { kind: 'validate', errors: findings(validationErrors), warnings: findings(validationWarnings) }
 }
 
-function plain({ message, help, sourceLocations }: cedar.DetailedError): JudgedError {
+/** Where each text begins among all, joined by one character. */
+function byteStarts(texts: readonly string[]): number[] {
+  const encoder = new TextEncoder()
+  let at = 0
+  return texts.map((text) => {
+    const start = at
+    at += encoder.encode(text).length + 1
+    return start
+  })
+}
+
+function plain({ message, help, sourceLocations }: cedar.DetailedError, from = 0): JudgedError {
   const place = sourceLocations?.[0]
   return {
     message,
@@ -101,8 +117,8 @@ function plain({ message, help, sourceLocations }: cedar.DetailedError): JudgedE
       ? {}
       : {
           place: {
-            start: place.start,
-            end: place.end,
+            start: place.start - from,
+            end: place.end - from,
             ...(place.label === null ? {} : { label: place.label }),
           },
         }),

@@ -10,7 +10,7 @@ import { deriveSteps } from './derive.ts'
 import { unknownCall } from './engine/compile.ts'
 import { readPolicy } from './engine/est.ts'
 import type { Cut } from './engine/parse.ts'
-import { cuts, Gap, parsePolicy } from './engine/parse.ts'
+import { cutAt, ends, Gap, parsePolicy } from './engine/parse.ts'
 import type { Rule } from './engine/rule.ts'
 import { toBody, toRule } from './engine/rule.ts'
 import type { Expr, Policy } from './engine/tree.ts'
@@ -26,6 +26,8 @@ import { firstToken, pathIn, tokenize } from './scan.ts'
 import type { Field, Schema } from './schema.ts'
 import { compose, narrowingActions, parseUserSchema, schemaText, typeText, writAction } from './schema.ts'
 import { namesWrit, scopeOf } from './scope.ts'
+import type { LookupKeys } from './lookup.ts'
+import { keysOf } from './lookup.ts'
 import type { LoadedPolicy, Parts } from './set.ts'
 import { LoadedSet, lookupSteps } from './set.ts'
 import type { EntityData, PolicyInfo, PolicySet, PolicySource } from './types.ts'
@@ -66,12 +68,16 @@ type Placed = PlacedPolicy &
  */
 export type LoadOptions = Readonly<{
   hash(text: string): string
+  /** `hash` of a text that comes in parts, so that a long one can be hashed in steps. */
+  hashing?: (() => Hashing) | undefined
   inventory: readonly EntityData[]
   derived?: string
   previous?: PolicySet | undefined
   /** For tests: without an index, or with one that is as deep as it can be. */
   index?: boolean | 'deep'
 }>
+
+export type Hashing = Readonly<{ update(text: string): void; digest(): string }>
 
 export type LoadResult =
   | Readonly<{ ok: true; set: PolicySet; warnings: Problem[] }>
@@ -178,13 +184,14 @@ function* attemptSteps(source: PolicySource, options: LoadOptions, heard: Heard)
   if (problems.length > 0) return fail()
   const policies = yield* policySteps(files, before, heard, problems)
   texts = policies.map(({ text }) => text)
+  yield pause
   const [surplus] = policies.slice(policyLimits.policies)
   if (surplus !== undefined) {
     const hint = `at most ${policyLimits.policies} are allowed`
     problems.push(surplus.file.problem('P022', surplus.slice, 'there are too many policies', { hint }))
   }
   if (problems.some(({ code }) => code === 'P022')) return { ...fail(), texts: [] }
-  uniqueIds(policies, problems)
+  yield* uniqueIds(policies, problems)
   const parsed = !problems.some(({ code }) => code === 'P001' || code === 'P006')
   yield pause
   const pools = poolsOf(policies)
@@ -195,40 +202,55 @@ function* attemptSteps(source: PolicySource, options: LoadOptions, heard: Heard)
   const schemaFile = given === undefined ? undefined : new SourceFile(given.name, given.text)
   let schema: Schema | undefined
   let ownSchemaText = given?.text ?? ''
+  /** What was composed of the same is the same. */
+  const composedBefore = (text: string): Schema | undefined =>
+    before?.ownSchemaText === text && JSON.stringify(before.pools) === JSON.stringify(pools)
+      ? before.schema
+      : undefined
   if (schemaFile !== undefined) {
-    checkText(schemaFile, problems)
-    const deep = schemaDepth(schemaFile.text) > 4 * policyLimits.brackets
-    if (deep) problems.push(schemaFile.problem('P022', nowhereSpan, 'the schema is too deeply nested'))
-    const user = deep ? ({ ok: false, problems: [] } as const) : parseUserSchema(schemaFile)
-    yield pause
-    if (!user.ok) problems.push(...user.problems)
-    else {
-      const composed = compose(user.schema, pools, schemaFile)
-      if (composed.ok) schema = composed.schema
-      else problems.push(...composed.problems)
+    schema = composedBefore(schemaFile.text)
+    if (schema === undefined) {
+      checkText(schemaFile, problems)
+      const deep = schemaDepth(schemaFile.text) > 4 * policyLimits.brackets
+      if (deep) problems.push(schemaFile.problem('P022', nowhereSpan, 'the schema is too deeply nested'))
+      const user = deep ? ({ ok: false, problems: [] } as const) : parseUserSchema(schemaFile)
+      yield pause
+      if (!user.ok) problems.push(...user.problems)
+      else {
+        const composed = compose(user.schema, pools, schemaFile)
+        if (composed.ok) schema = composed.schema
+        else problems.push(...composed.problems)
+      }
     }
   } else if (parsed) {
     const derived = yield* pausing(deriveSteps(policies, options.inventory))
     problems.push(...derived.problems)
     ownSchemaText = schemaText(derived.schema)
+    yield pause
     if (derived.problems.length === 0) {
-      const composed = compose(derived.schema, pools, undefined)
-      if (composed.ok) schema = composed.schema
-      else problems.push(...composed.problems)
+      schema = composedBefore(ownSchemaText)
+      if (schema === undefined) {
+        const composed = compose(derived.schema, pools, undefined)
+        if (composed.ok) schema = composed.schema
+        else problems.push(...composed.problems)
+      }
     }
   }
   if (schema === undefined) return fail()
   yield pause
-  if (parsed) for (const policy of policies) checkPools(policy, pools, problems)
   const isSame = before !== undefined && before.schema.text === schema.text
+  if (parsed) yield* checkPools(policies, pools, isSame, problems)
   if (isSame) schema = before.schema
   yield* validate(policies, schema, isSame, heard, problems)
   const loaded = yield* loadedSteps(policies, schema, pools, isSame, heard)
-  for (const policy of loaded) checkNarrowing(policy, problems)
+  for (const [index, policy] of loaded.entries()) {
+    if (index % (8 * BREATH) === 0) yield pause
+    checkNarrowing(policy, problems)
+  }
   yield* checkInventory(schema, options.inventory, problems)
   if (problems.some(({ severity }) => severity === 'error')) return fail()
   const parts = {
-    version: options.hash(versionText(source)),
+    version: yield* versionOf(source, options),
     source,
     derivedSchema: source.schema === undefined,
     ownSchemaText,
@@ -258,34 +280,54 @@ function* loadedSteps(
   heard: Heard,
 ): Steps<LoadedPolicy[]> {
   const world = { allFacts: [...schema.facts.keys()], pools, entityFields: entityFields(schema) }
-  const keys = new Set([...schema.actions.values()].flatMap(({ context }) => [...context.keys()]))
+  const contextKeys = new Set([...schema.actions.values()].flatMap(({ context }) => [...context.keys()]))
+  const intern = new Interned()
   const loaded: LoadedPolicy[] = []
   for (const [position, policy] of policies.entries()) {
     if (position % BREATH === 0) yield pause
-    const { id, text, notes, before, ...placed } = policy
-    if (isSame && before !== undefined && before.file === policy.file && before.rule.position === position) {
-      loaded.push(before)
+    const { id, text, before, file, slice, tree, scope, annotations, base } = policy
+    const known = isSame ? before : undefined
+    if (known !== undefined && known.file === file && known.rule.position === position) {
+      loaded.push(known)
       continue
     }
-    const reads = isSame && before !== undefined ? before.reads : readsOf(policy.tree, world)
-    loaded.push({
-      ...placed,
-      reads,
-      isClean: !heard.warned.has(text),
-      info:
-        isSame && before !== undefined
-          ? { ...before.info, id, file: policy.file.name, line: lineOf(policy) }
-          : infoOf(policy, reads, keys),
-      rule:
-        before === undefined
-          ? toRule(id, position, policy.tree, toBody(policy.tree))
-          : ({ ...before.rule, id, position } satisfies Rule),
-    })
+    const reads = known?.reads ?? readsOf(tree, world)
+    const info =
+      known === undefined
+        ? infoOf(policy, reads, contextKeys)
+        : { ...known.info, id, file: file.name, line: lineOf(policy) }
+    const rule =
+      before === undefined
+        ? toRule(id, position, tree, toBody(tree))
+        : ({ ...before.rule, id, position } satisfies Rule)
+    const keys = known?.keys ?? intern.keys(keysOf({ info, tree, rule, reads }))
+    const isClean = !heard.warned.has(text)
+    loaded.push({ file, slice, tree, scope, annotations, base, reads, info, rule, keys, isClean })
   }
   return loaded
 }
 
-const lineOf = ({ file, slice }: PlacedPolicy): number => file.place(slice.start).line
+/** The same keys are kept once. */
+class Interned {
+  readonly #known = new Map<string, string>()
+
+  keys({ head, opening, reads, readers }: LookupKeys): LookupKeys {
+    return {
+      head: this.#text(head),
+      opening: this.#text(opening),
+      reads: this.#text(reads),
+      readers: readers.map((key) => this.#text(key)),
+    }
+  }
+
+  #text(text: string): string {
+    const known = this.#known.get(text)
+    if (known === undefined) this.#known.set(text, text)
+    return known ?? text
+  }
+}
+
+const lineOf = ({ file, slice }: PlacedPolicy): number => file.lineAt(slice.start)
 
 /** Policies looked at between two places to pause. */
 const BREATH = 25
@@ -301,12 +343,38 @@ function schemaDepth(text: string): number {
   return deepest
 }
 
-/** What the version is the hash of: the same for any order of the same files. */
-function versionText(source: PolicySource): string {
+/** The hash of the files, the same for any order of them. */
+function* versionOf(source: PolicySource, { hash, hashing }: LoadOptions): Steps<string> {
   const policies = source.policies
     .map(({ name, text }) => [name, text] as const)
     .sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0))
-  return JSON.stringify({ policies, schema: source.schema?.text ?? null })
+  const schema = source.schema?.text ?? null
+  if (hashing === undefined) return hash(JSON.stringify({ policies, schema }))
+  // the same text, said bit by bit
+  const state = hashing()
+  state.update('{"policies":[')
+  for (const [index, [name, text]] of policies.entries()) {
+    state.update(`${index === 0 ? '' : ','}[${JSON.stringify(name)},"`)
+    for (let at = 0; at < text.length;) {
+      const end = pieceEnd(text, at)
+      state.update(JSON.stringify(text.slice(at, end)).slice(1, -1))
+      at = end
+      yield pause
+    }
+    state.update('"]')
+  }
+  state.update(`],"schema":${JSON.stringify(schema)}}`)
+  return state.digest()
+}
+
+/** Hashed at once. */
+const PIECE = 128 * 1024
+
+function pieceEnd(text: string, from: number): number {
+  const end = from + PIECE
+  if (end >= text.length) return text.length
+  const code = text.charCodeAt(end - 1)
+  return code >= 0xd800 && code < 0xdc00 ? end + 1 : end
 }
 
 function checkSize(files: readonly SourceFile[], problems: Problem[]): void {
@@ -319,7 +387,7 @@ function checkSize(files: readonly SourceFile[], problems: Problem[]): void {
       }),
     )
   }
-  const count = files.reduce((sum, file) => sum + file.text.split(';').length - 1, 0)
+  const count = files.reduce((sum, file) => sum + semicolons(file.text), 0)
   if (count > 2 * policyLimits.policies && first !== undefined) {
     const hint = `at most ${policyLimits.policies} are allowed`
     problems.push(first.problem('P022', nowhereSpan, 'there are too many policies', { hint }))
@@ -333,6 +401,12 @@ function checkSize(files: readonly SourceFile[], problems: Problem[]): void {
     }
     names.add(file.name)
   }
+}
+
+function semicolons(text: string): number {
+  let count = 0
+  for (let at = text.indexOf(';'); at !== -1; at = text.indexOf(';', at + 1)) count += 1
+  return count
 }
 
 /** Text that reaches Cedar as something else than it looks here. */
@@ -355,13 +429,8 @@ function checkText(file: SourceFile, problems: Problem[]): void {
   }
 }
 
-/** A policy as it was cut out of its file; without a tree until the reference has read it. */
-type Piece = {
-  readonly file: SourceFile
-  readonly cut: Cut
-  readonly text: string
-  tree: Policy | undefined
-}
+/** A policy that the parser here gave up on, until the reference has read it. */
+type GapPiece = Readonly<{ file: SourceFile; cut: Cut; text: string; gap: true }>
 
 /** The policies of all files, as far as they can be read. */
 function* policySteps(
@@ -372,55 +441,53 @@ function* policySteps(
 ): Steps<Placed[]> {
   const byText = new Map<string, LoadedPolicy>()
   const byFile = new Map<SourceFile, LoadedPolicy[]>()
-  for (const policy of parts?.policies ?? []) {
+  for (const [index, policy] of parts?.policies.entries() ?? []) {
+    if (index % (8 * BREATH) === 0) yield pause
     byText.set(policy.info.text, policy)
     const known = byFile.get(policy.file)
     if (known === undefined) byFile.set(policy.file, [policy])
     else known.push(policy)
   }
-  const found: (Placed | Piece)[] = []
+  const found: (Placed | GapPiece)[] = []
+  const gaps = new Set<string>()
   let steps = 0
   for (const file of files) {
     const same = byFile.get(file)
     if (same !== undefined) {
-      for (const policy of same) found.push(asPlaced(policy))
+      for (const policy of same) {
+        if ((steps += 1) % BREATH === 0) yield pause
+        found.push(asPlaced(policy))
+      }
       continue
     }
     checkText(file, problems)
-    for (const cut of cuts(file.text)) {
-      if (cut === undefined || (steps += 1) % BREATH === 0) yield pause
-      if (cut === undefined) continue
-      const text = textOf(file, cut)
+    for (const slice of ends(file.text)) {
+      if ((steps += 1) % BREATH === 0) yield pause
+      const text = textOf(file, slice)
       const before = byText.get(text)
-      if (before === undefined) {
-        const piece = readPiece(file, cut, text, heard, problems)
-        if (piece !== undefined) found.push(piece)
-      } else {
-        const { start, end } = cut
-        const base = before.base + start - before.slice.start
-        found.push(
-          asPlaced(
-            { ...before, file, slice: { start, end }, base },
-            before,
-            idOf(before.annotations, file, cut),
-          ),
-        )
-      }
+      const placed =
+        before === undefined
+          ? readText(file, slice, text, heard, problems)
+          : asPlaced(movedTo(before, file, slice), before, idOf(before.annotations, file, slice))
+      if (placed === undefined) continue
+      if ('gap' in placed) gaps.add(text)
+      found.push(placed)
     }
   }
-  const gaps = [...new Set(found.flatMap((one) => ('cut' in one && one.tree === undefined ? one.text : [])))]
-  if (gaps.length > 0) yield* readGaps(gaps, heard)
-  const policies: Placed[] = []
-  for (const [index, one] of found.entries()) {
-    if (index % BREATH === 0) yield pause
-    const placed = 'cut' in one ? placePiece(one, heard, problems) : one
-    if (placed !== undefined) policies.push(placed)
-  }
-  return policies
+  if (gaps.size === 0) return found as Placed[]
+  yield* readGaps([...gaps], heard)
+  return found.flatMap((one) => {
+    if (!('gap' in one)) return one
+    return place(one.file, one.cut, one.text, readByReference(one, heard, problems), problems) ?? []
+  })
+}
+
+function movedTo(before: LoadedPolicy, file: SourceFile, { start, end }: Span): LoadedPolicy {
+  return { ...before, file, slice: { start, end }, base: before.base + start - before.slice.start }
 }
 
 const idOf = (annotations: Annotations, file: SourceFile, { start }: Span): string =>
-  annotations.id ?? `${file.name}:${file.place(start).line}`
+  annotations.id ?? `${file.name}:${file.lineAt(start)}`
 
 /** A policy of the set before, perhaps at another place. */
 function asPlaced(policy: LoadedPolicy, before = policy, id = policy.info.id): Placed {
@@ -430,14 +497,16 @@ function asPlaced(policy: LoadedPolicy, before = policy, id = policy.info.id): P
   } // prettier-ignore
 }
 
-/** `undefined` for what is refused without being read. */
-function readPiece(
+/** `undefined` for what is refused. */
+function readText(
   file: SourceFile,
-  cut: Cut,
+  slice: Span,
   text: string,
   heard: Heard,
   problems: Problem[],
-): Piece | undefined {
+): Placed | GapPiece | undefined {
+  const cut = cutAt(file.text, slice.start, policyLimits.tokens)
+  if (cut === undefined) return undefined
   const { tokens, shape } = cut
   const slot = tokens.find((token) => token.kind === 'slot' && /^\?(principal|resource)$/.test(token.text))
   if (slot !== undefined) {
@@ -453,9 +522,9 @@ function readPiece(
   const refused = heard.refused.get(text)
   if (refused !== undefined) return void problems.push(...refusals(file, cut, text, refused))
   try {
-    return { file, cut, text, tree: parsePolicy(cut) }
+    return place(file, cut, text, parsePolicy(cut), problems)
   } catch (error) {
-    if (error instanceof Gap) return { file, cut, text, tree: undefined }
+    if (error instanceof Gap) return { file, cut, text, gap: true }
     throw error
   }
 }
@@ -490,17 +559,29 @@ function* readGaps(gaps: readonly string[], heard: Heard): Steps<void> {
   }
 }
 
-function placePiece(piece: Piece, heard: Heard, problems: Problem[]): Placed | undefined {
-  const { file, cut, text } = piece
+function readByReference(
+  { file, cut, text }: GapPiece,
+  heard: Heard,
+  problems: Problem[],
+): Policy | undefined {
   const refused = heard.refused.get(text)
   if (refused !== undefined) return void problems.push(...refusals(file, cut, text, refused))
-  let tree: Policy
   try {
-    tree = piece.tree ?? readPolicy(heard.read.get(text))
+    return readPolicy(heard.read.get(text))
   } catch (error) {
     if (!(error instanceof TypeError || error instanceof RangeError)) throw error
     return void problems.push(file.problem('P001', cut, `the policy cannot be read: ${error.message}`))
   }
+}
+
+function place(
+  file: SourceFile,
+  cut: Cut,
+  text: string,
+  tree: Policy | undefined,
+  problems: Problem[],
+): Placed | undefined {
+  if (tree === undefined) return undefined
   if (depthOf(tree) > policyLimits.depth) return void problems.push(tooDeep(file, cut))
   const called = unknownCall(tree)
   if (called !== undefined) {
@@ -554,15 +635,16 @@ function within(text: string, slice: Span, place: { start: number; end: number }
   }
 }
 
-function uniqueIds(policies: readonly Placed[], problems: Problem[]): void {
+function* uniqueIds(policies: readonly Placed[], problems: Problem[]): Steps<void> {
   const first = new Map<string, Placed>()
-  for (const policy of policies) {
+  for (const [index, policy] of policies.entries()) {
+    if (index % (8 * BREATH) === 0) yield pause
     const before = first.get(policy.id)
     if (before === undefined) {
       first.set(policy.id, policy)
       continue
     }
-    const { line } = before.file.place(before.slice.start)
+    const line = lineOf(before)
     const message = `the id \`${policy.id}\` is taken by ${before.file.name}:${line}`
     const start = firstToken(policy.file, policy.slice) ?? policy.slice
     problems.push(policy.file.problem('P003', start, message, { hint: 'give it another `@id`' }))
@@ -596,16 +678,26 @@ export function poolsOf(policies: readonly Pick<PlacedPolicy, 'scope' | 'tree'>[
   return [...pools].sort()
 }
 
-function checkPools(policy: Placed, pools: readonly string[], problems: Problem[]): void {
-  for (const { body } of policy.tree.conditions) {
-    for (const part of walk(body)) {
-      const pool = poolOf(part) ?? testedPool(part)
-      if (pool === undefined || pools.includes(pool)) continue
-      const span = pathIn(policy.file, policy.slice, ['context', 'proof', 'approvals', pool]) ?? policy.slice
-      const hint =
-        suggest(pool, pools, 'pools') ??
-        `say who may approve: \`permit(principal in Group::"…", action == Writ::Action::"approve", resource) when { context.pool == ${JSON.stringify(pool)} };\``
-      problems.push(policy.file.problem('P011', span, `unknown approval pool \`${pool}\``, { hint }))
+function* checkPools(
+  policies: readonly Placed[],
+  pools: readonly string[],
+  isSame: boolean,
+  problems: Problem[],
+): Steps<void> {
+  for (const [index, { file, slice, tree, text, before }] of policies.entries()) {
+    if (index % BREATH === 0) yield pause
+    // spelled in another way it is a name that the validator does not know
+    if ((isSame && before !== undefined) || !text.includes('approvals')) continue
+    for (const { body } of tree.conditions) {
+      for (const part of walk(body)) {
+        const pool = poolOf(part) ?? testedPool(part)
+        if (pool === undefined || pools.includes(pool)) continue
+        const span = pathIn(file, slice, ['context', 'proof', 'approvals', pool]) ?? slice
+        const hint =
+          suggest(pool, pools, 'pools') ??
+          `say who may approve: \`permit(principal in Group::"…", action == Writ::Action::"approve", resource) when { context.pool == ${JSON.stringify(pool)} };\``
+        problems.push(file.problem('P011', span, `unknown approval pool \`${pool}\``, { hint }))
+      }
     }
   }
 }
@@ -631,7 +723,8 @@ function* validate(
 ): Steps<void> {
   for (const isWrit of [false, true]) {
     const byText = new Map<string, Placed[]>()
-    for (const policy of policies) {
+    for (const [index, policy] of policies.entries()) {
+      if (index % (8 * BREATH) === 0) yield pause
       const { text, before } = policy
       if (namesWrit(policy.scope.action) !== isWrit) continue
       if (isSame && before?.isClean === true) continue

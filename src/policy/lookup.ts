@@ -27,7 +27,28 @@ export type Looked = Readonly<{
   reads: Reads
   tree: Policy
   rule: Rule
+  keys: LookupKeys
 }>
+
+/** Text that is equal for policies of one head; for permits that ask the same; for those that read the same. */
+export type LookupKeys = Readonly<{
+  head: string
+  opening: string
+  reads: string
+  /** Everything that is read, by its first name. */
+  readers: readonly string[]
+}>
+
+export function keysOf({ info, tree, rule, reads }: Omit<Looked, 'keys' | 'annotations'>): LookupKeys {
+  const actions = tree.action.in?.map(({ key }) => key).join() ?? ''
+  const { principal, action, resource } = info.scope
+  return {
+    head: `${limitsKey(limitsOf(tree, []))} ${actions}`,
+    opening: JSON.stringify([limitsKey(rule.limits), principal, action, resource]),
+    reads: readsKey(info.reads),
+    readers: [...readKeys(reads)],
+  }
+}
 
 /** Policies of one head. */
 type HeadGroup<P> = Readonly<{
@@ -78,8 +99,8 @@ export class Lookup<P extends Looked> {
     const heads = yield* finder(yield* headGroups(policies))
     const permits = yield* openingsOf(policies)
     const openings = {
-      principal: yield* finder(permits.map((one) => towards(one, 'principal'))),
-      resource: yield* finder(permits.map((one) => towards(one, 'resource'))),
+      principal: yield* finder(yield* towards(permits, 'principal')),
+      resource: yield* finder(yield* towards(permits, 'resource')),
     }
     return new Lookup(policies, rules, heads, openings)
   }
@@ -190,23 +211,22 @@ function* headGroups<P extends Looked>(policies: readonly P[]): Steps<HeadGroup<
   const interned = new Map<string, PolicyReads>()
   for (const [index, policy] of policies.entries()) {
     if (index % BREATH === 0) yield
-    const limits = limitsOf(policy.tree, [])
-    const key = `${limitsKey(limits)} ${policy.tree.action.in?.map((group) => group.key).join()}`
-    let group = groups.get(key)
+    const { keys } = policy
+    let group = groups.get(keys.head)
     if (group === undefined) {
+      const limits = limitsOf(policy.tree, [])
       group = { limits, rule: policy.rule, policies: [], readers: new Map(), reads: new Set() }
-      groups.set(key, group)
+      groups.set(keys.head, group)
     }
     group.policies.push(policy)
-    for (const read of readKeys(policy.reads)) {
+    for (const read of keys.readers) {
       const known = group.readers.get(read)
       if (known === undefined) group.readers.set(read, [policy])
       else known.push(policy)
     }
     const { reads } = policy.info
-    const spelled = readsKey(reads)
-    const same = interned.get(spelled)
-    if (same === undefined) interned.set(spelled, reads)
+    const same = interned.get(keys.reads)
+    if (same === undefined) interned.set(keys.reads, reads)
     group.reads.add(same ?? reads)
   }
   return [...groups.values()]
@@ -280,23 +300,26 @@ function mergeReads(all: readonly PolicyReads[]): PolicyReads {
 /** Permits by what they ask of an attempt, conditions included as far as they are limits; each once. */
 function* openingsOf(policies: readonly Looked[]): Steps<Opening[]> {
   const openings = new Map<string, Opening>()
-  for (const [index, { info, rule }] of policies.entries()) {
+  for (const [index, { info, rule, keys }] of policies.entries()) {
     if (index % BREATH === 0) yield
     if (info.effect !== 'permit') continue
     const { limits } = rule
-    const { principal, action, resource } = info.scope
-    const key = JSON.stringify([limitsKey(limits), principal, action, resource])
-    if (!openings.has(key)) openings.set(key, { limits, rule, of: limits })
+    if (!openings.has(keys.opening)) openings.set(keys.opening, { limits, rule, of: limits })
   }
   return [...openings.values()]
 }
 
-/** To be found without looking at the open side. */
-function towards({ limits, rule, of }: Opening, open: 'principal' | 'resource'): Opening {
-  const { [open]: eq, ...otherEq } = limits.eq
-  const { [open]: is, ...otherIs } = limits.is
-  const { [open]: groups, ...otherIn } = limits.in
-  return { limits: { eq: otherEq, is: otherIs, in: otherIn, guards: [] }, rule, of }
+/** To be found without a look at the open side. */
+function* towards(openings: readonly Opening[], open: 'principal' | 'resource'): Steps<Opening[]> {
+  const closed = <T>(side: Readonly<Partial<Record<Actor, T>>>): Readonly<Partial<Record<Actor, T>>> =>
+    side[open] === undefined ? side : { ...side, [open]: undefined }
+  const found: Opening[] = []
+  for (const [index, { limits, rule, of }] of openings.entries()) {
+    if (index % BREATH === 0) yield
+    const { eq, is, in: groups } = limits
+    found.push({ limits: { eq: closed(eq), is: closed(is), in: closed(groups), guards: [] }, rule, of })
+  }
+  return found
 }
 
 type Reaching = Readonly<{ open: 'principal' | 'resource'; type: string; into: OpenReach }>

@@ -115,6 +115,8 @@ export class SourceFile {
   readonly name: string
   readonly text: string
   #lines: readonly number[] | undefined
+  /** Where a column was counted last: a file may be one long line. */
+  #last = { offset: 0, line: 1, column: 1 }
 
   constructor(name: string, text: string) {
     this.name = name
@@ -123,6 +125,17 @@ export class SourceFile {
 
   /** Line and column of a string offset, both from 1. */
   place(offset: number): { line: number; column: number } {
+    const line = this.lineAt(offset)
+    const last = this.#last
+    const isPast = last.line === line && last.offset <= offset
+    const from = isPast ? last.offset : (this.#lines?.[line - 1] ?? 0)
+    const column = (isPast ? last.column : 1) + codePoints(this.text.slice(from, offset))
+    this.#last = { offset, line, column }
+    return { line, column }
+  }
+
+  /** The line of a string offset, from 1. */
+  lineAt(offset: number): number {
     this.#lines ??= lineStarts(this.text)
     let low = 0
     let high = this.#lines.length - 1
@@ -131,8 +144,7 @@ export class SourceFile {
       if ((this.#lines[middle] as number) <= offset) low = middle
       else high = middle - 1
     }
-    const start = this.#lines[low] as number
-    return { line: low + 1, column: codePoints(this.text.slice(start, offset)) + 1 }
+    return low + 1
   }
 
   line(number: number): string {

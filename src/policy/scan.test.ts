@@ -2,6 +2,7 @@ import { test } from 'node:test'
 import assert from 'node:assert/strict'
 import { policySetTextToParts } from '@cedar-policy/cedar-wasm/nodejs'
 import fc from 'fast-check'
+import { ends } from './engine/parse.ts'
 import { findPath, slices, unquote } from './scan.ts'
 
 const cut = (text: string) => slices(text).map(({ start, end }) => text.slice(start, end))
@@ -62,5 +63,24 @@ test('any text can be cut, and nothing but space and comments is lost', () => {
       }
     }),
     { numRuns: 500 },
+  )
+})
+
+test('policies are found where they are cut, without a look at what is in them', () => {
+  const piece = fc.oneof(
+    fc.constantFrom('"', '//', '\n', '\r', ';', '\\', ' ', 'permit(', ')', '"a;b"', '// ;"\n', '/', '\u2028'),
+    fc.string({ unit: 'binary', maxLength: 4 }),
+  )
+  fc.assert(
+    fc.property(
+      fc.array(piece, { maxLength: 30 }).map((parts) => parts.join('')),
+      (text) => {
+        assert.deepEqual(
+          [...ends(text)],
+          slices(text).map(({ start, end }) => ({ start, end })),
+        )
+      },
+    ),
+    { numRuns: 2_000 },
   )
 })

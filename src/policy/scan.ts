@@ -3,10 +3,11 @@
  *
  * @module
  */
-import { cut, Gap, tokenize as tokensOf, unescape } from './engine/parse.ts'
+import { cut, Gap, tokenize, unescape } from './engine/parse.ts'
 import type { Cut, Token } from './engine/parse.ts'
 import type { SourceFile, Span } from './problems.ts'
 
+export { tokenize } from './engine/parse.ts'
 export type { Token } from './engine/parse.ts'
 
 /** One policy's stretch of a file with its tokens; offsets are those of the file. */
@@ -29,8 +30,6 @@ function tokensIn({ text }: SourceFile, { start, end }: Span): Token[] {
     end: token.end + start,
   }))
 }
-
-export const tokenize = (text: string): Token[] => [...tokensOf(text)]
 
 /** Cuts at `;`. What follows the last `;` is a slice of its own if it holds any token. */
 export const slices = (text: string): PolicySlice[] => cut(text)

@@ -39,8 +39,8 @@ const inJson: Maker<Made> = {
   entity: ({ type, id }) => ({ __entity: { type, id } }),
   extension: (name, text) =>
     isExtension(name, text) ? { __extn: { fn: constructors[name], arg: text } } : UNKNOWN,
-  set: (items) => items as CedarValueJson[],
-  record: (fields) => Object.fromEntries(fields) as Record<string, CedarValueJson>,
+  set: (items) => [...items],
+  record: (fields) => Object.fromEntries(fields),
 }
 
 export const inEngine: Maker<Compound> = {

@@ -128,6 +128,9 @@ export function buildFinder<R extends Limited>(rules: readonly R[], isDeep = fal
   }
 }
 
+/** Rules that a question is judged by: more cost time and tell nothing else. */
+const SAMPLE = 500
+
 /** Rules looked at between two places to pause. */
 const BREATH = 1_000
 
@@ -141,6 +144,12 @@ type Steps<T> = Generator<undefined, T, undefined>
 /** How much may be done before the next pause. */
 type Breath = { left: number }
 
+function* pauseAfter(breath: Breath, work: number): Steps<void> {
+  if ((breath.left -= work) >= 0) return
+  yield
+  breath.left = BREATH
+}
+
 function* build<R extends Limited>(
   rules: readonly R[],
   asked: readonly string[],
@@ -149,30 +158,35 @@ function* build<R extends Limited>(
 ): Steps<Finder<R>> {
   if (rules.length <= (isDeep ? 0 : LEAF)) return { by: 'none', rules }
   let best: { question: Question; cost: number } | undefined
-  for (const question of questions(rules)) {
+  const step = Math.ceil(rules.length / SAMPLE)
+  const sample = step === 1 ? rules : rules.filter((_, index) => index % step === 0)
+  for (const question of questions(sample)) {
     if (asked.includes(nameOf(question))) continue
-    const cost = costOf(question, rules)
-    if ((breath.left -= rules.length) < 0) {
-      yield
-      breath.left = BREATH
-    }
+    const cost = costOf(question, sample, rules.length)
+    yield* pauseAfter(breath, sample.length)
     if (cost !== undefined && (best === undefined || cost < best.cost)) best = { question, cost }
   }
   if (best === undefined || best.cost > rules.length * (isDeep ? 1 : 0.9)) return { by: 'none', rules }
   const { question } = best
-  const next = (some: readonly R[]) => build(some, [...asked, nameOf(question)], isDeep, breath)
-  const others = rules.filter((rule) => !cares(question, rule))
+  const nowAsked = [...asked, nameOf(question)]
+  const next = (some: readonly R[]) => build(some, nowAsked, isDeep, breath)
+  const others: R[] = []
+  for (const rule of rules) {
+    if (!cares(question, rule)) others.push(rule)
+    yield* pauseAfter(breath, 1)
+  }
   const below = others.length === 0 ? undefined : yield* next(others)
   if (question.by === 'entity') {
     const { actor } = question
     return {
       by: 'entity',
       actor,
-      eq: yield* grouped(rules, ({ limits }) => one(limits.eq[actor]), next),
+      eq: yield* grouped(rules, ({ limits }) => one(limits.eq[actor]), next, breath),
       in: yield* grouped(
         rules,
         ({ limits }) => (limits.eq[actor] === undefined ? (limits.in[actor] ?? []) : []),
         next,
+        breath,
       ),
       rest: below,
     }
@@ -182,7 +196,7 @@ function* build<R extends Limited>(
     return {
       by: 'type',
       actor,
-      types: yield* grouped(rules, ({ limits }) => one(limits.is[actor]), next),
+      types: yield* grouped(rules, ({ limits }) => one(limits.is[actor]), next, breath),
       rest: below,
     }
   }
@@ -190,11 +204,17 @@ function* build<R extends Limited>(
   return {
     by: 'guard',
     read: toCode(reading(question.path)),
-    values: yield* grouped(rules, (rule) => values(rule).filter((value) => typeof value !== 'object'), next),
+    values: yield* grouped(
+      rules,
+      (rule) => values(rule).filter((value) => typeof value !== 'object'),
+      next,
+      breath,
+    ),
     entities: yield* grouped(
       rules,
       (rule) => values(rule).flatMap((value) => (value instanceof EntityRef ? value.key : [])),
       next,
+      breath,
     ),
     failing: rules.filter((rule) => guardFor(rule, question.key)?.isSafe === false),
     rest: below,
@@ -207,6 +227,7 @@ function* grouped<R, K>(
   rules: readonly R[],
   keys: (rule: R) => readonly K[],
   next: (rules: readonly R[]) => Steps<Finder<R>>,
+  breath: Breath,
 ): Steps<Map<K, Finder<R>>> {
   const groups = new Map<K, R[]>()
   for (const rule of rules) {
@@ -216,6 +237,7 @@ function* grouped<R, K>(
       if (known === undefined) groups.set(key, [rule])
       else known.push(rule)
     }
+    yield* pauseAfter(breath, 1)
   }
   const finders = new Map<K, Finder<R>>()
   for (const [key, some] of groups) finders.set(key, yield* next(some))
@@ -253,10 +275,10 @@ function cares(question: Question, { limits }: Limited): boolean {
 }
 
 /**
- * Rules to be expected after the question: those that do not care, and the average of the others by their number.
- * `undefined` if none cares.
+ * Rules to be expected after the question, of `total` of which `rules` are some: those that do not care, and the average
+ * of the others by their number. `undefined` if none cares.
  */
-function costOf(question: Question, rules: readonly Limited[]): number | undefined {
+function costOf(question: Question, rules: readonly Limited[], total: number): number | undefined {
   const groups = new Map<unknown, number>()
   let careless = 0
   let caring = 0
@@ -278,9 +300,10 @@ function costOf(question: Question, rules: readonly Limited[]): number | undefin
     }
   }
   if (caring === 0) return undefined
-  let squares = 0
-  for (const size of groups.values()) squares += size * size
-  return careless + squares / caring
+  const scale = total / rules.length
+  let sizes = 0
+  for (const size of groups.values()) sizes += size * (1 + (size - 1) * scale)
+  return careless * scale + sizes / caring
 }
 
 function reading([root, ...names]: Path): Expr {

@@ -30,40 +30,91 @@ export class Gap extends Error {
 const PATTERN =
   /(\s+|\/\/[^\n\r]*)|([A-Za-z_][A-Za-z0-9_]*)|(")|([0-9]+)|(\?[A-Za-z_]+)|::|==|!=|<=|>=|&&|\|\||[^]/y
 
-/** Tokens between two places to pause. */
-const BREATH = 4_000
-
 /** The policies of a text, cut at each `;` outside strings. Never fails. */
 export function cut(text: string): Cut[] {
-  return [...cuts(text)].filter((part) => part !== undefined)
+  const cuts: Cut[] = []
+  for (let part = cutAt(text, 0); part !== undefined; part = cutAt(text, part.end)) cuts.push(part)
+  return cuts
 }
 
-/** `cut` as it goes along; `undefined` now and then in a long policy. */
-export function* cuts(text: string): Generator<Cut | undefined> {
-  let tokens: Token[] = []
+/**
+ * The policy that begins at `from`; `undefined` if there is none before the end. One with more than `most` tokens is cut
+ * off there: it will be refused.
+ */
+export function cutAt(text: string, from: number, most = Infinity): Cut | undefined {
+  const tokens: Token[] = []
   let [depth, brackets, ifs, chained, longest] = [0, 0, 0, 0, 0]
-  for (const token of tokenize(text)) {
+  const pattern = new RegExp(PATTERN)
+  pattern.lastIndex = from
+  for (let token = nextToken(text, pattern); token !== undefined; token = nextToken(text, pattern)) {
     tokens.push(token)
+    if (tokens.length > most) break
     const { kind, text: found } = token
     if (kind === 'word' && found === 'if') ifs += 1
-    if (tokens.length % BREATH === 0) yield undefined
     if (kind !== 'mark') continue
     if (found === '(' || found === '[' || found === '{') brackets = Math.max(brackets, (depth += 1))
     else if (found === ')' || found === ']' || found === '}') depth = Math.max(0, depth - 1)
     // operands in a row nest to the left; lists do not
     if (found === ',') chained = 0
     else longest = Math.max(longest, (chained += 1))
-    if (found !== ';') continue
-    yield slice(tokens, { brackets, ifs, longest })
-    tokens = []
-    depth = brackets = ifs = chained = longest = 0
+    if (found === ';') break
   }
-  if (tokens.length > 0) yield slice(tokens, { brackets, ifs, longest })
+  return tokens.length === 0 ? undefined : slice(tokens, { brackets, ifs, longest })
+}
+
+/** Where the policies of a text stand, as `cut` has it, without a look at what is in them. */
+export function* ends(text: string): Generator<Readonly<{ start: number; end: number }>> {
+  for (let start = skipBlank(text, 0); start < text.length;) {
+    const end = policyEnd(text, start)
+    yield { start, end }
+    start = skipBlank(text, end)
+  }
+}
+
+const BLANK = /\s+|\/\/[^\n\r]*/y
+const STOP = /"|\/\/|;/g
+
+function skipBlank(text: string, from: number): number {
+  for (let at = from; ; at = BLANK.lastIndex) {
+    BLANK.lastIndex = at
+    if (!BLANK.test(text)) return at
+  }
+}
+
+/** Past the `;` that ends the policy at `start`, or past its last token where the text ends before. */
+function policyEnd(text: string, start: number): number {
+  let at = start
+  for (;;) {
+    STOP.lastIndex = at
+    const stop = STOP.exec(text)
+    if (stop === null) return text.trimEnd().length
+    if (stop[0] === ';') return stop.index + 1
+    if (stop[0] === '"') {
+      at = stringEnd(text, stop.index)
+      if (at >= text.length) return at
+    } else {
+      at = skipBlank(text, stop.index)
+      if (at >= text.length) return Math.max(start, lastToken(text, start))
+    }
+  }
+}
+
+/** Past the last token from `start` on, where no `;` follows. */
+function lastToken(text: string, start: number): number {
+  return cutAt(text, start)?.end ?? start
+}
+
+export function tokenize(text: string): Token[] {
+  const tokens: Token[] = []
+  const pattern = new RegExp(PATTERN)
+  for (let token = nextToken(text, pattern); token !== undefined; token = nextToken(text, pattern)) {
+    tokens.push(token)
+  }
+  return tokens
 }
 
 /** Ill-formed text never fails here: the reference says what is wrong with it, at its place. */
-export function* tokenize(text: string): Generator<Token> {
-  const pattern = new RegExp(PATTERN)
+function nextToken(text: string, pattern: RegExp): Token | undefined {
   for (let match = pattern.exec(text); match !== null; match = pattern.exec(text)) {
     if (match[1] !== undefined) continue
     const start = match.index
@@ -71,8 +122,7 @@ export function* tokenize(text: string): Generator<Token> {
       // by hand: an expression would need a stack as long as the string
       const end = stringEnd(text, start)
       pattern.lastIndex = end
-      yield { kind: 'string', text: text.slice(start, end), start, end }
-      continue
+      return { kind: 'string', text: text.slice(start, end), start, end }
     }
     const [found] = match
     const kind =
@@ -83,8 +133,9 @@ export function* tokenize(text: string): Generator<Token> {
           : match[5] !== undefined
             ? 'slot'
             : 'mark'
-    yield { kind, text: found, start, end: start + found.length }
+    return { kind, text: found, start, end: start + found.length }
   }
+  return undefined
 }
 
 /** Past the quote that closes the string at `start`, or the end of the text. */
