@@ -4,6 +4,7 @@
  * @module
  */
 import type { Row } from './measure.ts'
+import { challenge } from './challenge.ts'
 import { decision } from './decision.ts'
 import { grants } from './grants.ts'
 import { http } from './http.ts'
@@ -19,6 +20,7 @@ const benches: Readonly<
 > = {
   policy: { what: 'P1 P10 decision by compiled policies, 10 to 10,000', run: policy },
   decision: { what: 'P2 full decision in process, durable record', run: decision },
+  challenge: { what: 'the challenge search, 8 kinds of evidence and 1,000 policies', run: challenge },
   http: { what: 'P3 AuthZEN over HTTP, durable record before the reply', run: http },
   grants: { what: 'P4 grant issue: decision, state and record in one commit', run: grants },
   proof: { what: 'S06 the proof of why made from a long log, and verified', run: proof },

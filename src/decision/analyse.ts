@@ -26,7 +26,7 @@ import type { Asked, EntityData, Evaluation, Explanation, PolicySet, Proof } fro
 import type { Store, View } from '../store/port.ts'
 import { Picture } from '../store/picture.ts'
 import type { Barrier } from './barrier.ts'
-import { hintOf, searchChallenge } from './challenge.ts'
+import { hintsOf, searchChallenge } from './challenge.ts'
 import type { RecordedExplanation } from './explanation.ts'
 import { boundExplanation } from './explanation.ts'
 import type { Policies } from './policies.ts'
@@ -273,7 +273,7 @@ export async function analyse(
     evaluate,
     bindingOf,
     monotonic: deps.monotonic,
-    hint: () => hintOf(explained().whole),
+    hints: () => hintsOf(explained().whole),
   })
   const more = { ...plain, proof: standingProof, truncated: search.truncated, roots, unresolved }
   if (search.sets.length === 0) return deny(refusal ?? 'policy_denied', more)

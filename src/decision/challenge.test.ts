@@ -5,7 +5,7 @@ import type { RequirementSet } from '../model/request.ts'
 import { meets, seated } from '../model/request.ts'
 import type { ClauseResult, Evaluation } from '../policy/index.ts'
 import type { Hint, Proof, Search } from './challenge.ts'
-import { ALWAYS_TRIED, MAX_CANDIDATES, hintOf, searchChallenge } from './challenge.ts'
+import { ALWAYS_TRIED, MAX_CANDIDATES, hintsOf, searchChallenge } from './challenge.ts'
 
 const answer = (permit: boolean, obligations: { ttl?: number; uses?: number } = {}): Evaluation => ({
   decision: permit ? 'permit' : 'deny',
@@ -24,7 +24,12 @@ function search(
   literals: Readonly<Record<string, readonly number[]>>,
   givers: Readonly<Record<string, readonly string[]>>,
   evaluate: Ask,
-  more: { justification?: boolean; present?: Proof; monotonic?: () => number; hint?: () => Hint } = {},
+  more: {
+    justification?: boolean
+    present?: Proof
+    monotonic?: () => number
+    hints?: () => readonly Hint[]
+  } = {},
 ): Promise<Search> {
   return searchChallenge({
     approvals: new Map(Object.entries(literals)),
@@ -34,7 +39,7 @@ function search(
     evaluate: (proof) => evaluate(proof.approvals, proof.justification),
     bindingOf: () => 'attempt',
     monotonic: more.monotonic ?? (() => 0),
-    ...(more.hint === undefined ? {} : { hint: more.hint }),
+    ...(more.hints === undefined ? {} : { hints: more.hints }),
   })
 }
 
@@ -152,10 +157,7 @@ describe('the challenge search', () => {
 
   const hint =
     (pools: readonly string[], justification = false) =>
-    (): Hint => ({
-      pools: new Set(pools),
-      justification,
-    })
+    (): readonly Hint[] => [{ approvals: new Map(pools.map((pool) => [pool, 2])), justification }]
   /** Eight kinds of evidence, three people each, one or two of whom may be wanted. */
   const kinds = Array.from({ length: 8 }, (_, at) => `k${at}`)
   const wanted = Object.fromEntries(kinds.map((kind) => [kind, [1, 2]]))
@@ -179,7 +181,7 @@ describe('the challenge search', () => {
           const plainly = await search(literals, people, evaluate, { justification: true })
           const hinting = await search(literals, people, evaluate, {
             justification: true,
-            hint: hint(hinted, reason),
+            hints: hint(hinted, reason),
           })
           assert.deepEqual(hinting, plainly)
           assert.equal(plainly.truncated, false)
@@ -195,13 +197,13 @@ describe('the challenge search', () => {
     assert.deepEqual([plainly.sets, plainly.truncated, plainly.tried], [[], true, MAX_CANDIDATES])
     const hinted = await search(wanted, crowd, remedy, {
       justification: true,
-      hint: hint(['k6', 'k7'], true),
+      hints: hint(['k6', 'k7'], true),
     })
     assert.deepEqual(hinted.sets.map(text), ['k6:2 + k7:1 + justification'])
     assert.deepEqual([hinted.truncated, hinted.tried], [true, MAX_CANDIDATES])
     // time cuts it as candidates do
     let time = 0
-    const slow = { justification: true, monotonic: () => (time += 0.03), hint: hint(['k6', 'k7'], true) }
+    const slow = { justification: true, monotonic: () => (time += 0.03), hints: hint(['k6', 'k7'], true) }
     assert.deepEqual((await search(wanted, crowd, remedy, slow)).sets.map(text), [
       'k6:2 + k7:1 + justification',
     ])
@@ -209,7 +211,7 @@ describe('the challenge search', () => {
 
   test('a hint that leads nowhere hides no small remedy', async () => {
     const single: Ask = (n) => answer((n['k7'] ?? 0) >= 1)
-    const { sets, truncated } = await search(wanted, crowd, single, { hint: hint(kinds.slice(0, 7)) })
+    const { sets, truncated } = await search(wanted, crowd, single, { hints: hint(kinds.slice(0, 7)) })
     assert.deepEqual([sets.map(text), truncated], [['k7:1'], true])
   })
 
@@ -218,7 +220,7 @@ describe('the challenge search', () => {
       fc.asyncProperty(fc.subarray(kinds), fc.integer(), async (hinted, seed) => {
         const permits = (n: Readonly<Record<string, number>>): boolean =>
           kinds.reduce((sum, kind, at) => (sum * 31 + (n[kind] ?? 0) * (at + 1)) | 0, seed) % 11 === 0
-        const { sets } = await search(wanted, crowd, (n) => answer(permits(n)), { hint: hint(hinted) })
+        const { sets } = await search(wanted, crowd, (n) => answer(permits(n)), { hints: hint(hinted) })
         for (const set of sets) {
           const full = set.requirements.flatMap((r) =>
             r.kind === 'approval' ? [[r.pool, r.count] as const] : [],
@@ -275,7 +277,7 @@ describe('the challenge search', () => {
       effect: 'permit' as const,
       clauses,
     })
-    const found = hintOf({
+    const found = hintsOf({
       nearest: [
         rule([part('holds', 'context.proof.approvals.given'), part('fails', 'context.proof.approvals.dba')]),
         rule([
@@ -286,6 +288,18 @@ describe('the challenge search', () => {
         ]),
       ],
     })
-    assert.deepEqual([[...found.pools].sort(), found.justification], [['dba', 'on call'], true])
+    assert.deepEqual(
+      found.map(({ approvals, justification }) => [[...approvals], justification]),
+      [
+        [[['dba', Infinity]], false],
+        [[['on call', Infinity]], true],
+      ],
+    )
+    const asking = {
+      ...part('fails', 'x'),
+      required: { path: 'context.proof.approvals.x', operator: '>', value: 1 },
+    } as const
+    assert.deepEqual([...(hintsOf({ nearest: [rule([asking])] })[0]?.approvals ?? [])], [['x', 2]])
+    assert.deepEqual(hintsOf({ nearest: [rule([part('fails', 'resource.tier')])] }), [])
   })
 })

@@ -6,7 +6,7 @@
  */
 import type { RequirementSet } from '../model/request.ts'
 import { seated } from '../model/request.ts'
-import type { ClauseResult, Evaluation, Explanation, Proof } from '../policy/index.ts'
+import type { ClauseResult, Evaluation, Explanation, Proof, RequiredValue } from '../policy/index.ts'
 
 export type { Proof } from '../policy/index.ts'
 
@@ -21,13 +21,13 @@ const MAX_STEPS = 16_384
 
 export type Search = Readonly<{ sets: readonly RequirementSet[]; truncated: boolean; tried: number }>
 
-/** Evidence that would clear what stands in the way of a rule: pools, and whether a justification is among it. */
-export type Hint = Readonly<{ pools: ReadonlySet<string>; justification: boolean }>
+/** Evidence that would clear what stands in the way of one rule: how many by pool, and whether a justification. */
+export type Hint = Readonly<{ approvals: ReadonlyMap<string, number>; justification: boolean }>
 
 /**
- * Tries candidate sets smallest first, those of the hint before others of their size. Where there are more than can be
- * tried, up to half of the tries go to what the hint names alone, so that the remedy of the nearest rule is found however
- * many other kinds of evidence there are. A set is tried after everything it contains: each that is found is minimal.
+ * Tries candidate sets smallest first, those that the hints name before others of their size. Up to half of the tries
+ * go ahead to what each hint names by itself, so that the remedy of the nearest rule is found however many other kinds
+ * of evidence there are. A set is tried after everything it contains: each that is found is minimal.
  *
  * Nothing is pruned but supersets of a set that was found, which cannot be minimal, and what too few people could give:
  * policies need not be monotone in their evidence. Only what an eligible giver could supply now is assumed:
@@ -43,7 +43,7 @@ export async function searchChallenge(options: {
   bindingOf(evaluation: Evaluation): 'attempt' | 'task'
   monotonic(): number
   /** Asked for only where the order may matter. */
-  hint?(): Hint
+  hints?(): readonly Hint[]
 }): Promise<Search> {
   const { present, monotonic } = options
   const roots = new Map<string, readonly string[]>()
@@ -98,12 +98,16 @@ export async function searchChallenge(options: {
     }
   }
   const space = choices.reduce((product, { counts }) => product * (counts.length + 1), 1) - 1
-  const hint = space > ALWAYS_TRIED ? options.hint?.() : undefined
-  const isNamed = ({ kind }: Choice): boolean =>
-    kind === REASON ? (hint?.justification ?? false) : (hint?.pools.has(kind) ?? false)
-  const likely = choices.filter(isNamed)
-  const others = choices.filter((choice) => !isNamed(choice))
-  if (likely.length > 0) tryAll([likely, []], 0.5)
+  const hints = space > ALWAYS_TRIED ? (options.hints?.() ?? []) : []
+  const likely = choices.filter(({ kind }) => hints.some((hint) => mostOf(hint, kind) > 0))
+  const others = choices.filter((choice) => !likely.includes(choice))
+  for (const hint of hints) {
+    const named = choices.flatMap(({ kind, counts }): readonly Choice[] => {
+      const enough = counts.filter((n) => n <= mostOf(hint, kind))
+      return enough.length === 0 ? [] : [{ kind, counts: enough }]
+    })
+    tryAll([named, []], 0.5)
+  }
   const complete = tryAll([likely, others], 1)
   return {
     // the hint decides what is tried, never how the answer looks
@@ -113,25 +117,42 @@ export async function searchChallenge(options: {
   }
 }
 
-/** Kinds of evidence that the nearest permits of `explanation` miss, whatever else they miss. */
-export function hintOf({ nearest }: Pick<Explanation, 'nearest'>): Hint {
-  const pools = new Set<string>()
-  let justification = false
-  const note = (path: string): void => {
-    if (path.startsWith(APPROVALS)) pools.add(path.slice(APPROVALS.length))
-    else if (path.startsWith(QUOTED)) pools.add(unquoted(path.slice(QUOTED.length - 1)))
-    else if (path === 'context.proof.justification') justification = true
-  }
-  const visit = (clause: ClauseResult): void => {
-    if (clause.status === 'holds') return
-    if (clause.required !== undefined) note(clause.required.path)
-    // what is not a comparison says what it read
-    for (const { path } of clause.actual) note(path)
-    clause.any?.forEach(visit)
-  }
-  for (const { clauses } of nearest) clauses.forEach(visit)
-  return { pools, justification }
+/** What the nearest permits of `explanation` miss of evidence, one by one, whatever else they miss. */
+export function hintsOf({ nearest }: Pick<Explanation, 'nearest'>): Hint[] {
+  return nearest
+    .map(({ clauses }): Hint => {
+      const approvals = new Map<string, number>()
+      let justification = false
+      const note = (path: string, count: number): void => {
+        const pool = path.startsWith(APPROVALS)
+          ? path.slice(APPROVALS.length)
+          : path.startsWith(QUOTED)
+            ? unquoted(path.slice(QUOTED.length - 1))
+            : undefined
+        if (pool !== undefined) approvals.set(pool, Math.max(approvals.get(pool) ?? 0, count))
+        else if (path === 'context.proof.justification') justification = true
+      }
+      const visit = ({ status, required, actual, any }: ClauseResult): void => {
+        if (status === 'holds') return
+        // what is not a comparison says only what it read
+        if (required !== undefined) note(required.path, countOf(required))
+        else if (any === undefined) for (const { path } of actual) note(path, Infinity)
+        any?.forEach(visit)
+      }
+      clauses.forEach(visit)
+      return { approvals, justification }
+    })
+    .filter(({ approvals, justification }) => approvals.size > 0 || justification)
 }
+
+/** How many approvals a comparison asks for. */
+function countOf({ operator, value }: RequiredValue): number {
+  if (typeof value !== 'number') return Infinity
+  return operator === '>=' || operator === '==' ? value : operator === '>' ? value + 1 : Infinity
+}
+
+const mostOf = (hint: Hint, kind: Kind): number =>
+  kind === REASON ? (hint.justification ? 1 : 0) : (hint.approvals.get(kind) ?? 0)
 
 const APPROVALS = 'context.proof.approvals.'
 /** Of a pool whose name is no identifier. */
