@@ -115,6 +115,18 @@ suite('evaluate', () => {
     await rejectsWith('ERR_UNREACHABLE', writ.evaluate(attempt))
   })
 
+  test('obligations of a permit are told, and a permit with unreadable ones is none', async () => {
+    const obligations = [{ id: 'obl-1', type: 'notification', properties: { to: 'on-call', body: 'x' } }]
+    const sent: unknown[] = [obligations, 'all', [{ id: 'obl-1', type: 'notification' }], [7]]
+    await using fake = await fakeServer(() => ({
+      body: { decision: true, context: { obligations: sent.shift() } },
+    }))
+    const { writ } = quick(fake)
+    const permit = await writ.evaluate(attempt)
+    assert.deepEqual(permit.outcome === 'permit' && permit.obligations, obligations)
+    while (sent.length > 0) await rejectsWith('ERR_PROTOCOL', writ.evaluate(attempt))
+  })
+
   test('a denial with an unreadable offer is a denial', async () => {
     await using fake = await fakeServer(() => ({
       body: { decision: false, context: { next_action: 'request', access_request: { display: {} } } },

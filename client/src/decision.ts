@@ -29,9 +29,16 @@ type Common = Readonly<{
   context: Properties
 }>
 
+/**
+ * What the enforcement point must do beside permitting (AuthZEN Obligations Profile, Draft 1). Who cannot must take the
+ * permit for a denial.
+ */
+export type Obligation = Readonly<{ id: string; type: string; properties: Properties }>
+
 export type Permit = Common &
   Readonly<{
     outcome: 'permit'
+    obligations?: readonly Obligation[]
     grant?: Readonly<{ id: string; ends_at: string; uses_left?: number }>
     approval?: ApprovalReference
   }>
@@ -122,9 +129,11 @@ export function readDecision(body: unknown): ReadDecision {
   if (decision) {
     const grant = asObject(context['grant'])
     const approval = asObject(context['approval'])
+    const obligations = context['obligations']
     return {
       ...common,
       outcome: 'permit',
+      ...(obligations === undefined ? {} : { obligations: readObligations(obligations) }),
       ...(grant === undefined ? {} : { grant: grant as NonNullable<Permit['grant']> }),
       ...(approval === undefined ? {} : { approval: approval as ApprovalReference }),
     }
@@ -172,6 +181,20 @@ function nextActionOf(context: Properties): 'retry' | 'none' {
   if (named === 'request' || named === 'retry' || named === 'none')
     return named === 'retry' ? 'retry' : 'none'
   return defaultAction[asString(context['reason']) ?? ''] ?? 'none'
+}
+
+/** An obligation that cannot be read cannot be fulfilled, so that there is no permit either. */
+function readObligations(sent: Json): readonly Obligation[] {
+  const readable =
+    Array.isArray(sent) &&
+    sent.every(
+      (one: Json) =>
+        asString(get(one, 'id')) !== undefined &&
+        asString(get(one, 'type')) !== undefined &&
+        asObject(get(one, 'properties')) !== undefined,
+    )
+  if (!readable) throw new WritClientError('ERR_PROTOCOL', 'the obligations of a permit cannot be read')
+  return sent
 }
 
 type Members = Readonly<Record<string, Json>>

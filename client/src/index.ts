@@ -19,6 +19,7 @@ export type {
   Challenge,
   Decision,
   Deny,
+  Obligation,
   Permit,
   ReadDecision,
   RequestHandle,

@@ -154,6 +154,7 @@ export class Searching {
     }
     const entities = cedarEntities(picture, known)
     const action = actionUid(input.action.name)
+    if (!applies(policy, action, input.subject.type, input.resource.type)) return
     if (input.what === 'resource') {
       if (!sameRef(caller.subject, input.subject) && !trusted(input.subject.type)) return
       const principal = bare(input.subject)
@@ -286,6 +287,12 @@ function attemptOn(input: SearchInput, id: string): AttemptInput {
 function uidOf(text: string): EntityRef {
   const cut = text.indexOf('::"')
   return { type: text.slice(0, cut), id: JSON.parse(text.slice(cut + 2)) as string }
+}
+
+/** Whether the schema knows the action for these types: without that nothing is permitted. */
+function applies(policy: PolicySet, action: EntityRef, subject: string, resource: string): boolean {
+  const known = policy.actions.find(({ uid }) => sameRef(uid, action))
+  return known !== undefined && known.principals.has(subject) && known.resources.has(resource)
 }
 
 /** Names of the actions that the schema knows for these types, in order. */
