@@ -43,6 +43,7 @@ const MAY_LOOK_INSIDE: Readonly<Record<string, readonly string[]>> = {
   'src/cli/sarif.ts': ['src/policy'],
   'src/cli/policy-test.ts': ['src/policy', 'src/decision/rehearse.ts'],
   'src/cli/policy-test-file.ts': ['src/policy', 'src/decision/rehearse.ts'],
+  'src/cli/policy-test-from.ts': ['src/policy'],
   'src/cli/policy-test-run.ts': ['src/policy', 'src/decision/rehearse.ts'],
   'src/cli/audit.ts': ['src/audit', 'src/decision/redecide.ts'],
   'src/cli/proof.ts': ['src/audit', 'src/decision/reference.ts'],

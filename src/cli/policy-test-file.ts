@@ -125,9 +125,19 @@ const obligations = z.strictObject({
   notify: z.array(z.string()).exactOptional(),
 })
 
+const numbered = z.preprocess((line) => {
+  const names = ['low', 'moderate', 'high', 'critical']
+  if (typeof line !== 'object' || line === null || !('sensitivity' in line)) return line
+  const { sensitivity } = line
+  return typeof sensitivity === 'number'
+    ? { ...line, sensitivity: names[sensitivity - 1] ?? sensitivity }
+    : line
+}, entityInput)
+
 const testCase = z.strictObject({
   name: z.string().min(1).max(200),
   now: bounds.instant.exactOptional(),
+  entities: z.array(numbered).exactOptional(),
   principals: refs,
   actions: z.array(bounds.actionName).min(1).max(bounds.LIST_MOST),
   resources: refs,
@@ -149,15 +159,6 @@ const testCase = z.strictObject({
   requires: z.array(z.array(requirement).min(1)).exactOptional(),
 })
 
-const numbered = z.preprocess((line) => {
-  const names = ['low', 'moderate', 'high', 'critical']
-  if (typeof line !== 'object' || line === null || !('sensitivity' in line)) return line
-  const { sensitivity } = line
-  return typeof sensitivity === 'number'
-    ? { ...line, sensitivity: names[sensitivity - 1] ?? sensitivity }
-    : line
-}, entityInput)
-
 const testFile = z.strictObject({
   now: bounds.instant,
   inventory: z.string().min(1).exactOptional(),
@@ -169,7 +170,7 @@ const testFile = z.strictObject({
 /** The members that there are, by where they stand, so that a slip of the finger is told from a foreign word. */
 const members: readonly (readonly [RegExp, readonly string[]])[] = [
   [/^$/, Object.keys(testFile.shape)],
-  [/^entities\.\d+$/, Object.keys(entityInput.shape)],
+  [/^(?:tests\.\d+\.)?entities\.\d+$/, Object.keys(entityInput.shape)],
   [/^tests\.\d+$/, Object.keys(testCase.shape)],
   [/^tests\.\d+\.task$/, Object.keys(task.shape)],
   [/^tests\.\d+\.task\.scope$/, ['actions', 'resources']],
@@ -181,7 +182,11 @@ const members: readonly (readonly [RegExp, readonly string[]])[] = [
 ]
 
 /** One test: each of its principals tries each action on each resource. */
-export type TestCase = z.output<typeof testCase> & Readonly<{ at: number; line: number }>
+export type TestCase = Omit<z.output<typeof testCase>, 'entities'> &
+  Readonly<{ at: number; line: number; entities?: readonly Line[] }>
+
+/** A line of the inventory. */
+export type Line = ReturnType<typeof decodeEntity>
 
 export type TestFile = Readonly<{
   /** As the caller names it. */
@@ -189,7 +194,7 @@ export type TestFile = Readonly<{
   path: string
   now: number
   /** Lines of the inventory, those of the file itself last. */
-  entities: readonly ReturnType<typeof decodeEntity>[]
+  entities: readonly Line[]
   /** Files that its inventory came from. */
   reads: readonly string[]
   /** The policy files that coverage counts. */
@@ -250,8 +255,8 @@ export function readTestFile(
   const { now, inventory, entities = [], policies, tests } = checked.data
   const mistakes: Mistake[] = []
   const reads: string[] = []
-  const listed: TestFile['entities'][number][] = []
-  const named = inventory === undefined ? nearInventory(path) : resolve(dirname(path), inventory)
+  const listed: Line[] = []
+  const named = inventory === undefined ? nearInventory(dirname(path)) : resolve(dirname(path), inventory)
   if (named !== undefined && !existsSync(named)) {
     mistakes.push(
       mistake(['inventory'], `there is no inventory \`${inventory ?? ''}\``, 'it is named from this file on'),
@@ -265,10 +270,11 @@ export function readTestFile(
     }
   }
   listed.push(...entities.map(decodeEntity))
-  const cases = tests.map((one, index) => ({
+  const cases = tests.map(({ entities: own, ...one }, index): TestCase => ({
     ...one,
     at: index,
     line: mistake(['tests', index], '').line,
+    ...(own === undefined ? {} : { entities: own.map(decodeEntity) }),
   }))
   mistakes.push(...sense(cases, mistake))
   if (mistakes.length > 0) return { mistakes: inOrder(mistakes) }
@@ -287,9 +293,8 @@ export function readTestFile(
   }
 }
 
-/** The inventory beside a test file, or beside the folder it is in, as `writ init` leaves it. */
-function nearInventory(path: string): string | undefined {
-  const folder = dirname(path)
+/** The inventory in the folder of a test file, or beside that folder, as `writ init` leaves it. */
+export function nearInventory(folder: string): string | undefined {
   return [join(folder, INVENTORY), join(dirname(folder), INVENTORY)].find((file) => existsSync(file))
 }
 
@@ -345,8 +350,8 @@ export function checkNames(read: TestFile, set: PolicySet): Mistake[] {
   const subjects = new Set(set.actions.flatMap(({ principals }) => [...principals]))
   const objects = new Set(set.actions.flatMap(({ resources }) => [...resources]))
   const ids = set.policies.map(({ id }) => id)
-  const registered = read.entities.map(keyOf)
   for (const test of read.tests) {
+    const registered = [...read.entities, ...(test.entities ?? [])].map(keyOf)
     const say = (path: Path, message: string, known: readonly string[]): number =>
       mistakes.push(read.mistake(['tests', test.at, ...path], message, meant(path.at(-1), known, message)))
     for (const [at, action] of test.actions.entries())
@@ -396,9 +401,9 @@ export function checkNames(read: TestFile, set: PolicySet): Mistake[] {
 }
 
 /** Said of `ref` where nobody registered it though something of nearly that name is there. */
-export function stranger(read: TestFile, ref: Ref): string[] {
+export function stranger(read: TestFile, test: TestCase, ref: Ref): string[] {
   const key = keyOf(ref)
-  const registered = read.entities.map(keyOf)
+  const registered = [...read.entities, ...(test.entities ?? [])].map(keyOf)
   if (registered.includes(key)) return []
   const near = suggest(key, registered)
   return [

@@ -5,11 +5,12 @@
  */
 import type { Rehearsal, Rehearsed } from '../decision/rehearse.ts'
 import { rehearse } from '../decision/rehearse.ts'
-import type { ClauseResult, PolicySet, RuleResult } from '../policy/index.ts'
+import type { PolicySet } from '../policy/index.ts'
 import type { Coverage } from '../policy/coverage.ts'
+import { describeRules, record } from './explanation.ts'
 import type { Outcome, Ref, TestCase, TestFile, Wanted } from './policy-test-file.ts'
 import { keyOf, stranger } from './policy-test-file.ts'
-import { fitting, plain } from './text.ts'
+import { plain } from './text.ts'
 
 /** One attempt that did not come out as expected; `why` are lines for people. */
 export type Failure = Readonly<{
@@ -32,8 +33,6 @@ export type TestResult = Readonly<{
   attempts: number
   failures: readonly Failure[]
 }>
-
-const WIDTH = 100
 
 /** Runs one test; `coverage` hears of every attempt. */
 export async function runTest(
@@ -62,7 +61,7 @@ export async function runTest(
           reason: told.reason,
           by: told.evaluation?.determining ?? [],
           problems,
-          why: [...whyOf(told), ...stranger(read, principal), ...stranger(read, resource)],
+          why: [...whyOf(told), ...stranger(read, test, principal), ...stranger(read, test, resource)],
         })
       }
     }
@@ -179,51 +178,9 @@ const setText = (all: readonly Wanted[]): string =>
 
 const inOrder = (sets: readonly string[]): string => [...new Set(sets)].sort().join(', or ')
 
-/** The rules behind an answer that was not expected, shortest first word: what decided, or what came nearest. */
-function whyOf({ outcome, evaluation, explanation, dropped, reason }: Rehearsed): string[] {
-  if (evaluation === undefined || explanation === undefined)
-    return [`no policy was asked: ${reason} comes before`]
-  const mismatch =
-    evaluation.mismatch === undefined ? [] : [`no policy could apply: ${plain(evaluation.mismatch)}`]
-  const errors = evaluation.errors.map(({ policy, message }) => `${plain(policy)} ${plain(message)}`)
+/** The rules behind an answer that was not expected, as `writ why` tells them, and what else may have led there. */
+function whyOf({ outcome, reason, evaluation, explanation, dropped }: Rehearsed): string[] {
+  const errors = (evaluation?.errors ?? []).map(({ policy, message }) => `${plain(policy)} ${plain(message)}`)
   const unseen = dropped.map((path) => `\`${plain(path)}\` was not seen: nothing declares it or trusts it`)
-  const decided = explanation.determining.map(
-    ({ policy, file, line }) => `by ${plain(policy)}  ${plain(file)}:${line}`,
-  )
-  const rules =
-    outcome === 'permit' ? [] : [...explanation.fired, ...explanation.nearest.slice(0, 1)].flatMap(ruleLines)
-  return [...mismatch, ...(rules.length === 0 ? decided : rules), ...errors, ...unseen]
-}
-
-function ruleLines({ policy, file, line, effect, clauses }: RuleResult): string[] {
-  const head = effect === 'forbid' ? 'forbidden by' : 'nearest'
-  return [
-    `${head} ${plain(policy)}  ${plain(file)}:${line}`,
-    ...clauses
-      .filter(({ kind, status }) => kind !== 'scope' || status !== 'holds')
-      .map((clause) => `  ${clauseLine(clause)}`),
-  ]
-}
-
-const marks: Readonly<Record<ClauseResult['status'], string>> = {
-  holds: '✓',
-  fails: '✗',
-  errors: '!',
-  unknown: '?',
-}
-
-function clauseLine({ kind, text, status, message, actual }: ClauseResult): string {
-  const words = fitting(plain(text.replaceAll(/\s+/gu, ' ').trim()), WIDTH)
-  const values = actual
-    .map(({ path, value, unknown }) =>
-      unknown === true
-        ? `${path} is unknown`
-        : value === undefined
-          ? `no ${path}`
-          : `${path} is ${fitting(JSON.stringify(value), WIDTH)}`,
-    )
-    .map(plain)
-  const said = status === 'holds' ? [] : message === undefined ? values : [plain(message)]
-  const negated = kind === 'unless' ? 'unless ' : ''
-  return `${marks[status]} ${negated}${words}${said.length === 0 ? '' : `  (${said.join(', ')})`}`
+  return [...describeRules(record(explanation), { outcome, reason }), ...errors, ...unseen]
 }

@@ -14,8 +14,8 @@ import { loadPolicySet, renderProblem } from '../policy/index.ts'
 import { readPolicyFolder } from './commands/setup.ts'
 import type { Context } from './context.ts'
 import { CliError, exit, tell, usage } from './exit.ts'
-import type { Mistake, TestFile } from './policy-test-file.ts'
-import { checkNames, readTestFile, renderMistake, TEST_FILE } from './policy-test-file.ts'
+import type { Line, Mistake, TestCase, TestFile } from './policy-test-file.ts'
+import { checkNames, keyOf, readTestFile, renderMistake, TEST_FILE } from './policy-test-file.ts'
 import { fromDecision } from './policy-test-from.ts'
 import type { Failure, TestResult } from './policy-test-run.ts'
 import { runTest } from './policy-test-run.ts'
@@ -60,8 +60,7 @@ export async function policyTest(
   if (watch === true) {
     const roots = at.map((place) => rootOf(context, place))
     return watching(context, roots, async () => {
-      const { code, reads } = await runAll(context, at, options, least)
-      if (code === exit.ok) context.note('ok', 'all is well')
+      const { reads } = await runAll(context, at, options, least)
       return reads
     })
   }
@@ -98,7 +97,7 @@ async function runAll(
   const results: TestResult[] = []
   const reads: string[] = []
   const coverages = new Map<string, { coverage: Coverage; counts: Set<string> | undefined }>()
-  const worlds = new Map<string, ReturnType<typeof load>>()
+  const worlds = new Map<string, Loaded>()
   let invalid = 0
   for (const path of files) {
     const { read, mistakes: found } = readTestFile(context, path)
@@ -106,23 +105,28 @@ async function runAll(
     if (read === undefined) continue
     reads.push(...read.reads)
     const root = rootOf(context, path, places)
-    const world = worldOf(root, read)
+    let entitiesOf: ReturnType<typeof inventories>
+    let world: Loaded
+    try {
+      entitiesOf = inventories(read)
+      world = worldOf(root, linesOfAll(read))
+    } catch (error) {
+      mistakes.push(read.mistake(['entities'], tell(error).message))
+      continue
+    }
     if ('problems' in world) {
       invalid += 1
       for (const problem of world.problems) problems.set(renderProblem(problem), problem)
       continue
     }
-    if ('mistake' in world) {
-      mistakes.push(world.mistake)
-      continue
-    }
-    const unknown = checkNames(read, world.set)
+    const { set } = world
+    const unknown = checkNames(read, set)
     mistakes.push(...unknown)
     if (unknown.length > 0) continue
-    const counted =
-      options.coverage === true || least !== undefined ? coverageOf(root, read, world.set) : undefined
+    const counted = options.coverage === true || least !== undefined ? coverageOf(root, read, set) : undefined
     for (const test of read.tests) {
-      if (isWanted(read, test.name, options.filter)) results.push(await runTest(read, test, world, counted))
+      if (isWanted(read, test.name, options.filter))
+        results.push(await runTest(read, test, { set, entities: entitiesOf(test) }, counted))
     }
   }
   const reports = [...coverages.values()].map(({ coverage, counts }) => only(coverage.report(), counts))
@@ -159,11 +163,10 @@ async function runAll(
   }
 
   /** Files that share policies and inventory share what was loaded. */
-  function worldOf(root: string, read: TestFile): ReturnType<typeof load> {
-    const key = `${root}\n${JSON.stringify(read.entities)}`
-    const world = worlds.get(key) ?? load(context, root, read)
-    // a mistake is that of one file
-    if (!('mistake' in world)) worlds.set(key, world)
+  function worldOf(root: string, lines: readonly Line[]): Loaded {
+    const key = `${root}\n${JSON.stringify(lines)}`
+    const world = worlds.get(key) ?? load(context, root, lines)
+    worlds.set(key, world)
     return world
   }
 
@@ -177,26 +180,40 @@ async function runAll(
   }
 }
 
-type World = Readonly<{ set: PolicySet; entities: ReturnType<typeof inventoryOf>['entities'] }>
+type Entities = ReturnType<typeof inventoryOf>['entities']
+type Loaded = Readonly<{ set: PolicySet }> | Readonly<{ problems: readonly Problem[] }>
 
-function load(
-  context: Context,
-  root: string,
-  read: TestFile,
-): World | Readonly<{ problems: readonly Problem[] }> | Readonly<{ mistake: Mistake }> {
-  let inventory: ReturnType<typeof inventoryOf>
-  try {
-    inventory = inventoryOf(read.entities)
-  } catch (error) {
-    return { mistake: read.mistake(['entities'], tell(error).message) }
-  }
+/** The policies of `root` under the schema that they have, or that is derived from them and every line of `lines`. */
+function load(context: Context, root: string, lines: readonly Line[]): Loaded {
   const loaded = loadPolicySet(readPolicyFolder(root), {
     hash: (text) => `sha256:${createHash('sha256').update(text).digest('hex')}`,
-    inventory: inventory.data,
+    inventory: inventoryOf(lines).data,
   })
-  if (loaded.ok) return { set: loaded.set, entities: inventory.entities }
+  if (loaded.ok) return { set: loaded.set }
   const prefix = relative(context.io.cwd, root) || '.'
   return { problems: loaded.problems.map((problem) => ({ ...problem, file: join(prefix, problem.file) })) }
+}
+
+/** Every line that some test of a file knows; of an entity that two describe, what either says it has. */
+function linesOfAll({ entities, tests }: TestFile): readonly Line[] {
+  const all = new Map(entities.map((line) => [keyOf(line), line]))
+  for (const line of tests.flatMap((test) => test.entities ?? [])) {
+    const known = all.get(keyOf(line))
+    const attrs = { ...known?.attrs, ...line.attrs }
+    all.set(keyOf(line), { ...known, ...line, attrs })
+  }
+  return [...all.values()]
+}
+
+/** The inventory of each test: that of its file, and its own lines over it. */
+function inventories(read: TestFile): (test: TestCase) => Entities {
+  const shared = inventoryOf(read.entities).entities
+  const own = new Map(
+    read.tests.flatMap(({ at, entities }) =>
+      entities === undefined ? [] : [[at, inventoryOf([...read.entities, ...entities]).entities] as const],
+    ),
+  )
+  return ({ at }) => own.get(at) ?? shared
 }
 
 /** The test files of a folder and what is below it, or the file itself. */
