@@ -184,17 +184,17 @@ function nextActionOf(context: Properties): 'retry' | 'none' {
 }
 
 /** An obligation that cannot be read cannot be fulfilled, so that there is no permit either. */
-function readObligations(sent: Json): readonly Obligation[] {
-  const readable =
-    Array.isArray(sent) &&
-    sent.every(
-      (one: Json) =>
-        asString(get(one, 'id')) !== undefined &&
-        asString(get(one, 'type')) !== undefined &&
-        asObject(get(one, 'properties')) !== undefined,
-    )
-  if (!readable) throw new WritClientError('ERR_PROTOCOL', 'the obligations of a permit cannot be read')
-  return sent
+function readObligations(sent: unknown): readonly Obligation[] {
+  const unreadable = (): WritClientError =>
+    new WritClientError('ERR_PROTOCOL', 'the obligations of a permit cannot be read')
+  if (!Array.isArray(sent)) throw unreadable()
+  return (sent as readonly unknown[]).map((one) => {
+    const id = asString(get(one, 'id'))
+    const type = asString(get(one, 'type'))
+    const properties = asObject(get(one, 'properties'))
+    if (id === undefined || type === undefined || properties === undefined) throw unreadable()
+    return { id, type, properties }
+  })
 }
 
 type Members = Readonly<Record<string, Json>>
