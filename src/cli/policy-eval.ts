@@ -15,11 +15,11 @@ import { encodeAlternatives } from '../wire/alternative.ts'
 import * as bounds from '../wire/bounds.ts'
 import { decodeEntity, entityInput } from '../wire/v1/index.ts'
 import { readInventory } from './commands/admin.ts'
-import { describeRules } from './commands/ask.ts'
 import type { Context } from './context.ts'
 import { exit, usage } from './exit.ts'
+import { describeDecision } from './explanation.ts'
 import { invalid, inventoryFile, loadSource, readFolder, sayProblems } from './policy-folder.ts'
-import { counted, plain, reasonOf, requirement, requirements } from './text.ts'
+import { counted, plain, requirement } from './text.ts'
 import { instantOf } from './times.ts'
 
 export type EvalOptions = Readonly<{
@@ -80,7 +80,6 @@ async function answer(
   const found = await rehearse(rehearsal)
   const explanation = placed(found.explanation, context, folder)
   const determining = explanation?.determining ?? []
-  const alternatives = encodeAlternatives(found.alternatives)
   const { obligations } = found
   const permits = found.outcome === 'permit'
   const item = {
@@ -88,31 +87,51 @@ async function answer(
     reason: found.reason,
     determining,
     ...(permits ? { obligations: encodeObligations(obligations) } : {}),
-    ...(found.outcome === 'challenge' ? { alternatives, truncated: found.truncated } : {}),
+    ...(found.outcome === 'challenge'
+      ? { alternatives: encodeAlternatives(found.alternatives), truncated: found.truncated }
+      : {}),
     ...(found.evaluation === undefined ? {} : { errors: found.evaluation.errors }),
     ...(found.dropped.length === 0 ? {} : { dropped: found.dropped }),
     ...(explained && explanation !== undefined ? { explanation } : {}),
   }
-  const style = { permit: 'green', challenge: 'yellow', deny: 'red' } as const
-  const entry = {
-    outcome: found.outcome,
-    ...(found.evaluation === undefined ? {} : { says: found.evaluation.decision }),
+  const telling = {
+    columns: context.io.columns,
+    style: (style: Parameters<Context['io']['styleOut']>[0], text: string) =>
+      context.io.styleOut(style, text),
   }
+  const entry = entryOf(rehearsal, found, options.at !== undefined)
   const lines = [
-    `${context.io.styleOut(style[found.outcome], found.outcome.toUpperCase())}  ${reasonOf(found.reason)}`,
-    `${plain(principal)} → ${plain(action)} on ${plain(resource)}${options.task === undefined ? '' : ` for ${purposeOf(rehearsal)}`}`,
-    ...(permits ? [`obligations: ${obligationWords(obligations)}`] : []),
-    ...(alternatives.length === 0 ? [] : [`would be permitted with ${requirements(alternatives)}`]),
-    ...(found.truncated ? ['or with something else: the search was cut short'] : []),
+    ...describeDecision(entry, explained ? (explanation ?? {}) : undefined, telling),
     ...(explained
-      ? describeRules(explanation ?? {}, entry)
+      ? []
       : determining.map(
-          ({ effect, policy, file, line }) => `decided by ${effect} ${plain(policy)}  ${plain(file)}:${line}`,
+          ({ effect, policy, file, line }) =>
+            `${effect === 'permit' ? 'Permitted' : 'Forbidden'} by: ${plain(file)}:${line} "${plain(policy)}"`,
         )),
+    ...(permits ? [`Limits: ${obligationWords(obligations)}`] : []),
   ]
-  context.print({ item }, { lines })
+  // nothing stands where the id of a recorded decision would
+  context.print({ item }, { lines: lines.map((line) => line.trimEnd()) })
   hints(context, folder, rehearsal, found)
   return permits ? exit.ok : exit.denied
+}
+
+/** The answer as an entry of the record would tell it. */
+function entryOf(
+  { action, context, now, resource, subject }: Rehearsal,
+  found: Rehearsed,
+  timed: boolean,
+): Record<string, unknown> {
+  const { outcome, reason, truncated, evaluation } = found
+  return {
+    outcome,
+    reason,
+    attempt: { subject, action, resource, context },
+    alternatives: encodeAlternatives(found.alternatives),
+    truncated,
+    ...(timed ? { at: now } : {}),
+    ...(evaluation === undefined ? {} : { says: evaluation.decision }),
+  }
 }
 
 /** What may be a slip of the finger, or was not looked at. */
@@ -161,7 +180,8 @@ function openFolder(context: Context, options: EvalOptions): Folder {
   })
   if (set === undefined) {
     sayProblems(context, problems)
-    throw invalid(`${counted(problems.length, 'problem', 'problems')} in ${plain(at)}`)
+    const errors = problems.filter(({ severity }) => severity === 'error').length
+    throw invalid(`${counted(errors, 'problem', 'problems')} in ${plain(at)}`)
   }
   return { at, set, entities, data }
 }
@@ -260,8 +280,6 @@ function members<S extends z.ZodType>(
   if (!checked.success) throw usage(`\`${flag}\`: ${bounds.describeIssues(checked.error)}`)
   return checked.data
 }
-
-const purposeOf = ({ task }: Rehearsal): string => `“${plain(task?.purpose ?? 'a task')}”`
 
 /** Files of an explanation as the caller names them. */
 function placed(

@@ -25,7 +25,7 @@ import type { Context } from './context.ts'
 import { exit, usage } from './exit.ts'
 import { invalid } from './policy-folder.ts'
 import { cell } from './output.ts'
-import { counted, plain } from './text.ts'
+import { counted, plain, plainLines } from './text.ts'
 
 /** Formats files, the policy files of folders, or with `-` standard input. 3 if one cannot be, or with `check` is not. */
 export async function policyFmt(
@@ -69,8 +69,13 @@ export async function policyFmt(
     throw invalid(counted(problems.length, 'file is left as it was', 'files are left as they were'))
   if (options.check === true && changed.length > 0)
     throw invalid(`${count(changed.length)} would change`, '`writ policy fmt` formats them')
-  const rest = counted(items.length - changed.length, 'file was so already', 'files were so already')
-  context.note('ok', changed.length === 0 ? rest : `${count(changed.length)} formatted, ${rest}`)
+  const same = items.length - changed.length
+  const rest = counted(same, 'file was so already', 'files were so already')
+  const parts = [
+    ...(changed.length === 0 ? [] : [`${count(changed.length)} formatted`]),
+    ...(same === 0 && changed.length > 0 ? [] : [rest]),
+  ]
+  context.note('ok', parts.join(', '))
   return exit.ok
 }
 
@@ -85,7 +90,7 @@ async function formatStdin(context: Context, check: boolean): Promise<number> {
     if (formatted.text !== text) throw invalid('standard input would change')
     return exit.ok
   }
-  context.io.out(formatted.text)
+  context.io.out(context.io.columns > 0 ? plainLines(formatted.text) : formatted.text)
   return exit.ok
 }
 

@@ -51,10 +51,15 @@ function result({ located = true, ...problem }: Found) {
     startLine: line,
     startColumn: column,
     ...(endLine === undefined || endColumn === undefined ? {} : { endLine, endColumn }),
-    ...(excerpt === '' ? {} : { snippet: { text: excerpt } }),
   }
   const place = {
-    physicalLocation: { artifactLocation: { uri: uriOf(file), uriBaseId: '%SRCROOT%' }, region },
+    physicalLocation: {
+      artifactLocation: { uri: uriOf(file), uriBaseId: '%SRCROOT%' },
+      region,
+      ...(excerpt === '' || (endLine ?? line) > line
+        ? {}
+        : { contextRegion: { startLine: line, endLine: line, snippet: { text: excerpt } } }),
+    },
   }
   return {
     ruleId: code,

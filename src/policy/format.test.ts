@@ -78,6 +78,15 @@ context.b }; // end
     )
   })
 
+  test('a file whose comments the formatter loses is left alone', () => {
+    const lost = 'permit(principal, action, resource)\nwhen { [1, // kept\n].contains(1) };\n'
+    const formatted = formatPolicies('a.cedar', `permit(principal,action,resource);\n${lost}`)
+    assert.ok(!formatted.ok)
+    assert.match(formatted.problem.message, /would lose or move a comment/)
+    assert.equal(formatted.problem.line, 2)
+    assert.match(format(lost.replace(', //', ' //')), /1 \/\/ kept\n/)
+  })
+
   test('what does not parse is told at its place, and left alone', () => {
     const formatted = formatPolicies(
       'a.cedar',

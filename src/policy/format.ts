@@ -87,7 +87,7 @@ function formatOne(file: SourceFile, start: number, end: number): Formatted {
       return refuse(
         { start, end },
         'the formatter would lose or move a comment of this policy',
-        'put the comment on a line of its own, before the policy',
+        'leave out the comma at the end of its list, or put the comment before the policy',
       )
     }
     if (formatted === before) return { ok: true, text: formatted }

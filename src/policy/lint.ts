@@ -6,6 +6,7 @@
 import type { Json } from '../model/canonical.ts'
 import { parseDuration } from '../model/time.ts'
 import type { Expr } from './engine/tree.ts'
+import { walk } from './engine/tree.ts'
 import { EntityRef } from './engine/values.ts'
 import type { Formula } from './logic.ts'
 import { formula, implies, judge } from './logic.ts'
@@ -43,7 +44,7 @@ type Say = (
   rule: Rule,
   span: Span | undefined,
   message: string,
-  hint?: string | undefined,
+  hint?: string,
 ) => void
 
 /**
@@ -117,41 +118,6 @@ function effectToken({ part: { tokens }, info }: Rule): Span | undefined {
   let at = 0
   while (tokens[at]?.text === '@') at += tokens[at + 2]?.text === '(' ? 5 : 2
   return tokens[at]?.text === info.effect ? tokens[at] : undefined
-}
-
-function* walk(expr: Expr): Generator<Expr> {
-  yield expr
-  for (const child of children(expr)) yield* walk(child)
-}
-
-function children(expr: Expr): readonly Expr[] {
-  switch (expr.op) {
-    case 'literal':
-    case 'variable':
-      return []
-    case 'and':
-    case 'or':
-    case 'set':
-      return expr.items
-    case 'not':
-    case 'neg':
-    case 'isEmpty':
-      return [expr.arg]
-    case 'binary':
-      return [expr.left, expr.right]
-    case 'attribute':
-    case 'has':
-    case 'like':
-      return [expr.of]
-    case 'is':
-      return expr.in === undefined ? [expr.of] : [expr.of, expr.in]
-    case 'if':
-      return [expr.test, expr.yes, expr.no]
-    case 'record':
-      return expr.fields.map(([, value]) => value)
-    case 'call':
-      return expr.args
-  }
 }
 
 function* everywhere({ tree }: Rule): Generator<Expr> {

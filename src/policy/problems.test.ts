@@ -1,6 +1,14 @@
 import { test } from 'node:test'
 import assert from 'node:assert/strict'
-import { closest, editDistance, fromByteOffset, problemCodes, problemHelp, renderProblem, SourceFile } from './problems.ts'
+import {
+  closest,
+  editDistance,
+  fromByteOffset,
+  problemCodes,
+  problemHelp,
+  renderProblem,
+  SourceFile,
+} from './problems.ts'
 
 test('a problem reads as promised', () => {
   const text = 'permit(principal, action, resource)\nwhen { principal.devicePosture == "ok" }\n;'
