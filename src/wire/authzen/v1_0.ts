@@ -178,12 +178,9 @@ export const metadata = z
     ...metadataMembers,
     capabilities: z.array(z.string()),
     ...obligationMetadata,
-    signed_metadata: z
-      .string()
-      .exactOptional()
-      .meta({
-        description: 'A JWT of the same members, by a key under `jwks_uri`; it wins where they differ',
-      }),
+    signed_metadata: z.string().exactOptional().meta({
+      description: 'A JWT of the same members, by a key under `jwks_uri`; it wins where they differ',
+    }),
   })
   .meta({ id: 'AuthzenConfiguration' })
 
