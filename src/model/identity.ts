@@ -1,0 +1,72 @@
+/**
+ * What proves who asks: one form, whatever the proof was.
+ *
+ * @module
+ */
+import type { EntityRef, Properties } from './entity.ts'
+import type { Instant } from './time.ts'
+
+/** An account at an issuer, e.g. GitHub's `actor_id`; who it is, is known once it is linked to a person. */
+export type AccountRef = Readonly<{ issuer: string; id: string }>
+
+/**
+ * A token, assertion or document that was verified. `subject` is the acting party; `behind` are those it acts for,
+ * outermost first (RFC 8693 `act` turned inside out: the actor acts, `sub` is behind it).
+ */
+export type Proved = Readonly<{
+  /** Configured name of the issuer. */
+  issuer: string
+  subject: EntityRef
+  behind: readonly EntityRef[]
+  /** Who set it going, where the issuer says so. */
+  instigator?: AccountRef
+  /** What else was verified about the workload, under the names that policies read. */
+  workload: Properties
+  /** How and when a person signed in. */
+  auth?: Readonly<{ at?: Instant; acr?: string; amr?: readonly string[] }>
+  endsAt: Instant
+  /** With the issuer, names this proof among all. */
+  jti?: string
+  /** RFC 7638 thumbprint of the key that it is bound to (`cnf.jkt`). */
+  confirmed?: string
+  /** The claims as verified, for the record and for what is issued from it. */
+  claims: Properties
+}>
+
+/** An account is one person's; only a linked one makes its person a root (law 4). */
+export type Account = Readonly<{
+  /** `issuer` and account id, joined by a line end. */
+  id: string
+  issuer: string
+  account: string
+  person: EntityRef
+  generation: number
+  linkedBy: string
+  linkedAt: Instant
+  endedAt?: Instant
+}>
+
+/** A person lets an agent act for them, for a time and within bounds. */
+export type Delegation = Readonly<{
+  id: string
+  delegator: EntityRef
+  actor: EntityRef
+  /** Action names; all if absent. */
+  actions?: readonly string[]
+  /** Resources, each with what is below it; all if absent. */
+  resources?: readonly EntityRef[]
+  /** By `refKey`: who was made again inherits nothing. */
+  generations: Readonly<Record<string, number>>
+  createdBy: string
+  createdAt: Instant
+  endsAt: Instant
+  revokedAt?: Instant
+}>
+
+/** A proof that was used: nothing is accepted twice, on any node, after any restart (B6, B23). */
+export type SpentProof = Readonly<{
+  /** Digest of kind, issuer and `jti`. */
+  id: string
+  kind: 'assertion' | 'dpop' | 'token' | 'reauth'
+  endsAt: Instant
+}>
