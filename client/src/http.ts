@@ -7,8 +7,8 @@ import { WritClientError } from './error.ts'
 
 export type TransportOptions = Readonly<{
   url: string
-  /** Called for every request, so that a renewed token is used at once. */
-  token: () => string | undefined | Promise<string | undefined>
+  /** Called for every request, so that a renewed token is used at once; with one that was refused, for another. */
+  token: (refused?: string) => string | undefined | Promise<string | undefined>
   fetch: typeof fetch
   /** For one try, in milliseconds. */
   timeout: number
@@ -22,8 +22,13 @@ export type TransportOptions = Readonly<{
 export type Call = Readonly<{
   method: 'GET' | 'POST' | 'PUT' | 'DELETE'
   path: string
+  /** In place of `path`: where the server said that it is, at its own origin. */
+  at?: URL
   query?: Readonly<Record<string, string | number | boolean | undefined>>
   body?: unknown
+  /** In place of `body`: as OAuth sends it. */
+  form?: URLSearchParams
+  headers?: Readonly<Record<string, string>>
   /** For POST: the key under which a retry is recognised; made up when absent, so that a lost answer is no second act. */
   idempotencyKey?: string | undefined
   /** `unsent`: tried again only when the request cannot have arrived, because the act must not be repeated. */
@@ -31,6 +36,8 @@ export type Call = Readonly<{
   accept?: string
   /** The answer is no JSON; its text is taken as it is. */
   text?: boolean
+  /** The answer is read whatever its status: OAuth says in it what is wrong. */
+  anyStatus?: boolean
   lastEventId?: string | undefined
   /** False where no token may be sent. */
   authenticate?: boolean
@@ -112,7 +119,8 @@ export class Transport {
     const response = await this.#fetch(call, key, signal)
     if (response instanceof Failed) return response
     try {
-      if (!response.ok) return await failure(response)
+      if (!response.ok && !(call.anyStatus === true && isJson(response.headers)))
+        return await failure(response)
       const text = await readText(response)
       const body = call.text === true ? text : parse(text, response)
       return { status: response.status, headers: response.headers, body }
@@ -131,23 +139,38 @@ export class Transport {
       accept: call.accept ?? 'application/json',
       'user-agent': this.options.userAgent,
     })
+    for (const [name, value] of Object.entries(call.headers ?? {})) headers.set(name, value)
     if (call.lastEventId !== undefined) headers.set('last-event-id', call.lastEventId)
     if (call.body !== undefined) headers.set('content-type', 'application/json')
     if (key !== undefined) headers.set('idempotency-key', key)
+    const url = call.at ?? this.urlOf(call.path, call.query)
+    if (url.origin !== this.#base.origin)
+      throw new WritClientError('ERR_PROTOCOL', 'the server leads to another one')
+    const body = call.form ?? (call.body === undefined ? undefined : JSON.stringify(call.body))
     const token = call.authenticate === false ? undefined : await this.options.token()
     if (token !== undefined) headers.set('authorization', `Bearer ${token}`)
-    try {
-      return await this.options.fetch(this.urlOf(call.path, call.query), {
-        method: call.method,
-        headers,
-        // a redirect would carry the token to wherever it points
-        redirect: 'manual',
-        ...(call.body === undefined ? {} : { body: JSON.stringify(call.body) }),
-        ...(signal === undefined ? {} : { signal }),
-      })
-    } catch (error) {
-      return this.#broken(error, call)
+    const send = async (): Promise<Response | Failed> => {
+      try {
+        return await this.options.fetch(url, {
+          method: call.method,
+          headers,
+          // a redirect would carry the token to wherever it points
+          redirect: 'manual',
+          ...(body === undefined ? {} : { body }),
+          ...(signal === undefined ? {} : { signal }),
+        })
+      } catch (error) {
+        return this.#broken(error, call)
+      }
     }
+    const response = await send()
+    if (response instanceof Failed || response.status !== 401 || token === undefined) return response
+    // it may have ended just now; what was refused has done nothing, so that asking again repeats nothing
+    const renewed = await this.options.token(token)
+    if (renewed === undefined || renewed === token) return response
+    await response.body?.cancel()
+    headers.set('authorization', `Bearer ${renewed}`)
+    return send()
   }
 
   #broken(error: unknown, call: Call): Failed {
@@ -227,7 +250,7 @@ async function failure(response: Response): Promise<Failed> {
 type Fields = { [member in 'type' | 'title' | 'detail' | 'code' | 'hint' | 'request_id']?: string }
 
 function problemFields(text: string, headers: Headers): Fields {
-  if (!/\bjson\b/.test(headers.get('content-type') ?? '')) return {}
+  if (!isJson(headers)) return {}
   let body: unknown
   try {
     body = JSON.parse(text)
@@ -243,6 +266,8 @@ function problemFields(text: string, headers: Headers): Fields {
   }
   return fields
 }
+
+const isJson = (headers: Headers): boolean => /\bjson\b/.test(headers.get('content-type') ?? '')
 
 /** A short plain sentence, but no page of a proxy. */
 function plain(text: string): string | undefined {

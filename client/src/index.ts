@@ -41,6 +41,17 @@ export type {
 } from './log.ts'
 export type { ApprovalThen, Authority, DecisionThen } from './authority.ts'
 export type { ActionSearch, OfType, ResourceSearch, SearchPage, SubjectSearch } from './search.ts'
+export type {
+  ClientProof,
+  ExchangeInput,
+  IssuedToken,
+  ProofToken,
+  ServerMetadata,
+  TokenAnswer,
+} from './token.ts'
+export { accessTokenType, jwtType, typeOfToken } from './token.ts'
+export type { DpopKey } from './token-proof.ts'
+export { createDpopKey, dpopProof, exportDpopKey, importDpopKey } from './token-proof.ts'
 export type * from './types.ts'
 export type { AcquireOptions, PageQuery, Progress, Writ, WritOptions } from './writ.ts'
 export { NotPermitted, createWrit } from './writ.ts'

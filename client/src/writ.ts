@@ -28,6 +28,13 @@ import { Transport, sleep } from './http.ts'
 import { Lease } from './lease.ts'
 import type { ActionSearch, ResourceSearch, SearchPage, SubjectSearch } from './search.ts'
 import { ofType, readAction, readEntity, readPage, toSearch } from './search.ts'
+import type {
+  ClientProof,
+  ExchangeInput,
+  ServerMetadata,
+  TokenAnswer,
+} from './token.ts'
+import { askToken, exchangeParameters, readMetadata, readToken, revokeToken } from './token.ts'
 import type { Checkpoint, KeyRotated, KeyRotation, LogKeys, LogOptions } from './log.ts'
 import { LogMemory } from './log.ts'
 import type {
@@ -76,8 +83,11 @@ import type {
 export type WritOptions = Readonly<{
   /** By default the variable `WRIT_URL`, else `http://127.0.0.1:9748`. */
   url?: string | undefined
-  /** By default the variable `WRIT_TOKEN`. A function is asked before every request. */
-  token?: string | (() => string | undefined | Promise<string | undefined>) | undefined
+  /**
+   * By default the variable `WRIT_TOKEN`. A function is asked before every request, and once more with a token that the
+   * server refused: another one is then tried.
+   */
+  token?: string | ((refused?: string) => string | undefined | Promise<string | undefined>) | undefined
   fetch?: typeof fetch | undefined
   /** For one try of a request; 10 s by default. */
   timeout?: Duration | undefined
@@ -525,9 +535,77 @@ export function createWrit(options: WritOptions = {}) {
     }
   }
 
+  let described: Promise<ServerMetadata | undefined> | undefined
+  /** The server's OAuth endpoints; `undefined` where it has none. Asked once. */
+  const metadata = (): Promise<ServerMetadata | undefined> => {
+    described ??= readMetadata(transport)
+    described.catch(() => (described = undefined))
+    return described
+  }
+  const endpoints = async (): Promise<ServerMetadata> => {
+    const found = await metadata()
+    if (found === undefined) {
+      throw new WritClientError('ERR_UNSUPPORTED', `\`${transport.url}\` issues no tokens`, {
+        hint: 'it says nothing of a token endpoint: is it a Writ server that has one?',
+      })
+    }
+    return found
+  }
+
+  const tokens = {
+    metadata,
+    /**
+     * A token for something else, by token exchange: whatever the subject and the actor may both do there now. A refusal
+     * is a value; a challenge is requested with `request`, and the exchange made again with its approval.
+     *
+     * @throws {WritClientError} where nothing was decided.
+     */
+    exchange: async (input: ExchangeInput): Promise<TokenAnswer> => {
+      const { client, dpop, signal } = input
+      const form = exchangeParameters(input)
+      const answer = await askToken(transport, await endpoints(), form, { client, dpop, signal, now })
+      const self = member(answer.body, 'access_request') === undefined ? undefined : await whoami()
+      return readToken(answer, input, self, now())
+    },
+    /** Asks for the evidence that a challenged exchange lacks. */
+    request: async (
+      answer: Extract<TokenAnswer, { outcome: 'challenge' }>,
+      how: RequestOptions & Readonly<{ signal?: AbortSignal | undefined }> = {},
+    ): Promise<AccessState> =>
+      submitAccess(transport, submission(answer.challenge, answer.attempt, how, 0, now), {
+        idempotencyKey: how.idempotencyKey ?? crypto.randomUUID(),
+        signal: how.signal,
+      }),
+    /** A token for Writ itself, by the client's own signature (RFC 7523). */
+    asClient: async (client: ClientProof, scope?: readonly string[]): Promise<TokenAnswer> => {
+      const found = await endpoints()
+      const form = new URLSearchParams({ grant_type: 'client_credentials', resource: found.issuer })
+      if (scope !== undefined && scope.length > 0) form.set('scope', scope.join(' '))
+      const answer = await askToken(transport, found, form, { client, now })
+      return readToken(answer, undefined, undefined, now())
+    },
+    /** A token for an authorization code (RFC 6749 §4.1.3, with PKCE). */
+    redeem: async (
+      grant: Readonly<{ code: string; redirectUri: string; verifier: string; clientId: string }>,
+    ): Promise<TokenAnswer> => {
+      const form = new URLSearchParams({
+        grant_type: 'authorization_code',
+        code: grant.code,
+        redirect_uri: grant.redirectUri,
+        code_verifier: grant.verifier,
+        client_id: grant.clientId,
+      })
+      return readToken(await askToken(transport, await endpoints(), form, { now }), undefined, undefined, now())
+    },
+    /** Ends a token; one that nobody knows has ended. */
+    revoke: async (token: string, how: Readonly<{ client?: ClientProof | undefined }> = {}): Promise<void> =>
+      revokeToken(transport, await endpoints(), token, how),
+  }
+
   return {
     url: transport.url,
     me,
+    tokens,
     evaluate,
     evaluations,
     ask,
@@ -693,6 +771,12 @@ export function createWrit(options: WritOptions = {}) {
       return answer.body as Health
     },
   }
+}
+
+function member(value: unknown, name: string): unknown {
+  return typeof value === 'object' && value !== null && Object.hasOwn(value, name)
+    ? (value as Record<string, unknown>)[name]
+    : undefined
 }
 
 /** The variables of the process, where there is one. */

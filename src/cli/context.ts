@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import type { Writ } from '../../client/src/index.ts'
 import { createWrit } from '../../client/src/index.ts'
@@ -10,6 +11,8 @@ import type { Loaded, Sources } from '../config/index.ts'
 import { loadConfig, resolvePath } from '../config/index.ts'
 import { Checkpoints } from './checkpoints.ts'
 import { CliError, exit, usage } from './exit.ts'
+import type { Around, ClientKey, Held } from './identity/index.ts'
+import { Identity, findSource, forcedIdentity } from './identity/index.ts'
 import type { Io, Style } from './io.ts'
 import type { Data, Format, View } from './output.ts'
 import { checkFields, formats, render } from './output.ts'
@@ -30,6 +33,11 @@ export type GlobalOptions = Readonly<{
   debug?: boolean
 }>
 
+/** What this command proves who it is with. */
+export type Proof =
+  | Readonly<{ via: 'WRIT_TOKEN' | 'token_file' | 'session'; token: string }>
+  | Readonly<{ via: 'identity'; identity: Identity }>
+
 export class Context {
   readonly io: Io
   readonly options: GlobalOptions
@@ -37,6 +45,8 @@ export class Context {
   readonly checkpoints: Checkpoints
   #loaded: Loaded | undefined
   #writ: Writ | undefined
+  /** Looked for once; `null` where there is none. */
+  #identity: Identity | null | undefined
 
   constructor(io: Io, options: GlobalOptions) {
     this.io = io
@@ -70,24 +80,76 @@ export class Context {
   get writ(): Writ {
     this.#writ ??= createWrit({
       url: this.url,
-      token: () => this.token(),
+      token: (refused) => this.token(refused),
       userAgent: 'writ-cli',
       log: { memory: this.checkpoints, key: this.loaded.config.log_key },
     })
     return this.#writ
   }
 
-  /** The variable, then the file, then the session of this server. */
-  token(): string | undefined {
-    const named = this.io.env['WRIT_TOKEN']
-    if (named !== undefined && named !== '') return named
-    const { token_file: file } = this.loaded.config
-    if (file !== undefined) {
-      const text = readToken(resolvePath(file, this.io.cwd, this.io.home)).trim()
-      if (text === '') throw new CliError(exit.authNeeded, `\`${file}\` holds no token`)
-      return text
+  /** The token that requests carry; with one that the server `refused`, another if there is another. */
+  async token(refused?: string): Promise<string | undefined> {
+    const { proof } = this
+    return proof?.via === 'identity' ? proof.identity.token(refused) : proof?.token
+  }
+
+  /**
+   * The variable, then the file, then a key that was named, then the session of this server, then what is found in the
+   * surroundings; `WRIT_IDENTITY` forces one of the last kind. Read anew each time: files are written anew.
+   */
+  get proof(): Proof | undefined {
+    const { env } = this.io
+    const forced = forcedIdentity(env)
+    if (forced === undefined || forced === 'none') {
+      const token = env['WRIT_TOKEN']
+      if (token !== undefined && token !== '') return { via: 'WRIT_TOKEN', token }
+      const { token_file: file } = this.loaded.config
+      if (file !== undefined) {
+        const text = readToken(resolvePath(file, this.io.cwd, this.io.home)).trim()
+        if (text === '') throw new CliError(exit.authNeeded, `\`${file}\` holds no token`)
+        return { via: 'token_file', token: text }
+      }
+      const isNamed = forced === undefined && Boolean(env['WRIT_CLIENT_KEY'])
+      const kept = isNamed ? undefined : this.sessions.get(this.url)?.token
+      if (kept !== undefined) return { via: 'session', token: kept }
     }
-    return this.sessions.get(this.url)?.token
+    const { identity } = this
+    return identity === undefined ? undefined : { via: 'identity', identity }
+  }
+
+  /** Who this command is by what surrounds it, whatever else was given. */
+  get identity(): Identity | undefined {
+    if (this.#identity === undefined) {
+      const source = findSource(this.#around())
+      this.#identity = source === undefined ? null : new Identity(source, this.io.now)
+    }
+    return this.#identity ?? undefined
+  }
+
+  /** For whom tokens about this command are made: the server, as it is called here. */
+  get audience(): string {
+    const named = this.io.env['WRIT_AUDIENCE']
+    return named === undefined || named === '' ? this.url.replace(/\/$/u, '') : named
+  }
+
+  #around(): Around {
+    return {
+      env: this.io.env,
+      read: (path) => readIfThere(resolvePath(path, this.io.cwd, this.io.home)),
+      fetch: (input, init) => fetch(input, init),
+      now: this.io.now,
+      random: randomUUID,
+      audience: this.audience,
+      asClient: (client) => this.#asClient(client),
+    }
+  }
+
+  async #asClient(client: ClientKey): Promise<Held> {
+    const answer = await this.writ.tokens.asClient(client)
+    if (answer.outcome !== 'issued')
+      throw new CliError(exit.denied, `no token for \`${plain(client.id)}\`: ${plain(answer.description)}`)
+    const { token, endsAt } = answer.issued
+    return { token, ...(endsAt === undefined ? {} : { endsAt: Date.parse(endsAt) }) }
   }
 
   get format(): Format {
@@ -156,6 +218,16 @@ function readToken(path: string): string {
       'WRIT_TOKEN_FILE or `token_file` names it; `writ keys create --out` writes one',
       error,
     )
+  }
+}
+
+function readIfThere(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? error.code : undefined
+    if (code === 'ENOENT' || code === 'ENOTDIR') return undefined
+    throw new CliError(exit.authNeeded, `cannot read \`${path}\` (${String(code)})`, 'it is where an identity may be', error)
   }
 }
 

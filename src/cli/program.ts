@@ -12,6 +12,8 @@ import { formats } from './output.ts'
 import { version } from '../version.ts'
 import type { WitnessFlags } from './witness.ts'
 
+type LoginFlags = Readonly<{ code?: boolean; withToken?: boolean; oidc?: string; browser?: boolean }>
+
 /** What a command does: options come typed as the command declared them. */
 type Action = (context: Context, ...args: never[]) => number | void | Promise<number | void>
 
@@ -295,6 +297,38 @@ credential is not confirmed gone.`,
       .option('--at <time>', 'with `--subject`: what it could do then, e.g. `03:12`, `2h ago`'),
     async (context, id: string | undefined, options: object) =>
       (await import('./commands/ask.ts')).why(context, id, options),
+  )
+  const token = group('token', 'Tokens for something else, for who this command is')
+  does(
+    leaf(
+      token,
+      'exchange',
+      'Get a token for something else by who this command is; it alone goes to standard output',
+      'writ token exchange --resource Api/payments --scope payment:refund --wait',
+    )
+      .option('--resource <target>', 'what it is for: `Type/id` or a URL; may be repeated', repeat)
+      .option('--audience <name>', 'the same, sent as an audience whatever it is; may be repeated', repeat)
+      .option('--scope <action>', 'what it may do there; may be repeated', repeat)
+      .option('--actor-token-file <file>', 'the token of who acts, where that is somebody else')
+      .option('--task <id>', 'under which task (WRIT_TASK): it ends with the task')
+      .option('--dpop <file>', 'bind it to the key in this file, which is made if it is not there')
+      .option('--reason <text>', 'with `--wait`: why; who approves reads it')
+      .option('--ttl <duration>', 'with `--wait`: for how long approval is asked')
+      .addOption(waitOption()[0] as Option)
+      .addOption(waitOption()[1] as Option)
+      .option('--request <id>', 'use an access request that was made before')
+      .option('--into <file>', 'write the token into this file (mode 0600) in place of standard output'),
+    async (context, options: Waits) =>
+      (await import('./commands/token.ts')).tokenExchange(context, waited(options)),
+  )
+  does(
+    leaf(
+      token,
+      'revoke',
+      'End a token before its time',
+      'writ token revoke --from token',
+    ).option('--from <file>', 'the file it is in, which is removed; by default standard input'),
+    async (context, options: object) => (await import('./commands/token.ts')).tokenRevoke(context, options),
   )
   const task = group('task', 'Declare pieces of work, look at them, end them')
   const work = () => import('./commands/work.ts')
@@ -823,12 +857,20 @@ credential is not confirmed gone.`,
     leaf(
       program,
       'login',
-      'Sign in with a one-time code or a token, given on standard input',
-      'writ login --code',
+      'Sign in: on the page of the server, or with a one-time code or a token on standard input',
+      'writ login',
     )
       .option('--code', 'with a one-time code')
-      .option('--with-token', 'with a token'),
-    async (context, options: object) => (await session()).login(context, options),
+      .option('--with-token', 'with a token')
+      .option('--oidc <name>', 'on the page, with this provider')
+      .option('--no-browser', 'show the address of the page and open nothing'),
+    async (context, options: LoginFlags) => {
+      const given = options.code === true || options.withToken === true
+      // without a terminal nobody would see the page
+      if (given || (options.oidc === undefined && !context.interactive))
+        return (await session()).login(context, options)
+      return (await import('./commands/login.ts')).signIn(context, options)
+    },
   )
   does(leaf(program, 'logout', 'Sign out', 'writ logout'), async (context) =>
     (await session()).logout(context),

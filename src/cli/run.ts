@@ -63,7 +63,12 @@ const postgresVariables: ReadonlySet<string> = new Set([
 ]) // prettier-ignore
 
 /** Ours, and not for the child: it has its credential and needs no other authority. */
-const ownVariables: ReadonlySet<string> = new Set(['WRIT_TOKEN', 'WRIT_TOKEN_FILE', 'WRIT_RESULT_FILE'])
+const ownVariables: ReadonlySet<string> = new Set([
+  'WRIT_TOKEN', 'WRIT_TOKEN_FILE', 'WRIT_RESULT_FILE', 'WRIT_ID_TOKEN', 'WRIT_CLIENT_KEY', 'WRIT_CLIENT_ID',
+]) // prettier-ignore
+
+/** Variables that open something by themselves, whoever they are for: they are not printed either. */
+const secretVariables = ['WRIT_ID_TOKEN', 'ACTIONS_ID_TOKEN_REQUEST_TOKEN'] as const
 
 /** Runs the command; the exit code is the child's, or ours when it never ran. */
 export async function run(context: Context, argv: readonly string[], options: RunOptions): Promise<number> {
@@ -131,7 +136,10 @@ class Run {
         cwd,
         env: this.#childEnv(lease, secret),
         mask: this.#mask(),
-        secrets: secretsOf(secret, [this.#context.token()]),
+        secrets: secretsOf(secret, [
+          await this.#context.token(),
+          ...secretVariables.map((name) => this.#context.io.env[name]),
+        ]),
       })
     } catch (error) {
       await this.#giveBack(lease, 'failed', 'the command could not be started')
@@ -453,7 +461,7 @@ function secretsOf(secret: SecretMaterial, others: readonly (string | undefined)
   const named = (name: string): boolean => /pass|secret|token|key|credential|url|dsn|private/iu.test(name)
   const members = [...Object.entries(secret), ...Object.entries(secret.env)]
   const values = members.flatMap(([name, value]) => (typeof value === 'string' && named(name) ? [value] : []))
-  return [...values, ...others.filter((value): value is string => value !== undefined)]
+  return [...values, ...others.filter((value): value is string => value !== undefined && value !== '')]
 }
 
 /** What a target reported, as far as it is known here. */

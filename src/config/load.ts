@@ -47,6 +47,12 @@ const otherVariables: ReadonlySet<string> = new Set([
   'WRIT_TASK',
   'WRIT_GRANT',
   'WRIT_RESULT_FILE',
+  'WRIT_IDENTITY',
+  'WRIT_AUDIENCE',
+  'WRIT_ID_TOKEN',
+  'WRIT_CLIENT_KEY',
+  'WRIT_CLIENT_ID',
+  'WRIT_SPIFFE_JWT_FILE',
 ])
 
 /** A value at its place; `problem` names it in an error. */

@@ -6,9 +6,10 @@
 import { chmodSync, existsSync, statSync } from 'node:fs'
 import type { Me, Session } from '../../../client/src/index.ts'
 import { isWritClientError } from '../../../client/src/index.ts'
-import { serverConfig } from '../../config/index.ts'
-import type { Context } from '../context.ts'
+import { resolvePath, serverConfig } from '../../config/index.ts'
+import type { Context, Proof } from '../context.ts'
 import { CliError, exit, tell, usage } from '../exit.ts'
+import { claimsOf, endOf, forcedIdentity, identityHint, workloadOf } from '../identity/index.ts'
 import { plain, took, when } from '../text.ts'
 
 /** A one-time code, or a token, becomes what this command line uses with this server. */
@@ -24,7 +25,8 @@ export async function login(
     context.note('ok', `signed in at ${context.url} as ${plain(me.subject)}`)
     return
   }
-  if (options.code !== true) throw usage('say how: `--code` or `--with-token`', 'e.g. `writ login --code`')
+  if (options.code !== true)
+    throw usage('say how: `--code`, `--with-token` or `--oidc NAME`', 'e.g. `writ login --code`')
   const code = await context.secret('one-time code', !context.interactive, 'standard input')
   const session = await redeem(context, code.trim())
   context.sessions.set(context.url, session)
@@ -83,14 +85,12 @@ export async function status(context: Context): Promise<void> {
   }
   const { problems = [] } = health.status === 'ok' ? {} : await writ.ready({ problems: true })
   const stored = context.sessions.get(url)
-  const token = context.io.env['WRIT_TOKEN']
-    ? 'WRIT_TOKEN'
-    : context.loaded.config.token_file
-      ? 'token_file'
-      : 'session'
+  const { proof } = context
+  const token = proof?.via === 'identity' ? proof.identity.source.kind : (proof?.via ?? 'session')
   const ends =
     token === 'session' && stored !== undefined && stored.ends_at !== '' ? stored.ends_at : undefined
-  const how = token === 'session' ? 'signed in here' : `${plain(me.kind)} of ${token}`
+  const source = proof?.via === 'identity' ? proof.identity.source.from : token
+  const how = token === 'session' ? 'signed in here' : `${plain(me.kind)} of ${plain(source)}`
   context.print(
     {
       item: {
@@ -138,13 +138,29 @@ export async function doctor(context: Context): Promise<number> {
     chmodSync(context.sessions.path, 0o600)
     report.warn(`others could read ${context.sessions.path}; mended, but sign in again if that matters`)
   }
-  const code = await report.server(report, there)
+  const code = await report.server(report, there, await report.identity())
   return report.finish(code)
 }
 
+/** An identity as programs read it. */
+type Found = Readonly<{
+  kind: string
+  from: string
+  issuer?: string
+  subject?: string
+  audience?: string
+  ends_at?: string
+  workload: Readonly<Record<string, string>>
+}>
+
 class Report {
   readonly #context: Context
-  readonly #found: { level: 'ok' | 'warning' | 'error'; message: string; hint?: string }[] = []
+  readonly #found: {
+    level: 'ok' | 'warning' | 'error'
+    message: string
+    hint?: string
+    identity?: Found
+  }[] = []
 
   constructor(context: Context) {
     this.#context = context
@@ -162,7 +178,71 @@ class Report {
     this.#found.push({ level: 'error', message, ...(hint === undefined ? {} : { hint }) })
   }
 
-  async server(report: Report, hasData: boolean): Promise<number> {
+  /** Who this command is, and what policies would see of it. False if it cannot be told. The token is never shown. */
+  async identity(): Promise<boolean> {
+    const context = this.#context
+    const { env } = context.io
+    try {
+      const { proof } = context
+      const forced = forcedIdentity(env)
+      if (forced !== undefined && forced !== 'none' && env['WRIT_TOKEN'])
+        this.warn(`WRIT_TOKEN is not used: WRIT_IDENTITY is \`${forced}\``, 'take one of them away')
+      if (proof === undefined) {
+        this.warn(
+          'no identity is found here',
+          identityHint(env) ?? 'sign in with `writ login`, or see `writ help token exchange`',
+        )
+        return true
+      }
+      if (proof.via === 'session') this.ok('identity: the session of `writ login`')
+      else await this.#tell(proof)
+      const key = env['WRIT_CLIENT_KEY']
+      if (proof.via === 'identity' && proof.identity.source.kind === 'key' && key !== undefined) {
+        const file = resolvePath(key, context.io.cwd, context.io.home)
+        if ((statSync(file).mode & 0o077) !== 0)
+          this.warn(`others may read the private key ${key}`, `\`chmod 600 ${key}\``)
+      }
+      return true
+    } catch (error) {
+      this.bad(tell(error).message, tell(error).hint)
+      return false
+    }
+  }
+
+  async #tell(proof: Exclude<Proof, { via: 'session' }>): Promise<void> {
+    const source = proof.via === 'identity' ? proof.identity.source : undefined
+    const from = source?.from ?? proof.via
+    const claims = claimsOf(proof.via === 'identity' ? await proof.identity.token() : proof.token)
+    const endsAt = endOf(claims)
+    const ends_at = endsAt === undefined ? undefined : new Date(endsAt).toISOString()
+    const text = (name: string): string | undefined =>
+      typeof claims?.[name] === 'string' ? claims[name] : undefined
+    const workload = source === undefined || claims === undefined ? [] : workloadOf(source.kind, claims)
+    const [issuer, subject, audience] = [text('iss'), text('sub'), text('aud')]
+    const known = [
+      ...(issuer === undefined ? [] : [`issuer ${plain(issuer)}`]),
+      ...(subject === undefined ? [] : [`subject ${plain(subject)}`]),
+      ...(audience === undefined ? [] : [`for ${plain(audience)}`]),
+      ...(ends_at === undefined ? [] : [`ends ${when(ends_at, this.#context.io.now())}`]),
+    ]
+    this.#found.push({
+      level: 'ok',
+      message: `identity: ${plain(from)}${source === undefined ? '' : ` (${source.kind})`}${known.length === 0 ? '' : ` · ${known.join(' · ')}`}`,
+      identity: {
+        kind: source?.kind ?? proof.via,
+        from,
+        ...(issuer === undefined ? {} : { issuer }),
+        ...(subject === undefined ? {} : { subject }),
+        ...(audience === undefined ? {} : { audience }),
+        ...(ends_at === undefined ? {} : { ends_at }),
+        workload: Object.fromEntries(workload),
+      },
+    })
+    if (workload.length > 0)
+      this.ok(`policies would see: ${workload.map(([name, value]) => `${name} ${plain(value)}`).join(', ')}`)
+  }
+
+  async server(report: Report, hasData: boolean, known: boolean): Promise<number> {
     const { writ, url, io } = this.#context
     try {
       const health = await writ.ready()
@@ -172,11 +252,20 @@ class Report {
       report.bad(tell(error).message, isWritClientError(error, 'ERR_UNREACHABLE') ? start : tell(error).hint)
       return exit.unreachable
     }
+    // why there is no token was said already
+    if (!known) return exit.authNeeded
     try {
       const me = await writ.me()
       report.ok(`you are ${plain(me.subject)} to it`)
     } catch (error) {
-      report.bad(tell(error).message, tell(error).hint)
+      const isRefused = isWritClientError(error, 'ERR_UNAUTHENTICATED', 'ERR_FORBIDDEN')
+      const isFound = this.#context.proof?.via === 'identity'
+      report.bad(
+        isRefused && isFound ? `it does not accept this identity: ${tell(error).message}` : tell(error).message,
+        isRefused && isFound
+          ? 'does its configuration name this issuer, audience and subject under `issuers`? its log says what was wrong'
+          : tell(error).hint,
+      )
       return exit.authNeeded
     }
     await this.#try('problems of the server', async () => {
