@@ -5,12 +5,13 @@
  */
 import { createCipheriv, createDecipheriv, randomBytes as systemRandom } from 'node:crypto'
 import { readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
 import type { AddressInfo } from 'node:net'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { StaticLog } from './audit/static.ts'
 import type { ServerConfig } from './config/index.ts'
-import { exportSummary, openKeyFile, readKeyFile, readWebhookSecret } from './config/index.ts'
+import { exportSummary, issuerSummary, openKeyFile, readKeyFile, readWebhookSecret } from './config/index.ts'
 import type { DecisionDeps } from './decision/analyse.ts'
 import { Barrier } from './decision/barrier.ts'
 import { Givers } from './decision/givers.ts'
@@ -31,14 +32,17 @@ import { Schedule } from './flows/schedule.ts'
 import type { ThreadOptions } from './flows/thread.ts'
 import { Given } from './flows/verifying.ts'
 import { createCallers } from './identity/callers.ts'
+import { createVerifier } from './identity/issuers/verify.ts'
 import type { TargetRecord } from './model/access.ts'
 import type { Json } from './model/canonical.ts'
 import { refKey } from './model/entity.ts'
 import { WritError } from './model/errors.ts'
+import { lintIssuers } from './model/issuer.ts'
 import { Secret } from './model/secret.ts'
 import { canonical } from './model/canonical.ts'
 import type { Clock } from './store/clock.ts'
 import { systemClock } from './store/clock.ts'
+import { outboundFetcher } from './signals/fetcher.ts'
 import { outbound } from './signals/outbound.ts'
 import { SinkError } from './signals/sink.ts'
 import { webhookKey } from './signals/webhook.ts'
@@ -201,9 +205,19 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
     const bootstrapFile = options.mode === 'server' ? await bootstrap(flows, store) : undefined
     const restoreFile = options.mode === 'server' ? await restoreCodes(flows, store) : undefined
 
+    const verifier = createVerifier({
+      issuers: config.issuers,
+      fetch: outboundFetcher(),
+      readText: (path) => readFile(path, 'utf8'),
+      clock,
+    })
+    for (const { issuer, sentence, hint } of lintIssuers(config.issuers)) {
+      log('warn', `issuer \`${issuer}\`: ${sentence}`, { hint })
+    }
+
     const http = createHttp({
       flows,
-      callers: createCallers({ store, issuers: config.issuers, dev: options.mode === 'dev' }),
+      callers: createCallers({ store, verifier, dev: options.mode === 'dev' }),
       config: {
         host: config.host,
         ...(config.publicUrl === undefined ? {} : { publicUrl: config.publicUrl }),
@@ -293,7 +307,7 @@ async function settle(
   newId: (prefix: string) => string,
 ): Promise<string> {
   const authority: Json = {
-    issuers: config.issuers as unknown as Json,
+    issuers: config.issuers.map(issuerSummary),
     defaults: config.defaults,
     ...(config.log?.witnesses === undefined || config.log.witnesses.length === 0
       ? {}

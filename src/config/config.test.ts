@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { suite, test } from 'node:test'
 import { isWritError } from '../model/errors.ts'
 import type { Sources } from './index.ts'
+import { issuerSummary } from './issuers.ts'
 import {
   configurationPage,
   configurationSchema,
@@ -94,7 +95,7 @@ suite('configuration', () => {
 
   test('bad values are all named, each with its place', () => {
     const text =
-      'port: 70000\ndefaults:\n  grant: soon\nissuers:\n  - issuer: https://ci.example\n    audience: writ\n    jwks: k.json\n    algorithms: [none]\n'
+      'port: 70000\ndefaults:\n  grant: soon\nissuers:\n  - name: ci\n    issuer: https://ci.example\n    audiences: [writ]\n    algorithms: [none]\n'
     const problems = problemsOf(() =>
       loadConfig(sources({ [project]: text }, { env: { WRIT_LIMIT_RATE: 'many' } })),
     )
@@ -102,7 +103,7 @@ suite('configuration', () => {
       'WRIT_LIMIT_RATE: `limits.rate` is not a whole number',
       './writ.config.yaml:1:7: `port` is more than 65535',
       './writ.config.yaml:3:10: `defaults.grant` is not a duration such as `90s`, `15m` or `1h`',
-      './writ.config.yaml:5:3: `issuers.0.algorithms.0` is not one of ES256, ES384, RS256, PS256, EdDSA',
+      './writ.config.yaml:5:3: `issuers.0.algorithms.0` is not one of ES256, ES384, ES512, RS256, RS384, RS512, PS256, PS384, PS512, EdDSA, Ed25519',
     ])
   })
 
@@ -186,15 +187,104 @@ suite('configuration', () => {
         '',
       /`tls.key` is missing/u,
     )
-    const issuers = 'issuers: [{issuer: "https://ci.example", audience: writ, jwks: k.json}]'
+    const issuers = 'issuers: [{name: ci, issuer: "https://ci.example", audiences: [writ], jwks: k.json}]'
     const load = (jwks: string) => () =>
       serverConfig(loadConfig(sources({ [project]: issuers })), sources(), () => jwks)
     assert.match(problemsOf(load('{"keys":[{"kty":"EC","d":"x"}]}'))[0] ?? '', /private/u)
     assert.match(problemsOf(load('{"keys":[]}'))[0] ?? '', /no keys/u)
-    assert.equal(
-      load('{"keys":[{"kty":"EC","crv":"P-256","x":"","y":""}]}')().issuers[0]?.subjectType,
-      'Workload',
+    const [issuer] = load('{"keys":[{"kty":"EC","crv":"P-256","x":"","y":""}]}')().issuers
+    assert.deepEqual(issuer?.rules, [{ when: {}, subject: { type: 'Workload', claims: ['sub'] } }])
+  })
+
+  test('an issuer is what its kind says about everything that is left out', () => {
+    const text = `issuers:
+  - name: github
+    kind: github
+    issuer: https://token.actions.githubusercontent.com
+    audiences: [https://writ.example]
+    stale: 2h
+    subjects:
+      - when: { repository_id: "456", ref: [refs/heads/main, refs/heads/release] }
+        subject: Service/orders-ci
+    subject: { type: Pipeline, claims: [repository_id, environment] }
+  - name: mesh
+    kind: spiffe
+    issuer: prod.example
+    audiences: [https://writ.example]
+    bundle: ./bundle.json
+    subject: { type: Workload }
+  - name: cluster
+    kind: kubernetes
+    issuer: https://k8s.example
+    audiences: [https://writ.example]
+    ca: ca.pem
+    allow_private: true
+    subject: { type: Pod, claims: [pod_uid] }
+    token_review: { url: https://k8s.example/tokenreviews, token_file: t, ca: ca.pem }
+  - name: people
+    issuer: https://id.example
+    audiences: [writ]
+    typ: none
+    jwks_uri: https://id.example/keys
+    subject: { type: Person, claims: [sub] }
+`
+    const pem = '-----BEGIN CERTIFICATE-----'
+    const { issuers } = serverConfig(loadConfig(sources({ [project]: text })), sources(), () => pem)
+    const [github, mesh, cluster, people] = issuers
+    assert.deepEqual(github?.rules, [
+      {
+        when: { repository_id: ['456'], ref: ['refs/heads/main', 'refs/heads/release'] },
+        subject: { type: 'Service', id: 'orders-ci' },
+      },
+      { when: {}, subject: { type: 'Pipeline', claims: ['repository_id', 'environment'] } },
+    ])
+    assert.deepEqual(
+      [github.keys, github.instigator, github.stale],
+      [{ from: 'discovery' }, 'actor_id', 7_200_000],
     )
+    assert.deepEqual(mesh?.keys, { from: 'bundle', file: '/w/bundle.json' })
+    assert.deepEqual(mesh.rules[0]?.subject, { type: 'Workload', claims: ['path'] })
+    assert.deepEqual(cluster?.tokenReview, {
+      url: 'https://k8s.example/tokenreviews',
+      tokenFile: '/w/t',
+      ca: pem,
+    })
+    assert.equal(cluster.allowPrivate, true)
+    assert.deepEqual([people?.types, people?.keys], [[null], { from: 'uri', uri: 'https://id.example/keys' }])
+    const shown = JSON.stringify(issuers.map(issuerSummary))
+    assert.ok(!shown.includes('BEGIN') && !shown.includes('/w/t'))
+  })
+
+  test('B5 an issuer that must not be trusted as it is written is refused', () => {
+    const load = (more: string) => () =>
+      serverConfig(
+        loadConfig(
+          sources({
+            [project]: `issuers:\n  - {name: ci, issuer: "https://ci.example", audiences: [w], ${more}}`,
+          }),
+        ),
+        sources(),
+        () => 'x',
+      )
+    for (const [more, why] of [
+      [
+        'kind: github, subjects: [{when: {repository: a/b}, subject: Service/x}]',
+        /binds no `repository_id`/u,
+      ],
+      [
+        'kind: github, subjects: [{when: {repository_id: 456}, subject: Service/x}]',
+        /`issuers.0.subjects.0.when.repository_id` /u,
+      ],
+      ['subjects: [{when: {sub: x}, subject: Service}]', /`issuers.0.subjects.0.subject` /u],
+      ['subjects: [{when: {sub: x}, subject: "Service/o*"}]', /cannot be an id/u],
+      ['jwks_uri: "https://ci.example/k", jwks: k.json', /twice/u],
+      ['ca: ca.pem', /no certificate/u],
+      ['stale: soon', /not a duration/u],
+      ['subject_type: Workload', /unrecognized/u],
+      ['audience: w', /unrecognized/u],
+    ] as const) {
+      assert.match(problemsOf(load(more)).join('\n'), why, more)
+    }
   })
 
   test('every setting has a sentence, its default validates, and page and schema name it', () => {

@@ -9,6 +9,7 @@ import type { Millis } from '../model/time.ts'
 import { formatDuration, parseDuration } from '../model/time.ts'
 import { callbackSchema } from './callbacks.ts'
 import { exportSchema } from './exports.ts'
+import { issuerSchema } from './issuers.ts'
 
 /** What is known of one setting beside its zod schema. */
 export type SettingMeta = Readonly<{
@@ -88,35 +89,6 @@ const webUrl = (value: string): boolean => {
   const url = URL.parse(value)
   return url !== null && (url.protocol === 'http:' || url.protocol === 'https:') && url.username === ''
 }
-
-/** What a caller may assert about others; see `PepTrust` in the model. */
-const pepTrust = z.strictObject({
-  subjects: z.array(z.string().min(1)).default([]),
-  attributes: z.record(z.string(), z.array(z.string().min(1))).default({}),
-})
-
-/** An issuer whose bearer JWTs are accepted; its keys are in a file, never fetched. */
-const issuer = z.strictObject({
-  issuer: z.url('is not a URL'),
-  audience: z.string().min(1),
-  /** Path of the JWKS file. */
-  jwks: z.string().min(1),
-  algorithms: z
-    .array(
-      z.enum(
-        ['ES256', 'ES384', 'RS256', 'PS256', 'EdDSA'],
-        'is not one of ES256, ES384, RS256, PS256, EdDSA',
-      ),
-    )
-    .min(1)
-    .default(['ES256']),
-  /** The `typ` header its tokens must have. */
-  typ: z.string().min(1).optional(),
-  /** Entity type of its subjects. */
-  subject_type: z.string().min(1).default('Workload'),
-  subject_claim: z.string().min(1).default('sub'),
-  pep: pepTrust.optional(),
-})
 
 /** A witness (C2SP tlog-witness): where it is asked, and the key that it cosigns with. */
 const witness = z.strictObject({
@@ -337,12 +309,12 @@ export const configSchema = z.strictObject({
       }),
     })
     .prefault({}),
-  issuers: setting(z.array(issuer).default([]), {
+  issuers: setting(z.array(issuerSchema).default([]), {
     type: 'list',
     default: '[]',
     reader: 'server',
     sentence:
-      'Issuers of bearer JWTs: `issuer`, `audience`, `jwks` (a file), `algorithms`, `subject_type`, `pep`.',
+      'Whose tokens prove who asks: `name`, `kind` (`oidc`, `github`, `gitlab`, `kubernetes`, `spiffe`), `issuer`, `audiences`, where its keys are (`jwks`, `jwks_uri`, `bundle`, or by discovery), and `subjects`: which token is whom.',
   }),
   callbacks: setting(z.array(callbackSchema).default([]), {
     type: 'list',
@@ -362,7 +334,6 @@ export const configSchema = z.strictObject({
 
 /** Configuration as validated: names as in the file, durations in milliseconds. */
 export type Config = z.output<typeof configSchema>
-export type IssuerConfig = z.output<typeof issuer>
 
 /** One leaf of the schema. */
 export type Setting = SettingMeta & Readonly<{ name: string; path: readonly string[]; schema: z.ZodType }>

@@ -6,29 +6,16 @@
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { PepTrust } from '../model/access.ts'
-import type { Json } from '../model/canonical.ts'
 import { WritError } from '../model/errors.ts'
+import type { Issuer } from '../model/issuer.ts'
 import type { Millis } from '../model/time.ts'
 import type { CallbackConfig } from './callbacks.ts'
 import { callbackConfigs } from './callbacks.ts'
 import type { ExportConfig } from './exports.ts'
 import { exportConfigs } from './exports.ts'
+import { issuerConfigs } from './issuers.ts'
 import type { Loaded, Sources } from './load.ts'
 import { resolvePath, stateHome } from './load.ts'
-
-/** An issuer of bearer JWTs with its keys, e.g. for a pipeline. */
-export type Issuer = Readonly<{
-  issuer: string
-  audience: string
-  /** RFC 7517: the static key set. */
-  jwks: Readonly<{ keys: readonly Readonly<Record<string, Json>>[] }>
-  algorithms: readonly string[]
-  typ?: string
-  subjectType: string
-  subjectClaim: string
-  pep?: PepTrust
-}>
 
 export type ServerConfig = Readonly<{
   data: string
@@ -52,6 +39,7 @@ export type ServerConfig = Readonly<{
   inventory?: string
   defaults: Readonly<{ request: Millis; task: Millis; heartbeat: Millis; grant: Millis }>
   limits: Readonly<{ body: number; depth: number; rate: number }>
+  /** Whose tokens prove who asks. */
   issuers: readonly Issuer[]
   /** Where the record is sent. */
   exports?: readonly ExportConfig[]
@@ -61,7 +49,8 @@ export type ServerConfig = Readonly<{
 /**
  * The server's part of what was loaded.
  *
- * @throws {WritError} `ERR_CONFIG_INVALID` for half a TLS pair or a key set that cannot be read.
+ * @throws {WritError} `ERR_CONFIG_INVALID` for half a TLS pair, a file that cannot be read and an issuer that must not be
+ *   trusted as it is written.
  */
 export function serverConfig(
   loaded: Loaded,
@@ -95,14 +84,7 @@ export function serverConfig(
     ...(config.inventory === undefined ? {} : { inventory: path(config.inventory) }),
     defaults: config.defaults,
     limits: config.limits,
-    issuers: config.issuers.map(({ jwks, subject_type, subject_claim, typ, pep, ...issuer }) => ({
-      ...issuer,
-      ...(typ === undefined ? {} : { typ }),
-      jwks: keySet(path(jwks), read),
-      subjectType: subject_type,
-      subjectClaim: subject_claim,
-      ...(pep === undefined ? {} : { pep }),
-    })),
+    issuers: issuerConfigs(config.issuers, path, read),
     exports: exportConfigs(config.exports, path),
     callbacks: callbackConfigs(config.callbacks, path),
   }
@@ -112,27 +94,4 @@ export function serverConfig(
 export function defaultKeyFile(data: string, sources: Pick<Sources, 'env' | 'home'>): string {
   const name = createHash('sha256').update(data).digest('hex').slice(0, 16)
   return join(stateHome(sources.env, sources.home), `${name}.key`)
-}
-
-function keySet(path: string, read: (path: string) => string): Issuer['jwks'] {
-  const bad = (why: string, cause?: unknown) =>
-    new WritError('ERR_CONFIG_INVALID', `\`issuers\`: \`${path}\` ${why}`, {
-      hint: 'give `jwks` the path of a JSON file {"keys": […]} with public keys',
-      cause,
-    })
-  let parsed: unknown
-  try {
-    parsed = JSON.parse(read(path))
-  } catch (error) {
-    throw bad('cannot be read', error)
-  }
-  const keys: unknown =
-    typeof parsed === 'object' && parsed !== null && 'keys' in parsed ? parsed.keys : undefined
-  if (!Array.isArray(keys) || keys.length === 0) throw bad('holds no keys')
-  for (const key of keys as unknown[]) {
-    if (typeof key !== 'object' || key === null || !('kty' in key))
-      throw bad('holds something that is no key')
-    if ('d' in key || 'k' in key || key.kty === 'oct') throw bad('holds a private or shared key')
-  }
-  return { keys: keys as Readonly<Record<string, Json>>[] }
 }

@@ -1,64 +1,36 @@
 /**
- * Who is calling: API keys, people's sessions, and bearer JWTs of issuers whose keys are configured. Nothing is cached:
- * a key, session or subject that ended a moment ago is refused now (law 2).
+ * Who is calling: API keys, people's sessions, and tokens of configured issuers. Nothing is cached: a key,
+ * session or subject that ended a moment ago is refused now (law 2).
  *
  * @module
  */
-import type { JWTPayload, JWTVerifyGetKey } from 'jose'
-import { createLocalJWKSet, decodeJwt, errors as joseErrors, jwtVerify } from 'jose'
-import type { ApiKey, Caller, PepTrust, Session } from '../model/access.ts'
-import type { Json } from '../model/canonical.ts'
+import type { ApiKey, Caller, Session } from '../model/access.ts'
 import type { Entity, EntityRef } from '../model/entity.ts'
 import { refKey } from '../model/entity.ts'
 import { WritError, isWritError } from '../model/errors.ts'
-import { isIdentity } from '../model/name.ts'
+import type { Proved } from '../model/identity.ts'
 import type { Instant, Millis } from '../model/time.ts'
 import { HOUR, MINUTE } from '../model/time.ts'
 import type { Store } from '../store/port.ts'
+import { TOKEN_MOST } from './issuers/token.ts'
+import type { Verifier } from './issuers/verify.ts'
 import { KEY_PREFIX, SESSION_PREFIX, secretDigest } from './secrets.ts'
 
-/** An issuer of bearer JWTs with its static keys. */
-export type TrustedIssuer = Readonly<{
-  issuer: string
-  audience: string
-  jwks: Readonly<{ keys: readonly Readonly<Record<string, Json>>[] }>
-  /** What its tokens may be signed with; the token has no say in it (B1). */
-  algorithms: readonly string[]
-  /** The `typ` header its tokens must have; `JWT` if left out. */
-  typ?: string
-  /** Entity type of its subjects, and the claim that holds their id. */
-  subjectType: string
-  subjectClaim: string
-  pep?: PepTrust
-}>
-
 /** Longest `Authorization` value that is looked at, in characters. */
-export const CREDENTIAL_MOST = 8 * 1024
+export const CREDENTIAL_MOST = TOKEN_MOST + 16
 /** A session ends when it was not used for this long; its absolute end is fixed when it begins. */
 export const SESSION_IDLE: Millis = 8 * HOUR
 /** A session begins with this much to live at most. */
 export const SESSION_LIFE: Millis = 24 * HOUR
 /** Use of a session is written down at most this often. */
 const SESSION_STEP: Millis = 5 * MINUTE
-/** Clocks of issuers may differ from ours by this much. */
-const SKEW_SECONDS = 30
-
-const asymmetric: ReadonlySet<string> = new Set([
-  'ES256',
-  'ES384',
-  'ES512',
-  'RS256',
-  'RS384',
-  'RS512',
-  'PS256',
-  'PS384',
-  'PS512',
-  'EdDSA',
-  'Ed25519',
-])
-
 /** What a request brought along: its `Authorization` header, or its session cookie. */
-export type Credentials = Readonly<{ authorization?: string | undefined; session?: string | undefined }>
+export type Credentials = Readonly<{
+  authorization?: string | undefined
+  session?: string | undefined
+  /** Thumbprint of the key that a verified DPoP proof for this request and token was made with (RFC 9449). */
+  confirmed?: string | undefined
+}>
 
 export interface Callers {
   /**
@@ -71,7 +43,8 @@ export interface Callers {
 
 type Options = Readonly<{
   store: Pick<Store, 'read' | 'commit'>
-  issuers?: readonly TrustedIssuer[]
+  /** Tokens of issuers; none are known without it. */
+  verifier?: Pick<Verifier, 'issuers' | 'verify'>
   /** True in `writ dev`: callers of local sessions are marked. */
   dev?: boolean
 }>
@@ -83,29 +56,7 @@ function refused(detail: string): WritError {
   })
 }
 
-/**
- * @throws {WritError} `ERR_CONFIG_INVALID` for an issuer that is listed twice or accepts shared-key algorithms.
- */
-export function createCallers({ store, issuers = [], dev = false }: Options): Callers {
-  const trusted = new Map<string, { issuer: TrustedIssuer; keys: JWTVerifyGetKey }>()
-  for (const issuer of issuers) {
-    const wrong = issuer.algorithms.find((algorithm) => !asymmetric.has(algorithm))
-    if (wrong !== undefined || issuer.algorithms.length === 0) {
-      throw new WritError(
-        'ERR_CONFIG_INVALID',
-        `issuer \`${issuer.issuer}\` accepts \`${wrong ?? 'no algorithm'}\``,
-        {
-          hint: 'list public-key algorithms such as ES256',
-        },
-      )
-    }
-    if (trusted.has(issuer.issuer)) {
-      throw new WritError('ERR_CONFIG_INVALID', `issuer \`${issuer.issuer}\` is listed twice`)
-    }
-    const keys = createLocalJWKSet({ keys: issuer.jwks.keys.map((key) => ({ ...key }) as { kty: string }) })
-    trusted.set(issuer.issuer, { issuer, keys })
-  }
-
+export function createCallers({ store, verifier, dev = false }: Options): Callers {
   /** The subject's line in the inventory, if it has one; a deleted subject is nobody. */
   async function subject(ref: EntityRef): Promise<{ now: Instant; entity: Entity | undefined }> {
     const id = refKey(ref)
@@ -179,69 +130,59 @@ export function createCallers({ store, issuers = [], dev = false }: Options): Ca
     }
   }
 
-  async function byToken(token: string): Promise<Caller> {
-    let claimed: JWTPayload
-    try {
-      claimed = decodeJwt(token)
-    } catch (error) {
-      if (!(error instanceof joseErrors.JOSEError)) throw error
-      throw refused('bearer credential of no known form')
+  async function byToken(token: string, isBound: boolean, confirmed: string | undefined): Promise<Caller> {
+    if (verifier === undefined) throw refused('bearer credential of no known form')
+    const { proved, refused: refusal } = await verifier.verify(token, (await store.read([])).now)
+    if (refusal !== undefined) {
+      const { code, detail, issuer } = refusal
+      throw refused(
+        `token${issuer === undefined ? '' : ` of \`${issuer}\``}: ${code}${detail === undefined ? '' : ` (${detail})`}`,
+      )
     }
-    const found = typeof claimed.iss === 'string' ? trusted.get(claimed.iss) : undefined
-    if (found === undefined) throw refused('token of an issuer that is not configured')
-    const { issuer, keys } = found
-    const { now } = await store.read([])
-    let payload: JWTPayload
-    try {
-      const verified = await jwtVerify(token, keys, {
-        algorithms: [...issuer.algorithms],
-        issuer: issuer.issuer,
-        audience: issuer.audience,
-        typ: issuer.typ ?? 'JWT',
-        clockTolerance: SKEW_SECONDS,
-        currentDate: new Date(now),
-        requiredClaims: ['exp'],
-      })
-      payload = verified.payload
-    } catch (error) {
-      if (!(error instanceof joseErrors.JOSEError)) throw error
-      throw refused(`token of \`${issuer.issuer}\`: ${error.code}`)
+    // RFC 9449 7.1: a bound token is worth nothing to who cannot prove its key, however it is sent
+    if (isBound !== (proved.confirmed !== undefined) || proved.confirmed !== confirmed) {
+      throw refused('token and proof of possession do not belong together')
     }
-    // logout tokens and security events are signed by the same keys and authenticate nobody (B4)
-    if (payload['events'] !== undefined) throw refused('token is an event')
-    // a token for us and others could be replayed here by any of them
-    if (Array.isArray(payload.aud) && payload.aud.length !== 1) throw refused('token has several audiences')
-    const id = payload[issuer.subjectClaim]
-    if (typeof id !== 'string' || id === '' || id.length > 256 || !isIdentity(id)) {
-      throw refused(`token of \`${issuer.issuer}\` has no usable \`${issuer.subjectClaim}\``)
-    }
-    const ref = { type: issuer.subjectType, id }
-    const { entity } = await subject(ref)
+    const { entity } = await subject(proved.subject)
+    for (const delegator of proved.behind) await subject(delegator)
+    const pep = verifier.issuers.find(({ name }) => name === proved.issuer)?.pep
     return {
-      // a URL has no space, so that no issuer and subject together read like another two
-      id: `issuer:${issuer.issuer} ${id}`,
+      id: issuerCaller(proved),
       kind: 'issuer',
-      subject: ref,
+      subject: proved.subject,
       generation: entity?.generation ?? 0,
-      ...(issuer.pep === undefined ? {} : { pep: issuer.pep }),
+      ...(pep === undefined ? {} : { pep }),
+      ...(proved.behind.length === 0 ? {} : { chain: proved.behind }),
+      ...(proved.instigator === undefined ? {} : { instigators: [proved.instigator] }),
+      workload: proved.workload,
+      ...(proved.confirmed === undefined ? {} : { confirmed: proved.confirmed }),
     }
   }
 
   return {
-    async authenticate({ authorization, session }) {
+    async authenticate({ authorization, session, confirmed }) {
       if (authorization === undefined) {
         if (session === undefined) throw refused('no credentials')
         if (!isSecret(session, SESSION_PREFIX)) throw refused('session cookie of no known form')
         return bySession(session)
       }
       if (authorization.length > CREDENTIAL_MOST) throw refused('credential too long')
-      const bearer = /^Bearer +([A-Za-z0-9._~+/-]+=*)$/i.exec(authorization)?.[1]
-      if (bearer === undefined) throw refused('not a bearer credential')
-      if (isSecret(bearer, KEY_PREFIX)) return byKey(bearer)
-      if (isSecret(bearer, SESSION_PREFIX)) return bySession(bearer)
-      return byToken(bearer)
+      const [, scheme, token] = /^(Bearer|DPoP) +([A-Za-z0-9._~+/-]+=*)$/i.exec(authorization) ?? []
+      if (scheme === undefined || token === undefined) throw refused('not a bearer credential')
+      if (scheme.toLowerCase() === 'dpop') return byToken(token, true, confirmed)
+      if (isSecret(token, KEY_PREFIX)) return byKey(token)
+      if (isSecret(token, SESSION_PREFIX)) return bySession(token)
+      return byToken(token, false, undefined)
     },
   }
+}
+
+/** Who asks, for whom, and who set it going: what one was answered under a key of its own is not told to another. */
+function issuerCaller({ issuer, subject, behind, instigator }: Proved): string {
+  // a reference has a slash and `by` has none, so that no two callers read alike
+  const parts = [subject, ...behind].map(refKey)
+  if (instigator !== undefined) parts.push('by', instigator.id)
+  return `issuer:${issuer} ${parts.map((part) => part.replaceAll(/[% ]/gu, encodeURIComponent)).join(' ')}`
 }
 
 function isSecret(text: string, prefix: string): boolean {

@@ -3,8 +3,9 @@
  *
  * @module
  */
-import type { EntityRef } from './entity.ts'
+import type { EntityRef, Properties } from './entity.ts'
 import type { Json } from './canonical.ts'
+import type { AccountRef } from './identity.ts'
 import type { Instant } from './time.ts'
 
 /**
@@ -33,7 +34,10 @@ export type ApiKey = Readonly<{
 
 /** Who is calling, verified at the door. */
 export type Caller = Readonly<{
-  /** `key:<record id>`, `session:<record id>`, `issuer:<id>:<sub>` or `writ`: keeps idempotency keys and rates apart. */
+  /**
+   * `key:<record id>`, `session:<record id>`, `issuer:<name> <who, for whom and by whom>` or `writ`: keeps idempotency keys
+   * and rates apart.
+   */
   id: string
   kind: 'key' | 'issuer' | 'session'
   subject: EntityRef
@@ -43,6 +47,14 @@ export type Caller = Readonly<{
   pep?: PepTrust
   /** True in `writ dev`'s local person's session. */
   dev?: boolean
+  /** For whom it verifiably acts, outermost first. */
+  chain?: readonly EntityRef[]
+  /** Who verifiably set it going. */
+  instigators?: readonly (AccountRef | EntityRef)[]
+  /** What was proved of the workload, under the names that policies read. */
+  workload?: Properties
+  /** Thumbprint (RFC 7638) of the key that its token is bound to, and that it has proved to hold. */
+  confirmed?: string
 }>
 
 /** A one-time code that enrols a person; kept under the digest of the code. */
