@@ -231,6 +231,14 @@ describe('B1 the algorithm comes from the configuration', () => {
       }
     }
   })
+  test('a key that is said to be for one algorithm is for no other', async () => {
+    const key = testKey('RS256')
+    const verifier = testVerifier([withKeys([key], { algorithms: ['RS256', 'PS256', 'RS512'] })])
+    await proves(verifier, mintRaw(headerOf(key), good, key.privateKey))
+    for (const alg of ['PS256', 'RS512']) {
+      await refuses(verifier, mintRaw({ ...headerOf(key), alg }, good, key.privateKey), 'key')
+    }
+  })
   test('a shared or private key in a key set is no key', async () => {
     const key = testKey('ES256')
     const secret = Buffer.alloc(32, 7)
@@ -868,6 +876,11 @@ describe('kinds', () => {
     }
     const x509 = testKey('ES256', 9)
     await refuses(verifier, issuer.mint('spiffe', {}, { kid: undefined }, x509), 'key')
+    for (const use of ['x509-svid', 'sig', undefined]) {
+      issuer.document = { keys: [publicJwk(x509, { use, alg: undefined })] }
+      await refuses(verifierOf('spiffe'), issuer.mint('spiffe', {}, {}, x509), 'key')
+    }
+    issuer.document = undefined
     await refuses(verifier, issuer.mint('spiffe', {}, { typ: 'at+jwt' }), 'type')
     await refuses(verifier, issuer.mint('spiffe', {}, { kid: 'other' }), 'key')
   })
