@@ -3,15 +3,22 @@
  *
  * @module
  */
-import { createCipheriv, createDecipheriv, randomBytes as systemRandom } from 'node:crypto'
+import { createCipheriv, createDecipheriv, hkdfSync, randomBytes as systemRandom } from 'node:crypto'
 import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import type { AddressInfo } from 'node:net'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { StaticLog } from './audit/static.ts'
-import type { ServerConfig } from './config/index.ts'
-import { exportSummary, issuerSummary, openKeyFile, readKeyFile, readWebhookSecret } from './config/index.ts'
+import type { ServerConfig, TokenConfig } from './config/index.ts'
+import {
+  exportSummary,
+  issuerSummary,
+  openKeyFile,
+  readKeyFile,
+  readWebhookSecret,
+  tokenSummary,
+} from './config/index.ts'
 import type { DecisionDeps } from './decision/analyse.ts'
 import { Barrier } from './decision/barrier.ts'
 import { Givers } from './decision/givers.ts'
@@ -55,6 +62,7 @@ import { postgresTarget } from './targets/postgres/driver.ts'
 import type { Target } from './targets/port.ts'
 import { version } from './version.ts'
 import { createArtifacts, encodeCallback } from './wire/arap/draft1/index.ts'
+import { encodeClaims } from './wire/oauth/index.ts'
 
 export type AppOptions = Readonly<{
   /** `dev` marks every entry, and a server refuses its folder. */
@@ -92,6 +100,9 @@ export type App = Readonly<{
   restoreFile?: string
   stop(): Promise<void>
 }>
+
+/** Where nothing is configured. */
+const TOKENS: TokenConfig = { life: 300_000, senderConstrained: 'privileged', clients: [], resources: [] }
 
 /** Challenge searches per caller: a deny without remedies beyond that. */
 const CHALLENGES = { perSecond: 50, burst: 1_000 }
@@ -170,6 +181,15 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
       )
     })
     const checking = new Checking(() => clock.monotonic(), options.checking)
+    const verifier = createVerifier({
+      issuers: config.issuers,
+      fetch: outboundFetcher(),
+      readText: (path) => readFile(path, 'utf8'),
+      clock,
+    })
+    for (const { issuer, sentence, hint } of lintIssuers(config.issuers)) {
+      log('warn', `issuer \`${issuer}\`: ${sentence}`, { hint })
+    }
     const deps: FlowDeps = {
       store,
       decision,
@@ -195,6 +215,15 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
         sink: openSink(one, { now: () => clock.wall(), hostname: hostname() }),
       })),
       version,
+      tokens: {
+        ...(config.tokens ?? TOKENS),
+        issuer: () =>
+          (config.publicUrl === undefined ? url : new URL(config.publicUrl).origin) ||
+          `urn:writ:${installation}`,
+        nonceKey: new Uint8Array(hkdfSync('sha256', key.expose(), installation, 'writ/dpop-nonce', 32)),
+        verify: (token, now) => verifier.verify(token, now),
+        claims: encodeClaims,
+      },
       artifacts: (keys) => createArtifacts(installation, keys, newId),
       dev: options.mode === 'dev',
     }
@@ -204,16 +233,6 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
     flows.verifying?.start()
     const bootstrapFile = options.mode === 'server' ? await bootstrap(flows, store) : undefined
     const restoreFile = options.mode === 'server' ? await restoreCodes(flows, store) : undefined
-
-    const verifier = createVerifier({
-      issuers: config.issuers,
-      fetch: outboundFetcher(),
-      readText: (path) => readFile(path, 'utf8'),
-      clock,
-    })
-    for (const { issuer, sentence, hint } of lintIssuers(config.issuers)) {
-      log('warn', `issuer \`${issuer}\`: ${sentence}`, { hint })
-    }
 
     const http = createHttp({
       flows,
@@ -309,6 +328,7 @@ async function settle(
   const authority: Json = {
     issuers: config.issuers.map(issuerSummary),
     defaults: config.defaults,
+    ...(config.tokens === undefined ? {} : { tokens: tokenSummary(config.tokens) as unknown as Json }),
     ...(config.log?.witnesses === undefined || config.log.witnesses.length === 0
       ? {}
       : { witnesses: config.log.witnesses }),

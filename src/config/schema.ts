@@ -10,6 +10,7 @@ import { formatDuration, parseDuration } from '../model/time.ts'
 import { callbackSchema } from './callbacks.ts'
 import { exportSchema } from './exports.ts'
 import { issuerSchema } from './issuers.ts'
+import { tokenClient, tokenResource } from './tokens.ts'
 
 /** What is known of one setting beside its zod schema. */
 export type SettingMeta = Readonly<{
@@ -316,6 +317,41 @@ export const configSchema = z.strictObject({
     sentence:
       'Whose tokens prove who asks: `name`, `kind` (`oidc`, `github`, `gitlab`, `kubernetes`, `spiffe`), `issuer`, `audiences`, where its keys are (`jwks`, `jwks_uri`, `bundle`, or by discovery), and `subjects`: which token is whom.',
   }),
+  tokens: z
+    .strictObject({
+      life: duration(5 * MINUTE, HOUR, {
+        env: 'WRIT_TOKEN_LIFE',
+        reader: 'server',
+        sentence: 'The longest life of an access token; never longer than the grant behind it.',
+      }),
+      sender_constrained: setting(
+        z
+          .enum(['privileged', 'always', 'never'], 'is not one of privileged, always, never')
+          .default('privileged'),
+        {
+          type: 'choice',
+          default: 'privileged',
+          env: 'WRIT_TOKENS_SENDER_CONSTRAINED',
+          reader: 'server',
+          sentence:
+            'Which access tokens are bound to a key of their holder (DPoP): `privileged` are those for resources of high sensitivity and those that needed evidence.',
+        },
+      ),
+      clients: setting(z.array(tokenClient).default([]), {
+        type: 'list',
+        default: '[]',
+        reader: 'server',
+        sentence:
+          'Clients that prove themselves with a key of their own: `id`, `subject` (Type/id), `jwks` (a file with public keys), `serves` (resources whose tokens it may look at).',
+      }),
+      resources: setting(z.array(tokenResource).default([]), {
+        type: 'list',
+        default: '[]',
+        reader: 'server',
+        sentence: 'What resources are called as URIs in token requests: `uri` and `resource` (Type/id).',
+      }),
+    })
+    .prefault({}),
   callbacks: setting(z.array(callbackSchema).default([]), {
     type: 'list',
     default: '[]',

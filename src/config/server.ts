@@ -16,6 +16,8 @@ import { exportConfigs } from './exports.ts'
 import { issuerConfigs } from './issuers.ts'
 import type { Loaded, Sources } from './load.ts'
 import { resolvePath, stateHome } from './load.ts'
+import type { TokenConfig } from './tokens.ts'
+import { tokenConfig } from './tokens.ts'
 
 export type ServerConfig = Readonly<{
   data: string
@@ -41,6 +43,8 @@ export type ServerConfig = Readonly<{
   limits: Readonly<{ body: number; depth: number; rate: number }>
   /** Whose tokens prove who asks. */
   issuers: readonly Issuer[]
+  /** What the token endpoint issues, and to whom. */
+  tokens?: TokenConfig
   /** Where the record is sent. */
   exports?: readonly ExportConfig[]
   callbacks?: readonly CallbackConfig[]
@@ -85,6 +89,7 @@ export function serverConfig(
     defaults: config.defaults,
     limits: config.limits,
     issuers: issuerConfigs(config.issuers, path, read),
+    tokens: tokenConfig(config.tokens, path, read),
     exports: exportConfigs(config.exports, path),
     callbacks: callbackConfigs(config.callbacks, path),
   }

@@ -120,7 +120,7 @@ export class Attempts {
   }
 
   /** A recorded challenge with its signed form, which a submission may bring back. */
-  #sealed(decision: Decision): Decision {
+  sealed(decision: Decision): Decision {
     const { attempt, requestableUntil } = decision
     if (decision.outcome !== 'challenge' || requestableUntil === undefined) return decision
     const members = bindingMembers(attempt)
@@ -140,7 +140,7 @@ export class Attempts {
     input: AttemptInput,
     options: { idempotencyKey?: string } = {},
   ): Promise<Decision> {
-    return this.#sealed(await decide(this.#deps.decision, caller, await this.arrived(input), options))
+    return this.sealed(await decide(this.#deps.decision, caller, await this.arrived(input), options))
   }
 
   /** Who may read everything may also ask on behalf of anybody: a question never authorises. */
@@ -170,7 +170,7 @@ export class Attempts {
       ...options,
       spend: 'activate',
     })
-    const decision = this.#sealed(decided)
+    const decision = this.sealed(decided)
     const id = decision.grant?.id
     if (id === undefined) return { decision }
     const grant = (await this.#deps.store.read([{ kind: 'grant', id }])).get('grant', id)?.value

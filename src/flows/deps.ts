@@ -19,6 +19,7 @@ import type { DueKind, Schedule } from './schedule.ts'
 import { dueAt } from './schedule.ts'
 import type { Export } from './exports.ts'
 import type { Marks } from './transparency.ts'
+import type { TokenDeps } from './tokens.ts'
 import type { Given } from './verifying.ts'
 import type { WitnessConfig } from './witnesses.ts'
 
@@ -60,6 +61,8 @@ export type FlowDeps = Readonly<{
   /** Of Writ. */
   version: string
   callbacks: CallbackPort
+  /** Access tokens: what is configured, and how tokens of others are verified. */
+  tokens: TokenDeps
   /** Makes and verifies what callers carry signed, by the keys it is given. */
   artifacts(keys: ArtifactKeys): Artifacts
   /** Every entry of `writ dev` is marked, and a server refuses its folder. */

@@ -241,6 +241,7 @@ export class Epochs {
         { kind: 'meta', id: 'epoch' },
         { index: 'signer.use', value: 'log' },
         { index: 'signer.use', value: 'artifact' },
+        { index: 'signer.use', value: 'token' },
       ],
       narrowing: true,
       run: (tx) => {
@@ -270,7 +271,7 @@ export class Epochs {
             ? {}
             : { signed: { origin: mark.origin, size: mark.size, root: mark.root } }),
         })
-        for (const use of ['log', 'artifact'] as const) {
+        for (const use of ['log', 'artifact', 'token'] as const) {
           // the copy may hold keys that were given up since
           for (const { value } of tx.scan('signer.use', use)) {
             if (value.retiredAt === undefined || value.sealed !== '') {

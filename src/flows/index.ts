@@ -32,6 +32,7 @@ import { Retention } from './retention.ts'
 import { Sweeper } from './sweep.ts'
 import { TakeBack } from './takeback.ts'
 import { Tasks } from './tasks.ts'
+import { Tokens } from './tokens.ts'
 import { Transparency } from './transparency.ts'
 import { Verifying } from './verifying.ts'
 import { Witnesses } from './witnesses.ts'
@@ -76,6 +77,7 @@ export function createFlows(deps: FlowDeps): Flowing {
   const callbacks = new Callbacks(deps)
   const requests = new Requests(deps, { attempts, narrower, artifacts, callbacks })
   const grants = new Grants(deps, attempts, narrower, takeBack)
+  const tokens = new Tokens(deps, { attempts, requests, signers })
   const actions = new Actions(deps, attempts)
   const publishing = new Publishing(deps, attempts, grants)
   const replays = new Replays(deps.store, deps.checking, attempts, history)
@@ -98,7 +100,16 @@ export function createFlows(deps: FlowDeps): Flowing {
           mayPrune: (seq) => exports.mayPrune(seq),
           pruned: (seqs) => transparency.forget(seqs),
         })
-  const sweeper = new Sweeper(deps, { tasks, requests, grants, narrower, takeBack, callbacks, retention })
+  const sweeper = new Sweeper(deps, {
+    tasks,
+    requests,
+    grants,
+    narrower,
+    takeBack,
+    callbacks,
+    tokens,
+    retention,
+  })
   const proving = new Proving(deps, attempts, { transparency, signers, history })
   const { store } = deps
 
@@ -109,6 +120,7 @@ export function createFlows(deps: FlowDeps): Flowing {
     history,
     transparency,
     witnesses,
+    tokens,
     bootstrapCode: (person, purpose) => admin.bootstrapCode(person, purpose),
     restoreCodes: () => admin.restoreCodes(),
     async recover() {
@@ -116,6 +128,7 @@ export function createFlows(deps: FlowDeps): Flowing {
       await epochs.recover()
       await transparency.recover()
       await publishing.recover()
+      await tokens.recover()
       await sweeper.recover()
       await exports.recover()
     },
@@ -144,7 +157,7 @@ export function createFlows(deps: FlowDeps): Flowing {
     request: (caller, id) => requests.show(caller, id),
     requests: (caller, query) => requests.list(caller, query),
     proofOf: (request, now) => requests.proofOf(request, now),
-    artifactKeys: (now) => artifacts.keys(now),
+    artifactKeys: (now) => [...artifacts.keys(now), ...tokens.keys(now)],
     signMetadata: (issuer, members) => artifacts.signMetadata(issuer, members),
     cancelRequest: (caller, id, reason) => requests.cancel(caller, id, reason),
     approve: (caller, id, input) => requests.approve(caller, id, input),

@@ -27,6 +27,7 @@ import type { Authority } from './authority.ts'
 import type { EpochState } from './epoch.ts'
 import type { ActionBatch, ActionEntry, JoinedRecord, ReportedAction } from './actions.ts'
 import type { ReplayInput, ReplayReport } from './replay.ts'
+import type { Tokens } from './tokens.ts'
 import type { Transparency } from './transparency.ts'
 import type { Witnesses } from './witnesses.ts'
 import type { LogEntry, LogHead, Page, PrunedEntry } from '../store/port.ts'
@@ -202,6 +203,9 @@ export interface Flows {
     caller: Caller,
     query: { open?: boolean; after?: string; limit?: number },
   ): Promise<Page<Credential>>
+
+  /** Access tokens: asked for, looked at, revoked. */
+  readonly tokens: Tokens
 
   // downstream actions
   /**

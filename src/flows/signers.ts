@@ -14,7 +14,7 @@ import type { FlowDeps } from './deps.ts'
 /** A key that is in use in this process. */
 export type Signing = Readonly<{ signer: Signer; privateKey: KeyObject }>
 
-const USES = ['log', 'artifact'] as const satisfies readonly SignerUse[]
+const USES = ['log', 'artifact', 'token'] as const satisfies readonly SignerUse[]
 
 export class Signers {
   readonly #deps: FlowDeps

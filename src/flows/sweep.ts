@@ -19,6 +19,7 @@ import type { DueKind } from './schedule.ts'
 import { dueAt } from './schedule.ts'
 import type { TakeBack } from './takeback.ts'
 import type { Tasks } from './tasks.ts'
+import type { Tokens } from './tokens.ts'
 
 /** The longest nap: a wall clock that jumps forward is noticed within it. */
 const NAP: Millis = 250
@@ -42,6 +43,7 @@ export class Sweeper {
     narrower: Narrower
     takeBack: TakeBack
     callbacks: Callbacks
+    tokens: Tokens
     retention?: Retention | undefined
   }>
   #timer: NodeJS.Timeout | undefined
@@ -60,6 +62,7 @@ export class Sweeper {
       narrower: Narrower
       takeBack: TakeBack
       callbacks: Callbacks
+      tokens: Tokens
       retention?: Retention | undefined
     }>,
   ) {
@@ -165,6 +168,7 @@ export class Sweeper {
     if (now - this.#tidiedAt >= TIDY_EVERY) {
       this.#tidiedAt = now
       await this.#tidy(now)
+      await this.#parts.tokens.tidy(now)
     }
     if (now - this.#reconciledAt >= RECONCILE_EVERY) {
       this.#reconciledAt = now

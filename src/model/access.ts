@@ -55,6 +55,8 @@ export type Caller = Readonly<{
   workload?: Properties
   /** Thumbprint (RFC 7638) of the key that its token is bound to, and that it has proved to hold. */
   confirmed?: string
+  /** Of an access token of ours: the actions that it is for; absent, whatever its subject may do. */
+  scope?: readonly string[]
 }>
 
 /** A one-time code that enrols a person; kept under the digest of the code. */

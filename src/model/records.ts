@@ -11,10 +11,14 @@ import type { Flag } from './action.ts'
 import type { Entity } from './entity.ts'
 import { refKey } from './entity.ts'
 import type { Grant } from './grant.ts'
+import type { SpentProof } from './identity.ts'
 import type { AccessRequest } from './request.ts'
 import type { Signer } from './signer.ts'
 import type { Task } from './task.ts'
 import { isEnded } from './task.ts'
+import type { Instant, Millis } from './time.ts'
+import { MINUTE } from './time.ts'
+import type { Client, Token } from './token.ts'
 
 export type Records = {
   task: Task
@@ -31,6 +35,9 @@ export type Records = {
   replay: Replay
   signer: Signer
   flag: Flag
+  token: Token
+  client: Client
+  proof: SpentProof
   meta: Meta
 }
 
@@ -50,6 +57,9 @@ export const kinds = [
   'replay',
   'signer',
   'flag',
+  'token',
+  'client',
+  'proof',
   'meta',
 ] as const satisfies readonly Kind[]
 
@@ -59,6 +69,10 @@ const index = <K extends Kind>(kind: K, values: (value: Records[K]) => readonly 
   kind,
   values,
 })
+
+/** What ends by itself is found under the span of time in which it ends, so that it is forgotten without being searched for. */
+export const ENDING_SPAN: Millis = 5 * MINUTE
+export const endingSpan = (at: Instant): string => String(Math.floor(at / ENDING_SPAN))
 
 /** Each index lists a record under zero or more values. */
 export const indexes = {
@@ -94,6 +108,9 @@ export const indexes = {
   'policy.state': index('policy', (p) => [p.state]),
   'target.all': index('target', () => ['all']),
   'flag.open': index('flag', (f) => (f.resolvedAt === undefined ? ['open'] : [])),
+  'token.ends': index('token', (t) => [endingSpan(t.endsAt)]),
+  'proof.ends': index('proof', (p) => [endingSpan(p.endsAt)]),
+  'client.all': index('client', () => ['all']),
   /** Keys by use, those that are retired too. */
   'signer.use': index('signer', (s) => [s.use]),
 } as const

@@ -1,12 +1,15 @@
 /**
- * The keys that Writ signs with: checkpoints of its log, and artifacts that come back to it or go to others.
+ * The keys that Writ signs with: checkpoints of its log, artifacts that come back to it, and access tokens.
  *
  * @module
  */
 import type { Instant } from './time.ts'
 
-/** `log` signs checkpoints (Ed25519), `artifact` what travels as a JWS (ES256, published as JWKS). */
-export type SignerUse = 'log' | 'artifact'
+/**
+ * `log` signs checkpoints (Ed25519), `artifact` what comes back to us as a JWS and `token` access tokens (ES256, both
+ * published as JWKS).
+ */
+export type SignerUse = 'log' | 'artifact' | 'token'
 
 /** One key pair; the private half is sealed under the key file (PKCS #8 PEM before that). */
 export type Signer = Readonly<{

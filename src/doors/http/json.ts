@@ -50,3 +50,9 @@ export function parseForm(body: Buffer): Readonly<Record<string, string>> {
   }
   return fields
 }
+
+/** The fields of a form body in the order they were sent, each as often as it is there. */
+export function parseFields(body: Buffer): readonly (readonly [string, string])[] {
+  if (!isUtf8(body)) throw invalid('the body is not UTF-8')
+  return [...new URLSearchParams(body.toString('utf8'))]
+}

@@ -111,7 +111,7 @@ function operationOf(components: Components, route: Route): JsonObject {
     summary: route.summary,
     operationId: operationId(route),
     tags: [route.tag],
-    security: route.who === 'public' ? [] : [{ bearer: [] }, { session: [] }],
+    security: route.who === 'public' || route.who === 'client' ? [] : [{ bearer: [] }, { session: [] }],
     ...(route.who === 'person' ? { description: 'Only a person in their own session may call this.' } : {}),
     ...(parameters.length === 0 ? {} : { parameters }),
     ...(route.body === undefined
@@ -119,7 +119,11 @@ function operationOf(components: Components, route: Route): JsonObject {
       : {
           requestBody: {
             required: !(route.body instanceof z.ZodOptional),
-            content: { 'application/json': { schema: components.of(route.body) } },
+            content: {
+              [route.consumes === 'json' || route.consumes === undefined
+                ? 'application/json'
+                : 'application/x-www-form-urlencoded']: { schema: components.of(route.body) },
+            },
           },
         }),
     responses: { ...responses, default: problemResponse },

@@ -5,8 +5,10 @@
  * @module
  */
 import { WritError } from '../../model/errors.ts'
+import { isOAuthError, oauthErrors } from '../../model/refusal.ts'
 import { arapProblemType, isArapProblem, problemStatus } from '../../wire/arap/draft1/index.ts'
 import type { Problem } from '../../wire/problem.ts'
+import { encodeError } from '../../wire/oauth/index.ts'
 import { problemType, statusOf, titleOf } from '../../wire/problem.ts'
 import { RateLimited } from './rates.ts'
 
@@ -66,4 +68,20 @@ export function renderProblem(error: WritError, requestId: string, arap: boolean
       ...(status === 503 ? { 'retry-after': '1' } : {}),
     },
   }
+}
+
+/** An error as OAuth says it (RFC 6749 §5.2): the code of a standard, else whose fault it was. */
+export function renderOAuthError(error: WritError): Readonly<{ status: number; body: object }> {
+  const { problem, message } = error
+  if (isOAuthError(problem)) return { status: oauthErrors[problem], body: encodeError(problem, message) }
+  const status = statusOf[error.code]
+  const code =
+    status === 401
+      ? 'invalid_client'
+      : status === 429 || status === 503 || status === 507
+        ? 'temporarily_unavailable'
+        : status < 500
+          ? 'invalid_request'
+          : 'server_error'
+  return { status, body: encodeError(code, message) }
 }

@@ -23,8 +23,11 @@ export type Door = Readonly<{
   version: string
 }>
 
-/** `public` needs no credentials; `person` a human in their own session; `caller` anyone who authenticates. */
-export type Who = 'public' | 'caller' | 'person'
+/**
+ * `public` needs no credentials; `person` a human in their own session; `caller` anyone who authenticates; `client` proves
+ * in the request itself who it is, as OAuth has it: the handler verifies that.
+ */
+export type Who = 'public' | 'caller' | 'person' | 'client'
 
 /**
  * The entry that the route leaves in the log, or why it leaves none (B70).
@@ -33,8 +36,8 @@ export type Audit = Readonly<{ event: string }> | Readonly<{ none: string }>
 
 export const READS = { none: 'reads what is recorded elsewhere' } as const satisfies Audit
 
-/** How its errors look: problem details, the profile's problem types, AuthZEN's message string, or a page. */
-export type ErrorStyle = 'problem' | 'arap' | 'authzen' | 'page'
+/** How its errors look: problem details, the profile's problem types, AuthZEN's message string, OAuth's, or a page. */
+export type ErrorStyle = 'problem' | 'arap' | 'authzen' | 'oauth' | 'page'
 
 export type Answer = Readonly<{
   status: number
@@ -85,8 +88,8 @@ export type Route = Readonly<{
   who: Who
   audit: Audit
   errors: ErrorStyle
-  /** Which body is read, if any. */
-  consumes?: 'json' | 'form'
+  /** Which body is read, if any; `fields` are those of a form in the order they were sent, also if they are there twice. */
+  consumes?: 'json' | 'form' | 'fields'
   /** Bodies up to the configured limit instead of 64 KiB. */
   large?: boolean
   /** Code redemption: the strict rate per address. */
@@ -121,7 +124,7 @@ export function route<
       query?: Q
       body?: B
       handle(
-        context: Context<W extends 'public' ? Caller | undefined : Caller, Out<P>, Out<Q>, Out<B>>,
+        context: Context<W extends 'public' | 'client' ? Caller | undefined : Caller, Out<P>, Out<Q>, Out<B>>,
       ): Promise<Answer | typeof TAKEN>
     }>,
 ): Route {

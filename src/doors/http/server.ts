@@ -24,6 +24,7 @@ import { grantRoutes } from './api/grants.ts'
 import { healthRoutes } from './api/health.ts'
 import { inventoryRoutes } from './api/inventory.ts'
 import { policyRoutes } from './api/policies.ts'
+import { oauthRoutes } from './api/oauth.ts'
 import { proofRoutes } from './api/proofs.ts'
 import { recordRoutes } from './api/record.ts'
 import { requestRoutes } from './api/requests.ts'
@@ -31,10 +32,10 @@ import { taskRoutes } from './api/tasks.ts'
 import { transparencyRoutes } from './api/transparency.ts'
 import { witnessRoutes } from './api/witnesses.ts'
 import { hostTest, hostnameOf, requireSameOrigin, secureHeaders, sessionCookie } from './guard.ts'
-import { parseForm, parseJson } from './json.ts'
+import { parseFields, parseForm, parseJson } from './json.ts'
 import { openapi } from './openapi.ts'
 import { errorPage, pageRoutes } from './pages/routes.ts'
-import { publicError, renderProblem } from './problems.ts'
+import { publicError, renderOAuthError, renderProblem } from './problems.ts'
 import { Rates, Turns, addressKey } from './rates.ts'
 import type { Answer, Door, Log, Route } from './route.ts'
 import { TAKEN } from './route.ts'
@@ -95,6 +96,7 @@ const ONCE: ReadonlySet<string> = new Set([
   'authorization',
   'content-length',
   'content-type',
+  'dpop',
   'host',
   'idempotency-key',
   'last-event-id',
@@ -115,6 +117,7 @@ export function httpRoutes(door: Door, streams: Set<Stream> = new Set()): Route[
   const routes: Route[] = [
     ...authzenRoutes(door),
     ...requestRoutes(door),
+    ...oauthRoutes(door),
     ...taskRoutes(door),
     ...grantRoutes(door),
     ...actionRoutes(door),
@@ -227,6 +230,13 @@ export function createHttp(options: HttpOptions): FastifyInstance {
       void reply.type('text/html; charset=utf-8').send(errorPage(body))
       return
     }
+    if (style === 'oauth') {
+      const oauth = renderOAuthError(shown)
+      // RFC 6749 §5.2: who tried to authenticate by header is told by header, nobody else
+      if (request.headers.authorization === undefined) reply.removeHeader('www-authenticate')
+      void reply.code(oauth.status).type('application/json; charset=utf-8').send(JSON.stringify(oauth.body))
+      return
+    }
     // AuthZEN: the body is an error message string; who asks for JSON gets all of it
     if (style === 'authzen' && !(request.headers.accept ?? '').includes('json')) {
       void reply.type('text/plain; charset=utf-8').send(body.detail)
@@ -269,6 +279,8 @@ export function createHttp(options: HttpOptions): FastifyInstance {
     if (route.who === 'public') {
       rates.anonymous.take(addressKey(request.ip))
       if (isGuess(route, request)) rates.guesses.take(addressKey(request.ip))
+    } else if (route.who === 'client') {
+      rates.caller.take(`address:${addressKey(request.ip)}`)
     } else {
       who = await authenticate(route, request, origin)
     }
@@ -287,6 +299,15 @@ export function createHttp(options: HttpOptions): FastifyInstance {
       reply,
     }
     const { caller } = context
+    if (route.who === 'client') {
+      try {
+        return await route.handle(context)
+      } catch (error) {
+        // whoever fails often from one address waits; whoever authenticates there is not touched
+        if (isRefusal(error)) rates.anonymous.take(addressKey(request.ip))
+        throw error
+      }
+    }
     if (route.heavy !== true || caller === undefined) return route.handle(context)
     return turns.take(caller.id, () => route.handle(context))
   }
@@ -310,7 +331,13 @@ export function createHttp(options: HttpOptions): FastifyInstance {
     { parseAs: 'buffer' },
     (request, body, done) => {
       try {
-        requireBody(request, 'form', /^application\/x-www-form-urlencoded *(?:; *charset="?utf-8"? *)?$/i)
+        const type = /^application\/x-www-form-urlencoded *(?:; *charset="?utf-8"? *)?$/i
+        if (request.routeOptions.config.writ?.consumes === 'fields') {
+          requireBody(request, 'fields', type)
+          done(null, parseFields(body as Buffer))
+          return
+        }
+        requireBody(request, 'form', type)
         done(null, parseForm(body as Buffer))
       } catch (error) {
         done(error as Error)
@@ -418,6 +445,14 @@ function echoed({ id, url, headers }: FastifyRequest): string {
   return url.startsWith('/access/') && typeof sent === 'string' && ECHOED.test(sent) ? sent : id
 }
 
+/** What is refused to who may be trying: nothing that was proved. */
+const isRefusal = (error: unknown): boolean =>
+  isWritError(error, 'ERR_UNAUTHENTICATED') ||
+  (isWritError(error) &&
+    ['invalid_request', 'invalid_grant', 'invalid_client', 'invalid_dpop_proof'].includes(
+      error.problem ?? '',
+    ))
+
 /** The first header that is there more than once and must not be. */
 function repeated(raw: readonly string[]): string | undefined {
   const seen = new Set<string>()
@@ -441,10 +476,11 @@ function isPagePath({ url, headers }: FastifyRequest): boolean {
 }
 
 /** A body is read as what its route takes, and as nothing else (B78). */
-function requireBody(request: FastifyRequest, kind: 'json' | 'form', type: RegExp): void {
+function requireBody(request: FastifyRequest, kind: 'json' | 'form' | 'fields', type: RegExp): void {
   const { config } = request.routeOptions
   if (config.writ?.consumes === kind && type.test(request.headers['content-type'] ?? '')) return
-  const expected = config.writ?.consumes === 'form' ? 'application/x-www-form-urlencoded' : 'application/json'
+  const isForm = config.writ?.consumes === 'form' || config.writ?.consumes === 'fields'
+  const expected = isForm ? 'application/x-www-form-urlencoded' : 'application/json'
   throw new WritError('ERR_INPUT_INVALID', `the content type is not \`${expected}\``, {
     hint: `send \`Content-Type: ${expected}\``,
   })

@@ -1,0 +1,133 @@
+/**
+ * Clients that prove themselves at the token endpoint with a key of their own (`private_key_jwt`, RFC 7523): nothing
+ * that both sides hold, nothing that is good twice.
+ *
+ * @module
+ */
+import type { KeyObject } from 'node:crypto'
+import { createPublicKey } from 'node:crypto'
+import { compactVerify, errors as joseErrors } from 'jose'
+import type { Properties } from '../model/entity.ts'
+import { refKey } from '../model/entity.ts'
+import { WritError } from '../model/errors.ts'
+import type { SpentProof } from '../model/identity.ts'
+import type { OAuthErrorCode } from '../model/refusal.ts'
+import { refuse } from '../model/refusal.ts'
+import type { Instant, Millis } from '../model/time.ts'
+import { MINUTE, SECOND } from '../model/time.ts'
+import type { Client, ClientConfig } from '../model/token.ts'
+import type { UnverifiedToken } from './issuers/token.ts'
+import { readToken } from './issuers/token.ts'
+import { Refused } from './issuers/refusal.ts'
+import { spentProof } from './spent.ts'
+
+/** An assertion is made for one request: one that is good for longer than this is refused. */
+export const ASSERTION_MOST: Millis = 10 * MINUTE
+const SKEW: Millis = MINUTE
+const JTI_MOST = 256
+/** RFC 7523 names none; the third is of its revision. What else a key signs is no assertion (B4). */
+const types: ReadonlySet<string | null> = new Set([null, 'JWT', 'client-authentication+jwt'])
+
+/** By type and curve of a key, what it may sign with. */
+const algorithmsOf = ({ kty, crv }: Properties): readonly string[] => {
+  if (kty === 'RSA') return ['PS256', 'RS256', 'PS384', 'RS384', 'PS512', 'RS512']
+  if (kty === 'OKP' && crv === 'Ed25519') return ['EdDSA', 'Ed25519']
+  if (kty !== 'EC') return []
+  return crv === 'P-256' ? ['ES256'] : crv === 'P-384' ? ['ES384'] : crv === 'P-521' ? ['ES512'] : []
+}
+
+const keys = new WeakMap<Properties, KeyObject>()
+
+function keyOf(jwk: Properties): KeyObject {
+  const known = keys.get(jwk) ?? createPublicKey({ key: jwk as Record<string, string>, format: 'jwk' })
+  keys.set(jwk, known)
+  return known
+}
+
+/**
+ * Clients whose keys can be believed.
+ *
+ * @throws {WritError} `ERR_CONFIG_INVALID` for a client that is listed twice, or whose keys are not public ones.
+ */
+export function checkClients(clients: readonly ClientConfig[]): void {
+  const bad = (id: string, why: string, cause?: unknown) =>
+    new WritError('ERR_CONFIG_INVALID', `client \`${id}\` ${why}`, {
+      hint: 'give `jwks` a JSON file {"keys": […]} with public EC, RSA or Ed25519 keys',
+      ...(cause === undefined ? {} : { cause }),
+    })
+  const ids = new Set<string>()
+  for (const { id, keys: jwks } of clients) {
+    if (ids.has(id)) throw bad(id, 'is listed twice')
+    ids.add(id)
+    if (jwks.length === 0) throw bad(id, 'has no keys')
+    for (const jwk of jwks) {
+      if (Object.hasOwn(jwk, 'd') || Object.hasOwn(jwk, 'k')) throw bad(id, 'has a private or shared key')
+      if (algorithmsOf(jwk).length === 0) throw bad(id, 'has a key of a kind that signs nothing here')
+      try {
+        keyOf(jwk)
+      } catch (cause) {
+        throw bad(id, 'has a key that cannot be read', cause)
+      }
+    }
+  }
+}
+
+/** An assertion as it says it is; nothing of it is believed. @throws {WritError} with `code`. */
+export function readAssertion(token: string, code: OAuthErrorCode): UnverifiedToken {
+  try {
+    return readToken(token)
+  } catch (error) {
+    if (error instanceof Refused) throw refuse(code, error.refusal.sentence)
+    throw error
+  }
+}
+
+/**
+ * Verifies that `client` made `assertion` for one of `audiences`, for now. It is not spent yet: whoever acts on it spends
+ * `spends` in the commit of the act.
+ *
+ * @throws {WritError} with `code`.
+ */
+export async function verifyAssertion(
+  client: Client,
+  assertion: string,
+  { audiences, now, code }: Readonly<{ audiences: readonly string[]; now: Instant; code: OAuthErrorCode }>,
+): Promise<Readonly<{ endsAt: Instant; spends: SpentProof }>> {
+  const wrong = (why: string) => refuse(code, `the assertion ${why}`, `client \`${client.id}\``)
+  const { claims, alg, kid, typ } = readAssertion(assertion, code)
+  if (!types.has(typ)) throw wrong('is of another type (typ)')
+  const fitting = client.keys.filter(
+    (jwk) =>
+      algorithmsOf(jwk).includes(alg) &&
+      (kid === undefined || jwk['kid'] === undefined || jwk['kid'] === kid),
+  )
+  const [key, ...more] = fitting
+  if (key === undefined || more.length > 0) throw wrong('names no key (kid) of the client')
+  try {
+    await compactVerify(assertion, keyOf(key), { algorithms: [alg] })
+  } catch (error) {
+    if (!(error instanceof joseErrors.JOSEError || error instanceof TypeError)) throw error
+    throw wrong('is not signed by the client')
+  }
+  const { iss, sub, aud, exp, nbf, iat, jti } = claims
+  if (iss !== client.id || sub !== client.id) throw wrong('is not by and about the client (iss and sub)')
+  // one audience, spelled exactly: one that others accept too could be used by any of them
+  const [audience, ...others] = Array.isArray(aud) ? aud : [aud]
+  if (typeof audience !== 'string' || others.length > 0 || !audiences.includes(audience)) {
+    throw wrong('is not for this server alone (aud)')
+  }
+  if (claims['events'] !== undefined) throw wrong('tells of an event')
+  if (typeof exp !== 'number' || exp * SECOND <= now - SKEW) throw wrong('has ended (exp)')
+  if (exp * SECOND > now + ASSERTION_MOST + SKEW) throw wrong('is good for longer than 10 minutes (exp)')
+  for (const at of [iat, nbf]) {
+    if (at !== undefined && !(typeof at === 'number' && at * SECOND <= now + SKEW))
+      throw wrong('is from the future')
+  }
+  if (typeof jti !== 'string' || jti === '' || jti.length > JTI_MOST) throw wrong('has no jti')
+  const endsAt = exp * SECOND
+  return { endsAt, spends: spentProof('assertion', client.id, jti, endsAt + 2 * SKEW) }
+}
+
+/** Whether it is the server of the resource. */
+export const serves = (client: Pick<Client, 'serves'>, key: string): boolean =>
+  client.serves.some((ref) => refKey(ref) === key)
