@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { suite, test } from 'node:test'
 import { isWritError } from '../model/errors.ts'
+import { lintIssuers } from '../model/issuer.ts'
 import type { Sources } from './index.ts'
 import { issuerSummary } from './issuers.ts'
 import {
@@ -253,6 +254,21 @@ suite('configuration', () => {
     assert.deepEqual([people?.types, people?.keys], [[null], { from: 'uri', uri: 'https://id.example/keys' }])
     const shown = JSON.stringify(issuers.map(issuerSummary))
     assert.ok(!shown.includes('BEGIN') && !shown.includes('/w/t'))
+  })
+
+  test('the issuers of the page are as they should be, and none is too wide', () => {
+    const page = readFileSync(new URL('../../docs/issuers.md', import.meta.url), 'utf8')
+    const text = /```yaml\n([\s\S]*?)```/u.exec(page)?.[1] ?? ''
+    const { issuers } = serverConfig(
+      loadConfig(sources({ [project]: text })),
+      sources(),
+      () => '-----BEGIN CERTIFICATE-----',
+    )
+    assert.deepEqual(
+      issuers.map(({ kind }) => kind),
+      ['github', 'gitlab', 'kubernetes', 'spiffe', 'oidc'],
+    )
+    assert.deepEqual(lintIssuers(issuers), [])
   })
 
   test('B5 an issuer that must not be trusted as it is written is refused', () => {

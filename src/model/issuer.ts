@@ -245,7 +245,7 @@ export function checkIssuers(issuers: readonly Issuer[]): void {
   ]
   if (problems.length === 0) return
   throw new WritError('ERR_CONFIG_INVALID', problems.join('\n'), {
-    hint: 'see `issuers` in the page on configuration',
+    hint: 'see docs/issuers.md',
   })
 }
 
