@@ -174,6 +174,7 @@ suite('configuration', () => {
         defaults: { request: 900_000, task: 1_800_000, heartbeat: 15_000, grant: 900_000 },
         limits: { body: 262_144, depth: 32, rate: 2_000 },
         issuers: [],
+        tokens: { life: 300_000, senderConstrained: 'privileged', clients: [], resources: [] },
         exports: [],
         callbacks: [],
       },
