@@ -17,10 +17,12 @@ import {
   newKey,
   OAuthClient as Client,
   tokenConfig,
+  tokenIn,
 } from '../support/oauth.ts'
 import type { WorldOptions } from '../support/world.ts'
 import type { FaultWorld } from './support.ts'
-import { entries, faultWorld, kindsOf, put, ref, settle, withPolicy } from './support.ts'
+import { declare } from '../support/world.ts'
+import { entries, fails, faultWorld, kindsOf, put, ref, withPolicy } from './support.ts'
 
 const POLICY = withPolicy(`
 @id("ledger-read") permit (principal in Group::"readers", action == Action::"ledger:read", resource is Api);
@@ -107,13 +109,13 @@ const tokensOf = async ({ app, ada }: FaultWorld) => (await app.flows.tokens.lis
 describe('a token', () => {
   test('is issued after a decision, in RFC 9068 form, and its record stands in the same commit', async () => {
     await using s = await stage()
-    const { status, body, headers } = await s.web.token(LEDGER, { dpop: false })
-    assert.equal(status, 200, JSON.stringify(body))
+    const answer = await s.web.token(LEDGER, { dpop: false })
+    const { body, headers } = answer
     assert.equal(headers.get('cache-control'), 'no-store')
     assert.equal(body['token_type'], 'Bearer')
     assert.equal(body['expires_in'], 300)
     assert.equal(body['issued_token_type'], undefined)
-    const text = String(body['access_token'])
+    const text = tokenIn(answer)
     const claims = claimsOf(text)
     const { jti } = claims
     assert.deepEqual(claims, {
@@ -134,8 +136,8 @@ describe('a token', () => {
     assert.equal(issued?.['token'], jti)
     assert.ok(decision !== undefined)
     assert.ok(!JSON.stringify(log).includes(text.split('.')[2] ?? ''), 'its text is nowhere')
-    const answer = await s.api.introspect(text)
-    assert.deepEqual(answer.body, { active: true, token_type: 'Bearer', ...claims })
+    const seen = await s.api.introspect(text)
+    assert.deepEqual(seen.body, { active: true, token_type: 'Bearer', ...claims })
   })
 
   test('that policy refuses is not issued, and unknown targets look the same', async () => {
@@ -156,21 +158,21 @@ describe('a token', () => {
     await put(s.world, { type: 'Api', id: 'ledger', sensitivity: 3 })
     const without = await s.web.token(LEDGER, { dpop: false })
     assert.equal(without.body['error'], 'invalid_dpop_proof')
-    const { body } = await s.web.token(LEDGER)
-    assert.equal(body['token_type'], 'DPoP')
-    const { cnf } = claimsOf(String(body['access_token'])) as { cnf?: { jkt?: string } }
+    const answer = await s.web.token(LEDGER)
+    assert.equal(answer.body['token_type'], 'DPoP')
+    const { cnf } = claimsOf(tokenIn(answer)) as { cnf?: { jkt?: string } }
     assert.equal(cnf?.jkt?.length, 43)
   })
 
   test('for this server says who asks, and what is done with it is decided then', async () => {
     await using s = await stage()
-    const { body } = await s.web.token({ resource: s.world.app.url }, { dpop: false })
-    const own = await s.world.app.flows.tokens.verifyOwn(String(body['access_token']), undefined)
+    const self = tokenIn(await s.web.token({ resource: s.world.app.url }, { dpop: false }))
+    const own = await s.world.app.flows.tokens.verifyOwn(self, undefined)
     assert.ok(own !== undefined && 'caller' in own)
     assert.equal(refKey(own.caller.subject), 'Service/web')
     const elsewhere = await s.web.token(LEDGER, { dpop: false })
     const refused = await s.world.app.flows.tokens.verifyOwn(
-      String(elsewhere.body['access_token']),
+      tokenIn(elsewhere),
       undefined,
     )
     assert.ok(refused !== undefined && 'refused' in refused)
@@ -335,7 +337,7 @@ describe('B4 an assertion', () => {
       hmac: s.web.assertion({}, { alg: 'HS256' }),
       crit: s.web.assertion({}, { crit: ['exp'] }),
       encrypted: `${s.web.assertion()}.x.y`,
-      'access token': String((await s.web.token(LEDGER)).body['access_token']),
+      'access token': tokenIn(await s.web.token(LEDGER)),
     }
     for (const [name, assertion] of Object.entries(wrong)) {
       const { status, body } = await s.web.post('/oauth/token', {
@@ -378,9 +380,9 @@ describe('B4 an assertion', () => {
 describe('B41 B29 an exchange', () => {
   test('is decided for the actor and for whom it acts, and says who acts for whom', async () => {
     await using s = await stage()
-    const { status, body } = await s.api.exchange({ subject_token: s.idpToken('web'), ...LEDGER })
-    assert.equal(status, 200, JSON.stringify(body))
-    const claims = claimsOf(String(body['access_token']))
+    const answer = await s.api.exchange({ subject_token: s.idpToken('web'), ...LEDGER })
+    const { body } = answer
+    const claims = claimsOf(tokenIn(answer))
     assert.equal(claims['sub'], 'Service/web')
     assert.deepEqual(claims['act'], { sub: 'Service/api' })
     assert.equal(body['issued_token_type'], 'urn:ietf:params:oauth:token-type:access_token')
@@ -425,12 +427,12 @@ describe('B41 B29 an exchange', () => {
 
   test('of what is revoked, used, ended, foreign or wider issues nothing', async () => {
     await using s = await stage()
-    const issued = async () => String((await s.web.token(LEDGER, { dpop: false })).body['access_token'])
+    const issued = async () => tokenIn(await s.web.token(LEDGER, { dpop: false }))
     // the server of the ledger may take a token for it on; nobody else may
     const good = await issued()
     const taken = await s.api.exchange({ subject_token: good, ...LEDGER }, { dpop: false })
     assert.equal(taken.status, 200, JSON.stringify(taken.body))
-    const child = String(taken.body['access_token'])
+    const child = tokenIn(taken)
     assert.deepEqual(claimsOf(child)['act'], { sub: 'Service/api' })
     const foreign = await s.migrator.exchange({ subject_token: good, ...LEDGER })
     assert.equal(foreign.body['error'], 'invalid_request')
@@ -457,7 +459,7 @@ describe('B41 B29 an exchange', () => {
     await using s = await stage()
     const { body } = await s.web.token({ audience: 'Writ::System/writ', scope: 'ledger:read' })
     assert.equal(body['error'], 'invalid_target', 'nothing is read there')
-    const bound = String((await s.web.token({ resource: s.world.app.url })).body['access_token'])
+    const bound = tokenIn(await s.web.token({ resource: s.world.app.url }))
     const thief = new Client('api', s.web.url, s.now, s.api.key)
     const stolen = await thief.exchange({ subject_token: bound, resource: s.web.url })
     assert.equal(stolen.body['error'], 'invalid_dpop_proof')
@@ -500,5 +502,193 @@ describe('B40 the record of a token', () => {
     } finally {
       await again.app.stop()
     }
+  })
+})
+
+describe('a challenge', () => {
+  const MIGRATION = { audience: 'Database/orders', scope: 'db:migrate' }
+
+  test('carries its offer; an ordinary client submits it and comes back with the approval', async () => {
+    await using s = await stage()
+    const { flows } = s.world.app
+    const task = await declare(s.world)
+    const asked = { ...MIGRATION, writ_task: task }
+    const challenged = await s.migrator.token(asked)
+    assert.equal(challenged.status, 400)
+    assert.equal(challenged.body['error'], 'interaction_required')
+    const { access_request: offer, attempt } = challenged.body as Record<string, Record<string, string>>
+    assert.deepEqual(await tokensOf(s.world), [])
+    // as itself, with a token that says no more than who it is
+    const self = tokenIn(await s.migrator.token({ resource: s.world.app.url }, { dpop: false }))
+    const own = await flows.tokens.verifyOwn(self, undefined)
+    assert.ok(own !== undefined && 'caller' in own)
+    const request = await flows.submit(own.caller, {
+      ...(attempt as unknown as Parameters<typeof flows.submit>[1]),
+      denial: {
+        bindingToken: offer?.['binding_token'] ?? '',
+        expiresAt: Date.parse(offer?.['expires_at'] ?? ''),
+      },
+    })
+    const pending = await s.migrator.token({ ...asked, access_request: request.id })
+    assert.equal(pending.body['error'], 'authorization_pending')
+    const { approval = '' } = await flows.approve(s.world.grace, request.id, { statement: request.digest })
+    const without = await s.migrator.token({ ...asked, approval }, { dpop: false })
+    assert.equal(without.body['error'], 'invalid_dpop_proof')
+    const issued = await s.migrator.token({ ...asked, approval })
+    const claims = claimsOf(tokenIn(issued))
+    assert.equal(claims['writ_task'], task)
+    const { grant } = await flows.grant(s.world.migrator, String(claims['writ_grant']))
+    assert.ok((claims['exp'] as number) * 1_000 <= grant.endsAt)
+    assert.equal(claims['writ_single_use'], true)
+    // it was approved once
+    assert.notEqual((await s.migrator.token({ ...asked, approval })).status, 200)
+  })
+
+  test('is submitted and followed at the token endpoint alone', async () => {
+    await using s = await stage()
+    const { flows } = s.world.app
+    const asked = { ...MIGRATION, writ_task: await declare(s.world) }
+    const { body } = await s.migrator.token({ ...asked, access_request: 'submit' })
+    assert.equal(body['error'], 'authorization_pending')
+    const id = String(body['access_request_id'])
+    assert.equal((await s.web.token({ ...asked, access_request: id })).body['error'], 'invalid_request')
+    const request = await flows.request(s.world.grace, id)
+    await flows.approve(s.world.grace, id, { statement: request.digest })
+    tokenIn(await s.migrator.token({ ...asked, access_request: id }))
+
+    const again = await s.migrator.token({ ...MIGRATION, writ_task: await declare(s.world), access_request: 'submit' })
+    const other = String(again.body['access_request_id'])
+    const { digest } = await flows.request(s.world.grace, other)
+    await flows.denyRequest(s.world.grace, other, { statement: digest })
+    assert.equal((await s.migrator.token({ ...asked, access_request: other })).body['error'], 'access_denied')
+  })
+
+  test('ends with its grant, its task and its subject, at introspection at once', async () => {
+    const ends: Readonly<Record<string, (s: Stage, grant: string, task: string) => Promise<unknown>>> = {
+      grant: (s, grant) => s.world.app.flows.revokeGrant(s.world.ada, grant, 'test'),
+      task: (s, _grant, task) => s.world.app.flows.endTask(s.world.migrator, task, 'completed'),
+      heartbeat: async (s) => s.world.clock.advance(15_000),
+      subject: (s) => s.world.app.flows.revokeSubject(s.world.ada, ref('Agent/migrator'), 'test'),
+      inventory: (s) => put(s.world, { type: 'Agent', id: 'migrator', parents: [] }),
+    }
+    await using s = await stage()
+    for (const [name, end] of Object.entries(ends)) {
+      const task = await declare(s.world)
+      const asked = { ...MIGRATION, writ_task: task }
+      const { body } = await s.migrator.token({ ...asked, access_request: 'submit' })
+      const id = String(body['access_request_id'])
+      const { digest } = await s.world.app.flows.request(s.world.grace, id)
+      await s.world.app.flows.approve(s.world.grace, id, { statement: digest })
+      const token = tokenIn(await s.migrator.token({ ...asked, access_request: id }))
+      const seen = await s.world.app.flows.tokens.introspect(s.world.ada, token, { url: '' })
+      assert.ok(seen !== undefined, name)
+      await end(s, String(claimsOf(token)['writ_grant']), task)
+      assert.equal(await s.world.app.flows.tokens.introspect(s.world.ada, token, { url: '' }), undefined, name)
+      if (name === 'subject') {
+        await s.world.app.flows.deleteEntity(s.world.ada, ref('Agent/migrator'))
+        break
+      }
+    }
+  })
+
+  test('of several things issues one token for all of them, or none and spends nothing', async () => {
+    await using s = await stage()
+    const both = await s.web.token({ audience: 'Api/ledger', scope: 'ledger:read ledger:post' }, { dpop: false })
+    assert.equal(claimsOf(tokenIn(both))['scope'], 'ledger:read ledger:post')
+    const mixed = await s.api.token({ audience: 'Api/ledger', scope: 'ledger:read ledger:post' })
+    assert.equal(mixed.body['error'], 'invalid_target')
+    const details = JSON.stringify([
+      { type: 'writ', action: 'ledger:read', resource: 'Api/ledger', properties: { limit: 5 } },
+    ])
+    const rich = await s.web.token({ authorization_details: details }, { dpop: false })
+    assert.deepEqual(claimsOf(tokenIn(rich))['authorization_details'], JSON.parse(details))
+    assert.equal(claimsOf(tokenIn(rich))['aud'], 'Api/ledger')
+  })
+})
+
+describe('B23 a token that is good once', () => {
+  const ONCE = { audience: 'Api/ledger', scope: 'ledger:once' }
+
+  test('is used by the first look of its server, and by nobody else', async () => {
+    await using s = await stage()
+    const token = tokenIn(await s.web.token(ONCE, { dpop: false }))
+    assert.equal((await s.web.introspect(token)).body['active'], false, 'its holder may not look')
+    const looks = await Promise.all([1, 2, 3, 4].map(() => s.api.introspect(token)))
+    assert.equal(looks.filter(({ body }) => body['active'] === true).length, 1)
+    assert.ok((await kindsOf(s.world.app)).includes('token.used'))
+  })
+
+  test('is exchanged once', async () => {
+    await using s = await stage()
+    const token = tokenIn(await s.web.token(ONCE, { dpop: false }))
+    const answers = await Promise.all(
+      [1, 2, 3].map(() => s.api.exchange({ subject_token: token, ...ONCE }, { dpop: false })),
+    )
+    assert.equal(answers.filter(({ status }) => status === 200).length, 1)
+  })
+})
+
+describe('introspection and revocation', () => {
+  test('are for who proves to be somebody, and say nothing to who may not know', async () => {
+    await using s = await stage()
+    const token = tokenIn(await s.web.token(LEDGER, { dpop: false }))
+    const nobody = await s.web.introspect(token, {})
+    assert.equal(nobody.status, 401)
+    for (const [client, text] of [
+      [s.migrator, token],
+      [s.api, 'x'],
+      [s.api, `${token}x`],
+      [s.api, s.idpToken('web')],
+    ] as const) {
+      assert.deepEqual((await client.introspect(text)).body, { active: false })
+    }
+    const bearer = await s.web.post(
+      '/oauth/introspect',
+      { token },
+      { authorization: `Bearer ${s.world.tokens.ada}` },
+    )
+    assert.equal(bearer.body['active'], true)
+    assert.equal((await s.web.post('/oauth/revoke', { token })).status, 401)
+    for (const text of ['x', s.idpToken('web'), token, token]) {
+      const { status, body } = await s.web.post('/oauth/revoke', { ...s.web.authentication(), token: text })
+      assert.deepEqual([status, body], [200, {}])
+    }
+    assert.deepEqual((await s.api.introspect(token)).body, { active: false })
+  })
+
+  test('policy that changes ends what it permitted', async () => {
+    await using s = await stage()
+    const token = tokenIn(await s.web.token(LEDGER, { dpop: false }))
+    await put(s.world, { type: 'Service', id: 'web', parents: [] })
+    assert.deepEqual((await s.api.introspect(token)).body, { active: false })
+  })
+})
+
+describe('B45 the keys of tokens', () => {
+  test('rotate: what an old one signed is good until its end, and it signs nothing more', async () => {
+    await using s = await stage()
+    const { app, ada } = s.world
+    const before = tokenIn(await s.web.token(LEDGER, { dpop: false }))
+    const kid = (token: string): unknown =>
+      (JSON.parse(Buffer.from(token.split('.')[0] ?? '', 'base64url').toString()) as { kid?: unknown }).kid
+    s.world.clock.advance(1_000)
+    await app.flows.transparency.rotate(ada, { use: 'token' })
+    s.world.clock.advance(1_000)
+    const after = tokenIn(await s.web.token(LEDGER, { dpop: false }))
+    assert.notEqual(kid(before), kid(after))
+    for (const token of [before, after]) assert.equal((await s.api.introspect(token)).body['active'], true)
+    const { keys } = (await (await fetch(`${app.url}/.well-known/jwks.json`)).json()) as {
+      keys: readonly Record<string, string>[]
+    }
+    for (const token of [before, after]) assert.ok(keys.some((key) => key['kid'] === kid(token)))
+    const [retired] = (await app.store.list('signer', { index: 'signer.use', value: 'token' })).items.filter(
+      ({ value }) => value.retiredAt !== undefined,
+    )
+    assert.equal(retired?.value.sealed, '', 'its private half is gone')
+    // given up: nothing it signed is believed
+    await app.flows.transparency.rotate(ada, { use: 'token', compromised: true, reason: 'test' })
+    assert.equal((await s.api.introspect(after)).body['active'], false)
+    assert.equal((await s.api.introspect(before)).body['active'], true)
+    await fails(app.flows.transparency.rotate(s.world.migrator, { use: 'token' }), 'ERR_FORBIDDEN')
   })
 })

@@ -35,6 +35,13 @@ export const claimsOf = (token: string): Record<string, Json> =>
 
 export type Answer = Readonly<{ status: number; body: Record<string, Json>; headers: Headers }>
 
+/** The token in an answer that must have one. */
+export function tokenIn({ status, body }: Answer): string {
+  const token = body['access_token']
+  if (status !== 200 || typeof token !== 'string') throw new Error(`no token: ${JSON.stringify(body)}`)
+  return token
+}
+
 type Form = Readonly<Record<string, string | readonly string[]>>
 
 export class OAuthClient {
