@@ -236,7 +236,12 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
 
     const http = createHttp({
       flows,
-      callers: createCallers({ store, verifier, dev: options.mode === 'dev' }),
+      callers: createCallers({
+        store,
+        verifier,
+        ownTokens: (token, confirmed) => flows.tokens.verifyOwn(token, confirmed),
+        dev: options.mode === 'dev',
+      }),
       config: {
         host: config.host,
         ...(config.publicUrl === undefined ? {} : { publicUrl: config.publicUrl }),

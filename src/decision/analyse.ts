@@ -12,6 +12,7 @@ import type { Entity, EntityRef } from '../model/entity.ts'
 import { refKey, sameRef } from '../model/entity.ts'
 import type { Grant, GrantEvidence, Obligations } from '../model/grant.ts'
 import { hasUses, isLiveGrant } from '../model/grant.ts'
+import type { Delegation } from '../model/identity.ts'
 import type { NextAction, Reason } from '../model/outcome.ts'
 import type { AccessRequest, RequirementSet } from '../model/request.ts'
 import { countByPool, isSpendable, mayCarry } from '../model/request.ts'
@@ -21,7 +22,9 @@ import type { Instant, Millis } from '../model/time.ts'
 import { SECOND } from '../model/time.ts'
 import type { Facts } from '../context/facts.ts'
 import { ownFacts } from '../context/facts.ts'
-import { cedarEntities, humanRoots, loadClosure, registered } from '../identity/inventory.ts'
+import { delegationEnded, inDelegation, isVerified } from '../identity/chain.ts'
+import { cedarEntities, loadClosure, registered } from '../identity/inventory.ts'
+import { rootsBehind } from '../identity/roots.ts'
 import type { Asked, EntityData, Evaluation, Explanation, PolicySet, Proof } from '../policy/index.ts'
 import type { Store, View } from '../store/port.ts'
 import { Picture } from '../store/picture.ts'
@@ -75,6 +78,10 @@ export type Analysis = Readonly<{
   /** The named task, then its ancestors up to the root. */
   tasks: readonly Task[]
   subject: Entity | undefined
+  /** Who delegated, where the attempt names it. */
+  delegation?: Delegation
+  /** When the first of its chain, or the delegation, ends (law 3). */
+  endsAt?: Instant
   determining: readonly string[]
   obligations: Obligations
   alternatives: readonly RequirementSet[]
@@ -125,6 +132,7 @@ export async function analyse(
     ...(attempt.approval === undefined
       ? []
       : [{ index: 'request.approval' as const, value: attempt.approval }]),
+    ...(attempt.delegation === undefined ? [] : [{ kind: 'delegation' as const, id: attempt.delegation }]),
   ])
   await loadClosure(picture, [...attempt.chain, attempt.resource, caller.subject])
   await loadClosure(
@@ -142,6 +150,12 @@ export async function analyse(
   const policyVersion = (picture.get('meta', 'policy')?.value['version'] as string | undefined) ?? NO_POLICY
   const policy = deps.policies.get(policyVersion)
   const subject = registered(picture, attempt.subject)
+  const delegation =
+    attempt.delegation === undefined ? undefined : picture.get('delegation', attempt.delegation)?.value
+  const endsAt = Math.min(
+    delegation?.endsAt ?? Infinity,
+    ...attempt.chain.map((ref) => registered(picture, ref)?.endsAt ?? Infinity),
+  )
   const facts = ownFacts(now, caller.id, attempt.chain, without(tasks[0], again?.own ?? 0))
   const base = {
     attempt,
@@ -152,6 +166,8 @@ export async function analyse(
     policyVersion,
     tasks,
     subject,
+    ...(delegation === undefined ? {} : { delegation }),
+    ...(endsAt === Infinity ? {} : { endsAt }),
     facts,
     determining: [],
     obligations: NO_OBLIGATIONS,
@@ -178,7 +194,7 @@ export async function analyse(
   })
 
   // 1. who
-  const who = refuseCaller(deps, caller, attempt, picture, now)
+  const who = refuseCaller(deps, caller, attempt, picture, now, delegation)
   if (who !== undefined) return deny(who)
 
   // 2. bounds
@@ -299,18 +315,8 @@ export async function analyse(
     }
   }
 
-  async function rootsOf(): ReturnType<typeof humanRoots> {
-    const carried = !sameRef(caller.subject, attempt.subject) && caller.kind !== 'session'
-    const declarers = tasks[0] === undefined ? [] : [tasks[0].declaredBy]
-    const known = await humanRoots(picture, [
-      ...attempt.chain,
-      ...declarers.filter((d) => !(carried && sameRef(d, caller.subject))),
-      ...(carried ? [] : [caller.subject]),
-    ])
-    return {
-      roots: [...new Set([...known.roots, ...(tasks[0]?.instigators ?? [])])],
-      unresolved: known.unresolved,
-    }
+  function rootsOf(): ReturnType<typeof rootsBehind> {
+    return rootsBehind(picture, caller, attempt, tasks)
   }
 
   /** A permit with evidence, a reason why the evidence that was named does not count, or nothing to try. */
@@ -351,6 +357,7 @@ export async function analyse(
       (ref) => (registered(picture, ref)?.generation ?? 0) !== grant.generations[refKey(ref)],
     )
     if (stale || attempt.chain.length !== grant.chain.length) return { refusal: 'grant_ended' }
+    if (attempt.delegation !== grant.delegation) return { refusal: 'out_of_scope' }
     const approvals = countByPool(await eligible(grant))
     const justification = justified || grant.evidence.justification
     const evaluation = evaluate({ approvals, justification })
@@ -416,7 +423,7 @@ export async function analyse(
     const barred = new Set([...roots, ...request.roots])
     const counting: { pool: string; root: string; generation: number }[] = []
     for (const approval of unresolved ? [] : request.approvals) {
-      if (barred.has(approval.root)) continue
+      if (barred.has(approval.root) || barred.has(approval.person)) continue
       const still = await deps.givers.still(
         picture,
         policy as PolicySet,
@@ -533,12 +540,17 @@ function refuseCaller(
   attempt: Attempt,
   picture: Picture,
   now: Instant,
+  delegation: Delegation | undefined,
 ): Reason | undefined {
   const own = sameRef(caller.subject, attempt.subject)
   const trusted = caller.pep?.subjects.some((type) => type === '*' || type === attempt.subject.type) ?? false
   if (!own && !trusted) return 'forbidden_assertion'
-  // a chain must be verified, never taken on trust: until one can be, a claimed one denies
+  // a chain is verified, never taken on trust: a claimed one denies, and a proved one cannot be left out (B29)
   if (attempt.subject.properties?.['act'] !== undefined) return 'delegation'
+  const behind = new Set(attempt.chain.slice(1).map(refKey))
+  if (own && caller.chain?.some((ref) => !behind.has(refKey(ref))) === true) return 'delegation'
+  // an access token is for what it was issued for (B41)
+  if (caller.scope?.includes(attempt.action.name) === false) return 'delegation'
   for (const { kind, id } of callerRecord(caller)) {
     const record = picture.get(kind, id)?.value
     if (record === undefined) return 'subject_locked'
@@ -560,10 +572,16 @@ function refuseCaller(
     if (entity?.endsAt !== undefined && now >= entity.endsAt) return 'subject_locked'
   }
   if (deps.barrier.suspends(caller, attempt)) return 'restored'
+  if (delegation !== undefined) {
+    if (delegationEnded(delegation, (ref) => registered(picture, ref)?.generation ?? 0, now))
+      return 'delegation_ended'
+    if (!inDelegation(picture, delegation, attempt)) return 'out_of_scope'
+  }
   return deps.barrier.denies({
     chain: attempt.chain,
     tasks: attempt.task === undefined ? [] : [attempt.task],
     grant: attempt.grant,
+    delegation: attempt.delegation,
     caller: caller.id,
   })
 }
@@ -581,12 +599,16 @@ function refuseBounds(
   for (const t of tasks) {
     if (!inScope(t.scope, attempt.action.name, attempt.resource)) return 'task_scope'
     if (now >= (t.window?.endsAt ?? Infinity)) return 'task_scope'
+    // what was declared for somebody is done for them, and under the delegation that it was declared under
+    if (!t.chain.slice(1).every((ref) => attempt.chain.some((party) => sameRef(party, ref))))
+      return 'task_scope'
+    if (t.delegation !== undefined && t.delegation !== attempt.delegation) return 'task_scope'
     if (!spent && t.limits.calls !== undefined && t.calls >= t.limits.calls) return 'task_limit'
   }
   return undefined
 }
 
-const neverAsserted: ReadonlySet<string> = new Set(['sensitivity', 'owner', 'team', 'parents'])
+const neverAsserted: ReadonlySet<string> = new Set(['sensitivity', 'owner', 'team', 'third_party', 'parents'])
 
 /** Properties replace the inventory's attributes only where the caller is trusted for them; the rest is noted. */
 function assertProperties(

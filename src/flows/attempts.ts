@@ -96,8 +96,8 @@ export class Attempts {
   }
 
   /** The attempt in what arrived, and what is proved by the state that an approval came with. */
-  async arrived(input: AttemptInput): Promise<Attempt> {
-    const attempt = toAttempt(input)
+  async arrived(caller: Caller, input: AttemptInput): Promise<Attempt> {
+    const attempt = { ...toAttempt(input), chain: chainOf(caller, input.subject) }
     const state = stateIn(input.context?.['approval'])
     if (state === undefined) return attempt
     const { approval, approvalRefused: _unnamed, ...rest } = attempt
@@ -140,7 +140,7 @@ export class Attempts {
     input: AttemptInput,
     options: { idempotencyKey?: string } = {},
   ): Promise<Decision> {
-    return this.sealed(await decide(this.#deps.decision, caller, await this.arrived(input), options))
+    return this.sealed(await decide(this.#deps.decision, caller, await this.arrived(caller, input), options))
   }
 
   /** Who may read everything may also ask on behalf of anybody: a question never authorises. */
@@ -150,7 +150,7 @@ export class Attempts {
     const asking: Caller = reads
       ? { ...caller, kind: 'key', pep: { subjects: ['*'], attributes: {} } }
       : caller
-    const analysis = await analyse(this.#deps.decision, asking, await this.arrived(input), 'question')
+    const analysis = await analyse(this.#deps.decision, asking, await this.arrived(caller, input), 'question')
     return describe(
       this.#deps.decision.newId('question'),
       analysis,
@@ -166,7 +166,7 @@ export class Attempts {
     input: AttemptInput,
     options: { idempotencyKey?: string } = {},
   ): Promise<Readonly<{ decision: Decision; grant?: Grant }>> {
-    const decided = await decide(this.#deps.decision, caller, await this.arrived(input), {
+    const decided = await decide(this.#deps.decision, caller, await this.arrived(caller, input), {
       ...options,
       spend: 'activate',
     })
@@ -365,8 +365,13 @@ function adminAttempt(
     action: { name: `Writ::${verb}` },
     resource,
     context,
-    chain: [{ type: caller.subject.type, id: caller.subject.id }],
+    chain: chainOf(caller, caller.subject),
   }
+}
+
+/** The acting party, and whom the caller has proved to act for when it speaks for itself. */
+function chainOf(caller: Caller, { type, id }: EntityRef): readonly EntityRef[] {
+  return [{ type, id }, ...(sameRef(caller.subject, { type, id }) ? (caller.chain ?? []) : [])]
 }
 
 function forbidden(verb: string, decision: Decision): WritError {

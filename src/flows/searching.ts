@@ -112,7 +112,7 @@ export class Searching {
 
   /** Whether `evaluate` would permit it now. */
   async #permits(caller: Caller, input: AttemptInput): Promise<boolean> {
-    const attempt = await this.#attempts.arrived(input)
+    const attempt = await this.#attempts.arrived(input, caller)
     try {
       const { outcome, tasks } = await analyse(this.#asking, caller, attempt, 'question')
       if (outcome !== 'permit') return false
@@ -121,6 +121,7 @@ export class Searching {
         chain: [...attempt.chain, caller.subject],
         tasks: tasks.map(({ id }) => id),
         grant: attempt.grant,
+        delegation: attempt.delegation,
         caller: caller.id,
       })
       return barred === undefined

@@ -254,13 +254,13 @@ export class Tokens {
         ...(request.under === undefined ? {} : { grant: request.under }),
         ...(approval === undefined ? {} : { approval }),
       }
-      const arrived = await this.#attempts.arrived({
+      const arrived = await this.#attempts.arrived(caller, {
         subject: acting.chain[0] as EntityRef,
         action: { name: one.action, ...(one.properties === undefined ? {} : { properties: one.properties }) },
         resource: one.resource,
         context,
       })
-      attempts.push({ ...arrived, chain })
+      attempts.push(arrived)
     }
     const mode = this.#deps.tokens.senderConstrained
     const isPrivileged =
@@ -979,6 +979,39 @@ export class Tokens {
     }
   }
 
+  /**
+   * The key that the proof of possession of an API call shows, and what spends it once the call is known to come from
+   * somebody.
+   *
+   * @throws {WritError} `ERR_UNAUTHENTICATED` with an error of RFC 9449 as its `problem`.
+   */
+  async possession(
+    proof: string,
+    request: Readonly<{ method: string; url: string; accessToken: string }>,
+  ): Promise<Readonly<{ jkt: string; spend(): Promise<void> }>> {
+    const { store } = this.#deps
+    const refused = (error: WritError): WritError =>
+      new WritError('ERR_UNAUTHENTICATED', error.message, {
+        ...(error.problem === undefined ? {} : { problem: error.problem }),
+      })
+    const { now } = await store.read([])
+    try {
+      const { jkt, spends } = await this.dpop.verify(proof, { ...request, now, nonce: 'optional' })
+      const spend = async (): Promise<void> => {
+        const first = await store.commit({
+          reads: [readOf(spends)],
+          // who revokes must not be kept from it by a full disk
+          narrowing: true,
+          run: (tx) => spendProof(tx, spends),
+        })
+        if (!first) throw refused(replayed('invalid_dpop_proof'))
+      }
+      return { jkt, spend }
+    } catch (error) {
+      throw isWritError(error) && isOAuthError(error.problem) ? refused(error) : error
+    }
+  }
+
   // keys and texts
 
   get #epoch(): number {
@@ -1055,8 +1088,10 @@ export class Tokens {
   async refused(
     error: WritError,
     who: readonly EntityRef[] = [],
-    spends: readonly SpentProof[] = [],
+    proofs: readonly SpentProof[] = [],
   ): Promise<void> {
+    // anybody can make proofs by keys that nobody knows: those of strangers are not kept
+    const spends = proofs.filter(({ kind }) => who.length > 0 || kind === 'assertion')
     const { now } = await this.#deps.store.read([])
     // a client that asks for a nonce, or how its request stands, has been refused nothing
     const isNews = error.problem !== 'use_dpop_nonce' && error.problem !== 'authorization_pending'

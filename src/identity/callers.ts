@@ -45,6 +45,11 @@ type Options = Readonly<{
   store: Pick<Store, 'read' | 'commit'>
   /** Tokens of issuers; none are known without it. */
   verifier?: Pick<Verifier, 'issuers' | 'verify'>
+  /** Access tokens of ours, for ourselves: `undefined` for what is none. */
+  ownTokens?: (
+    token: string,
+    confirmed: string | undefined,
+  ) => Promise<Readonly<{ caller: Caller }> | Readonly<{ refused: string }> | undefined>
   /** True in `writ dev`: callers of local sessions are marked. */
   dev?: boolean
 }>
@@ -56,7 +61,7 @@ function refused(detail: string): WritError {
   })
 }
 
-export function createCallers({ store, verifier, dev = false }: Options): Callers {
+export function createCallers({ store, verifier, ownTokens, dev = false }: Options): Callers {
   /** The subject's line in the inventory, if it has one; a deleted subject is nobody. */
   async function subject(ref: EntityRef): Promise<{ now: Instant; entity: Entity | undefined }> {
     const id = refKey(ref)
@@ -131,6 +136,13 @@ export function createCallers({ store, verifier, dev = false }: Options): Caller
   }
 
   async function byToken(token: string, isBound: boolean, confirmed: string | undefined): Promise<Caller> {
+    const own = await ownTokens?.(token, isBound ? confirmed : undefined)
+    if (own !== undefined) {
+      if ('refused' in own) throw refused(own.refused)
+      // RFC 9449 7.1: what is not bound is no DPoP token
+      if (isBound && own.caller.confirmed === undefined) throw refused('token is bound to no key')
+      return own.caller
+    }
     if (verifier === undefined) throw refused('bearer credential of no known form')
     const { proved, refused: refusal } = await verifier.verify(token, (await store.read([])).now)
     if (refusal !== undefined) {

@@ -171,10 +171,7 @@ describe('a token', () => {
     assert.ok(own !== undefined && 'caller' in own)
     assert.equal(refKey(own.caller.subject), 'Service/web')
     const elsewhere = await s.web.token(LEDGER, { dpop: false })
-    const refused = await s.world.app.flows.tokens.verifyOwn(
-      tokenIn(elsewhere),
-      undefined,
-    )
+    const refused = await s.world.app.flows.tokens.verifyOwn(tokenIn(elsewhere), undefined)
     assert.ok(refused !== undefined && 'refused' in refused)
   })
 })
@@ -556,7 +553,11 @@ describe('a challenge', () => {
     await flows.approve(s.world.grace, id, { statement: request.digest })
     tokenIn(await s.migrator.token({ ...asked, access_request: id }))
 
-    const again = await s.migrator.token({ ...MIGRATION, writ_task: await declare(s.world), access_request: 'submit' })
+    const again = await s.migrator.token({
+      ...MIGRATION,
+      writ_task: await declare(s.world),
+      access_request: 'submit',
+    })
     const other = String(again.body['access_request_id'])
     const { digest } = await flows.request(s.world.grace, other)
     await flows.denyRequest(s.world.grace, other, { statement: digest })
@@ -583,7 +584,11 @@ describe('a challenge', () => {
       const seen = await s.world.app.flows.tokens.introspect(s.world.ada, token, { url: '' })
       assert.ok(seen !== undefined, name)
       await end(s, String(claimsOf(token)['writ_grant']), task)
-      assert.equal(await s.world.app.flows.tokens.introspect(s.world.ada, token, { url: '' }), undefined, name)
+      assert.equal(
+        await s.world.app.flows.tokens.introspect(s.world.ada, token, { url: '' }),
+        undefined,
+        name,
+      )
       if (name === 'subject') {
         await s.world.app.flows.deleteEntity(s.world.ada, ref('Agent/migrator'))
         break
@@ -593,7 +598,10 @@ describe('a challenge', () => {
 
   test('of several things issues one token for all of them, or none and spends nothing', async () => {
     await using s = await stage()
-    const both = await s.web.token({ audience: 'Api/ledger', scope: 'ledger:read ledger:post' }, { dpop: false })
+    const both = await s.web.token(
+      { audience: 'Api/ledger', scope: 'ledger:read ledger:post' },
+      { dpop: false },
+    )
     assert.equal(claimsOf(tokenIn(both))['scope'], 'ledger:read ledger:post')
     const mixed = await s.api.token({ audience: 'Api/ledger', scope: 'ledger:read ledger:post' })
     assert.equal(mixed.body['error'], 'invalid_target')
@@ -690,5 +698,83 @@ describe('B45 the keys of tokens', () => {
     assert.equal((await s.api.introspect(after)).body['active'], false)
     assert.equal((await s.api.introspect(before)).body['active'], true)
     await fails(app.flows.transparency.rotate(s.world.migrator, { use: 'token' }), 'ERR_FORBIDDEN')
+  })
+})
+
+describe('a token for this server', () => {
+  const ask = (
+    s: Stage,
+    headers: Readonly<Record<string, string>>,
+    subject = 'web',
+    action = 'ledger:read',
+  ) =>
+    fetch(`${s.web.url}/access/v1/evaluation`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', ...headers },
+      body: JSON.stringify({
+        subject: { type: 'Service', id: subject },
+        action: { name: action },
+        resource: { type: 'Api', id: 'ledger' },
+      }),
+    })
+  const decides = async (response: Response): Promise<unknown> =>
+    ((await response.json()) as { decision?: unknown }).decision
+
+  test('opens the API to who proves its key, once with each proof, and as bearer to nobody', async () => {
+    await using s = await stage()
+    const token = tokenIn(await s.web.token({ resource: s.web.url }))
+    const path = '/access/v1/evaluation'
+    const proof = s.web.proof({ ath: athOf(token) }, {}, path)
+    const authorization = `DPoP ${token}`
+    assert.equal(await decides(await ask(s, { authorization, dpop: proof })), true)
+    const replayed = await ask(s, { authorization, dpop: proof })
+    assert.equal(replayed.status, 401)
+    assert.match(replayed.headers.get('www-authenticate') ?? '', /^DPoP .*error="invalid_dpop_proof"/u)
+    const thief = new Client('web', s.web.url, s.now)
+    for (const headers of [
+      { authorization: `Bearer ${token}` },
+      { authorization },
+      { authorization, dpop: s.web.proof({}, {}, path) },
+      { authorization, dpop: s.web.proof({ ath: athOf(token) }) },
+      { authorization, dpop: thief.proof({ ath: athOf(token) }, {}, path) },
+      { authorization: `Bearer ${token}`, dpop: s.web.proof({ ath: athOf(token) }, {}, path) },
+      { authorization: `DPoP ${s.world.tokens.migrator}`, dpop: s.web.proof({}, {}, path) },
+    ]) {
+      assert.equal((await ask(s, headers)).status, 401, JSON.stringify(Object.keys(headers)))
+    }
+    const stale = await ask(s, {
+      authorization,
+      dpop: s.web.proof({ ath: athOf(token), nonce: 'x' }, {}, path),
+    })
+    assert.match(stale.headers.get('www-authenticate') ?? '', /use_dpop_nonce/u)
+    assert.ok(stale.headers.get('dpop-nonce') !== null)
+  })
+
+  test('B29 of somebody who acts for another is decided for both', async () => {
+    await using s = await stage()
+    const self = tokenIn(
+      await s.api.exchange({ subject_token: s.idpToken('poor'), resource: s.web.url }, { dpop: false }),
+    )
+    const headers = { authorization: `Bearer ${self}` }
+    // api may read, poor may not
+    assert.equal(await decides(await ask(s, headers, 'api')), false)
+    const alone = tokenIn(await s.api.token({ resource: s.web.url }, { dpop: false }))
+    assert.equal(await decides(await ask(s, { authorization: `Bearer ${alone}` }, 'api')), true)
+    const both = tokenIn(
+      await s.api.exchange({ subject_token: s.idpToken('web'), resource: s.web.url }, { dpop: false }),
+    )
+    assert.equal(await decides(await ask(s, { authorization: `Bearer ${both}` }, 'api')), true)
+    assert.equal(
+      await decides(await ask(s, { authorization: `Bearer ${both}` }, 'api', 'ledger:post')),
+      false,
+    )
+  })
+
+  test('B4 is the only token of ours that is accepted here', async () => {
+    await using s = await stage()
+    const elsewhere = tokenIn(await s.web.token(LEDGER, { dpop: false }))
+    assert.equal((await ask(s, { authorization: `Bearer ${elsewhere}` })).status, 401)
+    const forged = mint(s.web.key, { kid: 'web', typ: 'at+jwt' }, claimsOf(elsewhere))
+    assert.equal((await ask(s, { authorization: `Bearer ${forged}` })).status, 401)
   })
 })

@@ -15,6 +15,7 @@ import { WritError, isWritError } from '../../model/errors.ts'
 import type { Instant, Millis } from '../../model/time.ts'
 import { MINUTE, SECOND } from '../../model/time.ts'
 import { describeIssues } from '../../wire/bounds.ts'
+import { DPOP_ALGORITHMS, encodeChallenge } from '../../wire/oauth/index.ts'
 import { accessRoutes } from './api/access.ts'
 import { actionRoutes } from './api/actions.ts'
 import { authzenRoutes } from './api/authzen.ts'
@@ -222,6 +223,12 @@ export function createHttp(options: HttpOptions): FastifyInstance {
     // RFC 6750 §3.1: a token that was sent and is not good is told from none
     if (status === 401 && request.headers.authorization !== undefined)
       reply.header('www-authenticate', 'Bearer realm="writ", error="invalid_token"')
+    const { problem } = shown
+    if (status === 401 && (problem === 'invalid_dpop_proof' || problem === 'use_dpop_nonce')) {
+      const algorithms = DPOP_ALGORITHMS
+      reply.header('www-authenticate', encodeChallenge('DPoP', { error: problem, algorithms }))
+      reply.header('dpop-nonce', flows.tokens.dpop.nonce(now()))
+    }
     if (style === 'page') {
       if (status === 401) {
         void reply.code(303).header('location', '/signin').send()
@@ -245,14 +252,29 @@ export function createHttp(options: HttpOptions): FastifyInstance {
     void reply.type('application/problem+json').send(JSON.stringify(body))
   }
 
+  /** The key that a DPoP proof shows to be the caller's; the token says whether it is the one it is bound to. */
+  async function possession(
+    request: FastifyRequest,
+    origin: string,
+  ): Promise<Awaited<ReturnType<Flows['tokens']['possession']>> | undefined> {
+    const { authorization = '', dpop } = request.headers
+    const [, accessToken] = /^DPoP +(\S+)$/i.exec(authorization) ?? []
+    if (accessToken === undefined || typeof dpop !== 'string') return undefined
+    const [path = ''] = request.url.split('?')
+    return flows.tokens.possession(dpop, { method: request.method, url: `${origin}${path}`, accessToken })
+  }
+
   async function authenticate(route: Route, request: FastifyRequest, origin: string) {
     const { authorization, cookie } = request.headers
     const session =
       authorization === undefined ? sessionCookie(cookie, origin.startsWith('https:')) : undefined
-    const credentials: Credentials = { authorization, session }
     let caller: Caller
     try {
+      const proof = await possession(request, origin)
+      const credentials: Credentials = { authorization, session, confirmed: proof?.jkt }
       caller = await callers.authenticate(credentials)
+      // anybody can make proofs: those of strangers are not kept
+      await proof?.spend()
     } catch (error) {
       // whoever fails often from one address waits; whoever authenticates there is not touched
       if (isWritError(error, 'ERR_UNAUTHENTICATED')) rates.anonymous.take(addressKey(request.ip))
