@@ -96,7 +96,7 @@ export class Attempts {
   }
 
   /** The attempt in what arrived, and what is proved by the state that an approval came with. */
-  async arrived(caller: Caller, input: AttemptInput): Promise<Attempt> {
+  async arrived(input: AttemptInput, caller: Caller): Promise<Attempt> {
     const attempt = { ...toAttempt(input), chain: chainOf(caller, input.subject) }
     const state = stateIn(input.context?.['approval'])
     if (state === undefined) return attempt
@@ -140,7 +140,7 @@ export class Attempts {
     input: AttemptInput,
     options: { idempotencyKey?: string } = {},
   ): Promise<Decision> {
-    return this.sealed(await decide(this.#deps.decision, caller, await this.arrived(caller, input), options))
+    return this.sealed(await decide(this.#deps.decision, caller, await this.arrived(input, caller), options))
   }
 
   /** Who may read everything may also ask on behalf of anybody: a question never authorises. */
@@ -150,7 +150,7 @@ export class Attempts {
     const asking: Caller = reads
       ? { ...caller, kind: 'key', pep: { subjects: ['*'], attributes: {} } }
       : caller
-    const analysis = await analyse(this.#deps.decision, asking, await this.arrived(caller, input), 'question')
+    const analysis = await analyse(this.#deps.decision, asking, await this.arrived(input, caller), 'question')
     return describe(
       this.#deps.decision.newId('question'),
       analysis,
@@ -166,7 +166,7 @@ export class Attempts {
     input: AttemptInput,
     options: { idempotencyKey?: string } = {},
   ): Promise<Readonly<{ decision: Decision; grant?: Grant }>> {
-    const decided = await decide(this.#deps.decision, caller, await this.arrived(caller, input), {
+    const decided = await decide(this.#deps.decision, caller, await this.arrived(input, caller), {
       ...options,
       spend: 'activate',
     })

@@ -254,13 +254,19 @@ export class Tokens {
         ...(request.under === undefined ? {} : { grant: request.under }),
         ...(approval === undefined ? {} : { approval }),
       }
-      const arrived = await this.#attempts.arrived(caller, {
-        subject: acting.chain[0] as EntityRef,
-        action: { name: one.action, ...(one.properties === undefined ? {} : { properties: one.properties }) },
-        resource: one.resource,
-        context,
-      })
-      attempts.push(arrived)
+      const arrived = await this.#attempts.arrived(
+        {
+          subject: acting.chain[0] as EntityRef,
+          action: {
+            name: one.action,
+            ...(one.properties === undefined ? {} : { properties: one.properties }),
+          },
+          resource: one.resource,
+          context,
+        },
+        caller,
+      )
+      attempts.push({ ...arrived, chain })
     }
     const mode = this.#deps.tokens.senderConstrained
     const isPrivileged =
