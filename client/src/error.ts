@@ -35,7 +35,10 @@ export class WritClientError extends Error {
   readonly hint: string | undefined
   /** Find it again in the operator's log. */
   readonly requestId: string | undefined
-  /** The problem's URI (RFC 9457), e.g. ARAP's `urn:openid:authzen:access-request:error:expired_denial`. */
+  /**
+   * The problem's URI (RFC 9457), e.g. ARAP's `urn:openid:authzen:access-request:error:expired_denial`; of the token
+   * endpoint OAuth's code, e.g. `invalid_dpop_proof`.
+   */
   readonly type: string | undefined
 
   constructor(code: string, message: string, options: WritClientErrorOptions = {}) {

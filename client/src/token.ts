@@ -37,8 +37,8 @@ export type ProofToken = Readonly<{ token: string; type: string }>
 export type ClientProof = Readonly<{ id?: string; assertion: (issuer: string) => string | Promise<string> }>
 
 export type ExchangeInput = Readonly<{
-  /** Who it is for. */
-  subject: ProofToken
+  /** Who it is for; without it the client itself (`client_credentials`). */
+  subject?: ProofToken | undefined
   /** Who acts, where that is somebody else. */
   actor?: ProofToken | undefined
   /** Absolute URIs. */
@@ -152,16 +152,19 @@ export function typeOfToken(token: string): string {
 
 /** Parameters of RFC 8693 in the order of its §2.1. */
 export function exchangeParameters(input: ExchangeInput): URLSearchParams {
-  const form = new URLSearchParams({ grant_type: EXCHANGE })
+  const { subject, actor } = input
+  const form = new URLSearchParams({ grant_type: subject === undefined ? 'client_credentials' : EXCHANGE })
   for (const resource of input.resource ?? []) form.append('resource', resource)
   for (const audience of input.audience ?? []) form.append('audience', audience)
   if (input.scope !== undefined && input.scope.length > 0) form.set('scope', input.scope.join(' '))
-  form.set('requested_token_type', accessTokenType)
-  form.set('subject_token', input.subject.token)
-  form.set('subject_token_type', input.subject.type)
-  if (input.actor !== undefined) {
-    form.set('actor_token', input.actor.token)
-    form.set('actor_token_type', input.actor.type)
+  if (subject !== undefined) {
+    form.set('requested_token_type', accessTokenType)
+    form.set('subject_token', subject.token)
+    form.set('subject_token_type', subject.type)
+  }
+  if (actor !== undefined) {
+    form.set('actor_token', actor.token)
+    form.set('actor_token_type', actor.type)
   }
   if (input.task !== undefined) form.set('task', input.task)
   // carried back unchanged: it is the server's to read
@@ -275,7 +278,13 @@ export function oauthFailure(answer: Answer): WritClientError {
   return new WritClientError(errorCodes[error] ?? 'ERR_INPUT_INVALID', sentence, {
     status: answer.status,
     requestId,
+    type: error,
+    hint: hints[error],
   })
+}
+
+const hints: Readonly<Record<string, string>> = {
+  invalid_dpop_proof: 'bind the token to a key of yours: `dpop`',
 }
 
 const errorCodes: Readonly<Record<string, string>> = {
@@ -293,7 +302,8 @@ function readIssued(answer: Answer, asked: ExchangeInput | undefined, now: numbe
   const token = member(body, 'access_token')
   const tokenType = member(body, 'token_type')
   // only an exchange has to say it
-  const issuedType = member(body, 'issued_token_type') ?? (asked === undefined ? accessTokenType : undefined)
+  const isExchange = asked?.subject !== undefined
+  const issuedType = member(body, 'issued_token_type') ?? (isExchange ? undefined : accessTokenType)
   if (typeof token !== 'string' || token === '' || typeof tokenType !== 'string') throw unreadable(answer)
   if (typeof issuedType !== 'string') throw unreadable(answer)
   // a token that anybody could use in place of one that only we can is not what was asked for

@@ -28,12 +28,7 @@ import { Transport, sleep } from './http.ts'
 import { Lease } from './lease.ts'
 import type { ActionSearch, ResourceSearch, SearchPage, SubjectSearch } from './search.ts'
 import { ofType, readAction, readEntity, readPage, toSearch } from './search.ts'
-import type {
-  ClientProof,
-  ExchangeInput,
-  ServerMetadata,
-  TokenAnswer,
-} from './token.ts'
+import type { ClientProof, ExchangeInput, ServerMetadata, TokenAnswer } from './token.ts'
 import { askToken, exchangeParameters, readMetadata, readToken, revokeToken } from './token.ts'
 import type { Checkpoint, KeyRotated, KeyRotation, LogKeys, LogOptions } from './log.ts'
 import { LogMemory } from './log.ts'
@@ -595,7 +590,12 @@ export function createWrit(options: WritOptions = {}) {
         code_verifier: grant.verifier,
         client_id: grant.clientId,
       })
-      return readToken(await askToken(transport, await endpoints(), form, { now }), undefined, undefined, now())
+      return readToken(
+        await askToken(transport, await endpoints(), form, { now }),
+        undefined,
+        undefined,
+        now(),
+      )
     },
     /** Ends a token; one that nobody knows has ended. */
     revoke: async (token: string, how: Readonly<{ client?: ClientProof | undefined }> = {}): Promise<void> =>

@@ -227,7 +227,12 @@ function readIfThere(path: string): string | undefined {
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? error.code : undefined
     if (code === 'ENOENT' || code === 'ENOTDIR') return undefined
-    throw new CliError(exit.authNeeded, `cannot read \`${path}\` (${String(code)})`, 'it is where an identity may be', error)
+    throw new CliError(
+      exit.authNeeded,
+      `cannot read \`${path}\` (${String(code)})`,
+      'it is where an identity may be',
+      error,
+    )
   }
 }
 

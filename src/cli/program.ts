@@ -322,12 +322,10 @@ credential is not confirmed gone.`,
       (await import('./commands/token.ts')).tokenExchange(context, waited(options)),
   )
   does(
-    leaf(
-      token,
-      'revoke',
-      'End a token before its time',
-      'writ token revoke --from token',
-    ).option('--from <file>', 'the file it is in, which is removed; by default standard input'),
+    leaf(token, 'revoke', 'End a token before its time', 'writ token revoke --from token').option(
+      '--from <file>',
+      'the file it is in, which is removed; by default standard input',
+    ),
     async (context, options: object) => (await import('./commands/token.ts')).tokenRevoke(context, options),
   )
   const task = group('task', 'Declare pieces of work, look at them, end them')

@@ -139,6 +139,8 @@ export type Issuer = Serving &
     /** A token with these claims, from now on for `life` seconds. */
     sign: (claims: JWTPayload, life?: number) => Promise<string>
     verify: (token: string, audience: string) => Promise<JWTPayload>
+    /** Its public keys. */
+    keys: readonly Readonly<Record<string, string>>[]
     /** What is answered in place of a token. */
     broken: { gives?: Gives }
   }>
@@ -148,7 +150,8 @@ const REQUEST_TOKEN = 'request-token-canary'
 /** An issuer with GitHub's endpoint for jobs: `?audience=`, bearer token, `{ count, value }`. */
 export async function openIssuer(): Promise<Issuer> {
   const { privateKey, publicKey } = await generateKeyPair('RS256', { extractable: true })
-  const keys = [{ ...(await exportJWK(publicKey)), kid: 'k1', alg: 'RS256', use: 'sig' }]
+  const { kty, n, e } = (await exportJWK(publicKey)) as Record<'kty' | 'n' | 'e', string>
+  const keys = [{ kty, n, e, kid: 'k1', alg: 'RS256', use: 'sig' }]
   const broken: Issuer['broken'] = {}
   const serving = await serve(async ({ path, query, headers }) => {
     if (path === '/.well-known/openid-configuration')
@@ -174,6 +177,7 @@ export async function openIssuer(): Promise<Issuer> {
       ACTIONS_ID_TOKEN_REQUEST_TOKEN: REQUEST_TOKEN,
     },
     sign,
+    keys,
     verify: async (token, audience) =>
       (await jwtVerify(token, createLocalJWKSet({ keys }), { issuer: serving.url, audience })).payload,
     broken,
@@ -343,7 +347,8 @@ export async function openTokenServer(issuer: Issuer): Promise<TokenServer> {
       status = 'cancelled'
       return { body: request('req_1') }
     }
-    if (path === '/access/v1/requests/req_1') return { body: request('req_1'), headers: { 'retry-after': '0' } }
+    if (path === '/access/v1/requests/req_1')
+      return { body: request('req_1'), headers: { 'retry-after': '0' } }
     return problem(404, 'ERR_NOT_FOUND', 'there is nothing here')
   })
   return { ...serving, tasks, revoked, issued, approve: (to = 'approved') => (status = to), how }

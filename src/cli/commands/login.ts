@@ -50,14 +50,21 @@ export async function signIn(context: Context, options: LoginOptions): Promise<v
   }
   for (const [name, value] of Object.entries(parameters)) url.searchParams.set(name, value)
   const opened = options.browser !== false && context.interactive && openBrowser(url.href)
-  context.say(opened ? 'opening the sign-in page; if nothing opens, open it yourself:' : 'open this page to sign in:')
+  context.say(
+    opened ? 'opening the sign-in page; if nothing opens, open it yourself:' : 'open this page to sign in:',
+  )
   context.say(`  ${url.href}`)
   const code = await back.code(AbortSignal.any([interrupted.signal, AbortSignal.timeout(WITHIN)]))
   if (code === undefined) {
     if (interrupted.signal.aborted) throw new CliError(interrupted.exitCode, 'interrupted, not signed in')
     throw new CliError(exit.authNeeded, 'nobody signed in within five minutes', 'run it again')
   }
-  const answer = await context.writ.tokens.redeem({ code, redirectUri: back.uri, verifier, clientId: CLIENT_ID })
+  const answer = await context.writ.tokens.redeem({
+    code,
+    redirectUri: back.uri,
+    verifier,
+    clientId: CLIENT_ID,
+  })
   if (answer.outcome !== 'issued')
     throw new CliError(exit.authNeeded, `not signed in: ${plain(answer.description)}`)
   const { token, endsAt = '' } = answer.issued
@@ -110,7 +117,11 @@ async function listen(metadata: ServerMetadata, state: string): Promise<Back> {
 }
 
 /** The code; why there is none; or nothing, for what any page in the browser could have sent. */
-function read(request: IncomingMessage, metadata: ServerMetadata, state: string): string | CliError | undefined {
+function read(
+  request: IncomingMessage,
+  metadata: ServerMetadata,
+  state: string,
+): string | CliError | undefined {
   const url = URL.parse(request.url ?? '', 'http://127.0.0.1')
   if (request.method !== 'GET' || url?.pathname !== '/callback') return undefined
   const one = (name: string): string | undefined => {

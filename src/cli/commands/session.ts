@@ -261,7 +261,9 @@ class Report {
       const isRefused = isWritClientError(error, 'ERR_UNAUTHENTICATED', 'ERR_FORBIDDEN')
       const isFound = this.#context.proof?.via === 'identity'
       report.bad(
-        isRefused && isFound ? `it does not accept this identity: ${tell(error).message}` : tell(error).message,
+        isRefused && isFound
+          ? `it does not accept this identity: ${tell(error).message}`
+          : tell(error).message,
         isRefused && isFound
           ? 'does its configuration name this issuer, audience and subject under `issuers`? its log says what was wrong'
           : tell(error).hint,

@@ -7,7 +7,13 @@
 import { randomBytes } from 'node:crypto'
 import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { resolve } from 'node:path'
-import type { AccessState, DpopKey, ExchangeInput, IssuedToken, TokenAnswer } from '../../../client/src/index.ts'
+import type {
+  AccessState,
+  DpopKey,
+  ExchangeInput,
+  IssuedToken,
+  TokenAnswer,
+} from '../../../client/src/index.ts'
 import {
   createDpopKey,
   exportDpopKey,
@@ -54,24 +60,46 @@ export async function tokenExchange(context: Context, options: ExchangeOptions):
     answer =
       options.request === undefined
         ? await context.writ.tokens.exchange({ ...input, signal })
-        : await afterwards(context, input, await stateOf(context, options.request, options.wait, signal), signal)
+        : await afterwards(
+            context,
+            input,
+            await stateOf(context, options.request, options.wait, signal),
+            signal,
+          )
     if (answer.outcome === 'challenge' && options.request === undefined)
       answer = await evidence(context, input, answer, options, signal)
   } catch (error) {
     if (signal.aborted && isWritClientError(error, 'ERR_ABORTED')) return interrupted.exitCode
-    throw error
+    throw mended(error, input)
   }
   return finish(context, answer, into)
 }
 
+/** Where the command line knows how to mend what the token endpoint says. */
+function mended(error: unknown, input: ExchangeInput): unknown {
+  if (!isWritClientError(error)) return error
+  if (error.type === 'invalid_dpop_proof' && input.dpop === undefined)
+    return new CliError(exit.error, error.message, 'give --dpop FILE; the key is made there', error)
+  if (error.type === 'invalid_request' && input.subject?.token.split('.').length !== 3 && input.subject)
+    return new CliError(
+      exit.authNeeded,
+      `${error.message}: what this command has is no token that can be exchanged`,
+      'a session or a key acts with Writ itself; `writ doctor` says which identity is found here',
+      error,
+    )
+  return error
+}
+
 /** Who it is for, who acts, and what for. */
 async function inputOf(context: Context, options: ExchangeOptions): Promise<ExchangeInput> {
-  const token = await context.token()
+  const isClient = context.proof?.via === 'identity' && context.proof.identity.source.client !== undefined
+  const token = isClient ? '' : await context.token()
   if (token === undefined) {
     throw new CliError(
       exit.authNeeded,
       'there is nobody to get a token for',
-      identityHint(context.io.env) ?? 'sign in with `writ login`, or see `writ doctor` for what identity is found here',
+      identityHint(context.io.env) ??
+        'sign in with `writ login`, or see `writ doctor` for what identity is found here',
     )
   }
   const actor = options.actorTokenFile === undefined ? undefined : readToken(context, options.actorTokenFile)
@@ -79,9 +107,11 @@ async function inputOf(context: Context, options: ExchangeOptions): Promise<Exch
   const targets = options.resource ?? []
   const { proof } = context
   const client = proof?.via === 'identity' ? proof.identity.source.client : undefined
+  if (client !== undefined && actor !== undefined)
+    throw usage('a client that signs for itself acts for itself', 'leave out --actor-token-file')
   const task = options.task ?? context.io.env['WRIT_TASK']
   return {
-    subject: { token, type: typeOfToken(token) },
+    subject: isClient ? undefined : { token, type: typeOfToken(token) },
     actor: actor === undefined ? undefined : { token: actor, type: typeOfToken(actor) },
     // `resource` takes absolute URIs alone (RFC 8707); a name is an audience
     resource: targets.filter(isUri),
@@ -112,7 +142,11 @@ async function evidence(
   const what = `a token for ${plain(answer.attempt.action.name)} needs ${needs === '' ? plain(answer.description) : needs}`
   if (options.wait === undefined) throw new CliError(exit.denied, what, 'give --wait to ask for it and wait')
   context.note('wait', what)
-  const state = await context.writ.tokens.request(answer, { reason: options.reason, ttl: options.ttl, signal })
+  const state = await context.writ.tokens.request(answer, {
+    reason: options.reason,
+    ttl: options.ttl,
+    signal,
+  })
   const id = plain(state.task.id)
   context.note('wait', `access request ${id} · writ requests show ${id}`)
   return afterwards(context, input, await wait(context, state, options.wait, signal), signal)
@@ -143,7 +177,8 @@ async function wait(
     })
   } catch (error) {
     waiting[Symbol.dispose]()
-    if (signal.aborted) context.say(`access request ${plain(first.task.id)} is still pending · ${again(first)}`)
+    if (signal.aborted)
+      context.say(`access request ${plain(first.task.id)} is still pending · ${again(first)}`)
     throw error
   }
 }
@@ -175,7 +210,10 @@ function finish(context: Context, answer: TokenAnswer, into: string | undefined)
       'ask again with --wait',
     )
   if (answer.outcome === 'refused') {
-    const why = answer.description === answer.error ? reasonOf(answer.error) : `${plain(answer.description)} (${plain(answer.error)})`
+    const why =
+      answer.description === answer.error
+        ? reasonOf(answer.error)
+        : `${plain(answer.description)} (${plain(answer.error)})`
     throw new CliError(
       exit.denied,
       `no token: ${why}`,
@@ -222,7 +260,8 @@ function readToken(context: Context, path: string): string {
     const code = error instanceof Error && 'code' in error ? ` (${String(error.code)})` : ''
     throw new CliError(exit.error, `cannot read the token file \`${path}\`${code}`, undefined, error)
   }
-  if (text === '' || /\s/u.test(text)) throw usage(`\`${path}\` holds no token`, 'it must hold the token and nothing else')
+  if (text === '' || /\s/u.test(text))
+    throw usage(`\`${path}\` holds no token`, 'it must hold the token and nothing else')
   return text
 }
 

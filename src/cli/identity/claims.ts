@@ -68,7 +68,9 @@ export function workloadOf(kind: IdentityKind, claims: Claims): [string, string]
   const seen = { ...claims, ...(kind === 'kubernetes' ? pod(claims) : kind === 'spiffe' ? svid(claims) : {}) }
   return workloadClaims[kind].flatMap((name): [string, string][] => {
     const value = seen[name]
-    return ['string', 'number', 'boolean'].includes(typeof value) && value !== '' ? [[name, String(value)]] : []
+    return ['string', 'number', 'boolean'].includes(typeof value) && value !== ''
+      ? [[name, String(value)]]
+      : []
   })
 }
 

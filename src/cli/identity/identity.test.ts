@@ -80,7 +80,10 @@ describe('which identity is found', () => {
     assert.equal(found(without('WRIT_CLIENT_KEY', 'ACTIONS_ID_TOKEN_REQUEST_URL')).kind, 'gitlab')
     const last = without('WRIT_CLIENT_KEY', 'ACTIONS_ID_TOKEN_REQUEST_TOKEN', 'WRIT_ID_TOKEN')
     assert.equal(found(last).kind, 'kubernetes')
-    assert.deepEqual([found({ ...last, files: {} }).kind, found({ ...last, files: {} }).from], ['spiffe', '`svid`'])
+    assert.deepEqual(
+      [found({ ...last, files: {} }).kind, found({ ...last, files: {} }).from],
+      ['spiffe', '`svid`'],
+    )
     assert.equal(findSource(around()), undefined)
   })
   test('an empty variable is none', () => {
@@ -132,7 +135,10 @@ describe('GitHub', () => {
     const { asked, fetch } = answering(ok())
     assert.equal((await found({ env: github, fetch }).token()).token, value)
     const [request] = asked
-    assert.equal(request?.url, 'https://runner.example/token?api-version=2.0&audience=https%3A%2F%2Fwrit.example')
+    assert.equal(
+      request?.url,
+      'https://runner.example/token?api-version=2.0&audience=https%3A%2F%2Fwrit.example',
+    )
     assert.equal(request?.headers.get('authorization'), 'Bearer canary')
     assert.equal(request?.redirect, 'manual')
   })
@@ -273,7 +279,10 @@ describe('a key', () => {
       asClient: async ({ id, assertion }) => {
         assert.equal(id, 'ci')
         const [header = ''] = (await assertion(WRIT)).split('.')
-        assert.equal((JSON.parse(Buffer.from(header, 'base64url').toString()) as { kid: string }).kid, 'named')
+        assert.equal(
+          (JSON.parse(Buffer.from(header, 'base64url').toString()) as { kid: string }).kid,
+          'named',
+        )
         return { token: 'given', endsAt: NOW + 1 }
       },
     })
@@ -285,7 +294,11 @@ describe('a key', () => {
     await refuses(at({}, { WRIT_CLIENT_ID: '' }).token(), /WRIT_CLIENT_ID is missing/, /whose/)
     const broken = at({ key: '-----BEGIN PRIVATE KEY-----\ncanary\n-----END PRIVATE KEY-----' })
     await refuses(broken.client?.assertion(WRIT) ?? Promise.resolve(), /^`key` holds no private key$/, /PEM/)
-    await refuses(at({ key: '{"kty":"EC","d":"canary"}' }).client?.assertion(WRIT) ?? Promise.resolve(), /holds no/, /./)
+    await refuses(
+      at({ key: '{"kty":"EC","d":"canary"}' }).client?.assertion(WRIT) ?? Promise.resolve(),
+      /holds no/,
+      /./,
+    )
     await refuses(at({}).client?.assertion(WRIT) ?? Promise.resolve(), /does not exist/, /WRIT_CLIENT_KEY/)
   })
 })
@@ -302,7 +315,8 @@ describe('the SPIFFE Workload API', () => {
     head.writeUInt32BE(message.length, 1)
     return Buffer.concat([head, message])
   }
-  const svid = (id: string, value: string): Buffer => bytes(1, Buffer.concat([bytes(1, id), bytes(2, value), bytes(3, 'hint')]))
+  const svid = (id: string, value: string): Buffer =>
+    bytes(1, Buffer.concat([bytes(1, id), bytes(2, value), bytes(3, 'hint')]))
   type Seen = { headers: Record<string, unknown>; body: Buffer }
 
   async function agent(answer: { body?: Buffer; status?: string; silent?: boolean }) {
@@ -319,7 +333,10 @@ describe('the SPIFFE Workload API', () => {
         if (answer.silent === true) return
         const status = answer.status ?? '0'
         if (answer.body === undefined) {
-          stream.respond({ ':status': 200, 'content-type': 'application/grpc', 'grpc-status': status }, { endStream: true })
+          stream.respond(
+            { ':status': 200, 'content-type': 'application/grpc', 'grpc-status': status },
+            { endStream: true },
+          )
           return
         }
         stream.respond({ ':status': 200, 'content-type': 'application/grpc' }, { waitForTrailers: true })
@@ -354,7 +371,12 @@ describe('the SPIFFE Workload API', () => {
     await refuses(fetchJwtSvid({ path: denied.path }, WRIT), /no identity for this process/, /registered/)
     using odd = await agent({ status: '12' })
     await refuses(fetchJwtSvid({ path: odd.path }, WRIT), /gRPC status 12/, /registered/)
-    for (const body of [framed(Buffer.alloc(0)), framed(Buffer.from([0x0a, 0xff])), Buffer.from('junk'), Buffer.alloc(300_000)]) {
+    for (const body of [
+      framed(Buffer.alloc(0)),
+      framed(Buffer.from([0x0a, 0xff])),
+      Buffer.from('junk'),
+      Buffer.alloc(300_000),
+    ]) {
       using broken = await agent({ body })
       await assert.rejects(fetchJwtSvid({ path: broken.path }, WRIT), /SPIFFE Workload API/)
     }
@@ -371,7 +393,17 @@ describe('the SPIFFE Workload API', () => {
     assert.deepEqual(parseEndpoint('unix:/run/agent.sock'), { path: '/run/agent.sock' })
     assert.deepEqual(parseEndpoint('tcp://127.0.0.1:8081'), { host: '127.0.0.1', port: 8081 })
     assert.deepEqual(parseEndpoint('tcp://[::1]:8081'), { host: '::1', port: 8081 })
-    for (const wrong of ['', '/run/agent.sock', 'unix://host/agent.sock', 'unix:///', 'tcp://localhost:1', 'tcp://127.0.0.1', 'http://127.0.0.1:1', 'tcp://127.0.0.1:1/x', 'unix:///a?b'])
+    for (const wrong of [
+      '',
+      '/run/agent.sock',
+      'unix://host/agent.sock',
+      'unix:///',
+      'tcp://localhost:1',
+      'tcp://127.0.0.1',
+      'http://127.0.0.1:1',
+      'tcp://127.0.0.1:1/x',
+      'unix:///a?b',
+    ])
       assert.equal(parseEndpoint(wrong), undefined, wrong)
   })
 })

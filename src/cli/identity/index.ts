@@ -66,7 +66,8 @@ const missing: Readonly<Record<IdentityKind, (around: Around) => string>> = {
   key: () => 'name a private key in WRIT_CLIENT_KEY, and whose it is in WRIT_CLIENT_ID',
   github: (around) => githubHint(around) ?? 'this is no job of GitHub Actions',
   gitlab: (around) => `put \`id_tokens: { WRIT_ID_TOKEN: { aud: ${around.audience} } }\` into the job`,
-  kubernetes: () => 'mount a projected token at /var/run/secrets/writ/token, or name its file in WRIT_TOKEN_FILE',
+  kubernetes: () =>
+    'mount a projected token at /var/run/secrets/writ/token, or name its file in WRIT_TOKEN_FILE',
   spiffe: () => 'set SPIFFE_ENDPOINT_SOCKET, or name the file of spiffe-helper in WRIT_SPIFFE_JWT_FILE',
 }
 

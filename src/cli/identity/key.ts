@@ -25,7 +25,8 @@ export const key: Detector = (around) => {
     from: `\`${path}\``,
     keep: true,
     token: () => {
-      if (client === undefined) return Promise.reject(noIdentity(`${ID} is missing`, `${KEY} names a key: say whose it is`))
+      if (client === undefined)
+        return Promise.reject(noIdentity(`${ID} is missing`, `${KEY} names a key: say whose it is`))
       return around.asClient(client)
     },
     ...(client === undefined ? {} : { client }),

@@ -19,7 +19,8 @@ export const kubernetes: Detector = (around) => {
     keep: false,
     token: async () => {
       const text = around.read(path)
-      if (text === undefined) throw noIdentity(`\`${path}\` is gone`, 'is the projected volume still mounted?')
+      if (text === undefined)
+        throw noIdentity(`\`${path}\` is gone`, 'is the projected volume still mounted?')
       const token = checkedToken(text, `\`${path}\``)
       checkAudience(
         token,

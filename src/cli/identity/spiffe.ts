@@ -29,7 +29,11 @@ export const spiffe: Detector = (around) => {
           `${SOCKET} names no endpoint`,
           'write it as `unix:///run/spire/agent.sock` or `tcp://127.0.0.1:8081`',
         )
-      return held(around, checkedToken(await fetchJwtSvid(endpoint, around.audience), 'the Workload API'), SOCKET)
+      return held(
+        around,
+        checkedToken(await fetchJwtSvid(endpoint, around.audience), 'the Workload API'),
+        SOCKET,
+      )
     },
   }
 }

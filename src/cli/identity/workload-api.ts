@@ -31,7 +31,11 @@ export function parseEndpoint(text: string): NetConnectOpts | undefined {
  * The JWT-SVID of this process for `audience`; where it has several identities, the first, which is the default one
  * (SPIFFE Workload API §6.2.1).
  */
-export async function fetchJwtSvid(endpoint: NetConnectOpts, audience: string, limit = LIMIT): Promise<string> {
+export async function fetchJwtSvid(
+  endpoint: NetConnectOpts,
+  audience: string,
+  limit = LIMIT,
+): Promise<string> {
   const session = connect('http://localhost', { createConnection: () => connectSocket(endpoint) })
   try {
     const message = await call(session, frame(field(1, audience)), limit)
@@ -80,7 +84,8 @@ function call(session: ClientHttp2Session, body: Buffer, limit: number): Promise
       if (status === undefined) return gone()
       // 7 is PERMISSION_DENIED: no identity has been issued to who calls
       if (status === '7') return reject(notEntitled('has no identity for this process'))
-      if (status !== '0') return reject(notEntitled(`refused with gRPC status ${/^\d+$/u.exec(status)?.[0] ?? '?'}`))
+      if (status !== '0')
+        return reject(notEntitled(`refused with gRPC status ${/^\d+$/u.exec(status)?.[0] ?? '?'}`))
       const answer = unframed(Buffer.concat(chunks))
       if (answer === undefined) return reject(notEntitled('gave an answer that cannot be read'))
       return resolve(answer)
