@@ -4,8 +4,11 @@
  *
  * @module
  */
+import { randomUUID } from 'node:crypto'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { input, mask, output, save, say, step } from './runner.mjs'
-import { Refused, Writ, approvalOf, idToken, submissionOf } from './writ.mjs'
+import { Refused, Writ, approvalOf, idToken, newHolder, submissionOf } from './writ.mjs'
 
 await step(async () => {
   const [url, resource, scope, reason] = ['url', 'resource', 'scope', 'reason'].map((name) => input(name))
@@ -19,6 +22,15 @@ await step(async () => {
     mask(token)
     return token
   })
+
+  let holder
+  if (input('dpop') === 'true') {
+    const file = join(process.env.RUNNER_TEMP || '.', `writ-${randomUUID()}.jwk`)
+    holder = await newHolder()
+    save('key', file)
+    writeFileSync(file, JSON.stringify(holder.privateJwk), { mode: 0o600, flag: 'wx' })
+    output('key-file', file)
+  }
 
   const { subject } = await writ.me()
   let task = input('task')
@@ -48,7 +60,7 @@ await step(async () => {
   }
   output('task', task)
 
-  const asked = { resource, scope, task }
+  const asked = { resource, scope, task, holder }
   const issued = await writ.exchange(asked).catch(async (error) => {
     const offer = error instanceof Refused ? error.body.access_request : undefined
     if (offer === undefined || seconds === 0) throw error

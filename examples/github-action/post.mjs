@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { rmSync } from 'node:fs'
 import { input, mask, saved, say, step } from './runner.mjs'
 import { Refused, Writ, idToken } from './writ.mjs'
 
@@ -12,6 +13,7 @@ const statuses = { success: 'completed', cancelled: 'cancelled' }
 
 await step(async () => {
   const [task, token, request] = ['task', 'token', 'request'].map((name) => saved(name))
+  if (saved('key')) rmSync(saved('key'), { force: true })
   if (!task && !token && !request) return
   const status = statuses[input('job-status')] ?? 'failed'
   const url = input('url')

@@ -128,8 +128,11 @@ export class Writ {
     return body
   }
 
-  /** A token for `resource` (RFC 8693). What is refused throws `Refused`, with the answer in `body`. */
-  async exchange({ resource, scope, task, approval }) {
+  /**
+   * A token for `resource` (RFC 8693), bound to the key of `holder` if there is one. What is refused throws `Refused`,
+   * with the answer in `body`.
+   */
+  async exchange({ resource, scope, task, approval, holder }) {
     const { token_endpoint: endpoint } = await this.metadata()
     const isUri = /^[a-z][a-z0-9+.-]*:\/\//iu.test(resource)
     const form = new URLSearchParams({
@@ -142,9 +145,29 @@ export class Writ {
       ...(task ? { task } : {}),
       ...(approval === undefined ? {} : { approval: JSON.stringify(approval) }),
     })
-    const { status, body } = await send(endpoint, { method: 'POST', body: form })
-    if (status === 200 && typeof body.access_token === 'string') return body
-    throw new Refused(`no token: ${body.error_description ?? body.error ?? `status ${status}`}`, status, body)
+    let nonce
+    for (let tries = 1; ; tries++) {
+      const headers = holder === undefined ? {} : { dpop: await holder.proof('POST', endpoint, nonce) }
+      const {
+        status,
+        headers: answered,
+        body,
+      } = await send(endpoint, { method: 'POST', headers, body: form })
+      if (status === 200 && typeof body.access_token === 'string') {
+        if (holder !== undefined && body.token_type?.toLowerCase() !== 'dpop')
+          throw new Error('the token is not bound to the key, though that was asked for')
+        return body
+      }
+      nonce = answered?.get('dpop-nonce') ?? undefined
+      // the server names a value that each proof must hold (RFC 9449)
+      if (body.error === 'use_dpop_nonce' && nonce !== undefined && tries === 1) continue
+      const hint = body.error === 'invalid_dpop_proof' && holder === undefined ? '; set `dpop: true`' : ''
+      throw new Refused(
+        `no token: ${body.error_description ?? body.error ?? `status ${status}`}${hint}`,
+        status,
+        body,
+      )
+    }
   }
 
   /** Ends a token (RFC 7009). */
@@ -157,6 +180,34 @@ export class Writ {
       body: new URLSearchParams({ token, token_type_hint: 'access_token' }),
     })
     if (status !== 200) throw new Refused(`the token may still count: status ${status}`, status, {})
+  }
+}
+
+const encoded = (value) => Buffer.from(value).toString('base64url')
+
+/** A key of this job's own, and the proofs that it holds it (DPoP, RFC 9449). */
+export async function newHolder() {
+  const pair = await crypto.subtle.generateKey({ name: 'ECDSA', namedCurve: 'P-256' }, true, [
+    'sign',
+    'verify',
+  ])
+  const { kty, crv, x, y, d } = await crypto.subtle.exportKey('jwk', pair.privateKey)
+  return {
+    privateJwk: { kty, crv, x, y, d },
+    async proof(method, url, nonce) {
+      const header = { typ: 'dpop+jwt', alg: 'ES256', jwk: { kty, crv, x, y } }
+      const claims = {
+        jti: crypto.randomUUID(),
+        htm: method,
+        htu: url,
+        iat: Math.floor(Date.now() / 1_000),
+        ...(nonce === undefined ? {} : { nonce }),
+      }
+      const signed = `${encoded(JSON.stringify(header))}.${encoded(JSON.stringify(claims))}`
+      const how = { name: 'ECDSA', hash: 'SHA-256' }
+      const signature = await crypto.subtle.sign(how, pair.privateKey, new TextEncoder().encode(signed))
+      return `${signed}.${encoded(new Uint8Array(signature))}`
+    },
   }
 }
 

@@ -7,10 +7,20 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test'
+import { EmbeddedJWK, calculateJwkThumbprint, jwtVerify } from 'jose'
 import { parse } from 'yaml'
 import { gitlabClaims, openIssuer, openTokenServer } from '../support/token-server.ts'
 import type { Issuer, TokenServer } from '../support/token-server.ts'
@@ -212,6 +222,31 @@ describe('the GitHub Action', () => {
     const submitted = server.seen.find(({ path }) => path === '/access/v1/requests')?.body
     assert.deepEqual(submitted?.['subject'], { type: 'Service', id: '5678' })
     assert.deepEqual(submitted?.['context'], { task: before.outputs['task'], justification: 'INC-42' })
+  })
+  test('bound to a key of the job, which is gone after it', async () => {
+    server.how.nonce = 'n1'
+    const env = { ...issuer.githubEnv, RUNNER_TEMP: home }
+    const before = await main({ given: { dpop: 'true' }, env })
+    assert.equal(before.code, 0, before.log)
+    const file = before.outputs['key-file'] ?? ''
+    assert.equal(statSync(file).mode & 0o777, 0o600)
+    const key = JSON.parse(readFileSync(file, 'utf8')) as { kty: string; crv: string; x: string; y: string }
+    const proofs = server.seen.flatMap(({ headers }) => headers['dpop'] ?? [])
+    assert.equal(proofs.length, 2)
+    const { payload, protectedHeader } = await jwtVerify(proofs[1] ?? '', EmbeddedJWK, { typ: 'dpop+jwt' })
+    assert.deepEqual(
+      [payload['htm'], payload['htu'], payload['nonce']],
+      ['POST', `${server.url}/oauth/token`, 'n1'],
+    )
+    assert.equal(await calculateJwkThumbprint(protectedHeader.jwk ?? {}), await calculateJwkThumbprint(key))
+    const afterwards = await post(before, { env })
+    assert.equal(afterwards.code, 0, afterwards.log)
+    assert.equal(existsSync(file), false)
+    server.how.token = () => ({
+      status: 400,
+      body: { error: 'invalid_dpop_proof', error_description: 'bound' },
+    })
+    assert.match((await main()).log, /::error::no token: bound; set `dpop: true`/)
   })
   test('what is refused fails the step with a sentence, and leaves no task behind', async () => {
     server.how.token = () => ({
