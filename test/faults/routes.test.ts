@@ -9,6 +9,7 @@ import { describe, test } from 'node:test'
 import { httpRoutes } from '../../src/doors/http/server.ts'
 import type { Route } from '../../src/doors/http/route.ts'
 import { fakeCallers, fakeFlows } from '../support/doors.ts'
+import { OAuthClient, clientConfig, newKey, tokenConfig, tokenIn } from '../support/oauth.ts'
 import { activeGrant, declare, migration, requestMigration } from '../support/world.ts'
 import type { FaultWorld } from './support.ts'
 import { entries, faultWorld, put, ref, serve, settle, withPolicy } from './support.ts'
@@ -30,6 +31,19 @@ const text = 'sent as canary-text'
 const ending = { json: { reason: 'canary-reason' } }
 const ATTEMPT = { action: { name: 'db:migrate' }, resource: { type: 'Database', id: 'orders' } }
 const DONE = ['credential.absent', 'grant.closed', 'grant.ended', 'task.ended', 'request.ended']
+
+/** A client of the token endpoint, and where it is the server. */
+const client = { id: 'canary-client', key: newKey('canary-client') }
+const TOKENS = tokenConfig([clientConfig(client, 'Service/orders-ci', ['Document/handbook'])])
+const clientOf = (w: FaultWorld): OAuthClient =>
+  new OAuthClient(client.id, w.app.url, () => w.clock.wall(), client.key)
+/** A token that is good once, and the proof of who asks about it. */
+async function aboutToken(w: FaultWorld): Promise<Sent> {
+  const asking = clientOf(w)
+  const asked = { audience: 'Document/handbook', scope: 'once' }
+  const token = tokenIn(await asking.token(asked, { dpop: false }))
+  return { as: 'nobody', form: { ...asking.authentication(), token } }
+}
 
 async function invitation(w: FaultWorld, id: string): Promise<string> {
   return (await w.app.flows.invite(w.ada, { id })).code.expose()
@@ -79,6 +93,18 @@ const calls: Readonly<Record<string, (w: FaultWorld) => Promise<Sent> | Sent>> =
     const { id, digest } = await waiting(w)
     return { path: `/v1/requests/${id}/deny`, as: 'grace', json: { statement: digest, reason: 'canary-no' } }
   },
+  'POST /oauth/token': (w) => ({
+    as: 'nobody',
+    form: {
+      grant_type: 'client_credentials',
+      audience: 'Document/handbook',
+      scope: 'once',
+      ...clientOf(w).authentication(),
+    },
+    beside: ['decision'],
+  }),
+  'POST /oauth/introspect': aboutToken,
+  'POST /oauth/revoke': aboutToken,
   'POST /v1/tasks': () => ({
     json: {
       purpose: 'canary-purpose',
@@ -285,7 +311,7 @@ describe('B70 every route that changes something', () => {
       if (route.method !== 'GET' && !('event' in route.audit)) {
         assert.match(
           route.path,
-          /^\/v1\/(?:questions|tasks\/:id\/heartbeat|policies\/replay)$/,
+          /^\/(?:v1\/(?:questions|tasks\/:id\/heartbeat|policies\/replay)|access\/v1\/search\/\w+)$/,
           nameOf(route),
         )
       }
@@ -293,7 +319,13 @@ describe('B70 every route that changes something', () => {
   })
 
   test('leaves the entry that it declares, nothing that nobody declared, and every field it was sent', async () => {
-    await using world = await faultWorld({ http: true })
+    await using world = await faultWorld({
+      http: true,
+      config: { tokens: TOKENS },
+      policies: withPolicy(
+        '@id("once") @uses("1") permit (principal, action == Action::"once", resource is Document);',
+      ),
+    })
     await serve(world, 'orders-db', 'db:migrate', 'Database/orders')
     const wrong: string[] = []
     for (const route of changing) {

@@ -123,6 +123,14 @@ export const rules: Readonly<Record<string, Rule>> = {
   'signer.compromised': entity('signing key', 3, { severity: 'critical' }),
   'signer.': entity('signing key', 3),
 
+  'token.issued': { class: 3003, activity: 1 },
+  'token.refused': entity('token', 1, { severity: 'low', failure: true }),
+  'token.revoked': entity('token', 4),
+  'token.': entity('token', 3),
+  'client.registered': entity('client', 1, { severity: 'medium' }),
+  'client.removed': entity('client', 4, { severity: 'medium' }),
+  'client.': entity('client', 3),
+
   'installation.made': entity('installation', 1),
   'installation.': entity('installation', 3),
   'config.changed': entity('configuration', 3, { severity: 'medium' }),
