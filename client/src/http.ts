@@ -4,11 +4,16 @@
  * @module
  */
 import { WritClientError } from './error.ts'
+import type { DpopKey } from './token-proof.ts'
+import { dpopProof } from './token-proof.ts'
+
+/** A token that is worth nothing without its key: each request proves that it is held (RFC 9449). */
+export type BoundToken = Readonly<{ token: string; key: DpopKey }>
 
 export type TransportOptions = Readonly<{
   url: string
   /** Called for every request, so that a renewed token is used at once; with one that was refused, for another. */
-  token: (refused?: string) => string | undefined | Promise<string | undefined>
+  token: (refused?: string) => string | BoundToken | undefined | Promise<string | BoundToken | undefined>
   fetch: typeof fetch
   /** For one try, in milliseconds. */
   timeout: number
@@ -68,6 +73,8 @@ const passingCodes: ReadonlySet<string> = new Set(['ERR_RATE_LIMITED', 'ERR_STOR
 export class Transport {
   readonly options: TransportOptions
   readonly #base: URL
+  /** What the server wants in the next proof. */
+  #nonce: string | undefined
 
   constructor(options: TransportOptions) {
     this.options = options
@@ -147,8 +154,6 @@ export class Transport {
     if (url.origin !== this.#base.origin)
       throw new WritClientError('ERR_PROTOCOL', 'the server leads to another one')
     const body = call.form ?? (call.body === undefined ? undefined : JSON.stringify(call.body))
-    const token = call.authenticate === false ? undefined : await this.options.token()
-    if (token !== undefined) headers.set('authorization', `Bearer ${token}`)
     const send = async (): Promise<Response | Failed> => {
       try {
         return await this.options.fetch(url, {
@@ -163,14 +168,45 @@ export class Transport {
         return this.#broken(error, call)
       }
     }
-    const response = await send()
-    if (response instanceof Failed || response.status !== 401 || token === undefined) return response
+    if (call.authenticate === false) return send()
+    const held = await this.options.token()
+    if (held === undefined) return send()
+    const response = await this.#prove(held, call.method, url, headers, send)
+    if (response instanceof Failed || response.status !== 401) return response
     // it may have ended just now; what was refused has done nothing, so that asking again repeats nothing
-    const renewed = await this.options.token(token)
-    if (renewed === undefined || renewed === token) return response
+    const renewed = await this.options.token(textOf(held))
+    if (renewed === undefined || textOf(renewed) === textOf(held)) return response
     await response.body?.cancel()
-    headers.set('authorization', `Bearer ${renewed}`)
-    return send()
+    return this.#prove(renewed, call.method, url, headers, send)
+  }
+
+  /** Sends with a token, and with proof of its key where it has one; again, once, with the nonce that is wanted. */
+  async #prove(
+    held: string | BoundToken,
+    method: string,
+    url: URL,
+    headers: Headers,
+    send: () => Promise<Response | Failed>,
+  ): Promise<Response | Failed> {
+    if (typeof held === 'string') {
+      headers.delete('dpop')
+      headers.set('authorization', `Bearer ${held}`)
+      return send()
+    }
+    const { token, key } = held
+    headers.set('authorization', `DPoP ${token}`)
+    for (let tries = 0; ; tries++) {
+      const used = this.#nonce
+      headers.set(
+        'dpop',
+        await dpopProof(key, { method, url, now: Date.now(), nonce: used, accessToken: token }),
+      )
+      const response = await send()
+      if (response instanceof Failed) return response
+      this.#nonce = response.headers.get('dpop-nonce') ?? used
+      if (response.status !== 401 || this.#nonce === used || tries > 0) return response
+      await response.body?.cancel()
+    }
   }
 
   #broken(error: unknown, call: Call): Failed {
@@ -266,6 +302,8 @@ function problemFields(text: string, headers: Headers): Fields {
   }
   return fields
 }
+
+const textOf = (held: string | BoundToken): string => (typeof held === 'string' ? held : held.token)
 
 const isJson = (headers: Headers): boolean => /\bjson\b/.test(headers.get('content-type') ?? '')
 

@@ -29,6 +29,7 @@ export type { Duration } from './duration.ts'
 export type { ClientErrorCode } from './error.ts'
 export { WritClientError, isWritClientError } from './error.ts'
 export type { EventOptions } from './events.ts'
+export type { BoundToken } from './http.ts'
 export type { Ending, Lease } from './lease.ts'
 export type {
   Checkpoint,

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
 import { suite, test } from 'node:test'
 import { EmbeddedJWK, calculateJwkThumbprint, jwtVerify } from 'jose'
 import { fakeServer } from '../../test/support/fake-server.ts'
@@ -261,7 +262,10 @@ suite('exchange', () => {
     assert.deepEqual(sent?.['action'], { name: 'payment:refund' })
     assert.deepEqual(sent?.['resource'], { type: 'Api', id: 'payments' })
     assert.deepEqual(sent?.['context'], { task: 'task_1', justification: 'INC-42' })
-    assert.equal((sent?.['denial'] as { binding_token?: string }).binding_token, 'bound.by.server')
+    assert.equal(
+      (sent?.['denial'] as { binding_token?: string } | undefined)?.binding_token,
+      'bound.by.server',
+    )
     at.server.approve()
     const { approval } = await writ.requests.wait(state.task.id)
     const again = await writ.tokens.exchange(wanted(at.id, { task: 'task_1', approval }))
@@ -362,6 +366,31 @@ suite('a token that is refused', () => {
     at.server.how.refuse = () => true
     await rejectsWith('ERR_UNAUTHENTICATED', writ.me())
     assert.equal(at.server.seen.filter(({ path }) => path === '/v1/me').length, 2)
+  })
+  test('one that is bound to a key goes with proof of it, with the nonce that is wanted', async () => {
+    const key = await createDpopKey()
+    await using fake = await fakeServer(({ headers }) => {
+      const [, claims = ''] = String(headers['dpop']).split('.')
+      const { nonce } = JSON.parse(Buffer.from(claims, 'base64url').toString()) as { nonce?: string }
+      return nonce === 'n1'
+        ? { body: { id: 'token:1', kind: 'token', subject: 'Agent/a' } }
+        : { status: 401, headers: { 'dpop-nonce': 'n1' }, body: {} }
+    })
+    const writ = createWrit({ url: fake.url, token: () => ({ token: 'bound', key }), log: false })
+    await writ.me()
+    await writ.me()
+    // the nonce is kept for what comes next
+    assert.equal(fake.seen.length, 3)
+    for (const { headers } of fake.seen) assert.equal(headers.authorization, 'DPoP bound')
+    const { payload } = await jwtVerify(String(fake.seen[2]?.headers['dpop']), EmbeddedJWK)
+    assert.deepEqual([payload['htm'], payload['htu'], payload['nonce']], ['GET', `${fake.url}/v1/me`, 'n1'])
+    assert.equal(payload['ath'], createHash('sha256').update('bound').digest('base64url'))
+    const jtis = await Promise.all(
+      fake.seen.map(
+        async ({ headers }) => (await jwtVerify(String(headers['dpop']), EmbeddedJWK)).payload.jti,
+      ),
+    )
+    assert.equal(new Set(jtis).size, 3)
   })
   test('without another one is an error at once', async () => {
     await using at = await there()

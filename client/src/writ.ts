@@ -23,12 +23,13 @@ import { toMillis, toWire } from './duration.ts'
 import { WritClientError, isWritClientError } from './error.ts'
 import type { EventOptions } from './events.ts'
 import { followEvents } from './events.ts'
-import type { Answer, Call } from './http.ts'
+import type { Answer, Call, TransportOptions } from './http.ts'
 import { Transport, sleep } from './http.ts'
 import { Lease } from './lease.ts'
 import type { ActionSearch, ResourceSearch, SearchPage, SubjectSearch } from './search.ts'
 import { ofType, readAction, readEntity, readPage, toSearch } from './search.ts'
 import type { ClientProof, ExchangeInput, ServerMetadata, TokenAnswer } from './token.ts'
+import type { DpopKey } from './token-proof.ts'
 import { askToken, exchangeParameters, readMetadata, readToken, revokeToken } from './token.ts'
 import type { Checkpoint, KeyRotated, KeyRotation, LogKeys, LogOptions } from './log.ts'
 import { LogMemory } from './log.ts'
@@ -82,7 +83,7 @@ export type WritOptions = Readonly<{
    * By default the variable `WRIT_TOKEN`. A function is asked before every request, and once more with a token that the
    * server refused: another one is then tried.
    */
-  token?: string | ((refused?: string) => string | undefined | Promise<string | undefined>) | undefined
+  token?: string | TransportOptions['token'] | undefined
   fetch?: typeof fetch | undefined
   /** For one try of a request; 10 s by default. */
   timeout?: Duration | undefined
@@ -572,12 +573,14 @@ export function createWrit(options: WritOptions = {}) {
         signal: how.signal,
       }),
     /** A token for Writ itself, by the client's own signature (RFC 7523). */
-    asClient: async (client: ClientProof, scope?: readonly string[]): Promise<TokenAnswer> => {
+    asClient: async (
+      client: ClientProof,
+      how: Readonly<{ dpop?: DpopKey | undefined }> = {},
+    ): Promise<TokenAnswer> => {
       const found = await endpoints()
       const form = new URLSearchParams({ grant_type: 'client_credentials', resource: found.issuer })
-      if (scope !== undefined && scope.length > 0) form.set('scope', scope.join(' '))
-      const answer = await askToken(transport, found, form, { client, now })
-      return readToken(answer, undefined, undefined, now())
+      const answer = await askToken(transport, found, form, { client, ...how, now })
+      return readToken(answer, how, undefined, now())
     },
     /** A token for an authorization code (RFC 6749 §4.1.3, with PKCE). */
     redeem: async (

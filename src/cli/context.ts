@@ -5,8 +5,8 @@
  */
 import { randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import type { Writ } from '../../client/src/index.ts'
-import { createWrit } from '../../client/src/index.ts'
+import type { BoundToken, DpopKey, Writ } from '../../client/src/index.ts'
+import { createDpopKey, createWrit } from '../../client/src/index.ts'
 import type { Loaded, Sources } from '../config/index.ts'
 import { loadConfig, resolvePath } from '../config/index.ts'
 import { Checkpoints } from './checkpoints.ts'
@@ -47,6 +47,7 @@ export class Context {
   #writ: Writ | undefined
   /** Looked for once; `null` where there is none. */
   #identity: Identity | null | undefined
+  #key: Promise<DpopKey> | undefined
 
   constructor(io: Io, options: GlobalOptions) {
     this.io = io
@@ -80,17 +81,25 @@ export class Context {
   get writ(): Writ {
     this.#writ ??= createWrit({
       url: this.url,
-      token: (refused) => this.token(refused),
+      token: (refused) => this.#bearer(refused),
       userAgent: 'writ-cli',
       log: { memory: this.checkpoints, key: this.loaded.config.log_key },
     })
     return this.#writ
   }
 
-  /** The token that requests carry; with one that the server `refused`, another if there is another. */
-  async token(refused?: string): Promise<string | undefined> {
+  /** The token that requests carry. */
+  async token(): Promise<string | undefined> {
     const { proof } = this
-    return proof?.via === 'identity' ? proof.identity.token(refused) : proof?.token
+    return proof?.via === 'identity' ? proof.identity.token() : proof?.token
+  }
+
+  /** The same, with the key that it may be bound to; with one that the server `refused`, another if there is another. */
+  async #bearer(refused?: string): Promise<string | BoundToken | undefined> {
+    const { proof } = this
+    if (proof?.via !== 'identity') return proof?.token
+    const { token, key } = await proof.identity.held(refused)
+    return key === undefined ? token : { token, key }
   }
 
   /**
@@ -121,7 +130,7 @@ export class Context {
   get identity(): Identity | undefined {
     if (this.#identity === undefined) {
       const source = findSource(this.#around())
-      this.#identity = source === undefined ? null : new Identity(source, this.io.now)
+      this.#identity = source === undefined ? null : new Identity(source, () => this.io.now())
     }
     return this.#identity ?? undefined
   }
@@ -137,7 +146,7 @@ export class Context {
       env: this.io.env,
       read: (path) => readIfThere(resolvePath(path, this.io.cwd, this.io.home)),
       fetch: (input, init) => fetch(input, init),
-      now: this.io.now,
+      now: () => this.io.now(),
       random: randomUUID,
       audience: this.audience,
       asClient: (client) => this.#asClient(client),
@@ -145,11 +154,14 @@ export class Context {
   }
 
   async #asClient(client: ClientKey): Promise<Held> {
-    const answer = await this.writ.tokens.asClient(client)
+    // a key in memory alone: the token is worth nothing to whoever else reads it
+    this.#key ??= createDpopKey()
+    const key = await this.#key
+    const answer = await this.writ.tokens.asClient(client, { dpop: key })
     if (answer.outcome !== 'issued')
       throw new CliError(exit.denied, `no token for \`${plain(client.id)}\`: ${plain(answer.description)}`)
     const { token, endsAt } = answer.issued
-    return { token, ...(endsAt === undefined ? {} : { endsAt: Date.parse(endsAt) }) }
+    return { token, key, ...(endsAt === undefined ? {} : { endsAt: Date.parse(endsAt) }) }
   }
 
   get format(): Format {

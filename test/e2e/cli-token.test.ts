@@ -346,7 +346,7 @@ describe('a challenge', () => {
     assert.equal(ran.code, 0, ran.stderr)
     assert.equal(ran.stdout, `${server.issued[0]}\n`)
     const submitted = server.seen.find(({ path }) => path === '/access/v1/requests')?.body
-    assert.equal((submitted?.['context'] as Record<string, unknown>)['justification'], 'INC-42')
+    assert.equal((submitted?.['context'] as Record<string, unknown> | undefined)?.['justification'], 'INC-42')
     keepsSecrets(ran, server.issued[0])
   })
   test('not approved in time is 6, and is come back to', async () => {

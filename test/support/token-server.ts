@@ -218,11 +218,12 @@ export async function openTokenServer(issuer: Issuer): Promise<TokenServer> {
   let serial = 0
 
   const subjectOf = (claims: JWTPayload): string => {
-    const id = claims['repository_id'] ?? claims['project_id'] ?? claims.sub
-    return `Service/${String(id)}`
+    const named = [claims['repository_id'], claims['project_id'], claims.sub]
+    return `Service/${named.find((id) => typeof id === 'string') ?? 'nobody'}`
   }
   const bearer = async ({ headers }: Got): Promise<string | undefined> => {
-    const token = headers.authorization?.replace(/^Bearer /u, '') ?? ''
+    const [, scheme, token = ''] = /^(Bearer|DPoP) (.+)$/u.exec(headers.authorization ?? '') ?? []
+    if ((scheme === 'DPoP') !== (headers['dpop'] !== undefined)) return undefined
     if (how.refuse?.(token) === true) return undefined
     if (issued.includes(token)) return revoked.has(token) ? undefined : 'Service/client'
     try {

@@ -173,7 +173,7 @@ function openBrowser(url: string): boolean {
       : process.platform === 'win32'
         ? ['rundll32', 'url.dll,FileProtocolHandler', url]
         : ['xdg-open', url]
-  const opener = spawn(command as string, args, { stdio: 'ignore', detached: true })
+  const opener = spawn(command, args, { stdio: 'ignore', detached: true })
   // the address is on the screen all the same
   opener.on('error', () => undefined)
   opener.unref()

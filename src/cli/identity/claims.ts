@@ -88,8 +88,8 @@ function pod(claims: Claims): Claims {
   }
 }
 
-function svid(claims: Claims): Claims {
-  const match = /^spiffe:\/\/([^/]+)(\/.*)?$/u.exec(String(claims['sub'] ?? ''))
+function svid({ sub }: Claims): Claims {
+  const match = /^spiffe:\/\/([^/]+)(\/.*)?$/u.exec(typeof sub === 'string' ? sub : '')
   return { trust_domain: match?.[1], path: match?.[2] }
 }
 

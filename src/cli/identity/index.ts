@@ -91,13 +91,18 @@ export class Identity {
 
   /** A token that still counts; with one that the server `refused`, another if there is another. */
   async token(refused?: string): Promise<string> {
+    return (await this.held(refused)).token
+  }
+
+  /** The same, with the key that it may be bound to. */
+  async held(refused?: string): Promise<Held> {
     const held = this.#held
-    if (held !== undefined && held.token !== refused && this.#counts(held, EARLY)) return held.token
+    if (held !== undefined && held.token !== refused && this.#counts(held, EARLY)) return held
     try {
-      return (await this.#ask()).token
+      return await this.#ask()
     } catch (error) {
       // whoever makes the tokens is away: the last one does until its end
-      if (held !== undefined && held.token !== refused && this.#counts(held, 0)) return held.token
+      if (held !== undefined && held.token !== refused && this.#counts(held, 0)) return held
       throw error
     }
   }
@@ -113,8 +118,9 @@ export class Identity {
   }
 
   async #fetch(): Promise<Held> {
-    const { token, endsAt = endOf(claimsOf(token)) } = await this.source.token()
-    const held = { token, ...(endsAt === undefined ? {} : { endsAt }) }
+    const given = await this.source.token()
+    const endsAt = given.endsAt ?? endOf(claimsOf(given.token))
+    const held = { ...given, ...(endsAt === undefined ? {} : { endsAt }) }
     this.#held = this.source.keep ? held : undefined
     return held
   }

@@ -48,7 +48,7 @@ function readKey(around: Around, path: string): { key: KeyObject; kid?: string }
   try {
     if (!text.trimStart().startsWith('{')) return { key: createPrivateKey(text) }
     const jwk = JSON.parse(text) as Record<string, unknown>
-    const key = createPrivateKey({ key: jwk as { kty: string }, format: 'jwk' })
+    const key = createPrivateKey({ key: jwk, format: 'jwk' })
     return { key, ...(typeof jwk['kid'] === 'string' ? { kid: jwk['kid'] } : {}) }
   } catch {
     // what the platform says may hold what is in the file

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { DpopKey } from '../../../client/src/index.ts'
 import { WritClientError } from '../../../client/src/index.ts'
 import { CliError, exit } from '../exit.ts'
 
@@ -26,8 +27,8 @@ export type Around = Readonly<{
 /** A client that signs for itself. */
 export type ClientKey = Readonly<{ id: string; assertion: (issuer: string) => Promise<string> }>
 
-/** A token, and until when (epoch milliseconds) where that is known. */
-export type Held = Readonly<{ token: string; endsAt?: number }>
+/** A token, until when (epoch milliseconds) where that is known, and the key without which it is worth nothing. */
+export type Held = Readonly<{ token: string; endsAt?: number; key?: DpopKey }>
 
 export type Source = Readonly<{
   kind: IdentityKind
