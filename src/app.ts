@@ -12,8 +12,10 @@ import { join } from 'node:path'
 import { StaticLog } from './audit/static.ts'
 import type { ServerConfig, TokenConfig } from './config/index.ts'
 import {
+  LOGIN,
   exportSummary,
   issuerSummary,
+  loginSummary,
   openKeyFile,
   readKeyFile,
   readWebhookSecret,
@@ -38,6 +40,7 @@ import { markFile } from './flows/marks.ts'
 import { Schedule } from './flows/schedule.ts'
 import type { ThreadOptions } from './flows/thread.ts'
 import { Given } from './flows/verifying.ts'
+import { createRelyingParty } from './identity/people/relying.ts'
 import { createCallers } from './identity/callers.ts'
 import { createVerifier } from './identity/issuers/verify.ts'
 import type { TargetRecord } from './model/access.ts'
@@ -190,6 +193,9 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
     for (const { issuer, sentence, hint } of lintIssuers(config.issuers)) {
       log('warn', `issuer \`${issuer}\`: ${sentence}`, { hint })
     }
+    const login = config.login ?? LOGIN
+    const derive = (label: string): Uint8Array =>
+      new Uint8Array(hkdfSync('sha256', key.expose(), installation, label, 32))
     const deps: FlowDeps = {
       store,
       decision,
@@ -220,10 +226,21 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
         issuer: () =>
           (config.publicUrl === undefined ? url : new URL(config.publicUrl).origin) ||
           `urn:writ:${installation}`,
-        nonceKey: new Uint8Array(hkdfSync('sha256', key.expose(), installation, 'writ/dpop-nonce', 32)),
+        nonceKey: derive('writ/dpop-nonce'),
         verify: (token, now) => verifier.verify(token, now),
         claims: encodeClaims,
       },
+      passkeys: {
+        mode: login.passkey,
+        ...(config.publicUrl === undefined ? {} : { publicUrl: config.publicUrl }),
+        key: derive('writ/passkey-nonce'),
+      },
+      relying: createRelyingParty({
+        providers: login.providers,
+        fetch: outboundFetcher(),
+        random: randomBytes,
+        monotonic: () => clock.monotonic(),
+      }),
       artifacts: (keys) => createArtifacts(installation, keys, newId),
       dev: options.mode === 'dev',
     }
@@ -334,6 +351,7 @@ async function settle(
     issuers: config.issuers.map(issuerSummary),
     defaults: config.defaults,
     ...(config.tokens === undefined ? {} : { tokens: tokenSummary(config.tokens) as unknown as Json }),
+    ...(config.login === undefined ? {} : { login: loginSummary(config.login) }),
     ...(config.log?.witnesses === undefined || config.log.witnesses.length === 0
       ? {}
       : { witnesses: config.log.witnesses }),

@@ -175,6 +175,13 @@ suite('configuration', () => {
         limits: { body: 262_144, depth: 32, rate: 2_000 },
         issuers: [],
         tokens: { life: 300_000, senderConstrained: 'privileged', clients: [], resources: [] },
+        login: {
+          passkey: 'owned',
+          providers: [],
+          server: true,
+          clientMetadata: false,
+          registration: false,
+        },
         exports: [],
         callbacks: [],
       },

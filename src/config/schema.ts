@@ -10,6 +10,7 @@ import { formatDuration, parseDuration } from '../model/time.ts'
 import { callbackSchema } from './callbacks.ts'
 import { exportSchema } from './exports.ts'
 import { issuerSchema } from './issuers.ts'
+import { loginProvider, passkeyModes } from './login.ts'
 import { tokenClient, tokenResource } from './tokens.ts'
 
 /** What is known of one setting beside its zod schema. */
@@ -349,6 +350,51 @@ export const configSchema = z.strictObject({
         default: '[]',
         reader: 'server',
         sentence: 'What resources are called as URIs in token requests: `uri` and `resource` (Type/id).',
+      }),
+    })
+    .prefault({}),
+  login: z
+    .strictObject({
+      passkey: setting(
+        z.enum(passkeyModes, `is not one of ${passkeyModes.join(', ')}`).default('owned'),
+        {
+          type: 'choice',
+          default: 'owned',
+          env: 'WRIT_LOGIN_PASSKEY',
+          reader: 'server',
+          sentence:
+            'Which approvals need a passkey, used for that very request: `owned` those of sensitive things by people who have one, `high` those of sensitive things by anybody, `always` all, `off` none.',
+        },
+      ),
+      providers: setting(z.array(loginProvider).default([]), {
+        type: 'list',
+        default: '[]',
+        reader: 'server',
+        sentence:
+          'OpenID Connect providers that people sign in with: `name` (one of `issuers`, or with an `issuer` of its own), `label`, `client_id`, `key_file` (`private_key_jwt`) or `secret_file` or neither, `scopes`, `allow_private`, `ca`.',
+      }),
+      server: setting(z.boolean('is neither `true` nor `false`').default(true), {
+        type: 'boolean',
+        default: 'true',
+        env: 'WRIT_LOGIN_SERVER',
+        reader: 'server',
+        sentence:
+          'Whether programs may have people sign in here (authorization code with PKCE): `writ login`, MCP clients.',
+      }),
+      client_metadata: setting(z.boolean('is neither `true` nor `false`').default(false), {
+        type: 'boolean',
+        default: 'false',
+        env: 'WRIT_LOGIN_CLIENT_METADATA',
+        reader: 'server',
+        sentence:
+          'Whether such a program may be named by the https URL of its metadata document, which is then fetched.',
+      }),
+      registration: setting(z.boolean('is neither `true` nor `false`').default(false), {
+        type: 'boolean',
+        default: 'false',
+        env: 'WRIT_LOGIN_REGISTRATION',
+        reader: 'server',
+        sentence: 'Whether such a program may register itself (RFC 7591); forgotten when the server stops.',
       }),
     })
     .prefault({}),

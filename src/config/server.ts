@@ -16,6 +16,8 @@ import { exportConfigs } from './exports.ts'
 import { issuerConfigs } from './issuers.ts'
 import type { Loaded, Sources } from './load.ts'
 import { resolvePath, stateHome } from './load.ts'
+import type { LoginConfig } from './login.ts'
+import { loginConfig } from './login.ts'
 import type { TokenConfig } from './tokens.ts'
 import { tokenConfig } from './tokens.ts'
 
@@ -45,6 +47,8 @@ export type ServerConfig = Readonly<{
   issuers: readonly Issuer[]
   /** What the token endpoint issues, and to whom. */
   tokens?: TokenConfig
+  /** How people sign in. */
+  login?: LoginConfig
   /** Where the record is sent. */
   exports?: readonly ExportConfig[]
   callbacks?: readonly CallbackConfig[]
@@ -70,6 +74,7 @@ export function serverConfig(
       hint: 'TLS needs both `tls.cert` and `tls.key`',
     })
   }
+  const issuers = issuerConfigs(config.issuers, path, read)
   return {
     data,
     host: config.host,
@@ -88,8 +93,9 @@ export function serverConfig(
     ...(config.inventory === undefined ? {} : { inventory: path(config.inventory) }),
     defaults: config.defaults,
     limits: config.limits,
-    issuers: issuerConfigs(config.issuers, path, read),
+    issuers,
     tokens: tokenConfig(config.tokens, path, read),
+    login: loginConfig(config.login, issuers, path, read),
     exports: exportConfigs(config.exports, path),
     callbacks: callbackConfigs(config.callbacks, path),
   }

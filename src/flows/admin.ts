@@ -14,8 +14,9 @@ import type { Instant, Millis } from '../model/time.ts'
 import { MINUTE } from '../model/time.ts'
 import { ADMINISTRATORS } from '../decision/analyse.ts'
 import { checkHierarchy, toEntity } from '../identity/inventory.ts'
+import { checkNames } from '../identity/names.ts'
 import { KEY_PREFIX, newSecret, secretDigest, SESSION_PREFIX } from '../identity/secrets.ts'
-import { SESSION_IDLE, SESSION_LIFE } from '../identity/callers.ts'
+import { newSession } from '../identity/people/session.ts'
 import type { Page, Read, Transaction } from '../store/port.ts'
 import type { Attempts } from './attempts.ts'
 import type { FlowDeps } from './deps.ts'
@@ -92,6 +93,7 @@ export class Administration {
       const all = await everything(this.#deps.store)
       for (const input of inputs) all.set(refKey(input), toEntity(input, all.get(refKey(input))))
       checkHierarchy(all, inputs.map(refKey))
+      checkNames(all, inputs.map(refKey))
       const fitting = await this.#publishing.fits(all.values())
       await this.#attempts.administer(caller, 'administer', {
         also: {
@@ -328,6 +330,7 @@ export class Administration {
       for (const group of found.groups)
         prospective.set(refKey(group), prospective.get(refKey(group)) ?? groupOf(group))
       checkHierarchy(prospective, [key])
+      checkNames(prospective, [key])
       const fitting = await this.#publishing.fits(prospective.values())
       const redeemed = await store.commit({
         reads: [
@@ -358,15 +361,8 @@ export class Administration {
           if (['bootstrap', 'dev'].includes(invite.purpose) && tx.get('meta', 'founded') === undefined) {
             tx.put('meta', 'founded', { by: key, at: tx.now })
           }
-          const endsAt = tx.now + SESSION_LIFE
-          tx.put('session', session, {
-            id: session,
-            person: invite.person,
-            generation: person.generation,
-            createdAt: tx.now,
-            idleUntil: tx.now + SESSION_IDLE,
-            endsAt,
-          })
+          const begun = newSession(session, invite.person, person.generation, tx.now, { provider: 'code' })
+          tx.put('session', session, begun)
           tx.append({
             kind: 'person.enrolled',
             refs: [key, ...groups.map(refKey)],
@@ -378,7 +374,7 @@ export class Administration {
             entities: [person, ...groups],
           })
           fitting.note(tx)
-          return { token, person: invite.person, endsAt }
+          return { token, person: invite.person, endsAt: begun.endsAt }
         },
       })
       fitting.adopt()

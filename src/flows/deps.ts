@@ -19,6 +19,8 @@ import type { DueKind, Schedule } from './schedule.ts'
 import { dueAt } from './schedule.ts'
 import type { Export } from './exports.ts'
 import type { Marks } from './transparency.ts'
+import type { RelyingParty } from '../identity/people/relying.ts'
+import type { PasskeyDeps } from './passkeys.ts'
 import type { TokenDeps } from './tokens.ts'
 import type { Given } from './verifying.ts'
 import type { WitnessConfig } from './witnesses.ts'
@@ -63,6 +65,9 @@ export type FlowDeps = Readonly<{
   callbacks: CallbackPort
   /** Access tokens: what is configured, and how tokens of others are verified. */
   tokens: TokenDeps
+  passkeys: PasskeyDeps
+  /** The providers that people sign in with. */
+  relying: RelyingParty
   /** Makes and verifies what callers carry signed, by the keys it is given. */
   artifacts(keys: ArtifactKeys): Artifacts
   /** Every entry of `writ dev` is marked, and a server refuses its folder. */

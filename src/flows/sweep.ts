@@ -19,6 +19,7 @@ import type { DueKind } from './schedule.ts'
 import { dueAt } from './schedule.ts'
 import type { TakeBack } from './takeback.ts'
 import type { Tasks } from './tasks.ts'
+import type { Passkeys } from './passkeys.ts'
 import type { Tokens } from './tokens.ts'
 
 /** The longest nap: a wall clock that jumps forward is noticed within it. */
@@ -44,6 +45,7 @@ export class Sweeper {
     takeBack: TakeBack
     callbacks: Callbacks
     tokens: Tokens
+    passkeys: Passkeys
     retention?: Retention | undefined
   }>
   #timer: NodeJS.Timeout | undefined
@@ -63,6 +65,7 @@ export class Sweeper {
       takeBack: TakeBack
       callbacks: Callbacks
       tokens: Tokens
+      passkeys: Passkeys
       retention?: Retention | undefined
     }>,
   ) {
@@ -169,6 +172,7 @@ export class Sweeper {
       this.#tidiedAt = now
       await this.#tidy(now)
       await this.#parts.tokens.tidy(now)
+      await this.#parts.passkeys.tidy(now)
     }
     if (now - this.#reconciledAt >= RECONCILE_EVERY) {
       this.#reconciledAt = now

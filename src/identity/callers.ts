@@ -113,6 +113,7 @@ export function createCallers({ store, verifier, ownTokens, dev = false }: Optio
       kind: 'session',
       subject: session.person,
       generation: session.generation,
+      ...(session.auth === undefined ? {} : { auth: session.auth }),
       ...(dev ? { dev } : {}),
     }
   }

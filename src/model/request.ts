@@ -34,6 +34,8 @@ export type Approval = Readonly<{
   /** Generation of the person then; a recreated one does not count. */
   generation: number
   comment?: string
+  /** The passkey that it was given with, for this very statement. */
+  passkey?: string
 }>
 
 export type RequestStatus = 'pending' | 'approved' | 'denied' | 'expired' | 'cancelled' | 'failed'
@@ -71,6 +73,8 @@ export type AccessRequest = Readonly<{
   ttl: Millis
   uses?: number
   task?: string
+  /** The delegation that it is asked under: it ends with that. */
+  delegation?: string
   requestedAt: Instant
   expiresAt: Instant
   approvals: readonly Approval[]

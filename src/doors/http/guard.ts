@@ -54,13 +54,30 @@ export function requireSameOrigin(request: FastifyRequest, origins: readonly str
 
 /** The session cookie, if there is exactly one: two of a name mean that somebody else set one. */
 export function sessionCookie(header: string | undefined, secure: boolean): string | undefined {
+  return oneCookie(header, cookieName(secure))
+}
+
+function oneCookie(header: string | undefined, name: string): string | undefined {
   if (header === undefined) return undefined
-  const name = cookieName(secure)
   const found = header
     .split(';')
     .map((part) => part.trim())
     .filter((part) => part.startsWith(`${name}=`))
   return found.length === 1 ? found[0]?.slice(name.length + 1) : undefined
+}
+
+const TICKET_COOKIE = 'writ_login'
+
+/** What a browser keeps while its person is away at a provider: comes back with them from there, and nowhere else. */
+export function ticketCookie(header: string | undefined, secure: boolean): string | undefined {
+  return oneCookie(header, secure ? `__Host-${TICKET_COOKIE}` : TICKET_COOKIE)
+}
+
+/** `Set-Cookie` for it; 0 seconds take it away. `Lax`, since the way back begins at the provider's page. */
+export function setTicketCookie(ticket: string, seconds: number, secure: boolean): string {
+  const attributes = ['Path=/', 'HttpOnly', 'SameSite=Lax', `Max-Age=${Math.max(0, Math.floor(seconds))}`]
+  const name = secure ? `__Host-${TICKET_COOKIE}` : TICKET_COOKIE
+  return [`${name}=${ticket}`, ...attributes, ...(secure ? ['Secure'] : [])].join('; ')
 }
 
 /** `Set-Cookie` for a session of so many seconds; 0 takes it away. */
@@ -73,6 +90,8 @@ const API_POLICY = "default-src 'none'; frame-ancestors 'none'"
 /** Pages: our own style sheet and forms to ourselves; no script, nothing inline, no frame, nothing from elsewhere. */
 const PAGE_POLICY =
   "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+/** The few pages that ask a browser for a passkey: besides, our own script file. */
+export const SCRIPT_PAGE_POLICY = PAGE_POLICY.replace(';', "; script-src 'self';")
 
 export function secureHeaders(reply: FastifyReply, page: boolean, secure: boolean): void {
   reply.header('x-content-type-options', 'nosniff')

@@ -49,6 +49,7 @@ export type Answer = Readonly<{
     | 'text/plain; charset=utf-8'
     | 'text/html; charset=utf-8'
     | 'text/css; charset=utf-8'
+    | 'text/javascript; charset=utf-8'
     | 'image/svg+xml'
     | 'application/problem+json'
   headers?: Readonly<Record<string, string>>

@@ -1,5 +1,5 @@
 /**
- * Pages for people: sign in, inbox, one request, approve or deny. Rendered here, without script.
+ * Pages for people: sign in, inbox, one request, approve or deny. Rendered here; only a passkey needs script.
  *
  * @module
  */
@@ -13,6 +13,8 @@ import type { Answer, Door, Route } from '../route.ts'
 import { READS, route } from '../route.ts'
 import { byId } from '../api/shared.ts'
 import { ICON, STYLE } from './style.ts'
+import { loginRoutes, next } from './login.ts'
+import { answerFields, answerOf, approving, isAboutPasskey, passkeyRoutes } from './passkeys.ts'
 import type { Listed } from './views.ts'
 import { changedPage, inboxPage, requestPage, signinPage } from './views.ts'
 
@@ -44,7 +46,8 @@ const filled = <S extends z.ZodType>(schema: S) =>
     )
     .pipe(schema)
 
-export function pageRoutes({ flows, now }: Door): Route[] {
+export function pageRoutes(door: Door): Route[] {
+  const { flows, now } = door
   /** The request, with the pools in which this person could approve it now. */
   async function review(caller: Caller, id: string): Promise<Listed> {
     const request = await flows.request(caller, id)
@@ -60,13 +63,13 @@ export function pageRoutes({ flows, now }: Door): Route[] {
     return { ...request, mayApprove: [] }
   }
 
-  async function redeem(code: string, origin: string): Promise<Answer> {
+  async function redeem(code: string, origin: string, then = '/inbox'): Promise<Answer> {
     const parsed = codeSchema.safeParse(code)
     try {
       if (!parsed.success) return page(signinPage({ problem: WRONG_CODE }), 401)
       const { token, endsAt } = await flows.redeem(parsed.data)
       const cookie = setSessionCookie(token.expose(), (endsAt - now()) / 1000, origin.startsWith('https:'))
-      return to('/inbox', { 'set-cookie': cookie })
+      return to(then, { 'set-cookie': cookie })
     } catch (error) {
       if (!isWritError(error, 'ERR_UNAUTHENTICATED', 'ERR_NOT_FOUND', 'ERR_INPUT_INVALID')) throw error
       return page(signinPage({ problem: WRONG_CODE }), 401)
@@ -111,16 +114,6 @@ export function pageRoutes({ flows, now }: Door): Route[] {
     }),
     route({
       ...common,
-      method: 'GET',
-      path: '/signin',
-      summary: 'Sign in with a one-time code',
-      who: 'public',
-      audit: { none: 'a form' },
-      responses: RESPONSES,
-      handle: async () => page(signinPage()),
-    }),
-    route({
-      ...common,
       method: 'POST',
       path: '/signin',
       summary: 'Turn a one-time code into a session',
@@ -128,11 +121,11 @@ export function pageRoutes({ flows, now }: Door): Route[] {
       audit: { event: 'person.enrolled' },
       consumes: 'form',
       guessable: true,
-      body: z.looseObject({ code: z.string().max(400) }),
+      body: z.looseObject({ code: z.string().max(400), next }),
       responses: SENT,
       handle: async ({ body, request, origin }) => {
         requireSameOrigin(request, [origin, `${request.protocol}://${request.host}`])
-        return redeem(body.code, origin)
+        return redeem(body.code, origin, body.next)
       },
     }),
     route({
@@ -174,10 +167,20 @@ export function pageRoutes({ flows, now }: Door): Route[] {
       audit: { event: 'approval.given' },
       consumes: 'form',
       params: byId,
-      body: filled(approve),
+      body: filled(approve.extend(answerFields)),
       responses: SENT,
-      handle: async ({ caller, params, body }) =>
-        decide(caller, params.id, () => flows.approve(caller, params.id, body)),
+      handle: async ({ caller, params, body, origin }) => {
+        const { nonce, answer, ...input } = body
+        const passkey = answerOf({ nonce, answer }, origin)
+        try {
+          return await decide(caller, params.id, () =>
+            flows.approve(caller, params.id, { ...input, ...given('passkey', passkey) }),
+          )
+        } catch (error) {
+          if (!isAboutPasskey(error)) throw error
+          return approving({ flows }, caller, params.id, input, origin, error)
+        }
+      },
     }),
     route({
       ...common,
@@ -208,6 +211,8 @@ export function pageRoutes({ flows, now }: Door): Route[] {
         return to('/signin', { 'set-cookie': setSessionCookie('', 0, origin.startsWith('https:')) })
       },
     }),
+    ...loginRoutes(door),
+    ...passkeyRoutes(door),
     route({
       ...common,
       method: 'GET',

@@ -39,7 +39,14 @@ body {
 }
 .brand { display: inline-flex; align-items: center; gap: .5rem; font-weight: 650; letter-spacing: -.01em; color: inherit; text-decoration: none; min-height: 2.75rem; }
 .brand img { display: block; }
-.top .who { margin-left: auto; color: var(--soft); font-size: .9rem; }
+.top .who { margin-left: auto; color: var(--soft); font-size: .9rem; display: inline-flex; align-items: center; min-height: 2.75rem; }
+.way { margin: 0 0 .75rem; }
+.way button { width: 100%; }
+.passkey [hidden] { display: none; }
+.rows { list-style: none; margin: 0; padding: 0; }
+.rows > li { display: flex; flex-wrap: wrap; align-items: center; justify-content: space-between; gap: .5rem 1rem; padding: .7rem 0; border-top: 1px solid var(--line); }
+.rows > li:first-child { border-top: 0; }
+.rows form { margin: 0; }
 .top form { margin: 0; }
 main { max-width: 46rem; margin: 0 auto; padding: 1.75rem 1rem 4rem; }
 main.narrow { max-width: 27rem; }

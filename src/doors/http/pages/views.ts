@@ -12,10 +12,19 @@ import { HOUR, MINUTE, SECOND, toRfc3339 } from '../../../model/time.ts'
 import type { Problem } from '../../../wire/problem.ts'
 import type { Html } from './html.ts'
 import { markup } from './html.ts'
+import type { Offer } from './passkey-form.ts'
+import { passkeyForm } from './passkey-form.ts'
 
-type Frame = Readonly<{ title: string; person?: EntityRef | undefined; narrow?: boolean }>
+/** `script` is for pages that ask for a passkey; `to` leads on by itself. */
+type Frame = Readonly<{
+  title: string
+  person?: EntityRef | undefined
+  narrow?: boolean
+  script?: boolean
+  to?: string
+}>
 
-function frame({ title, person, narrow }: Frame, content: Html): string {
+export function frame({ title, person, narrow, script, to }: Frame, content: Html): string {
   return markup`<!doctype html>
     <html lang="en">
       <head>
@@ -25,6 +34,8 @@ function frame({ title, person, narrow }: Frame, content: Html): string {
         <title>${title} · Writ</title>
         <link rel="icon" href="/icon.svg" type="image/svg+xml" />
         <link rel="stylesheet" href="/style.css" />
+        ${script === true ? markup`<script src="/passkey.js" defer></script>` : undefined}
+        ${to === undefined ? undefined : markup`<meta http-equiv="refresh" content="0;url=${to}" />`}
       </head>
       <body>
         <a class="skip" href="#main">Skip to the content</a>
@@ -33,7 +44,7 @@ function frame({ title, person, narrow }: Frame, content: Html): string {
           ${
             person === undefined
               ? undefined
-              : markup`<span class="who">${person.id}</span>
+              : markup`<a class="who" href="/passkeys">${person.id}</a>
                   <form method="post" action="/signout"><button class="quiet">Sign out</button></form>`
           }
         </header>
@@ -73,17 +84,17 @@ function spellOut(millis: Millis): string {
   return parts.length === 0 ? '0 s' : parts.join(' ')
 }
 
-function clockTime(at: Instant): Html {
+export function clockTime(at: Instant): Html {
   const text = toRfc3339(at)
   return markup`<time datetime="${text}">${text.slice(0, 10)} ${text.slice(11, 19)} UTC</time>`
 }
 
-function thing(ref: EntityRef): Html {
+export function thing(ref: EntityRef): Html {
   return markup`<bdi class="thing">${ref.id}</bdi> <span class="soft small">(${ref.type})</span>`
 }
 
 /** *Who* wants *what* on *which resource*. */
-function sentence(request: AccessRequest): Html {
+export function sentence(request: AccessRequest): Html {
   const { subject, action, resource } = request.attempt
   return markup`${thing(subject)} wants <bdi class="thing">${action.name}</bdi> on ${thing(resource)}`
 }
@@ -96,7 +107,7 @@ function saidIn({ statement }: AccessRequest, member: 'purpose' | 'reason'): str
 }
 
 /** How long, how often, for which task. */
-function chips(request: AccessRequest): Html {
+export function chips(request: AccessRequest): Html {
   const uses =
     request.binding === 'attempt'
       ? 'once'
@@ -383,17 +394,42 @@ export function requestPage(person: EntityRef, request: Listed, now: Instant): s
   )
 }
 
-export function signinPage(options: { problem?: string; code?: string } = {}): string {
-  const { problem, code } = options
+export type SignInOptions = Readonly<{
+  problem?: string
+  code?: string
+  /** Where to go on afterwards. */
+  next?: string
+  passkey?: Offer
+  providers?: readonly Readonly<{ name: string; label: string }>[]
+}>
+
+/** Ways to sign in beside the code. */
+function others({ passkey, providers = [], next }: SignInOptions): Html | undefined {
+  const on = next === undefined ? undefined : markup`<input type="hidden" name="next" value="${next}" />`
+  if (passkey === undefined && providers.length === 0) return undefined
+  return markup`<h2>Or</h2>
+    ${passkey === undefined ? undefined : passkeyForm({ action: '/signin/passkey', offer: passkey, fields: on, button: 'Sign in with a passkey', plain: true })}
+    ${providers.map(
+      ({ name, label: shownAs }) =>
+        markup`<form class="way" method="post" action="/signin/provider">
+          <input type="hidden" name="provider" value="${name}" />${on}
+          <button>Sign in with ${shownAs}</button>
+        </form>`,
+    )}`
+}
+
+export function signinPage(options: SignInOptions = {}): string {
+  const { problem, code, next } = options
   const known = code !== undefined
   return frame(
-    { title: 'Sign in', narrow: true },
+    { title: 'Sign in', narrow: true, script: options.passkey !== undefined },
     markup`<h1>Sign in</h1>
       ${problem === undefined ? undefined : markup`<div class="banner bad" role="alert"><p>${problem}</p></div>`}
       <p class="soft">
         ${known ? 'Your link holds a code that works once.' : 'Type the one-time code that you were given.'}
       </p>
       <form class="card" method="post" action="/signin">
+        ${next === undefined ? undefined : markup`<input type="hidden" name="next" value="${next}" />`}
         ${
           known
             ? markup`<input type="hidden" name="code" value="${code}" />`
@@ -414,6 +450,7 @@ export function signinPage(options: { problem?: string; code?: string } = {}): s
         }
         <p><button class="go">Sign in</button></p>
       </form>
+      ${others(options)}
       ${known ? undefined : markup`<p class="soft small">No code? Ask an administrator to run <code>writ people invite</code>.</p>`}`,
   )
 }
@@ -429,7 +466,7 @@ export function changedPage(person: EntityRef, id: string, detail: string): stri
 }
 
 /** An error's sentence as a page says it: begun and ended like one, `code` as code. */
-function prose(text: string): Html {
+export function prose(text: string): Html {
   const sentence = text.charAt(0).toUpperCase() + text.slice(1)
   const parts = sentence.split('`').map((part, i) => (i % 2 === 1 ? markup`<code>${part}</code>` : part))
   return markup`${parts}${/[.!?]$/.test(text) ? undefined : '.'}`
