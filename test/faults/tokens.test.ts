@@ -5,7 +5,10 @@
  */
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
+import fc from 'fast-check'
 import { refKey } from '../../src/model/entity.ts'
+import { isWritError } from '../../src/model/errors.ts'
+import type { Store } from '../../src/store/port.ts'
 import type { Key, OAuthClient } from '../support/oauth.ts'
 import {
   athOf,
@@ -80,7 +83,7 @@ async function stage(
       tokens: tokenConfig(
         [
           clientConfig(web, 'Service/web'),
-          clientConfig(api, 'Service/api', ['Api/ledger']),
+          clientConfig(api, 'Service/api', ['Api/ledger', 'Api/one']),
           clientConfig(migrator, 'Agent/migrator'),
         ],
         tokens,
@@ -776,5 +779,166 @@ describe('a token for this server', () => {
     assert.equal((await ask(s, { authorization: `Bearer ${elsewhere}` })).status, 401)
     const forged = mint(s.web.key, { kid: 'web', typ: 'at+jwt' }, claimsOf(elsewhere))
     assert.equal((await ask(s, { authorization: `Bearer ${forged}` })).status, 401)
+  })
+})
+
+describe('B29 B41 whatever is exchanged', () => {
+  const ACTIONS = ['a', 'b', 'c']
+  const NAMES = ['one', 'two', 'three']
+  const rights = NAMES.flatMap((api) => ACTIONS.map((action) => ({ api, action })))
+  const groupOf = ({ api, action }: { api: string; action: string }): string => `Group/may-${action}-${api}`
+  const policy = rights
+    .map(
+      (right) =>
+        `@id("may-${right.action}-${right.api}") permit (principal in Group::"may-${right.action}-${right.api}", action == Action::"${right.action}", resource == Api::"${right.api}");`,
+    )
+    .join('\n')
+
+  test('is never more than what subject, actor, client, parent and task may do together', async () => {
+    await using s = await stage({
+      policies: withPolicy(policy),
+      entities: [
+        ...ENTITIES,
+        ...NAMES.map((id) => ({ type: 'Api', id, kind: 'resource' as const, sensitivity: 1 as const })),
+      ],
+    })
+    const { tokens } = s.world.app.flows
+    const url = `${s.world.app.url}/oauth/token`
+    const some = fc.subarray(rights, { minLength: 5 })
+    const wanted = fc.record({
+      api: fc.constantFrom('one', ...NAMES),
+      scope: fc.subarray(ACTIONS, { minLength: 1 }),
+    })
+    const ask = async (
+      parts: Readonly<{ subjectToken: string; actorToken?: string }>,
+      { api, scope }: Readonly<{ api: string; scope: readonly string[] }>,
+      client?: OAuthClient,
+    ) => {
+      try {
+        const issued = await tokens.token(
+          {
+            grant: 'exchange',
+            client: client === undefined ? {} : { assertion: client.assertion() },
+            ...parts,
+            requested: 'access_token',
+            audience: { ref: ref(`Api/${api}`) },
+            scope,
+            details: [],
+          },
+          { url },
+        )
+        return 'token' in issued ? issued : undefined
+      } catch (error) {
+        assert.ok(isWritError(error) && error.problem !== undefined, String(error))
+        return undefined
+      }
+    }
+    await fc.assert(
+      fc.asyncProperty(
+        fc.record({
+          web: some,
+          api: some,
+          poor: some,
+          withActor: fc.boolean(),
+          withClient: fc.boolean(),
+          first: wanted,
+          then: wanted,
+        }),
+        async ({ withActor, withClient, first, then, ...given }) => {
+          await put(
+            s.world,
+            ...(['web', 'api', 'poor'] as const).map((id) => ({
+              type: 'Service',
+              id,
+              parents: given[id].map((right) => ref(groupOf(right))),
+            })),
+          )
+          const may = (who: 'web' | 'api' | 'poor', api: string, action: string): boolean =>
+            given[who].some((right) => right.api === api && right.action === action)
+          const chain: ('web' | 'api' | 'poor')[] = [
+            ...(withClient ? (['api'] as const) : []),
+            ...(withActor ? (['poor'] as const) : []),
+            'web',
+          ]
+          const issued = await ask(
+            {
+              subjectToken: s.idpToken('web'),
+              ...(withActor ? { actorToken: s.idpToken('poor') } : {}),
+            },
+            first,
+            withClient ? s.api : undefined,
+          )
+          const all = first.scope.every((action) => chain.every((who) => may(who, first.api, action)))
+          assert.equal(issued !== undefined, all)
+          if (issued === undefined) return
+          assert.deepEqual(
+            issued.token.chain.map((one) => one.id),
+            chain,
+          )
+          assert.deepEqual(issued.token.scope, first.scope)
+          assert.deepEqual(claimsOf(issued.text)['scope'], first.scope.join(' '))
+          // the server that it is for may take it on, and part of it only
+          const taken = await ask({ subjectToken: issued.text }, then, s.api)
+          const further = new Set(['api', ...chain] as const)
+          const part =
+            first.api === 'one' &&
+            then.api === 'one' &&
+            then.scope.every(
+              (action) =>
+                first.scope.includes(action) && [...further].every((who) => may(who, 'one', action)),
+            )
+          assert.equal(taken !== undefined, part)
+          if (taken === undefined) return
+          assert.deepEqual(
+            taken.token.chain.map((one) => one.id),
+            [...further],
+          )
+          assert.ok(taken.token.endsAt <= issued.token.endsAt)
+        },
+      ),
+      { numRuns: 120 },
+    )
+  })
+})
+
+describe('B40 whatever goes wrong', () => {
+  test('there is a token only with its permit, and an answer only after both', async () => {
+    await using s = await stage()
+    const { app } = s.world
+    const request = (): Parameters<typeof app.flows.tokens.token>[0] => ({
+      grant: 'assertion',
+      client: {},
+      assertion: s.idpToken('web'),
+      requested: 'access_token',
+      audience: { ref: ref('Api/ledger') },
+      scope: ['ledger:read'],
+      details: [],
+    })
+    const arrival = { url: `${s.web.url}/oauth/token` }
+    const store = app.decision.store as { commit: Store['commit'] }
+    const { commit } = store
+    const permits = async (): Promise<number> =>
+      (await entries(app)).filter(
+        ({ kind, outcome, refs }) =>
+          kind === 'decision' && outcome === 'permit' && (refs as readonly string[]).includes('Api/ledger'),
+      ).length
+    // killed before the commit: nothing is there
+    store.commit = () => Promise.reject(new Error('killed'))
+    await assert.rejects(app.flows.tokens.token(request(), arrival), /killed/)
+    store.commit = commit
+    assert.deepEqual([await permits(), (await tokensOf(s.world)).length], [0, 0])
+    // killed after the commit: the token is nobody's, listed, and can be ended
+    store.commit = async (item) => {
+      await commit(item)
+      throw new Error('killed')
+    }
+    await assert.rejects(app.flows.tokens.token(request(), arrival), /killed/)
+    store.commit = commit
+    const [left, ...more] = await tokensOf(s.world)
+    assert.ok(left !== undefined)
+    assert.deepEqual([await permits(), more.length], [1, 0])
+    assert.equal(await app.flows.tokens.end(left), undefined)
+    await app.flows.revokeSubject(s.world.ada, ref('Service/web'), 'nobody knows who has it')
+    assert.equal(await app.flows.tokens.end(left), 'subject_ended')
   })
 })
