@@ -32,6 +32,16 @@ export type ApiKey = Readonly<{
   revokedAt?: Instant
 }>
 
+/** How and when a person signed in. */
+export type SignedIn = Readonly<{
+  at: Instant
+  /** `code`, `passkey`, or the name of a configured provider. */
+  provider: string
+  acr?: string
+  /** Methods, as RFC 8176 names them. */
+  amr?: readonly string[]
+}>
+
 /** Who is calling, verified at the door. */
 export type Caller = Readonly<{
   /**
@@ -55,6 +65,8 @@ export type Caller = Readonly<{
   workload?: Properties
   /** Thumbprint (RFC 7638) of the key that its token is bound to, and that it has proved to hold. */
   confirmed?: string
+  /** Of a person: how they signed in. */
+  auth?: SignedIn
   /** Of an access token of ours: the actions that it is for; absent, whatever its subject may do. */
   scope?: readonly string[]
 }>
@@ -79,6 +91,7 @@ export type Session = Readonly<{
   person: EntityRef
   generation: number
   createdAt: Instant
+  auth?: SignedIn
   idleUntil: Instant
   endsAt: Instant
   endedAt?: Instant
