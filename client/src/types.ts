@@ -55,6 +55,8 @@ export type TaskDeclaration = Readonly<{
   limits?: Readonly<{ calls?: number }>
   window?: Readonly<{ starts_at: string; ends_at: string }>
   parent?: string
+  /** The delegation that it is done under. */
+  delegation?: string
   ttl?: string
   heartbeat?: string
 }>
@@ -74,6 +76,7 @@ export type Task = Readonly<{
   scope: Scope
   limits: Readonly<{ calls?: number }>
   parent?: string
+  delegation?: string
   window?: Readonly<{ starts_at: string; ends_at: string }>
   declared_at: string
   ttl: string
@@ -94,6 +97,7 @@ export type Grant = Readonly<{
   task?: string
   subject: string
   chain: readonly string[]
+  delegation?: string
   action: string
   resource: string
   binding: 'attempt' | 'task'
@@ -205,15 +209,21 @@ export type EntityInput = Readonly<{
   name?: string
   owner?: string | null
   team?: string | null
+  /** Somebody else's, e.g. a vendor's. */
+  third_party?: boolean | null
+  /** Where it belongs, e.g. `production`. */
+  environment?: string | null
   sensitivity?: Sensitivity
   parents?: readonly string[]
   attrs?: Properties
 }>
 
-export type Entity = Omit<EntityInput, 'owner' | 'team'> &
+export type Entity = Omit<EntityInput, 'owner' | 'team' | 'third_party' | 'environment'> &
   Readonly<{
     owner?: string
     team?: string
+    third_party?: boolean
+    environment?: string
     sensitivity: Sensitivity
     parents: readonly string[]
     attrs: Properties
@@ -225,6 +235,34 @@ export type PepTrust = Readonly<{
   subjects: readonly string[]
   attributes: Readonly<Record<string, readonly string[]>>
 }>
+
+/** What a person lets an agent or a workload do for them. */
+export type DelegationInput = Readonly<{
+  actor: string
+  /** All if left out. */
+  actions?: readonly string[]
+  /** Each with what is below it; all if left out. */
+  resources?: readonly string[]
+  ttl?: string
+  reason?: string
+}>
+
+export type Delegation = Readonly<{
+  id: string
+  delegator: string
+  actor: string
+  actions?: readonly string[]
+  resources?: readonly string[]
+  reason?: string
+  /** Whether it gives anything now. */
+  live: boolean
+  created_at: string
+  ends_at: string
+  revoked_at?: string
+}>
+
+/** An account at an issuer, and the person it is. */
+export type Account = Readonly<{ issuer: string; account: string; person: string; linked_at: string }>
 
 /** An API key without its secret. */
 export type Key = Readonly<{

@@ -35,9 +35,12 @@ import type { Checkpoint, KeyRotated, KeyRotation, LogKeys, LogOptions } from '.
 import { LogMemory } from './log.ts'
 import type {
   AccessRequest,
+  Account,
   ActionFlag,
   ActionReport,
   Credential,
+  Delegation,
+  DelegationInput,
   Entity,
   EntityInput,
   Finding,
@@ -640,6 +643,28 @@ export function createWrit(options: WritOptions = {}) {
           reason,
           ...(until === undefined ? {} : { until }),
         })
+      },
+    },
+    delegations: {
+      /** Lets an agent or a workload act for you; it names the id as `context.delegation`. */
+      make: (input: DelegationInput): Promise<Delegation> => post<Delegation>('/v1/delegations', input),
+      /** Those that one gives or has. */
+      list: (
+        query: PageQuery & { subject?: string | undefined; live?: boolean | undefined } = {},
+      ): Promise<Page<Delegation>> => get<Page<Delegation>>('/v1/delegations', query),
+      get: (id: string): Promise<Delegation> => get<Delegation>(`/v1/delegations/${segment(id)}`),
+      /** Takes it back with everything under it. */
+      revoke: (id: string, reason: string): Promise<Narrowing> =>
+        post<Narrowing>(`/v1/delegations/${segment(id)}/revoke`, { reason }),
+    },
+    accounts: {
+      /** Says whose account it is. */
+      link: (input: Readonly<{ issuer: string; account: string; person: string }>): Promise<Account> =>
+        post<Account>('/v1/accounts', input),
+      list: (query: PageQuery & { person?: string | undefined } = {}): Promise<Page<Account>> =>
+        get<Page<Account>>('/v1/accounts', query),
+      unlink: async (input: Readonly<{ issuer: string; account: string }>): Promise<void> => {
+        await post('/v1/accounts/unlink', input)
       },
     },
     inventory: {

@@ -104,6 +104,8 @@ function strangers(
       sensitivity: entity.sensitivity,
       ...(entity.owner === undefined ? {} : { owner: bare(entity.owner) }),
       ...(entity.team === undefined ? {} : { team: bare(entity.team) }),
+      ...(entity.thirdParty === undefined ? {} : { third_party: entity.thirdParty }),
+      ...(entity.environment === undefined ? {} : { environment: entity.environment }),
       ...own,
     }
     if (

@@ -109,7 +109,7 @@ function entityData(entity: EntityInput): EntityData {
     return { type: text.slice(0, cut), id: text.slice(cut + 1) }
   }
   const spelled = (text: string): string => `${uid(text).type}::${JSON.stringify(uid(text).id)}`
-  const { type, id, owner, team, sensitivity, parents = [], attrs } = entity
+  const { type, id, owner, team, sensitivity, third_party, environment, parents = [], attrs } = entity
   return {
     uid: { type, id },
     attrs: {
@@ -117,6 +117,8 @@ function entityData(entity: EntityInput): EntityData {
       ...(sensitivity === undefined ? {} : { sensitivity: levels.indexOf(sensitivity) + 1 }),
       ...(owner === undefined || owner === null ? {} : { owner: spelled(owner) }),
       ...(team === undefined || team === null ? {} : { team: spelled(team) }),
+      ...(third_party === undefined || third_party === null ? {} : { third_party }),
+      ...(environment === undefined || environment === null ? {} : { environment }),
     },
     parents: parents.map(uid),
   }

@@ -562,6 +562,75 @@ credential is not confirmed gone.`,
   does(leaf(keys, 'revoke <id>', 'End an API key', 'writ keys revoke key_…'), async (context, id: string) =>
     (await admin()).keyRevoke(context, id),
   )
+  const delegations = group('delegations', 'Let agents and workloads act for you')
+  const delegated = () => import('./commands/delegation.ts')
+  does(
+    leaf(
+      delegations,
+      'make <actor>',
+      'Let an agent or a workload act for you, for a time and within bounds',
+      'writ delegations make Agent/helper --action stow --on Shelf/room --ttl 2h',
+    )
+      .option('--action <action>', 'an action it may take, all if left out; may be repeated', repeat)
+      .option(
+        '--on <resource>',
+        'a resource, with what is below it, all if left out; may be repeated',
+        repeat,
+      )
+      .option('--ttl <duration>', 'how long, 8h if left out and 90d at most')
+      .option('--reason <text>', 'why'),
+    async (context, actor: string, options: object) =>
+      (await delegated()).delegationMake(context, actor, options),
+  )
+  does(
+    leaf(delegations, 'ls', 'List the delegations that you give or have', 'writ delegations ls')
+      .option('--subject <subject>', 'those of somebody else')
+      .option('--all', 'those that ended too')
+      .option('--limit <number>', 'at most so many'),
+    async (context, options: object) => (await delegated()).delegationList(context, options),
+  )
+  does(
+    leaf(delegations, 'show <id>', 'Show a delegation', 'writ delegations show dlg_…'),
+    async (context, id: string) => (await delegated()).delegationShow(context, id),
+  )
+  does(
+    leaf(
+      delegations,
+      'revoke <id>',
+      'Take a delegation back, with everything under it',
+      'writ delegations revoke dlg_… --reason "back from holidays"',
+    ).option('--reason <text>', 'why'),
+    async (context, id: string, options: object) => (await delegated()).delegationRevoke(context, id, options),
+  )
+  const accounts = group('accounts', 'Whose accounts at issuers are whose')
+  does(
+    leaf(
+      accounts,
+      'link <account>',
+      'Say whose account it is: what it sets going, they cannot approve',
+      'writ accounts link 583231 --issuer github --person grace',
+    )
+      .option('--issuer <name>', 'the configured issuer')
+      .option('--person <id>', 'whose it is'),
+    async (context, account: string, options: object) =>
+      (await delegated()).accountLink(context, account, options),
+  )
+  does(
+    leaf(accounts, 'ls', 'List linked accounts', 'writ accounts ls')
+      .option('--person <id>', 'those of one person')
+      .option('--limit <number>', 'at most so many'),
+    async (context, options: object) => (await delegated()).accountList(context, options),
+  )
+  does(
+    leaf(
+      accounts,
+      'unlink <account>',
+      'End the link of an account',
+      'writ accounts unlink 583231 --issuer github',
+    ).option('--issuer <name>', 'the configured issuer'),
+    async (context, account: string, options: object) =>
+      (await delegated()).accountUnlink(context, account, options),
+  )
   const inventory = group('inventory', 'Who and what there is')
   does(
     leaf(inventory, 'ls', 'List the inventory', 'writ inventory ls --type Database')

@@ -22,7 +22,7 @@ import type { Instant, Millis } from '../model/time.ts'
 import { SECOND } from '../model/time.ts'
 import type { Facts } from '../context/facts.ts'
 import { ownFacts } from '../context/facts.ts'
-import { delegationEnded, inDelegation, isVerified } from '../identity/chain.ts'
+import { delegationEnded, generationIn, inDelegation, isVerified } from '../identity/chain.ts'
 import { cedarEntities, loadClosure, registered } from '../identity/inventory.ts'
 import { rootsBehind } from '../identity/roots.ts'
 import type { Asked, EntityData, Evaluation, Explanation, PolicySet, Proof } from '../policy/index.ts'
@@ -547,8 +547,7 @@ function refuseCaller(
   if (!own && !trusted) return 'forbidden_assertion'
   // a chain is verified, never taken on trust: a claimed one denies, and a proved one cannot be left out (B29)
   if (attempt.subject.properties?.['act'] !== undefined) return 'delegation'
-  const behind = new Set(attempt.chain.slice(1).map(refKey))
-  if (own && caller.chain?.some((ref) => !behind.has(refKey(ref))) === true) return 'delegation'
+  if (!isVerified(caller, attempt, delegation)) return 'delegation'
   // an access token is for what it was issued for (B41)
   if (caller.scope?.includes(attempt.action.name) === false) return 'delegation'
   for (const { kind, id } of callerRecord(caller)) {
@@ -573,8 +572,7 @@ function refuseCaller(
   }
   if (deps.barrier.suspends(caller, attempt)) return 'restored'
   if (delegation !== undefined) {
-    if (delegationEnded(delegation, (ref) => registered(picture, ref)?.generation ?? 0, now))
-      return 'delegation_ended'
+    if (delegationEnded(delegation, generationIn(picture), now)) return 'delegation_ended'
     if (!inDelegation(picture, delegation, attempt)) return 'out_of_scope'
   }
   return deps.barrier.denies({

@@ -9,7 +9,7 @@ import type { Attempt } from '../model/attempt.ts'
 import type { EntityRef } from '../model/entity.ts'
 import { refKey, sameRef } from '../model/entity.ts'
 
-export type Barred = Readonly<{ kind: 'grant' | 'task' | 'subject' | 'caller' | 'request'; id: string }>
+export type Barred = Readonly<{ kind: 'grant' | 'task' | 'subject' | 'caller' | 'request' | 'delegation'; id: string }>
 
 /** Taking back must always go on; also by whoever was not to be trusted with more. */
 const NARROWING: ReadonlySet<string> = new Set(['Writ::revoke', 'Writ::deny'])
@@ -39,11 +39,14 @@ export class Barrier {
     chain: readonly EntityRef[]
     tasks: readonly string[]
     grant?: string | undefined
+    delegation?: string | undefined
     caller: string
-  }): 'subject_locked' | 'task_ended' | 'grant_ended' | undefined {
+  }): 'subject_locked' | 'task_ended' | 'grant_ended' | 'delegation_ended' | undefined {
     if (this.#barred.size === 0) return undefined
     if (attempt.chain.some((ref) => this.#barred.has(`subject\n${refKey(ref)}`))) return 'subject_locked'
     if (this.#barred.has(`caller\n${attempt.caller}`)) return 'subject_locked'
+    if (attempt.delegation !== undefined && this.#barred.has(`delegation\n${attempt.delegation}`))
+      return 'delegation_ended'
     if (attempt.tasks.some((id) => this.#barred.has(`task\n${id}`))) return 'task_ended'
     if (attempt.grant !== undefined && this.#barred.has(`grant\n${attempt.grant}`)) return 'grant_ended'
     return undefined

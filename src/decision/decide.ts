@@ -321,6 +321,7 @@ function refusal(
     chain: [...attempt.chain, analysis.caller.subject],
     tasks: analysis.tasks.map((task) => task.id),
     grant: analysis.grant?.id ?? attempt.grant,
+    delegation: attempt.delegation,
     caller: analysis.caller.id,
   })
   if (barred !== undefined) return barred
@@ -332,6 +333,7 @@ function refusal(
   }
   if (picture.staleIn(tx) !== undefined) return 'contended'
   if (hasEnded(analysis, tx)) return 'subject_locked'
+  if (tx.now >= (analysis.delegation?.endsAt ?? Infinity)) return 'delegation_ended'
   if (analysis.readsHistory) {
     const [seen] = analysis.tasks
     const task = seen === undefined ? undefined : tx.get('task', seen.id)?.value
@@ -396,6 +398,7 @@ function consume(
     ...(attempt.task === undefined ? {} : { task: attempt.task }),
     subject: { type: attempt.subject.type, id: attempt.subject.id },
     chain: attempt.chain,
+    ...(attempt.delegation === undefined ? {} : { delegation: attempt.delegation }),
     generations: Object.fromEntries(
       attempt.chain.map((ref) => [refKey(ref), tx.get('entity', refKey(ref))?.value.generation ?? 0]),
     ),
@@ -414,7 +417,7 @@ function consume(
       ttl: grantTtl(deps, analysis),
       task: analysis.tasks.length === 0 ? undefined : latestEnd,
       window: analysis.tasks[0]?.window?.endsAt,
-      subject: analysis.subject?.endsAt,
+      subject: analysis.endsAt,
     }),
     obligations: analysis.obligations,
     decision,

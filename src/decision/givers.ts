@@ -10,6 +10,7 @@ import type { Instant } from '../model/time.ts'
 import { SECOND } from '../model/time.ts'
 import { ownFacts } from '../context/facts.ts'
 import { cedarEntities, loadClosure, registered } from '../identity/inventory.ts'
+import { personBehind } from '../identity/roots.ts'
 import type { PolicySet } from '../policy/index.ts'
 import type { Store } from '../store/port.ts'
 import { Picture } from '../store/picture.ts'
@@ -53,7 +54,8 @@ export class Givers {
       }
       members = await (this.#cache.get(key) ?? this.#members(policy, pool, resource, action))
     }
-    return members.roots.filter((root) => !excluded.includes(root))
+    const others = members.people.filter(({ names }) => !names.some((name) => excluded.includes(name)))
+    return [...new Set(others.map(({ root }) => root))]
   }
 
   /** The pools among `pools` in which `person` may approve `action` on `resource` now. */
@@ -87,7 +89,7 @@ export class Givers {
   }
 
   async #members(policy: PolicySet, pool: string, resource: EntityRef, action: string): Promise<Members> {
-    const roots: string[] = []
+    const people: Member[] = []
     let until = Infinity
     let after: string | undefined
     let asked = 0
@@ -99,10 +101,13 @@ export class Givers {
         ...(after === undefined ? {} : { after }),
       })
       for (const { value: person } of page.items) {
-        if ((asked += 1) > MAX_PEOPLE) return { roots, until }
+        if ((asked += 1) > MAX_PEOPLE) return { people, until }
         const picture = new Picture(this.#store)
         const pools = await this.poolsOf(picture, policy, person, [pool], resource, action)
-        if (pools.length > 0) roots.push(refKey(person))
+        if (pools.length > 0) {
+          const { root, people: names } = await personBehind(picture, person)
+          people.push({ root, names })
+        }
         // what time alone changes must be asked again then: locks, ends, and pools that read the clock
         const changes = [person.endsAt, person.locked?.until].filter(
           (at) => at !== undefined && at > picture.now,
@@ -113,12 +118,14 @@ export class Givers {
       }
       after = page.next
     } while (after !== undefined)
-    return { roots, until }
+    return { people, until }
   }
 }
 
-/** Human roots that could approve, and until when that is so if nothing is changed. */
-type Members = Readonly<{ roots: readonly string[]; until: Instant }>
+type Member = Readonly<{ root: string; names: readonly string[] }>
+
+/** People who could approve, and until when that is so if nothing is changed. */
+type Members = Readonly<{ people: readonly Member[]; until: Instant }>
 
 /** Whether somebody may act at all: a person, neither locked nor past their end. */
 export const isAble = (person: Entity, now: Instant): boolean =>

@@ -19,6 +19,7 @@ import { isPruned } from '../store/port.ts'
 import { analyse } from '../decision/analyse.ts'
 import type { DecideOptions } from '../decision/decide.ts'
 import { clockBehind, decide, describe, stillRestored } from '../decision/decide.ts'
+import { chainOf } from '../identity/chain.ts'
 import { boundExplanation } from '../decision/explanation.ts'
 import { inputsOf, queriesOf, wasEvaluated } from '../decision/redecide.ts'
 import type { Query } from '../policy/index.ts'
@@ -32,16 +33,24 @@ export const SYSTEM: EntityRef = { type: 'Writ::System', id: 'writ' }
 /** Entries looked at before others get their turn. */
 const AT_ONCE = 100
 
-export type WritVerb = 'publish' | 'administer' | 'revoke' | 'deny' | 'read' | 'approve' | 'observe'
+export type WritVerb =
+  | 'publish'
+  | 'administer'
+  | 'revoke'
+  | 'deny'
+  | 'read'
+  | 'approve'
+  | 'delegate'
+  | 'observe'
 
 /**
  * The attempt in what arrived: the members that are Writ's own leave the context. What stands at `approval` and names
  * none counts for nothing; it is no error, because the attempt may be permitted without.
  *
- * @throws {WritError} `ERR_INPUT_INVALID` when `task` or `grant` is no reference.
+ * @throws {WritError} `ERR_INPUT_INVALID` when `task`, `grant` or `delegation` is no reference.
  */
 export function toAttempt(input: AttemptInput): Attempt {
-  const { task, grant, approval, ...context } = input.context ?? {}
+  const { task, grant, approval, delegation, ...context } = input.context ?? {}
   const approvalId = referenceIn(approval)
   return {
     subject: input.subject,
@@ -51,6 +60,7 @@ export function toAttempt(input: AttemptInput): Attempt {
     chain: [{ type: input.subject.type, id: input.subject.id }],
     ...own('task', task),
     ...own('grant', grant),
+    ...own('delegation', delegation),
     ...(approvalId === undefined ? {} : { approval: approvalId }),
     ...(approval === undefined || approvalId !== undefined
       ? {}
@@ -64,7 +74,7 @@ function referenceIn(value: Json | undefined): string | undefined {
   return typeof id === 'string' && id !== '' && id.length <= 128 ? id : undefined
 }
 
-function own<K extends 'task' | 'grant'>(member: K, value: Json | undefined): Partial<Record<K, string>> {
+function own<K extends 'task' | 'grant' | 'delegation'>(member: K, value: Json | undefined): Partial<Record<K, string>> {
   if (value === undefined) return {}
   const id = referenceIn(value)
   if (id === undefined) {
@@ -97,7 +107,7 @@ export class Attempts {
 
   /** The attempt in what arrived, and what is proved by the state that an approval came with. */
   async arrived(input: AttemptInput, caller: Caller): Promise<Attempt> {
-    const attempt = { ...toAttempt(input), chain: chainOf(caller, input.subject) }
+    const attempt = await this.#chained(caller, toAttempt(input))
     const state = stateIn(input.context?.['approval'])
     if (state === undefined) return attempt
     const { approval, approvalRefused: _unnamed, ...rest } = attempt
@@ -117,6 +127,14 @@ export class Attempts {
       approval: opened.approval,
       ...(opened.covers ? {} : { approvalRefused: 'out_of_scope' as const }),
     }
+  }
+
+  /** Who acts and for whom, as it was proved and as the delegation that is named says. */
+  async #chained(caller: Caller, attempt: Attempt): Promise<Attempt> {
+    const { subject, delegation: id } = attempt
+    if (id === undefined) return { ...attempt, chain: chainOf(caller, subject) }
+    const delegation = (await this.#deps.store.read([{ kind: 'delegation', id }])).get('delegation', id)?.value
+    return { ...attempt, chain: chainOf(caller, subject, delegation) }
   }
 
   /** A recorded challenge with its signed form, which a submission may bring back. */
@@ -147,10 +165,11 @@ export class Attempts {
   async ask(caller: Caller, input: AttemptInput): Promise<Decision> {
     const reads = !sameRef(caller.subject, input.subject) && (await this.may(caller, 'read'))
     // as an enforcement point would ask, so that the asking person is no instigator of what it asks about
+    const { chain: _chain, instigators: _instigators, ...itself } = caller
     const asking: Caller = reads
-      ? { ...caller, kind: 'key', pep: { subjects: ['*'], attributes: {} } }
+      ? { ...itself, kind: 'key', pep: { subjects: ['*'], attributes: {} } }
       : caller
-    const analysis = await analyse(this.#deps.decision, asking, await this.arrived(input, caller), 'question')
+    const analysis = await analyse(this.#deps.decision, asking, await this.arrived(input, asking), 'question')
     return describe(
       this.#deps.decision.newId('question'),
       analysis,
@@ -367,11 +386,6 @@ function adminAttempt(
     context,
     chain: chainOf(caller, caller.subject),
   }
-}
-
-/** The acting party, and whom the caller has proved to act for when it speaks for itself. */
-function chainOf(caller: Caller, { type, id }: EntityRef): readonly EntityRef[] {
-  return [{ type, id }, ...(sameRef(caller.subject, { type, id }) ? (caller.chain ?? []) : [])]
 }
 
 function forbidden(verb: string, decision: Decision): WritError {

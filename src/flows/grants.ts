@@ -188,6 +188,7 @@ export class Grants {
             chain: grant.chain,
             tasks,
             grant: grantId,
+            delegation: grant.delegation,
             caller: caller.id,
           })
           // a task may have lapsed since, although nobody has swept it up yet
@@ -265,6 +266,7 @@ export class Grants {
       reads: [
         { kind: 'entity', id: key },
         { index: 'task.subject', value: key },
+        { index: 'task.behind', value: key },
         { index: 'grant.subject', value: key },
       ],
       apply: (tx, below) => {
@@ -317,8 +319,8 @@ export class Grants {
         const analysis = await analyse(this.#deps.decision, grant.asked, attempt, mode)
         if (analysis.outcome !== 'permit') {
           await this.end(grant.id, 'revoked', { reason: `${why}: ${analysis.reason}`, by: 'writ' })
-        } else if ((analysis.subject?.endsAt ?? Infinity) < grant.endsAt) {
-          await this.#shorten(grant.id, analysis.subject?.endsAt ?? 0, why)
+        } else if ((analysis.endsAt ?? Infinity) < grant.endsAt) {
+          await this.#shorten(grant.id, analysis.endsAt ?? 0, why)
         }
       }
       after = page.next

@@ -9,11 +9,13 @@ import { refKey } from '../model/entity.ts'
 import { WritError } from '../model/errors.ts'
 import type { LogEntry } from '../store/port.ts'
 import { isPruned } from '../store/port.ts'
+import { Accounts } from './accounts.ts'
 import { Actions } from './actions.ts'
 import { Administration } from './admin.ts'
 import { Authorities } from './authority.ts'
 import { Attempts, parseEntry } from './attempts.ts'
 import { Callbacks } from './callbacks.ts'
+import { Delegations } from './delegations.ts'
 import type { FlowDeps } from './deps.ts'
 import { Epochs } from './epoch.ts'
 import { Exports } from './exports.ts'
@@ -21,12 +23,14 @@ import { Grants } from './grants.ts'
 import { History } from './history.ts'
 import { Narrower } from './narrow.ts'
 import type { Flows, LiveEvent } from './port.ts'
+import { Passkeys } from './passkeys.ts'
 import { Proving } from './prove.ts'
 import { Publishing } from './publish.ts'
 import { Replays } from './replay.ts'
 import { Requests } from './requests.ts'
 import { searchRecord } from './search.ts'
 import { Searching } from './searching.ts'
+import { SignIns } from './signin.ts'
 import { Signers } from './signers.ts'
 import { Retention } from './retention.ts'
 import { Sweeper } from './sweep.ts'
@@ -74,8 +78,11 @@ export function createFlows(deps: FlowDeps): Flowing {
   const takeBack = new TakeBack(deps)
   const narrower = new Narrower(deps, takeBack)
   const tasks = new Tasks(deps, attempts, narrower)
+  const delegations = new Delegations(deps, attempts, narrower)
+  const accounts = new Accounts(deps, attempts)
   const callbacks = new Callbacks(deps)
-  const requests = new Requests(deps, { attempts, narrower, artifacts, callbacks })
+  const passkeys = new Passkeys(deps, attempts)
+  const requests = new Requests(deps, { attempts, narrower, artifacts, callbacks, passkeys })
   const grants = new Grants(deps, attempts, narrower, takeBack)
   const tokens = new Tokens(deps, { attempts, requests, signers })
   const actions = new Actions(deps, attempts)
@@ -83,6 +90,7 @@ export function createFlows(deps: FlowDeps): Flowing {
   const replays = new Replays(deps.store, deps.checking, attempts, history)
   const authorities = new Authorities(deps.store, attempts, history)
   const admin = new Administration(deps, { attempts, narrower, grants, publishing })
+  const signIns = new SignIns(deps, { accounts, admin, passkeys })
   const transparency = new Transparency(deps, { attempts, signers })
   const witnesses = new Witnesses(deps, transparency)
   const epochs = new Epochs(deps, {
@@ -108,6 +116,7 @@ export function createFlows(deps: FlowDeps): Flowing {
     takeBack,
     callbacks,
     tokens,
+    passkeys,
     retention,
   })
   const proving = new Proving(deps, attempts, { transparency, signers, history })
@@ -121,6 +130,10 @@ export function createFlows(deps: FlowDeps): Flowing {
     transparency,
     witnesses,
     tokens,
+    delegations,
+    accounts,
+    passkeys,
+    signIns,
     bootstrapCode: (person, purpose) => admin.bootstrapCode(person, purpose),
     restoreCodes: () => admin.restoreCodes(),
     async recover() {

@@ -24,9 +24,13 @@ import type { AccessRequest } from '../model/request.ts'
 import type { Limits, Scope, Task } from '../model/task.ts'
 import type { Instant, Millis } from '../model/time.ts'
 import type { Authority } from './authority.ts'
+import type { Accounts } from './accounts.ts'
+import type { Delegations } from './delegations.ts'
 import type { EpochState } from './epoch.ts'
 import type { ActionBatch, ActionEntry, JoinedRecord, ReportedAction } from './actions.ts'
+import type { PasskeyAnswer, Passkeys } from './passkeys.ts'
 import type { ReplayInput, ReplayReport } from './replay.ts'
+import type { SignIns } from './signin.ts'
 import type { Tokens } from './tokens.ts'
 import type { Transparency } from './transparency.ts'
 import type { Witnesses } from './witnesses.ts'
@@ -54,6 +58,8 @@ export type TaskInput = Readonly<{
   limits?: Limits
   window?: Readonly<{ startsAt: Instant; endsAt: Instant }>
   parent?: string
+  /** The delegation that it is declared under: who delegated stands behind all that is done. */
+  delegation?: string
   life?: Millis
   heartbeat?: Millis
 }>
@@ -162,7 +168,7 @@ export interface Flows {
   approve(
     caller: Caller,
     id: string,
-    input: { statement: string; pool?: string; comment?: string },
+    input: { statement: string; pool?: string; comment?: string; passkey?: PasskeyAnswer },
   ): Promise<AccessRequest>
   denyRequest(
     caller: Caller,
@@ -206,6 +212,16 @@ export interface Flows {
 
   /** Access tokens: asked for, looked at, revoked. */
   readonly tokens: Tokens
+
+  /** What people prove themselves with anew. */
+  readonly passkeys: Passkeys
+  /** Signing in with a passkey or at a provider, and whose accounts are whose. */
+  readonly signIns: SignIns
+
+  /** Who acts for whom, within which bounds. */
+  readonly delegations: Delegations
+  /** Whose accounts at issuers are whose. */
+  readonly accounts: Accounts
 
   // downstream actions
   /**

@@ -10,7 +10,8 @@ import type { Entity, EntityRef } from '../model/entity.ts'
 import { WritError } from '../model/errors.ts'
 import { isAble } from '../decision/givers.ts'
 import { ownFacts } from '../context/facts.ts'
-import { cedarEntities, humanRoots, loadClosure, refOf } from '../identity/inventory.ts'
+import { cedarEntities, loadClosure, refOf } from '../identity/inventory.ts'
+import { humanRoots, personBehind } from '../identity/roots.ts'
 import type { PolicySet, PolicySource } from '../policy/index.ts'
 import { schemaDigest } from '../decision/redecide.ts'
 import { hex, sha256 } from '../store/hash.ts'
@@ -150,10 +151,10 @@ export class Publishing {
       if (proposed === undefined) throw new WritError('ERR_NOT_FOUND', `there is no policy set \`${id}\``)
       if (proposed.state !== 'proposed')
         throw new WritError('ERR_CONFLICT', `policy set \`${id}\` is ${proposed.state}`)
-      const root = refKey(caller.subject)
+      const { root, people } = await personBehind(new Picture(this.#deps.store), caller.subject)
       // whoever stood behind the proposal then, or stands behind its proposer now, is no second person
       const barred = [...proposed.agreedBy, ...(await this.#behind(refOf(proposed.proposedBy)))]
-      if (barred.includes(root)) {
+      if (people.some((person) => barred.includes(person))) {
         throw new WritError('ERR_FORBIDDEN', 'a second person must agree', {
           hint: 'you proposed this set yourself',
         })

@@ -31,7 +31,7 @@ import { isEnded, isLive, waitUntil, windowOf } from '../model/task.ts'
 import type { Instant } from '../model/time.ts'
 import type { Transaction, Page, Read } from '../store/port.ts'
 import { Picture } from '../store/picture.ts'
-import { humanRoots } from '../identity/inventory.ts'
+import { personBehind, rootsBehind } from '../identity/roots.ts'
 import { stillRestored } from '../decision/decide.ts'
 import { digestOf, statementFor } from '../decision/statement.ts'
 import { endAccessRequest, requestEntry } from '../lives/ending.ts'
@@ -41,6 +41,7 @@ import type { Callbacks } from './callbacks.ts'
 import type { FlowDeps } from './deps.ts'
 import { lineageOf } from './lineage.ts'
 import type { Narrower } from './narrow.ts'
+import type { PasskeyAnswer, Passkeys } from './passkeys.ts'
 import { NOTHING } from './narrow.ts'
 import type { SubmitInput } from './port.ts'
 
@@ -53,10 +54,17 @@ export class Requests {
   readonly #narrower: Narrower
   readonly #artifacts: Artifacts
   readonly #callbacks: Callbacks
+  readonly #passkeys: Passkeys
 
   constructor(
     deps: FlowDeps,
-    parts: Readonly<{ attempts: Attempts; narrower: Narrower; artifacts: Artifacts; callbacks: Callbacks }>,
+    parts: Readonly<{
+      attempts: Attempts
+      narrower: Narrower
+      artifacts: Artifacts
+      callbacks: Callbacks
+      passkeys: Passkeys
+    }>,
   ) {
     const { attempts, narrower, artifacts, callbacks } = parts
     this.#deps = deps
@@ -64,6 +72,7 @@ export class Requests {
     this.#narrower = narrower
     this.#artifacts = artifacts
     this.#callbacks = callbacks
+    this.#passkeys = parts.passkeys
   }
 
   /** The approval of a request by value, signed: what it was given for, until when, and for which denial. */
@@ -116,14 +125,8 @@ export class Requests {
       ? Math.max(...alternatives.map((set) => set.uses as number))
       : undefined
     const picture = new Picture(store)
-    const declarers = task === undefined ? [] : [task.declaredBy]
-    const carried = caller.kind !== 'session' && !sameRef(caller.subject, attempt.subject)
-    const behind = await humanRoots(picture, [
-      ...attempt.chain,
-      ...declarers.filter((d) => !(carried && sameRef(d, caller.subject))),
-      ...(carried ? [] : [caller.subject]),
-    ])
-    const roots = [...new Set([...behind.roots, ...(task?.instigators ?? [])])]
+    const behind = await rootsBehind(picture, caller, attempt, tasks)
+    const { roots } = behind
     const callback = input.callback === undefined ? undefined : this.#callbacks.accept(caller, input.callback)
     const id = decision.newId('req')
     const approvalId = decision.newId('appr')
@@ -171,6 +174,7 @@ export class Requests {
         const barred = decision.barrier.denies({
           chain: attempt.chain,
           tasks: tasks.map((t) => t.id),
+          delegation: attempt.delegation,
           caller: caller.id,
         })
         const asking = tx.get('entity', refKey(caller.subject))?.value
@@ -226,6 +230,7 @@ export class Requests {
                 ttl,
                 ...(uses === undefined ? {} : { uses }),
                 ...(attempt.task === undefined ? {} : { task: attempt.task }),
+                ...(attempt.delegation === undefined ? {} : { delegation: attempt.delegation }),
                 requestedAt: tx.now,
                 expiresAt: tx.now + defaults.request,
                 approvals: [],
@@ -351,25 +356,28 @@ export class Requests {
   async approve(
     caller: Caller,
     id: string,
-    input: { statement: string; pool?: string; comment?: string },
+    input: { statement: string; pool?: string; comment?: string; passkey?: PasskeyAnswer },
   ): Promise<AccessRequest> {
     const found = await this.#mayJudge(caller, id, input.statement)
-    const root = refKey(caller.subject)
+    const self = refKey(caller.subject)
+    const { root, people } = await personBehind(new Picture(this.#deps.store), caller.subject)
+    const isThem = (approval: AccessRequest['approvals'][number]): boolean =>
+      people.includes(approval.root) || people.includes(approval.person)
     if (found.unresolved) {
       throw new WritError(
         'ERR_FORBIDDEN',
         'no approval counts: somebody behind this request cannot be named',
         {
-          hint: `register an owner for ${refKey(found.requester)} in the inventory, then ask again`,
+          hint: `register an owner for ${refKey(found.requester)}, or link the account that set it going to a person; then ask again`,
         },
       )
     }
-    if (found.roots.includes(root)) {
+    if (people.some((name) => found.roots.includes(name))) {
       throw new WritError('ERR_FORBIDDEN', 'one cannot approve what one asked for or owns', {
         hint: 'ask somebody who has no part in it',
       })
     }
-    if (found.approvals.some((approval) => approval.root === root)) {
+    if (found.approvals.some(isThem)) {
       throw new WritError('ERR_CONFLICT', 'you have approved this already')
     }
     const pools = await this.#pools(caller, found)
@@ -379,6 +387,7 @@ export class Requests {
         hint: `it needs one of: ${[...poolsWanted(found)].join(', ')}`,
       })
     }
+    const proven = await this.#passkeys.ofApproval(caller, found, input.passkey)
     const approvalId = this.#deps.decision.newId('appr')
     const tasks = await lineageOf(this.#deps.store, found.task)
     const window = windowOf(tasks)
@@ -389,7 +398,8 @@ export class Requests {
       also: {
         reads: [
           { kind: 'request', id },
-          { kind: 'entity', id: root },
+          { kind: 'entity', id: self },
+          ...(proven?.reads ?? []),
           ...tasks.map((task): Read => ({ kind: 'task', id: task.id })),
         ],
         run: (tx) => {
@@ -397,18 +407,20 @@ export class Requests {
           const denied = this.#deps.decision.barrier.bars('request', id)
           if (denied || request.status !== 'pending' || tx.now >= request.expiresAt)
             throw settledAlready(request)
-          if (request.approvals.some((approval) => approval.root === root)) {
+          if (request.approvals.some(isThem)) {
             throw new WritError('ERR_CONFLICT', 'you have approved this already')
           }
+          proven?.spend(tx)
           approved = approve(
             request,
             {
-              person: root,
+              person: self,
               root,
               pool,
               at: tx.now,
-              generation: tx.get('entity', root)?.value.generation ?? 0,
+              generation: tx.get('entity', self)?.value.generation ?? 0,
               ...(input.comment === undefined ? {} : { comment: input.comment }),
+              ...(proven === undefined ? {} : { passkey: proven.passkey.id }),
             },
             approvalId,
             window.startsAt,
@@ -418,9 +430,11 @@ export class Requests {
           tx.append(
             requestEntry('approval.given', approved, {
               by: root,
+              ...(self === root ? {} : { person: self }),
               pool,
               statement: request.digest,
               ...(caller.dev === true ? { dev: true } : {}),
+              ...(proven === undefined ? {} : { passkey: proven.passkey.id }),
               ...(input.comment === undefined ? {} : { comment: input.comment }),
             }),
           )
@@ -498,16 +512,17 @@ export class Requests {
 
   async #mayJudge(caller: Caller, id: string, statement: string): Promise<AccessRequest> {
     // before anything is looked up, so that no machine learns which ids exist (B33)
-    if (caller.kind !== 'session') {
+    if (caller.kind !== 'session' || caller.chain !== undefined) {
       throw new WritError('ERR_FORBIDDEN', 'only a person in their own session can answer a request', {
         hint: 'sign in, no key or token of a machine can approve',
       })
     }
     const found = await this.#find(id)
     if (found === undefined) throw unknownRequest(id)
+    const { people } = await personBehind(new Picture(this.#deps.store), caller.subject)
     const sees =
       holds(caller, found) ||
-      found.roots.includes(refKey(caller.subject)) ||
+      people.some((name) => found.roots.includes(name)) ||
       (await this.#pools(caller, found)).length > 0 ||
       (await this.#attempts.may(caller, 'read'))
     if (!sees) throw unknownRequest(id)
@@ -528,7 +543,8 @@ export class Requests {
     const version = picture.get('meta', 'policy')?.value['version'] as string | undefined
     const policy = version === undefined ? undefined : this.#deps.decision.policies.get(version)
     if (policy === undefined) return []
-    if (request.unresolved || request.roots.includes(refKey(caller.subject))) return []
+    const { people } = await personBehind(picture, caller.subject)
+    if (request.unresolved || people.some((name) => request.roots.includes(name))) return []
     return this.#deps.decision.givers.poolsOf(
       picture,
       policy,
@@ -584,7 +600,10 @@ export class Requests {
       })
     }
     const members = entry['binds'] as readonly string[]
-    const same = sameJson(tupleOf(sent, members), tupleOf(recorded, members)) && sent.task === recorded.task
+    const same =
+      sameJson(tupleOf(sent, members), tupleOf(recorded, members)) &&
+      sent.task === recorded.task &&
+      sent.delegation === recorded.delegation
     if (!same) throw unbound('this is not what was denied')
     if (now >= (entry['requestable_until'] as number)) throw tooOld()
     return { entry, attempt: recorded, members, ...(proven === undefined ? {} : { proven }) }

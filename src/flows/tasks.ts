@@ -4,6 +4,7 @@
  * @module
  */
 import type { Caller } from '../model/access.ts'
+import type { EntityRef } from '../model/entity.ts'
 import { isOver, refKey, sameRef } from '../model/entity.ts'
 import { WritError } from '../model/errors.ts'
 import type { Task, TaskEnd } from '../model/task.ts'
@@ -13,6 +14,7 @@ import { isAtTarget } from '../model/credential.ts'
 import type { Page, Read } from '../store/port.ts'
 import { digestOf } from '../decision/statement.ts'
 import { CLOCK_TOLERANCE, clockBehind, REPLAY_FOR, stillRestored } from '../decision/decide.ts'
+import { CHAIN_MOST, chainOf, delegationEnded } from '../identity/chain.ts'
 import { endTasks, findBelow } from '../lives/ending.ts'
 import type { Attempts } from './attempts.ts'
 import type { FlowDeps } from './deps.ts'
@@ -70,12 +72,11 @@ export class Tasks {
       options.idempotencyKey === undefined ? undefined : `${caller.id}\ntask\n${options.idempotencyKey}`
     const digest = digestOf(input)
     const ancestors = await this.#ancestors(input.parent)
+    const chain = await this.#chain(caller, subject, input.delegation)
     const reads: Read[] = [
-      { kind: 'entity', id: refKey(subject) },
+      ...[...new Set([...chain, caller.subject].map(refKey))].map((key): Read => ({ kind: 'entity', id: key })),
       { index: 'task.subject', value: refKey(subject) },
-      ...(refKey(subject) === refKey(caller.subject)
-        ? []
-        : [{ kind: 'entity' as const, id: refKey(caller.subject) }]),
+      ...(input.delegation === undefined ? [] : [{ kind: 'delegation' as const, id: input.delegation }]),
       ...ancestors.map((task): Read => ({ kind: 'task', id: task })),
       ...(replayId === undefined ? [] : [{ kind: 'replay' as const, id: replayId }]),
     ]
@@ -91,7 +92,18 @@ export class Tasks {
         }
         if (store.clockBehind() > CLOCK_TOLERANCE) throw clockBehind(store.clockBehind())
         if (decision.barrier.restored) throw stillRestored()
-        for (const ref of [subject, caller.subject]) {
+        const delegation =
+          input.delegation === undefined ? undefined : tx.get('delegation', input.delegation)?.value
+        if (input.delegation !== undefined) {
+          const generationOf = (key: string): number => tx.get('entity', key)?.value.generation ?? 0
+          const ended = delegation === undefined || delegationEnded(delegation, generationOf, tx.now)
+          if (ended || decision.barrier.bars('delegation', input.delegation)) {
+            throw new WritError('ERR_FORBIDDEN', `delegation \`${input.delegation}\` has ended`, {
+              problem: 'delegation_ended',
+            })
+          }
+        }
+        for (const ref of [...chain, caller.subject]) {
           const entity = tx.get('entity', refKey(ref))?.value
           const barred = decision.barrier.denies({ chain: [ref], tasks: ancestors, caller: caller.id })
           // what an earlier one of this name declares, the present one would inherit (B34)
@@ -118,6 +130,13 @@ export class Tasks {
               hint: 'nothing new starts below it; declare a task of its own',
             })
           }
+          const behind = parents.flatMap((p) => p.chain.slice(1))
+          const left = behind.some((ref) => !chain.some((party) => sameRef(party, ref)))
+          if (left || parents.some((p) => (p.delegation ?? input.delegation) !== input.delegation)) {
+            throw new WritError('ERR_FORBIDDEN', `task \`${parent.id}\` is done for somebody, and this is not`, {
+              hint: 'name the `delegation` of its parent',
+            })
+          }
           if (!narrows(input.scope, parent.scope)) {
             throw new WritError(
               'ERR_FORBIDDEN',
@@ -128,6 +147,7 @@ export class Tasks {
             )
           }
         }
+        const triggers = [...(caller.instigators ?? []), ...parents.flatMap((p) => p.triggers ?? [])]
         const task: Task = {
           id,
           state: 'declared',
@@ -135,7 +155,8 @@ export class Tasks {
           ...(input.reason === undefined ? {} : { reason: input.reason }),
           ...(input.ticket === undefined ? {} : { ticket: input.ticket }),
           subject: { type: subject.type, id: subject.id },
-          chain: [{ type: subject.type, id: subject.id }],
+          chain,
+          ...(input.delegation === undefined ? {} : { delegation: input.delegation }),
           declaredBy: caller.subject,
           instigators: [
             ...new Set([
@@ -143,6 +164,7 @@ export class Tasks {
               ...parents.flatMap((p) => p.instigators),
             ]),
           ],
+          ...(triggers.length === 0 ? {} : { triggers }),
           caller: caller.id,
           scope: {
             actions: [...input.scope.actions],
@@ -291,6 +313,28 @@ export class Tasks {
     if (task !== undefined && mine(caller, task)) return
     if (task !== undefined && reading && (await this.#attempts.may(caller, 'read'))) return
     throw notFound(id)
+  }
+
+  /** Whom it is done for: what the caller has proved, and the delegator of the delegation that is named. */
+  async #chain(
+    caller: Caller,
+    subject: EntityRef,
+    id: string | undefined,
+  ): Promise<readonly EntityRef[]> {
+    const { store } = this.#deps
+    const delegation =
+      id === undefined ? undefined : (await store.read([{ kind: 'delegation', id }])).get('delegation', id)?.value
+    if (id !== undefined && !(delegation !== undefined && sameRef(delegation.actor, subject))) {
+      throw new WritError('ERR_NOT_FOUND', `${refKey(subject)} has no delegation \`${id}\``)
+    }
+    if ((caller.chain?.length ?? 0) > 0 && !sameRef(caller.subject, subject)) {
+      throw new WritError('ERR_FORBIDDEN', 'whoever acts for another speaks for nobody else beside')
+    }
+    const chain = chainOf(caller, subject, delegation)
+    if (chain.length > CHAIN_MOST || new Set(chain.map(refKey)).size !== chain.length) {
+      throw new WritError('ERR_FORBIDDEN', `a chain has at most ${CHAIN_MOST} parties, and nobody twice`)
+    }
+    return chain
   }
 
   async #ancestors(parent: string | undefined): Promise<readonly string[]> {

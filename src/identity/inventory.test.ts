@@ -10,13 +10,12 @@ import { Picture } from '../store/picture.ts'
 import {
   cedarEntities,
   checkHierarchy,
-  humanRoots,
   loadClosure,
   MAX_ANCESTORS,
   MAX_DEPTH,
   registered,
-  whoIsBehind,
 } from './inventory.ts'
+import { humanRoots, whoIsBehind } from './roots.ts'
 
 const ref = (key: string): EntityRef => parseRef(key) as EntityRef
 

@@ -99,6 +99,8 @@ export function toEntity(input: EntityInput, existing?: Entity): Entity {
   const owner = input.owner === undefined ? kept?.owner : input.owner
   const team = input.team === undefined ? kept?.team : input.team
   const endsAt = input.endsAt === undefined ? kept?.endsAt : input.endsAt
+  const thirdParty = input.thirdParty === undefined ? kept?.thirdParty : input.thirdParty
+  const environment = input.environment === undefined ? kept?.environment : input.environment
   return {
     type: input.type,
     id: input.id,
@@ -106,6 +108,8 @@ export function toEntity(input: EntityInput, existing?: Entity): Entity {
     ...(name === undefined ? {} : { name }),
     ...(owner === undefined || owner === null ? {} : { owner: { type: owner.type, id: owner.id } }),
     ...(team === undefined || team === null ? {} : { team: { type: team.type, id: team.id } }),
+    ...(thirdParty === undefined || thirdParty === null ? {} : { thirdParty }),
+    ...(environment === undefined || environment === null ? {} : { environment }),
     // what nobody has judged is critical
     sensitivity: input.sensitivity ?? kept?.sensitivity ?? 4,
     parents: (input.parents ?? kept?.parents ?? []).map((p) => ({ type: p.type, id: p.id })),
@@ -144,91 +148,13 @@ export function cedarEntity(entity: Entity): CedarEntity {
       sensitivity: entity.sensitivity,
       ...(entity.owner === undefined ? {} : { owner: { type: entity.owner.type, id: entity.owner.id } }),
       ...(entity.team === undefined ? {} : { team: { type: entity.team.type, id: entity.team.id } }),
+      ...(entity.thirdParty === undefined ? {} : { third_party: entity.thirdParty }),
+      ...(entity.environment === undefined ? {} : { environment: entity.environment }),
     },
     parents: entity.parents,
   }
   asCedar.set(entity, made)
   return made
-}
-
-/**
- * Who stands behind a subject (law 4): the human itself, or its personal owners found along owner after owner; `team`
- * lists the members of owning teams. `resolved` is false when neither exists.
- */
-export type Behind = Readonly<{
-  human: boolean
-  owners: readonly string[]
-  team: readonly string[]
-  resolved: boolean
-}>
-
-/** Loads and resolves who stands behind `ref`. Owner cycles end by themselves and resolve to nothing. */
-export async function whoIsBehind(picture: Picture, ref: EntityRef): Promise<Behind> {
-  const owners = new Set<string>()
-  const team = new Set<string>()
-  const visited = new Set<string>()
-  let current: EntityRef | undefined = ref
-  for (let depth = 0; current !== undefined && depth <= MAX_DEPTH; depth += 1) {
-    const id = refKey(current)
-    if (visited.has(id)) break
-    visited.add(id)
-    await picture.load([{ kind: 'entity', id }])
-    const entity = registered(picture, current)
-    if (entity === undefined) break
-    if (entity.kind === 'human') {
-      owners.add(id)
-      break
-    }
-    if (entity.team !== undefined) for (const member of await humansIn(picture, entity.team)) team.add(member)
-    if (entity.kind === 'group') {
-      for (const member of await humansIn(picture, current)) team.add(member)
-      break
-    }
-    current = entity.owner
-  }
-  const human = owners.size === 1 && owners.has(refKey(ref))
-  return { human, owners: [...owners], team: [...team], resolved: owners.size > 0 || team.size > 0 }
-}
-
-/** Humans who are members of `group`, directly or through groups in it. */
-async function humansIn(picture: Picture, group: EntityRef): Promise<readonly string[]> {
-  const humans = new Set<string>()
-  const visited = new Set<string>()
-  let next = [refKey(group)]
-  for (let depth = 0; next.length > 0 && depth <= MAX_DEPTH; depth += 1) {
-    next.forEach((id) => visited.add(id))
-    await picture.load(next.map((value) => ({ index: 'entity.parent' as const, value })))
-    const members = next.flatMap((value) =>
-      picture.scan('entity.parent', value).map((stored) => stored.value),
-    )
-    for (const member of members) if (member.kind === 'human') humans.add(refKey(member))
-    next = members
-      .filter((m) => m.kind === 'group')
-      .map(refKey)
-      .filter((id) => !visited.has(id))
-  }
-  return [...humans]
-}
-
-/**
- * The human roots of a request (law 4): its human instigators and the personal owners of the others; team members only
- * where no instigator is a verified human. `unresolved` when somebody behind it cannot be named: no approval counts.
- */
-export async function humanRoots(
-  picture: Picture,
-  instigators: readonly EntityRef[],
-): Promise<Readonly<{ roots: readonly string[]; unresolved: boolean }>> {
-  const behind: Behind[] = []
-  const seen = new Set<string>()
-  for (const ref of instigators) {
-    if (seen.has(refKey(ref))) continue
-    seen.add(refKey(ref))
-    behind.push(await whoIsBehind(picture, ref))
-  }
-  const verified = behind.some((b) => b.human)
-  const roots = new Set(behind.flatMap((b) => [...b.owners, ...(verified ? [] : b.team)]))
-  const unresolved = roots.size === 0 || behind.some((b) => !b.resolved)
-  return { roots: [...roots], unresolved }
 }
 
 export function refOf(key: string): EntityRef {

@@ -67,20 +67,19 @@ export async function findBelow(
   }
 }
 
-/** What a subject (under its `refKey`) has going: its tasks, the grants it is in the chain of, and its open asks. */
+/** What a subject (under its `refKey`) has going: its tasks and those done for it, the grants it is in the chain of, and its open asks. */
 export async function findUnder(
   store: Pick<Store, 'read'>,
   subject: string,
 ): Promise<Readonly<{ tasks: readonly string[]; grants: readonly string[]; requests: readonly string[] }>> {
-  const indexed = (['task.subject', 'grant.subject', 'request.requester'] as const).map((index) => ({
-    index,
-    value: subject,
-  }))
+  const indexed = (['task.subject', 'task.behind', 'grant.subject', 'request.requester'] as const).map(
+    (index) => ({ index, value: subject }),
+  )
   const view = await store.read(indexed)
-  const [tasks = [], grants = [], requests = []] = indexed.map(({ index, value }) =>
+  const [tasks = [], behind = [], grants = [], requests = []] = indexed.map(({ index, value }) =>
     view.scan(index, value).map(({ id }) => id),
   )
-  return { tasks, grants, requests }
+  return { tasks: [...new Set([...tasks, ...behind])], grants, requests }
 }
 
 /** What the indexes list that `below` does not know yet; empty when nothing has joined. */

@@ -9,7 +9,7 @@ import { refKey } from './entity.ts'
 
 /**
  * `subject` is the acting party; `chain` lists it and everyone it acts for, outermost actor first. `context` is what the
- * PEP sent, without the members that are Writ's own (`task`, `grant`, `approval`), which stand beside it.
+ * PEP sent, without the members that are Writ's own (`task`, `grant`, `approval`, `delegation`), which stand beside it.
  */
 export type Attempt = Readonly<{
   subject: Subject
@@ -20,6 +20,8 @@ export type Attempt = Readonly<{
   task?: string
   grant?: string
   approval?: string
+  /** A registered delegation: its delegator is the last of the chain. */
+  delegation?: string
   /** An approval was named that counts for nothing: what came with it does not verify. */
   approvalRefused?: 'approval_unverifiable' | 'out_of_scope' | 'approval_expired'
 }>
@@ -46,20 +48,27 @@ export function bindingContext(context: Properties): Properties {
 }
 
 /**
- * Names of the context members that a denial binds, in order: those that evidence binds to and the task. Fixed when the
+ * Names of the context members that a denial binds, in order: those that evidence binds to, the task and the delegation. Fixed when the
  * denial is recorded; whoever submits may add others, which bind nothing.
  */
-export function bindingMembers(attempt: Pick<Attempt, 'context' | 'task'>): readonly string[] {
+export function bindingMembers(
+  attempt: Pick<Attempt, 'context' | 'task' | 'delegation'>,
+): readonly string[] {
   const members = Object.keys(bindingContext(attempt.context))
-  return [...members, ...(attempt.task === undefined ? [] : ['task'])].sort()
+  const own = (['task', 'delegation'] as const).filter((member) => attempt[member] !== undefined)
+  return [...members, ...own].sort()
 }
 
 /** The tuple of an attempt, or of what is asked for, over `members` of its context. */
 export function tupleOf(
-  { subject, action, resource, context, task }: Pick<Attempt, keyof Tuple | 'task'>,
+  { subject, action, resource, context, task, delegation }: Pick<Attempt, keyof Tuple | 'task' | 'delegation'>,
   members: readonly string[],
 ): Tuple {
-  const all: Properties = { ...context, ...(task === undefined ? {} : { task }) }
+  const all: Properties = {
+    ...context,
+    ...(task === undefined ? {} : { task }),
+    ...(delegation === undefined ? {} : { delegation }),
+  }
   return {
     subject: withoutAct(subject),
     action: { ...action },
@@ -94,5 +103,6 @@ export function attemptStatement(installation: string, attempt: Attempt): Json {
     context: bindingContext(attempt.context),
     chain: attempt.chain.map(refKey),
     ...(attempt.task === undefined ? {} : { task: attempt.task }),
+    ...(attempt.delegation === undefined ? {} : { delegation: attempt.delegation }),
   }
 }

@@ -26,7 +26,7 @@ export const sensitivityNames = ['low', 'moderate', 'high', 'critical'] as const
 
 /**
  * One line of the inventory: a subject, resource, group or role. `owner` is a personal owner (a human root), `team` a
- * group whose members own it together. `generation` rises when an identity is deleted and made again, so that the new
+ * group whose members own it together; a person with an owner is another name of that one. `generation` rises when an identity is deleted and made again, so that the new
  * one inherits nothing; `locked` ends and refuses everything under it.
  */
 export type Entity = Readonly<{
@@ -36,6 +36,10 @@ export type Entity = Readonly<{
   name?: string
   owner?: EntityRef
   team?: EntityRef
+  /** Somebody else's: policies read it as `third_party`. */
+  thirdParty?: boolean
+  /** Where it belongs, e.g. `production`: policies read it as `environment`. */
+  environment?: string
   sensitivity: Sensitivity
   parents: readonly EntityRef[]
   attrs: Properties
@@ -55,6 +59,8 @@ export type EntityInput = Readonly<{
   name?: string
   owner?: EntityRef | null
   team?: EntityRef | null
+  thirdParty?: boolean | null
+  environment?: string | null
   sensitivity?: Sensitivity
   parents?: readonly EntityRef[]
   attrs?: Properties

@@ -32,6 +32,8 @@ export type Grant = Readonly<{
   task?: string
   subject: EntityRef
   chain: readonly EntityRef[]
+  /** The delegation that it was given under: it ends with that. */
+  delegation?: string
   /** Generation of each identity in the chain when it was given; another generation inherits nothing. */
   generations: Readonly<Record<string, number>>
   action: string

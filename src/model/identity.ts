@@ -46,6 +46,48 @@ export type Account = Readonly<{
   endedAt?: Instant
 }>
 
+/**
+ * A key pair that a person proves themselves with at a page of ours; the private half never leaves their device. Kept under
+ * the id of the credential.
+ */
+export type Passkey = Readonly<{
+  /** Credential id, base64url. */
+  id: string
+  person: EntityRef
+  /** Generation of the person then: a recreated person inherits no passkey (B34). */
+  generation: number
+  /** COSE key, base64url. */
+  publicKey: string
+  /** Signatures that the device has counted; one that goes back was made by a copy. */
+  counter: number
+  transports: readonly string[]
+  /** Host name that it is for. */
+  rp: string
+  name: string
+  /** Kept by a service of its maker and so on several devices. */
+  synced: boolean
+  createdAt: Instant
+  usedAt?: Instant
+  endedAt?: Instant
+}>
+
+/** A person has proved themselves anew for one statement. It is good for that one, once, for a short time. */
+export type Reauth = Readonly<{
+  id: string
+  person: EntityRef
+  generation: number
+  /** Digest of the statement that was shown. */
+  digest: string
+  passkey: string
+  /** Session in which it was given. */
+  session: string
+  at: Instant
+  endsAt: Instant
+  usedAt?: Instant
+}>
+
+export const accountId = ({ issuer, id }: AccountRef): string => `${issuer}\n${id}`
+
 /** A person lets an agent act for them, for a time and within bounds. */
 export type Delegation = Readonly<{
   id: string
@@ -57,6 +99,7 @@ export type Delegation = Readonly<{
   resources?: readonly EntityRef[]
   /** By `refKey`: who was made again inherits nothing. */
   generations: Readonly<Record<string, number>>
+  reason?: string
   createdBy: string
   createdAt: Instant
   endsAt: Instant
@@ -67,6 +110,6 @@ export type Delegation = Readonly<{
 export type SpentProof = Readonly<{
   /** Digest of kind, issuer and `jti`. */
   id: string
-  kind: 'assertion' | 'dpop' | 'token' | 'reauth'
+  kind: 'assertion' | 'dpop' | 'token' | 'reauth' | 'login'
   endsAt: Instant
 }>

@@ -27,3 +27,19 @@ export function isText(text: string): boolean {
 export function isTypeName(text: string): boolean {
   return /^[A-Za-z_]\w*(::[A-Za-z_]\w*)*$/.test(text)
 }
+
+// letters of other scripts that look like Latin ones, after case is folded; `[from, to]` one to one
+const lookalikes = new Map(
+  Array.from('аеорсухіјѕһԁԛԝкмтвнгοανρικτυχγıɡ', (letter, at) => [
+    letter,
+    'aeopcyxijshdqwkmtbhroavpiktuxyig'[at] as string,
+  ]),
+)
+
+/**
+ * What `text` looks like: names of the same look are taken for each other, so two subjects of one type never have them (B7).
+ */
+export function lookOf(text: string): string {
+  const folded = text.normalize('NFKC').toLowerCase().normalize('NFKC')
+  return Array.from(folded, (letter) => lookalikes.get(letter) ?? letter).join('')
+}

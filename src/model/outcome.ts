@@ -26,12 +26,13 @@ export const reasons = [
   'grant_unknown',
   'grant_ended',
   'grant_spent',
-  'out_of_scope', // the evidence was given for another statement
+  'out_of_scope', // the evidence was given for another statement, or the delegation for other things
   'approval_expired',
   'approval_unverifiable',
   'grant_pending', // the request is still waiting
   'subject_locked',
   'delegation', // a delegator, or a verified chain, does not carry it
+  'delegation_ended', // it was revoked, is over, or one of its parties was made again
   'forbidden_assertion', // the caller may not speak for this subject
   'changed', // a retry found that something has changed since
   'contended', // three times stale

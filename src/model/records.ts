@@ -11,7 +11,7 @@ import type { Flag } from './action.ts'
 import type { Entity } from './entity.ts'
 import { refKey } from './entity.ts'
 import type { Grant } from './grant.ts'
-import type { SpentProof } from './identity.ts'
+import type { Account, Delegation, Passkey, Reauth, SpentProof } from './identity.ts'
 import type { AccessRequest } from './request.ts'
 import type { Signer } from './signer.ts'
 import type { Task } from './task.ts'
@@ -38,6 +38,11 @@ export type Records = {
   token: Token
   client: Client
   proof: SpentProof
+  /** Under `accountId`. */
+  account: Account
+  delegation: Delegation
+  passkey: Passkey
+  reauth: Reauth
   meta: Meta
 }
 
@@ -60,6 +65,10 @@ export const kinds = [
   'token',
   'client',
   'proof',
+  'account',
+  'delegation',
+  'passkey',
+  'reauth',
   'meta',
 ] as const satisfies readonly Kind[]
 
@@ -79,10 +88,16 @@ export const indexes = {
   'task.live': index('task', (t) => (isEnded(t) ? [] : ['live'])),
   'task.parent': index('task', (t) => (t.parent === undefined ? [] : [t.parent])),
   'task.subject': index('task', (t) => (isEnded(t) ? [] : [refKey(t.subject)])),
+  /** Under those behind its subject. */
+  'task.behind': index('task', (t) => (isEnded(t) ? [] : t.chain.slice(1).map(refKey))),
+  'task.delegation': index('task', (t) => (isEnded(t) || t.delegation === undefined ? [] : [t.delegation])),
   /** `active` and, until its credentials are absent, `ended`. */
   'grant.state': index('grant', (g) => (g.state === 'closed' ? [] : [g.state])),
   'grant.task': index('grant', (g) => (g.task === undefined ? [] : [g.task])),
   'grant.subject': index('grant', (g) => (g.state === 'active' ? g.chain.map(refKey) : [])),
+  'grant.delegation': index('grant', (g) =>
+    g.state === 'active' && g.delegation !== undefined ? [g.delegation] : [],
+  ),
   'credential.grant': index('credential', (c) => [c.grant]),
   'credential.open': index('credential', (c) => (isAtTarget(c) ? ['open'] : [])),
   'credential.state': index('credential', (c) => (c.state === 'absent' ? [] : [c.state])),
@@ -97,6 +112,9 @@ export const indexes = {
     r.status === 'pending' ? [`${refKey(r.requester)}\n${r.digest}`] : [],
   ),
   'request.requester': index('request', (r) => (r.status === 'pending' ? [refKey(r.requester)] : [])),
+  'request.delegation': index('request', (r) =>
+    r.status === 'pending' && r.delegation !== undefined ? [r.delegation] : [],
+  ),
   'request.callback': index('request', (r) => (owedCallbacks(r).length === 0 ? [] : ['owed'])),
   'entity.type': index('entity', (e) => (e.deletedAt === undefined ? [e.type] : [])),
   'entity.parent': index('entity', (e) => (e.deletedAt === undefined ? e.parents.map(refKey) : [])),
@@ -110,6 +128,15 @@ export const indexes = {
   'flag.open': index('flag', (f) => (f.resolvedAt === undefined ? ['open'] : [])),
   'token.ends': index('token', (t) => [endingSpan(t.endsAt)]),
   'proof.ends': index('proof', (p) => [endingSpan(p.endsAt)]),
+  'account.person': index('account', (a) => (a.endedAt === undefined ? [refKey(a.person)] : [])),
+  'passkey.person': index('passkey', (p) => (p.endedAt === undefined ? [refKey(p.person)] : [])),
+  /** Under person and digest: what a decision on that statement may count. */
+  'reauth.for': index('reauth', (r) => (r.usedAt === undefined ? [`${refKey(r.person)}\n${r.digest}`] : [])),
+  'reauth.ends': index('reauth', (r) => [endingSpan(r.endsAt)]),
+  /** Under both parties, until it is revoked. */
+  'delegation.party': index('delegation', (d) =>
+    d.revokedAt === undefined ? [refKey(d.delegator), refKey(d.actor)] : [],
+  ),
   'client.all': index('client', () => ['all']),
   /** Keys by use, those that are retired too. */
   'signer.use': index('signer', (s) => [s.use]),

@@ -4,6 +4,7 @@
  * @module
  */
 import type { EntityRef } from './entity.ts'
+import type { AccountRef } from './identity.ts'
 import type { Instant, Millis } from './time.ts'
 import { MINUTE } from './time.ts'
 
@@ -31,6 +32,10 @@ export type Task = Readonly<{
   declaredBy: EntityRef
   /** Human roots of those who instigated it, see separation.ts. Empty: no instigator is resolved. */
   instigators: readonly string[]
+  /** Who verifiably set its declarer going, and those of the tasks above. */
+  triggers?: readonly (AccountRef | EntityRef)[]
+  /** The delegation that it was declared under: it ends with that. */
+  delegation?: string
   /** The caller (API key, issuer or session) that declared it. */
   caller: string
   scope: Scope

@@ -59,7 +59,7 @@ export type Schema = Readonly<{
 }>
 
 /** Context keys that are Writ's: never taken from a PEP, never declared by a user. */
-export const reservedKeys: ReadonlySet<string> = new Set(['live', 'proof', 'task', 'grant', 'approval'])
+export const reservedKeys: ReadonlySet<string> = new Set(['live', 'proof', 'task', 'grant', 'approval', 'delegation'])
 
 export const WRIT = 'Writ'
 export const writAction = (name: string): EntityUid => ({ type: 'Writ::Action', id: name })
@@ -408,6 +408,8 @@ function writNamespace(pools: readonly string[], types: readonly string[]): Name
       revoke: on(all, all),
       deny: on(all, ['Writ::System']),
       read: on(all, all),
+      // may be governed; where no policy names it, people delegate as they like
+      delegate: on(['Person'], all),
       // what targets themselves say was done there, told by a collector that may do nothing else
       observe: on(all, ['Writ::System'], { target: { type: 'String' } }),
     },
@@ -415,7 +417,7 @@ function writNamespace(pools: readonly string[], types: readonly string[]): Name
 }
 
 /** Names of the actions in the `Writ` namespace. */
-export const writActions = ['approve', 'publish', 'administer', 'revoke', 'deny', 'read', 'observe'] as const
+export const writActions = ['approve', 'publish', 'administer', 'revoke', 'deny', 'read', 'delegate', 'observe'] as const
 
 function entityTypeNames(schema: ResolvedSchema): string[] {
   return Object.entries(schema)

@@ -347,6 +347,8 @@ describe('B70 every verb leaves its entry', () => {
     'prove',
     'epoch',
     'keys',
+    'searchAccess',
+    'signMetadata',
   ]
   /** Beside the verbs: how the process runs, and parts whose verbs the test of every route calls. */
   const machinery = [
@@ -358,6 +360,11 @@ describe('B70 every verb leaves its entry', () => {
     'exports',
     'transparency',
     'witnesses',
+    'tokens',
+    'delegations',
+    'accounts',
+    'passkeys',
+    'signIns',
     // after a restore only: see its own tests
     'restoreCodes',
     'acknowledgeRestore',

@@ -180,6 +180,8 @@ const calls: Readonly<Record<string, (w: FaultWorld) => Promise<Sent> | Sent>> =
           name: 'canary-name',
           owner: 'Person/canary-owner',
           team: 'Group/canary-team',
+          third_party: true,
+          environment: 'canary-environment',
           parents: ['Group/canary-parent'],
           attrs: { canary_attr: 'canary-attr' },
         },
@@ -210,6 +212,30 @@ const calls: Readonly<Record<string, (w: FaultWorld) => Promise<Sent> | Sent>> =
       json: {},
       beside: ['decision'],
     }
+  },
+  'POST /v1/delegations': () => ({
+    as: 'grace',
+    json: {
+      actor: 'Agent/migrator',
+      actions: ['canary-action'],
+      resources: ['Database/canary-bound'],
+      ttl: '7h',
+      reason: 'canary-reason',
+    },
+  }),
+  'POST /v1/delegations/:id/revoke': async (w) => {
+    const { id } = await w.app.flows.delegations.make(w.grace, { actor: ref('Agent/migrator') })
+    return { path: `/v1/delegations/${id}/revoke`, as: 'grace', ...ending }
+  },
+  'POST /v1/accounts': () => ({
+    as: 'ada',
+    json: { issuer: 'canary-issuer', account: 'canary-account', person: 'Person/grace' },
+    beside: ['decision'],
+  }),
+  'POST /v1/accounts/unlink': async (w) => {
+    const account = { issuer: 'canary-issuer', id: 'canary-other' }
+    await w.app.flows.accounts.link(w.ada, account, ref('Person/grace'))
+    return { as: 'ada', json: { issuer: account.issuer, account: account.id } }
   },
   'POST /v1/keys': () => ({
     as: 'ada',

@@ -102,6 +102,13 @@ export const rules: Readonly<Record<string, Rule>> = {
   'invite.': entity('invitation', 3),
   'session.ended': { class: 3002, activity: 2 },
   'session.': { class: 3002, activity: 99 },
+  'account.linked': { class: 3001, activity: 99, severity: 'medium' },
+  'account.': { class: 3001, activity: 99 },
+
+  'delegation.made': entity('delegation', 1),
+  'delegation.revoked': entity('delegation', 4),
+  'delegation.': entity('delegation', 3),
+
   'subject.locked': { class: 3001, activity: 9, severity: 'medium' },
   'subject.unlocked': { class: 3001, activity: 12, severity: 'medium' },
   'subject.': { class: 3001, activity: 99 },

@@ -17,9 +17,11 @@ import { MINUTE, SECOND } from '../../model/time.ts'
 import { describeIssues } from '../../wire/bounds.ts'
 import { DPOP_ALGORITHMS, encodeChallenge } from '../../wire/oauth/index.ts'
 import { accessRoutes } from './api/access.ts'
+import { accountRoutes } from './api/accounts.ts'
 import { actionRoutes } from './api/actions.ts'
 import { authzenRoutes } from './api/authzen.ts'
 import type { Stream } from './api/events.ts'
+import { delegationRoutes } from './api/delegations.ts'
 import { eventRoutes } from './api/events.ts'
 import { grantRoutes } from './api/grants.ts'
 import { healthRoutes } from './api/health.ts'
@@ -120,6 +122,7 @@ export function httpRoutes(door: Door, streams: Set<Stream> = new Set()): Route[
     ...requestRoutes(door),
     ...oauthRoutes(door),
     ...taskRoutes(door),
+    ...delegationRoutes(door),
     ...grantRoutes(door),
     ...actionRoutes(door),
     ...inventoryRoutes(door),
@@ -130,6 +133,7 @@ export function httpRoutes(door: Door, streams: Set<Stream> = new Set()): Route[
     ...eventRoutes(door, streams),
     ...policyRoutes(door),
     ...accessRoutes(door),
+    ...accountRoutes(door),
     ...healthRoutes(door, () => (document ??= openapi(routes, door.version))),
     ...pageRoutes(door),
   ]

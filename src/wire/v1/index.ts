@@ -4,9 +4,11 @@
  * @module
  */
 export * from './access.ts'
+export * from './accounts.ts'
 export * from './actions.ts'
 export * from './authority.ts'
 export * from './decisions.ts'
+export * from './delegations.ts'
 export * from './epochs.ts'
 export * from './grants.ts'
 export * from './inventory.ts'

@@ -39,6 +39,15 @@ export const entityInput = z
       .nullable()
       .exactOptional()
       .meta({ description: 'A group whose members own it together; `null` for none' }),
+    third_party: z
+      .boolean()
+      .nullable()
+      .exactOptional()
+      .meta({ description: "Somebody else's, e.g. a vendor's; policies read it as `third_party`" }),
+    environment: displayName
+      .nullable()
+      .exactOptional()
+      .meta({ description: 'Where it belongs, e.g. `production`; policies read it as `environment`' }),
     sensitivity: z.enum(sensitivityNames).exactOptional(),
     parents: z.array(ref).max(PARENTS_MOST).exactOptional(),
     attrs: properties.exactOptional(),
@@ -57,10 +66,11 @@ export type EntityInputWire = z.input<typeof entityInput>
 export type InventoryInput = z.input<typeof inventoryInput>
 
 export function decodeEntity(parsed: z.output<typeof entityInput>): EntityInput {
-  const { sensitivity, ends_at, ...rest } = parsed
+  const { sensitivity, ends_at, third_party, ...rest } = parsed
   return {
     ...rest,
     ...given('endsAt', ends_at),
+    ...given('thirdParty', third_party),
     ...(sensitivity === undefined
       ? {}
       : { sensitivity: (sensitivityNames.indexOf(sensitivity) + 1) as Sensitivity }),
@@ -75,6 +85,8 @@ export const entity = z
     name: z.string().exactOptional(),
     owner: refOut.exactOptional(),
     team: refOut.exactOptional(),
+    third_party: z.boolean().exactOptional(),
+    environment: z.string().exactOptional(),
     sensitivity: z.enum(sensitivityNames),
     parents: z.array(refOut),
     attrs: z.record(z.string(), jsonOut),
@@ -99,6 +111,8 @@ export function encodeEntity(value: Entity): WireEntity {
     ...given('name', value.name),
     ...(value.owner === undefined ? {} : { owner: encodeRef(value.owner) }),
     ...(value.team === undefined ? {} : { team: encodeRef(value.team) }),
+    ...given('third_party', value.thirdParty),
+    ...given('environment', value.environment),
     sensitivity: sensitivityNames[value.sensitivity - 1] ?? 'critical',
     parents: value.parents.map(encodeRef),
     attrs: { ...value.attrs },

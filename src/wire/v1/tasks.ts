@@ -50,6 +50,7 @@ export const taskDeclaration = z
     limits: z.strictObject({ calls: z.int().min(1).max(1_000_000_000).exactOptional() }).exactOptional(),
     window: z.strictObject({ starts_at: instant, ends_at: instant }).exactOptional(),
     parent: id.exactOptional(),
+    delegation: id.exactOptional().meta({ description: 'The delegation that it is done under' }),
     ttl: duration.exactOptional().meta({ description: 'Longest life from activation; 30m if left out' }),
     heartbeat: duration.exactOptional().meta({ description: '15s if left out' }),
   })
@@ -67,6 +68,7 @@ export type DecodedTask = Readonly<{
   limits?: Readonly<{ calls?: number }>
   window?: Readonly<{ startsAt: Instant; endsAt: Instant }>
   parent?: string
+  delegation?: string
   life?: Millis
   heartbeat?: Millis
 }>
@@ -104,6 +106,7 @@ export const task = z
     }),
     limits: z.object({ calls: z.int().exactOptional() }),
     parent: z.string().exactOptional(),
+    delegation: z.string().exactOptional(),
     window: z.object({ starts_at: instantOut, ends_at: instantOut }).exactOptional(),
     declared_at: instantOut,
     ttl: durationOut,
@@ -139,6 +142,7 @@ export function encodeTask(value: Task): WireTask {
     },
     limits: { ...given('calls', value.limits.calls) },
     ...given('parent', value.parent),
+    ...given('delegation', value.delegation),
     ...(value.window === undefined
       ? {}
       : {
