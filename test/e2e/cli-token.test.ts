@@ -66,7 +66,7 @@ describe('doctor and status', () => {
     )
     assert.match(
       ran.stdout,
-      /policies would see: repository acme\/orders, repository_id 5678, .*environment production, event_name push/,
+      /policies would see: repository_id 5678, repository acme\/orders, .*environment production, event_name push/,
     )
     assert.match(ran.stdout, /you are Service\/5678 to it/)
     keepsSecrets(ran)

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { kindDefaults } from '../../config/index.ts'
 import type { IdentityKind } from './source.ts'
 import { noIdentity } from './source.ts'
 
@@ -46,27 +47,11 @@ export function checkAudience(token: string, audience: string, from: string, men
   throw noIdentity(`the token of ${from} is for ${named}, not for \`${audience}\` alone`, mend)
 }
 
-/** Claims of each kind that policies read, in the order in which they are shown. */
-const workloadClaims: Readonly<Record<IdentityKind, readonly string[]>> = {
-  github: [
-    'repository', 'repository_id', 'repository_owner_id', 'repository_visibility', 'ref', 'ref_protected', 'sha',
-    'environment', 'event_name', 'job_workflow_ref', 'workflow_ref', 'run_id', 'run_attempt', 'runner_environment',
-    'actor', 'actor_id',
-  ],
-  gitlab: [
-    'project_path', 'project_id', 'namespace_id', 'ref', 'ref_type', 'ref_protected', 'sha', 'environment',
-    'environment_protected', 'deployment_tier', 'pipeline_id', 'pipeline_source', 'job_id', 'ci_config_ref_uri',
-    'runner_environment', 'user_login', 'user_id',
-  ],
-  kubernetes: ['namespace', 'service_account', 'service_account_uid', 'pod', 'pod_uid', 'node'],
-  spiffe: ['trust_domain', 'path'],
-  key: ['client_id', 'scope'],
-} // prettier-ignore
-
-/** What policies would see of the workload, as `[name, value]`. */
+/** What policies would see of the workload, as `[name, value]`, unless the server's configuration says otherwise. */
 export function workloadOf(kind: IdentityKind, claims: Claims): [string, string][] {
   const seen = { ...claims, ...(kind === 'kubernetes' ? pod(claims) : kind === 'spiffe' ? svid(claims) : {}) }
-  return workloadClaims[kind].flatMap((name): [string, string][] => {
+  const names = kind === 'key' ? ['client_id', 'scope'] : kindDefaults[kind].workload
+  return names.flatMap((name): [string, string][] => {
     const value = seen[name]
     return ['string', 'number', 'boolean'].includes(typeof value) && value !== ''
       ? [[name, String(value)]]
