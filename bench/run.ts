@@ -7,6 +7,7 @@ import type { Row } from './measure.ts'
 import { challenge } from './challenge.ts'
 import { decision } from './decision.ts'
 import { grants } from './grants.ts'
+import { tokens } from './tokens.ts'
 import { http } from './http.ts'
 import { log } from './log.ts'
 import { policy } from './policy.ts'
@@ -22,6 +23,10 @@ const benches: Readonly<
   decision: { what: 'P2 full decision in process, durable record', run: decision },
   challenge: { what: 'the challenge search, 8 kinds of evidence and 1,000 policies', run: challenge },
   http: { what: 'P3 AuthZEN over HTTP, durable record before the reply', run: http },
+  tokens: {
+    what: 'P5 tokens: exchange and client credentials, verified, decided, signed, recorded',
+    run: tokens,
+  },
   grants: { what: 'P4 grant issue: decision, state and record in one commit', run: grants },
   proof: { what: 'S06 the proof of why made from a long log, and verified', run: proof },
   log: {

@@ -6,6 +6,7 @@
  */
 import type { KeyObject } from 'node:crypto'
 import { createPublicKey, sign, verify } from 'node:crypto'
+import { setImmediate as breathe } from 'node:timers/promises'
 import type { Caller } from '../model/access.ts'
 import type { Attempt } from '../model/attempt.ts'
 import type { Json } from '../model/canonical.ts'
@@ -34,7 +35,7 @@ import type {
   TokenRequest,
 } from '../model/token.ts'
 import { ACTORS_MOST, TOKEN_LIFE_MOST } from '../model/token.ts'
-import { endingSpan, ENDING_SPAN } from '../model/records.ts'
+import { endingSpan } from '../model/records.ts'
 import { analyse } from '../decision/analyse.ts'
 import { CLOCK_TOLERANCE, clockBehind, decide, stillRestored } from '../decision/decide.ts'
 import { checkClients, readAssertion, serves, verifyAssertion } from '../identity/clients.ts'
@@ -43,7 +44,7 @@ import { createDpop } from '../identity/dpop.ts'
 import type { Verifier } from '../identity/issuers/verify.ts'
 import type { UnverifiedToken } from '../identity/issuers/token.ts'
 import { readOf, spendProof } from '../identity/spent.ts'
-import type { Page, Read, View } from '../store/port.ts'
+import type { Page, Read, Stored, Transaction, View } from '../store/port.ts'
 import type { Attempts } from './attempts.ts'
 import { SYSTEM } from './attempts.ts'
 import type { FlowDeps } from './deps.ts'
@@ -82,6 +83,9 @@ export type Issued =
   | Readonly<{ token: Token; text: string }>
   | Readonly<{ denied: Decision; pending?: AccessRequest }>
 
+/** A proof that came with a request, and which error it is to have used it before. */
+type Spend = Readonly<{ proof: SpentProof; code: OAuthErrorCode }>
+
 /** One who takes part in a request, proved. */
 type Party = Readonly<{
   /** The acting one first. */
@@ -97,7 +101,7 @@ type Party = Readonly<{
   own?: Token
   /** The key that its proof is bound to. */
   jkt?: string
-  spends?: SpentProof
+  spends?: Spend
 }>
 
 type Wanted = Readonly<{ action: string; resource: EntityRef; properties?: Properties }>
@@ -190,7 +194,7 @@ export class Tokens {
    * @throws {WritError} with an OAuth code as its `problem`.
    */
   async token(request: TokenRequest, arrival: Arrival): Promise<Issued> {
-    const spends: SpentProof[] = []
+    const spends: Spend[] = []
     let who: readonly EntityRef[] = []
     try {
       const asked = await this.#ask(request, arrival, spends, (chain) => (who = chain))
@@ -206,7 +210,7 @@ export class Tokens {
   async #ask(
     request: TokenRequest,
     arrival: Arrival,
-    spends: SpentProof[],
+    spends: Spend[],
     note: (chain: readonly EntityRef[]) => void,
   ): Promise<Issued> {
     const { store } = this.#deps
@@ -215,7 +219,7 @@ export class Tokens {
       arrival.dpop === undefined
         ? undefined
         : await this.dpop.verify(arrival.dpop, { method: 'POST', url: arrival.url, now, nonce: 'required' })
-    if (key !== undefined) spends.push(key.spends)
+    if (key !== undefined) spends.push({ proof: key.spends, code: 'invalid_dpop_proof' })
     const jkt = key?.jkt
 
     // who asks, for whom
@@ -320,7 +324,7 @@ export class Tokens {
       before: readonly Decision[]
       own: readonly Token[]
       jkt: string | undefined
-      spends: readonly SpentProof[]
+      spends: readonly Spend[]
     }>,
   ): Promise<Readonly<{ token: Token }> | Readonly<{ denied: Decision }>> {
     const { caller, chain, acting, parties, request, attempts, before, own, jkt, spends } = asked
@@ -339,7 +343,7 @@ export class Tokens {
     const id = decisions.newId('tok')
     let made: Token | undefined
     const reads: Read[] = [
-      ...spends.map(readOf),
+      ...spends.map(({ proof }) => readOf(proof)),
       ...parents.map((parent): Read => ({ kind: 'token', id: parent })),
       ...given.map((grant): Read => ({ kind: 'grant', id: grant })),
       ...tasks.map((task): Read => ({ kind: 'task', id: task })),
@@ -356,7 +360,7 @@ export class Tokens {
           if (permit.grant !== undefined && jkt === undefined && tokens.senderConstrained === 'privileged') {
             throw needsProof()
           }
-          for (const proof of spends) if (!spendProof(tx, proof)) throw replayed()
+          spendAll(tx, spends)
           for (const { id: parent } of own) {
             const current = tx.get('token', parent)?.value
             if (current === undefined || this.#endOf(tx, current, tasks) !== undefined) {
@@ -415,10 +419,8 @@ export class Tokens {
             refs: [
               id,
               ...chain.map(refKey),
-              refKey(token.audience),
               ...grants,
               ...(attempts[0]?.task === undefined ? [] : [attempts[0].task]),
-              ...token.decisions,
             ],
             token: id,
             audience: refKey(token.audience),
@@ -457,21 +459,21 @@ export class Tokens {
     acting: Party
     parties: readonly Party[]
     jkt: string | undefined
-    spends: readonly SpentProof[]
+    spends: readonly Spend[]
   }>): Promise<Token> {
     const { store, decision, tokens } = this.#deps
     const id = decision.newId('tok')
     const registered = acting.registered?.id
     return store.commit({
       reads: [
-        ...spends.map(readOf),
+        ...spends.map(({ proof }) => readOf(proof)),
         ...chain.map((ref): Read => ({ kind: 'entity', id: refKey(ref) })),
         ...(registered === undefined ? [] : [{ kind: 'client' as const, id: registered }]),
       ],
       run: (tx) => {
         if (store.clockBehind() > CLOCK_TOLERANCE) throw clockBehind(store.clockBehind())
         if (decision.barrier.restored) throw stillRestored()
-        for (const proof of spends) if (!spendProof(tx, proof)) throw replayed()
+        spendAll(tx, spends)
         const endsAt = Math.min(
           tx.now + Math.min(tokens.life, TOKEN_LIFE_MOST),
           ...chain.map((ref) => tx.get('entity', refKey(ref))?.value.endsAt ?? Infinity),
@@ -663,7 +665,7 @@ export class Tokens {
         registered,
         // an assertion is for this request alone: how long it is good says nothing of the token
         endsAt: Infinity,
-        spends,
+        spends: { proof: spends, code },
       }
     }
     const { proved, refused } = await tokens.verify(text, now)
@@ -696,7 +698,7 @@ export class Tokens {
     return {
       chain: token.chain,
       generation: token.generations[refKey(token.chain[0] as EntityRef)] ?? 0,
-      caller: `token:${token.id}`,
+      caller: ownCaller(token),
       name: refKey(token.chain[0] as EntityRef),
       endsAt: token.endsAt,
       own: token,
@@ -912,7 +914,7 @@ export class Tokens {
       if (party === undefined)
         throw refuse('invalid_client', 'this needs a client_assertion, or an Authorization header')
       if (party.jkt !== undefined) throw refuse('invalid_client', 'the assertion is bound to a key')
-      if (party.spends !== undefined) await this.#spend([party.spends], 'invalid_client')
+      if (party.spends !== undefined) await this.#spend([party.spends])
     } catch (error) {
       if (isWritError(error) && isOAuthError(error.problem)) await this.refused(error, party?.chain ?? [], [])
       throw error
@@ -969,7 +971,7 @@ export class Tokens {
     return {
       token,
       caller: {
-        id: `token:${token.id}`,
+        id: ownCaller(token),
         kind: 'issuer',
         subject,
         generation: token.generations[refKey(subject)] ?? 0,
@@ -1080,13 +1082,11 @@ export class Tokens {
   // the record
 
   /** Spends proofs of which nothing came. @throws {WritError} when one has been spent before. */
-  async #spend(spends: readonly SpentProof[], code: OAuthErrorCode = 'invalid_request'): Promise<void> {
+  async #spend(spends: readonly Spend[]): Promise<void> {
     if (spends.length === 0) return
     await this.#deps.store.commit({
-      reads: spends.map(readOf),
-      run: (tx) => {
-        for (const proof of spends) if (!spendProof(tx, proof)) throw replayed(code)
-      },
+      reads: spends.map(({ proof }) => readOf(proof)),
+      run: (tx) => spendAll(tx, spends),
     })
   }
 
@@ -1094,10 +1094,12 @@ export class Tokens {
   async refused(
     error: WritError,
     who: readonly EntityRef[] = [],
-    proofs: readonly SpentProof[] = [],
+    proofs: readonly Spend[] = [],
   ): Promise<void> {
     // anybody can make proofs by keys that nobody knows: those of strangers are not kept
-    const spends = proofs.filter(({ kind }) => who.length > 0 || kind === 'assertion')
+    const spends = proofs.flatMap(({ proof }) =>
+      who.length > 0 || proof.kind === 'assertion' ? [proof] : [],
+    )
     const { now } = await this.#deps.store.read([])
     // a client that asks for a nonce, or how its request stands, has been refused nothing
     const isNews = error.problem !== 'use_dpop_nonce' && error.problem !== 'authorization_pending'
@@ -1131,25 +1133,42 @@ export class Tokens {
   /** Forgets tokens and proofs that have ended. */
   async tidy(now: Instant): Promise<void> {
     const last = Number(endingSpan(now)) - 1
-    // after a start it is not known what was forgotten before: tokens and proofs live an hour at most, backups longer
-    const first =
-      this.#swept === undefined ? last - Math.ceil((24 * TOKEN_LIFE_MOST) / ENDING_SPAN) : this.#swept + 1
-    for (let span = first; span <= last; span += 1) {
-      for (const [kind, index] of [
-        ['token', 'token.ends'],
-        ['proof', 'proof.ends'],
-      ] as const) {
-        for (;;) {
-          const page = await this.#deps.store.list(kind, { index, value: String(span), limit: 500 })
-          if (page.items.length === 0) break
-          await this.#deps.store.commit({
-            reads: page.items.map(({ id }): Read => ({ kind, id })),
-            run: (tx) => page.items.forEach(({ id }) => tx.delete(kind, id)),
-          })
-        }
+    const kinds = [
+      ['token', 'token.ends'],
+      ['proof', 'proof.ends'],
+    ] as const
+    for (const [kind, index] of kinds) {
+      // after a start nobody knows what was forgotten before: everything is looked at once
+      if (this.#swept === undefined) await this.#forget(kind, {}, last)
+      for (let span = this.#swept ?? last; span <= last; span += 1) {
+        await this.#forget(kind, { index, value: String(span) }, last)
       }
     }
-    this.#swept = last
+    this.#swept = last + 1
+  }
+
+  async #forget(
+    kind: 'token' | 'proof',
+    where: Readonly<{ index?: 'token.ends' | 'proof.ends'; value?: string }>,
+    last: number,
+  ): Promise<void> {
+    let after: string | undefined
+    do {
+      const page: Page<Stored<'token' | 'proof'>> = await this.#deps.store.list(kind, {
+        ...where,
+        limit: 500,
+        ...(after === undefined ? {} : { after }),
+      })
+      const ended = page.items.filter(({ value }) => Number(endingSpan(value.endsAt)) <= last)
+      if (ended.length > 0) {
+        await this.#deps.store.commit({
+          reads: ended.map(({ id }): Read => ({ kind, id })),
+          run: (tx) => ended.forEach(({ id }) => tx.delete(kind, id)),
+        })
+      }
+      after = page.next
+      await breathe()
+    } while (after !== undefined)
   }
 }
 
@@ -1271,10 +1290,19 @@ const generationsOf = (chain: readonly EntityRef[], view: View): Readonly<Record
     chain.map((ref) => [refKey(ref), view.get('entity', refKey(ref))?.value.generation ?? 0]),
   )
 
+/** The same for every token of a client for the same parties: rates and answers are not per token. */
+const ownCaller = ({ client, chain }: Token): string =>
+  `token:${[client.replaceAll(/[% ]/gu, encodeURIComponent), ...chain.map(spelled)].join(' ')}`
+
 const spelled = (ref: EntityRef): string => refKey(ref).replaceAll(/[% ]/gu, encodeURIComponent)
 
 const needsProof = (): WritError =>
   refuse('invalid_dpop_proof', 'a token for this is bound to a key: send a DPoP proof with the request')
 
-const replayed = (code: OAuthErrorCode = 'invalid_request'): WritError =>
+const replayed = (code: OAuthErrorCode): WritError =>
   refuse(code, 'a proof of the request has been used before')
+
+/** @throws {WritError} when one has been spent before: then none of the item is. */
+function spendAll(tx: Transaction, spends: readonly Spend[]): void {
+  for (const { proof, code } of spends) if (!spendProof(tx, proof)) throw replayed(code)
+}

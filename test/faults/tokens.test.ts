@@ -194,12 +194,12 @@ describe('B6 a proof', () => {
     assert.equal(first.status, 200, JSON.stringify(first.body))
     const again = async (client: OAuthClient) => {
       const same = await client.post('/oauth/token', { ...form, client_assertion: assertion })
-      assert.equal(same.status, 400)
+      assert.equal(same.status, 401)
       const key = await client.post('/oauth/token', { ...form, ...client.authentication() }, { dpop })
       assert.equal(key.status, 400)
       return [same.body['error'], key.body['error']]
     }
-    assert.deepEqual(await again(s.web), ['invalid_request', 'invalid_request'])
+    assert.deepEqual(await again(s.web), ['invalid_client', 'invalid_dpop_proof'])
     const { size } = await s.world.app.store.log.head()
     const restarted = await s.world.restart({ clock: s.world.clock })
     try {
@@ -247,7 +247,7 @@ describe('B6 a proof', () => {
       'invalid_target',
     )
     const later = await s.web.post('/oauth/token', { ...form, scope: 'ledger:read' })
-    assert.equal(later.body['error'], 'invalid_request')
+    assert.equal(later.body['error'], 'invalid_client')
   })
 
   test('for another method, URL, token, key, time or nonce is refused', async () => {
@@ -672,6 +672,35 @@ describe('introspection and revocation', () => {
     const token = tokenIn(await s.web.token(LEDGER, { dpop: false }))
     await put(s.world, { type: 'Service', id: 'web', parents: [] })
     assert.deepEqual((await s.api.introspect(token)).body, { active: false })
+  })
+})
+
+describe('what has ended', () => {
+  test('is forgotten, and nothing before it', async () => {
+    await using s = await stage()
+    const { app } = s.world
+    await s.web.token(LEDGER)
+    const left = async (kind: 'token' | 'proof') => (await app.store.list(kind, {})).items.length
+    await app.flows.sweeper.sweep()
+    assert.deepEqual([await left('token'), await left('proof')], [1, 2])
+    s.world.clock.advance(300_000)
+    await app.flows.sweeper.sweep()
+    const kept = (await app.store.list('proof', {})).items
+    assert.ok(kept.every(({ value }) => value.endsAt > s.now() - 300_000))
+    await s.web.token(LEDGER)
+    s.world.clock.advance(1_200_000)
+    await app.flows.sweeper.sweep()
+    assert.deepEqual([await left('token'), await left('proof')], [0, 0])
+    await s.web.token(LEDGER)
+    s.world.clock.advance(86_400_000)
+    const again = await s.world.restart({ clock: s.world.clock })
+    try {
+      await again.app.flows.sweeper.sweep()
+      assert.equal((await again.app.store.list('token', {})).items.length, 0)
+      assert.equal((await again.app.store.list('proof', {})).items.length, 0)
+    } finally {
+      await again.app.stop()
+    }
   })
 })
 
