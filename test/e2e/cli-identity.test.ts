@@ -5,7 +5,9 @@
  * @module
  */
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
 import { generateKeyPairSync } from 'node:crypto'
+import { once } from 'node:events'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
@@ -122,6 +124,45 @@ describe('a job of GitHub', () => {
       /no token: ledger:post on Api\/ledger is not permitted \(invalid_target\)[^]*writ why dec_/,
     )
   })
+})
+
+test('S27 the action of GitHub has a task and a token, and after a job that failed neither', async () => {
+  const folder = join(import.meta.dirname, '../../examples/github-action')
+  const step = async (file: string, more: Record<string, string>): Promise<string> => {
+    const child = spawn(process.execPath, [join(folder, file)], {
+      env: {
+        ...job,
+        PATH: process.env['PATH'],
+        GITHUB_OUTPUT: join(cli.home, 'github-output'),
+        GITHUB_STATE: join(cli.home, 'github-state'),
+        INPUT_URL: world.app.url,
+        INPUT_AUDIENCE: AUDIENCE,
+        INPUT_RESOURCE: 'Api/ledger',
+        INPUT_SCOPE: 'ledger:read',
+        INPUT_TTL: '1h',
+        ...more,
+      },
+    })
+    let log = ''
+    for (const stream of [child.stdout, child.stderr])
+      stream.setEncoding('utf8').on('data', (text: string) => (log += text))
+    const [code] = (await once(child, 'close')) as [number]
+    assert.equal(code, 0, log)
+    return log
+  }
+  const kept = (name: string): string =>
+    new RegExp(`^${name}<<(.+)\n(.+)\n\\1$`, 'mu').exec(
+      readFileSync(join(cli.home, 'github-state'), 'utf8'),
+    )?.[2] ?? ''
+
+  await step('main.mjs', {})
+  const [task, token] = [kept('task'), kept('token')]
+  assert.deepEqual([claimsOf(token)['writ_task'], claimsOf(token)['sub']], [task, 'Agent/migrator'])
+  await step('post.mjs', { STATE_task: task, STATE_token: token, 'INPUT_JOB-STATUS': 'failure' })
+  const ada = createWrit({ url: world.app.url, token: world.tokens.ada })
+  assert.equal((await ada.tasks.get(task)).task.state, 'failed')
+  const { items } = await world.app.flows.tokens.list(world.ada, {})
+  assert.notEqual(items.find(({ id }) => id === claimsOf(token)['jti'])?.revokedAt, undefined)
 })
 
 describe('a key', () => {
