@@ -27,6 +27,8 @@ import { Givers } from './decision/givers.ts'
 import { Policies } from './decision/policies.ts'
 import { requestsEndpoint } from './doors/http/api/shared.ts'
 import { Rates } from './doors/http/rates.ts'
+import { programErrorPage } from './doors/http/pages/login-views.ts'
+import { createPrograms } from './doors/provider/provider.ts'
 import { createHttp } from './doors/http/server.ts'
 import type { FlowDeps, Log, Targets } from './flows/deps.ts'
 import { scheduled } from './flows/deps.ts'
@@ -251,11 +253,25 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
     const bootstrapFile = options.mode === 'server' ? await bootstrap(flows, store) : undefined
     const restoreFile = options.mode === 'server' ? await restoreCodes(flows, store) : undefined
 
+    const programs = login.server
+      ? createPrograms({
+          config: login,
+          ...(config.publicUrl === undefined ? {} : { publicUrl: config.publicUrl }),
+          stands: (person, generation) => flows.signIns.stands(person, generation),
+          fetch: outboundFetcher(),
+          now: () => clock.wall(),
+          cookieKey: derive('writ/program-cookies'),
+          log: (message, detail) => log('warn', message, { detail }),
+          errorPage: programErrorPage,
+        })
+      : undefined
     const http = createHttp({
       flows,
+      ...(programs === undefined ? {} : { programs }),
       callers: createCallers({
         store,
         verifier,
+        ...(programs === undefined ? {} : { programs }),
         ownTokens: (token, confirmed) => flows.tokens.verifyOwn(token, confirmed),
         dev: options.mode === 'dev',
       }),

@@ -84,6 +84,8 @@ export type TokenAnswer =
     }>
 
 const METADATA = '/.well-known/oauth-authorization-server'
+/** Below the server's own URL: the issuer with which people let programs in. */
+export const SIGN_IN = '/login/oidc'
 
 /**
  * Where the endpoints are, or `undefined` where the server has none.
@@ -92,10 +94,11 @@ const METADATA = '/.well-known/oauth-authorization-server'
  */
 export async function readMetadata(
   transport: Transport,
+  below: '' | typeof SIGN_IN = '',
   signal?: AbortSignal,
 ): Promise<ServerMetadata | undefined> {
   const base = new URL(transport.url)
-  const path = base.pathname.replace(/\/$/u, '')
+  const path = base.pathname.replace(/\/$/u, '') + below
   let answer: Answer
   try {
     answer = await transport.call({
@@ -112,8 +115,8 @@ export async function readMetadata(
   const issuer = member(answer.body, 'issuer')
   if (typeof issuer !== 'string')
     throw new WritClientError('ERR_PROTOCOL', 'the server does not say who it is')
-  if (withoutSlash(issuer) !== withoutSlash(base.href)) {
-    throw new WritClientError('ERR_PROTOCOL', `\`${withoutSlash(base.href)}\` calls itself \`${issuer}\``, {
+  if (withoutSlash(issuer) !== withoutSlash(base.href) + below) {
+    throw new WritClientError('ERR_PROTOCOL', `\`${withoutSlash(base.href)}${below}\` calls itself \`${issuer}\``, {
       hint: `give \`${issuer}\` as the URL of the server, if that is the one you mean`,
     })
   }

@@ -30,7 +30,7 @@ import type { ActionSearch, ResourceSearch, SearchPage, SubjectSearch } from './
 import { ofType, readAction, readEntity, readPage, toSearch } from './search.ts'
 import type { ClientProof, ExchangeInput, ServerMetadata, TokenAnswer } from './token.ts'
 import type { DpopKey } from './token-proof.ts'
-import { askToken, exchangeParameters, readMetadata, readToken, revokeToken } from './token.ts'
+import { SIGN_IN, askToken, exchangeParameters, readMetadata, readToken, revokeToken } from './token.ts'
 import type { Checkpoint, KeyRotated, KeyRotation, LogKeys, LogOptions } from './log.ts'
 import { LogMemory } from './log.ts'
 import type {
@@ -585,6 +585,8 @@ export function createWrit(options: WritOptions = {}) {
       const answer = await askToken(transport, found, form, { client, ...how, now })
       return readToken(answer, how, undefined, now())
     },
+    /** Where people let a program in, by code and PKCE; `undefined` where they cannot. */
+    signIn: (): Promise<ServerMetadata | undefined> => readMetadata(transport, SIGN_IN),
     /** A token for an authorization code (RFC 6749 §4.1.3, with PKCE). */
     redeem: async (
       grant: Readonly<{ code: string; redirectUri: string; verifier: string; clientId: string }>,
@@ -596,8 +598,11 @@ export function createWrit(options: WritOptions = {}) {
         code_verifier: grant.verifier,
         client_id: grant.clientId,
       })
+      const found = await readMetadata(transport, SIGN_IN)
+      if (found === undefined)
+        throw new WritClientError('ERR_UNSUPPORTED', `nobody signs in to \`${transport.url}\` by a program`)
       return readToken(
-        await askToken(transport, await endpoints(), form, { now }),
+        await askToken(transport, found, form, { now }),
         undefined,
         undefined,
         now(),

@@ -154,6 +154,25 @@ export class SignIns {
     return signed
   }
 
+  /** A program may act for the person, by the token that it now gets. */
+  async admitted(caller: Caller, program: Readonly<{ id: string; name: string; at: string }>): Promise<void> {
+    await this.#deps.store.commit({
+      reads: [],
+      run: (tx) => {
+        const person = refKey(caller.subject)
+        tx.append({ kind: 'program.admitted', refs: [person], person, program, session: caller.id })
+      },
+    })
+  }
+
+  /** Whether somebody of that generation may be signed in now. */
+  async stands(person: EntityRef, generation: number): Promise<boolean> {
+    const id = refKey(person)
+    const view = await this.#deps.store.read([{ kind: 'entity', id }])
+    const entity = view.get('entity', id)?.value
+    return entity?.kind === 'human' && entity.generation === generation && !isOver(entity, view.now)
+  }
+
   async #begin(
     person: EntityRef,
     auth: Omit<SignedIn, 'at'> & Readonly<{ at?: Instant }>,

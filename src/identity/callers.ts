@@ -50,6 +50,8 @@ type Options = Readonly<{
     token: string,
     confirmed: string | undefined,
   ) => Promise<Readonly<{ caller: Caller }> | Readonly<{ refused: string }> | undefined>
+  /** Access tokens of programs that a person has let in. */
+  programs?: Readonly<{ caller(token: string): Promise<Caller | undefined> }>
   /** True in `writ dev`: callers of local sessions are marked. */
   dev?: boolean
 }>
@@ -61,7 +63,7 @@ function refused(detail: string): WritError {
   })
 }
 
-export function createCallers({ store, verifier, ownTokens, dev = false }: Options): Callers {
+export function createCallers({ store, verifier, ownTokens, programs, dev = false }: Options): Callers {
   /** The subject's line in the inventory, if it has one; a deleted subject is nobody. */
   async function subject(ref: EntityRef): Promise<{ now: Instant; entity: Entity | undefined }> {
     const id = refKey(ref)
@@ -185,7 +187,9 @@ export function createCallers({ store, verifier, ownTokens, dev = false }: Optio
       if (scheme.toLowerCase() === 'dpop') return byToken(token, true, confirmed)
       if (isSecret(token, KEY_PREFIX)) return byKey(token)
       if (isSecret(token, SESSION_PREFIX)) return bySession(token)
-      return byToken(token, false, undefined)
+      // only one that is not signed can be a program's
+      const ofProgram = token.includes('.') ? undefined : await programs?.caller(token)
+      return ofProgram ?? byToken(token, false, undefined)
     },
   }
 }

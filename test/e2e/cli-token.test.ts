@@ -378,7 +378,7 @@ describe('login on the page of the server', () => {
     const running = cli.start(['login', '--oidc', 'corp'])
     const [, shown = ''] = await running.says(/(http:\S+\/oauth\/authorize\?\S+\n)/)
     const url = page(shown)
-    return { running, url, state: url.searchParams.get('state') ?? '', iss: server.url }
+    return { running, url, state: url.searchParams.get('state') ?? '', iss: `${server.url}/login/oidc` }
   }
 
   test('code, PKCE and a redirect to this machine; the session is kept', async () => {

@@ -2,14 +2,13 @@
  * Passkeys in a real browser with a virtual authenticator: made, signed in with, and asked for one approval alone.
  */
 import assert from 'node:assert/strict'
-import { mkdirSync } from 'node:fs'
-import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import type { Browser, BrowserContext, CDPSession, Page } from 'playwright-core'
 import type { Caller } from '../../src/model/access.ts'
 import { isWritError } from '../../src/model/errors.ts'
 import type { AccessRequest } from '../../src/model/request.ts'
 import { browserMissing, startChromium } from '../support/chromium.ts'
+import { shoot } from '../support/screenshots.ts'
 import type { World } from '../support/world.ts'
 import { callerOf, migration, openWorld, ref } from '../support/world.ts'
 
@@ -89,23 +88,6 @@ async function kinds(world: World, kind: string): Promise<Record<string, unknown
   return (await world.app.store.log.entries(0, size))
     .map((entry) => JSON.parse(Buffer.from('bytes' in entry ? entry.bytes : []).toString()) as Record<string, unknown>)
     .filter((entry) => entry['kind'] === kind)
-}
-
-/** For whoever wants to look: `WRIT_SCREENSHOTS` names a folder. */
-async function shoot(page: Page, name: string): Promise<void> {
-  const folder = process.env['WRIT_SCREENSHOTS']
-  if (folder === undefined) return
-  mkdirSync(folder, { recursive: true })
-  for (const [scheme, width] of [
-    ['light', 1_200],
-    ['dark', 1_200],
-    ['light', 360],
-    ['dark', 360],
-  ] as const) {
-    await page.emulateMedia({ colorScheme: scheme })
-    await page.setViewportSize({ width, height: 760 })
-    await page.screenshot({ path: join(folder, `${name}-${scheme}-${width}.png`), fullPage: true })
-  }
 }
 
 describe('passkeys', { skip: browserMissing() }, () => {

@@ -302,11 +302,11 @@ export async function openTokenServer(issuer: Issuer): Promise<TokenServer> {
 
   const serving: Serving = await serve(async (got) => {
     const { method, path } = got
-    if (path === '/.well-known/oauth-authorization-server') {
+    if (/^\/\.well-known\/oauth-authorization-server(?:\/login\/oidc)?$/u.test(path)) {
       if (how.metadata === null) return problem(404, 'ERR_NOT_FOUND', 'there is nothing here')
       return {
         body: {
-          issuer: serving.url,
+          issuer: path.endsWith('/login/oidc') ? `${serving.url}/login/oidc` : serving.url,
           token_endpoint: `${serving.url}/oauth/token`,
           revocation_endpoint: `${serving.url}/oauth/revoke`,
           authorization_endpoint: `${serving.url}/oauth/authorize`,

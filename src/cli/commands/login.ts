@@ -24,7 +24,7 @@ export type LoginOptions = Readonly<{ oidc?: string; browser?: boolean }>
 
 /** Signs in on the server's page. */
 export async function signIn(context: Context, options: LoginOptions): Promise<void> {
-  const metadata = await context.writ.tokens.metadata()
+  const metadata = await context.writ.tokens.signIn()
   const page = metadata?.authorizationEndpoint
   if (metadata === undefined || page === undefined || metadata.tokenEndpoint === undefined) {
     throw new CliError(

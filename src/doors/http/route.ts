@@ -10,6 +10,7 @@ import type { Callers } from '../../identity/callers.ts'
 import type { Caller } from '../../model/access.ts'
 import type { Json } from '../../model/canonical.ts'
 import type { Instant } from '../../model/time.ts'
+import type { Programs } from '../provider/provider.ts'
 
 /** A line for the operator; never a secret, never a body. */
 export type Log = (line: { level: 'info' | 'warn' | 'error'; message: string } & Record<string, Json>) => void
@@ -21,6 +22,8 @@ export type Door = Readonly<{
   now: () => Instant
   log: Log
   version: string
+  /** Programs that have people sign in, if they may. */
+  programs?: Programs
 }>
 
 /**

@@ -459,6 +459,7 @@ describe('every route', () => {
       'POST /signin/provider',
       'GET /login/callback/:provider',
       'POST /login/unlinked',
+      'GET /login/continue/:uid',
       'GET /passkey.js',
       'GET /style.css',
       'GET /icon.svg',

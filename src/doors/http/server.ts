@@ -37,6 +37,8 @@ import { witnessRoutes } from './api/witnesses.ts'
 import { hostTest, hostnameOf, requireSameOrigin, secureHeaders, sessionCookie } from './guard.ts'
 import { parseFields, parseForm, parseJson } from './json.ts'
 import { openapi } from './openapi.ts'
+import type { Programs } from '../provider/provider.ts'
+import { METADATA, MOUNT } from '../provider/provider.ts'
 import { errorPage, pageRoutes } from './pages/routes.ts'
 import { publicError, renderOAuthError, renderProblem } from './problems.ts'
 import { Rates, Turns, addressKey } from './rates.ts'
@@ -70,6 +72,8 @@ export type HttpOptions = Readonly<{
   random: (bytes: number) => Uint8Array
   log: Log
   version: string
+  /** Programs that have people sign in, if they may. */
+  programs?: Programs
 }>
 
 /** Bodies of most doors; those for whole inventories and policy sets take what is configured. */
@@ -147,7 +151,8 @@ export function httpRoutes(door: Door, streams: Set<Stream> = new Set()): Route[
 export function createHttp(options: HttpOptions): FastifyInstance {
   const { flows, callers, config, clock, random, log, version } = options
   const now = (): Instant => clock.now()
-  const door: Door = { flows, callers, now, log, version }
+  const { programs } = options
+  const door: Door = { flows, callers, now, log, version, ...(programs === undefined ? {} : { programs }) }
   const streams = new Set<Stream>()
   const routes = httpRoutes(door, streams)
 
@@ -338,6 +343,19 @@ export function createHttp(options: HttpOptions): FastifyInstance {
     return turns.take(caller.id, () => route.handle(context))
   }
 
+  /** The sign-in server for programs reads and answers by itself. */
+  function answerPrograms(
+    programs: Programs,
+    request: FastifyRequest,
+    reply: FastifyReply,
+    done: () => void,
+  ): void {
+    rates.anonymous.take(addressKey(request.ip))
+    for (const [name, value] of Object.entries(PROGRAM_HEADERS)) reply.raw.setHeader(name, value)
+    if (programs.handle(request.raw, reply.raw, publicOrigin ?? requestOrigin(request))) reply.hijack()
+    else done()
+  }
+
   server.removeAllContentTypeParsers()
   server.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request, body, done) => {
     try {
@@ -379,7 +397,12 @@ export function createHttp(options: HttpOptions): FastifyInstance {
       return
     }
     if (isOurHost(hostnameOf(request.host))) {
-      done()
+      try {
+        if (programs === undefined || !isOfPrograms(request)) done()
+        else answerPrograms(programs, request, reply, done)
+      } catch (error) {
+        done(error as Error)
+      }
       return
     }
     done(
@@ -460,6 +483,16 @@ function send(route: Route, answer: Answer, request: FastifyRequest, reply: Fast
     void reply.type(answer.type ?? 'text/html; charset=utf-8').send(answer.body)
   else void reply.type(answer.type ?? 'application/json; charset=utf-8').send(JSON.stringify(answer.body))
 }
+
+const isOfPrograms = ({ url }: FastifyRequest): boolean =>
+  url.startsWith(`${MOUNT}/`) || url.split('?')[0] === METADATA
+
+const PROGRAM_HEADERS = {
+  'x-content-type-options': 'nosniff',
+  'x-frame-options': 'DENY',
+  'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
+  'referrer-policy': 'no-referrer',
+} as const
 
 function stackOf(error: unknown): string {
   return error instanceof Error ? (error.stack ?? error.name) : typeof error

@@ -63,6 +63,16 @@ export function notSignedInPage(detail: string, person?: EntityRef): string {
   )
 }
 
+/** What a program sent is not right; nobody is sent back to it. */
+export function programErrorPage(detail: string): string {
+  return frame(
+    { title: 'Not signed in', narrow: true },
+    markup`<h1>The program asked wrongly</h1>
+      <div class="banner bad" role="alert"><p>${prose(detail)}</p></div>
+      <p class="soft">Begin again in the program that sent you here. If it keeps failing, tell those who make it.</p>`,
+  )
+}
+
 /** A program asks to act for the person. */
 export function consentPage(
   input: Readonly<{
@@ -70,7 +80,6 @@ export function consentPage(
     /** What it calls itself, and where it sends people back to: the first is its own word. */
     client: Readonly<{ name: string; id: string; at: string; known: boolean }>
     action: string
-    resource: string | undefined
   }>,
 ): string {
   const { person, client, action } = input

@@ -173,7 +173,7 @@ export function loginRoutes({ flows, now, log }: Door): Route[] {
             throw error
           log({ level: 'warn', message: 'a sign-in at a provider failed', detail: error.detail ?? error.message })
           context.reply.header('set-cookie', setTicketCookie('', 0, secure(context)))
-          return { status: 401, body: notSignedInPage(error.message) }
+          return { status: 401, body: notSignedInPage(`${error.message}; ${error.hint ?? 'begin again'}`) }
         }
       },
     }),

@@ -15,6 +15,7 @@ import { byId } from '../api/shared.ts'
 import { ICON, STYLE } from './style.ts'
 import { loginRoutes, next } from './login.ts'
 import { answerFields, answerOf, approving, isAboutPasskey, passkeyRoutes } from './passkeys.ts'
+import { programRoutes } from './programs.ts'
 import type { Listed } from './views.ts'
 import { changedPage, inboxPage, requestPage, signinPage } from './views.ts'
 
@@ -212,6 +213,7 @@ export function pageRoutes(door: Door): Route[] {
       },
     }),
     ...loginRoutes(door),
+    ...programRoutes(door),
     ...passkeyRoutes(door),
     route({
       ...common,
