@@ -461,11 +461,15 @@ function refsOf(id: string, analysis: Analysis): string[] {
   const named = attempt.grant === undefined ? undefined : picture.get('grant', attempt.grant)?.value
   const isOwn =
     named !== undefined && sameRef(named.subject, attempt.subject) && reason !== 'forbidden_assertion'
+  // what was not proved is nobody's but the caller's
+  const isProved = reason !== 'forbidden_assertion' && reason !== 'delegation'
   return [
     ...new Set(
       [
         id,
         refKey(attempt.subject),
+        ...(isProved ? attempt.chain.slice(1).map(refKey) : []),
+        isProved ? attempt.delegation : undefined,
         refKey(attempt.resource),
         reason === 'forbidden_assertion' ? undefined : analysis.tasks[0]?.id,
         analysis.grant?.id ?? (isOwn ? named.id : undefined),

@@ -502,8 +502,9 @@ export class Administration {
 
   #checkEntity(input: EntityInput): void {
     const key = refKey(input)
-    if (!isIdentity(input.id) || !isTypeName(input.type)) {
-      throw new WritError('ERR_INPUT_INVALID', `\`${key}\` is no name for an entity`)
+    const named = [input, input.owner, input.team, ...(input.parents ?? [])]
+    if (named.some((ref) => ref && !(isIdentity(ref.id) && isTypeName(ref.type)))) {
+      throw new WritError('ERR_INPUT_INVALID', `\`${key}\` is, or names, what can be no name for an entity`)
     }
     if (
       input.type === 'Writ' ||

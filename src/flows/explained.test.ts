@@ -140,7 +140,8 @@ test('where a delegator is who may not, the explanation is about the delegator',
     ...toAttempt(attempt('Agent/migrator', 'load', 'Database/orders')),
     chain: [ref('Agent/migrator'), ref('Person/ada')],
   }
-  const analysis = await analyse(world.app.decision, world.migrator, asked, 'question')
+  const acting = { ...world.migrator, chain: [ref('Person/ada')] }
+  const analysis = await analyse(world.app.decision, acting, asked, 'question')
   assert.equal(analysis.outcome, 'deny')
   const explanation = analysis.explanation?.()
   assert.deepEqual([explanation?.principal, explanation?.nearest[0]?.policy], ['Person/ada', 'people'])

@@ -116,8 +116,8 @@ const held: readonly [
   [
     'an open task',
     'task_1',
-    (store) => put(store, 'task', 'task_1', { state: 'open', subject: { type: 'A', id: 'a' } }),
-    (store) => put(store, 'task', 'task_1', { state: 'completed' }),
+    (store) => put(store, 'task', 'task_1', { chain: [], state: 'open', subject: { type: 'A', id: 'a' } }),
+    (store) => put(store, 'task', 'task_1', { chain: [], state: 'completed' }),
   ],
   [
     'a pending request',

@@ -15,6 +15,7 @@ const task = (id: string, parent?: string): Task =>
     id,
     state: 'open',
     subject,
+    chain: [subject],
     calls: 0,
     denials: 0,
     ...(parent === undefined ? {} : { parent }),

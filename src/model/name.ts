@@ -4,14 +4,15 @@
  * @module
  */
 
-// controls, formatting marks, surrogates, line and paragraph separators: nothing that hides or reorders what is seen
-const unseen = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u
+// controls, formatting marks, surrogates, separators of lines and paragraphs, what is drawn as nothing: nothing that hides
+// or reorders what is seen
+const unseen = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}\u2800]/u
 const textControls = /[^\P{Cc}\n\t]/u
 // marks that turn the reading direction around would let a reason rewrite the page it stands on (B24)
 const turning = /[\u202a-\u202e\u2066-\u2069]/
 
 /**
- * Whether `text` may name something: no control, formatting or lone surrogate characters, no space around it, and in
+ * Whether `text` may name something: no control, invisible or lone surrogate characters, no space around it, and in
  * Unicode normal form C, so that one name has one spelling (B7). Case is kept and counts.
  */
 export function isIdentity(text: string): boolean {

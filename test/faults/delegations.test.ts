@@ -74,6 +74,16 @@ describe('C5, B29 a registered delegation', () => {
     await put(world, { type: 'Person', id: 'grace', parents: [ref('Group/dba')] })
     assert.equal(await reasonOf(world, world.helper, stow('Shelf/low', { delegation: id })), 'policy_denied')
     assert.equal(await reasonOf(world, world.helper, stow()), 'permit')
+    const hers = (await entries(world.app)).filter(
+      ({ kind, refs }) => kind === 'decision' && (refs as readonly string[]).includes(id),
+    )
+    assert.deepEqual(
+      hers.map(({ outcome, refs }) => [outcome, (refs as readonly string[]).includes('Person/grace')]),
+      [
+        ['permit', true],
+        ['deny', true],
+      ],
+    )
   })
 
   test('gives the actor nothing that it has not itself', async () => {
