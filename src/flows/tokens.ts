@@ -4,27 +4,20 @@
  *
  * @module
  */
-import type { KeyObject } from 'node:crypto'
-import { createPublicKey, sign, verify } from 'node:crypto'
-import { setImmediate as breathe } from 'node:timers/promises'
 import type { Caller } from '../model/access.ts'
 import type { Attempt } from '../model/attempt.ts'
 import type { Json } from '../model/canonical.ts'
 import { canonical, sameJson } from '../model/canonical.ts'
 import type { EntityRef, Properties } from '../model/entity.ts'
-import { isOver, refKey, sameRef } from '../model/entity.ts'
+import { refKey, sameRef } from '../model/entity.ts'
 import { isWritError, WritError } from '../model/errors.ts'
-import { isLiveGrant } from '../model/grant.ts'
-import type { Proved, SpentProof } from '../model/identity.ts'
 import type { Decision } from '../model/outcome.ts'
-import type { OAuthErrorCode } from '../model/refusal.ts'
 import { isOAuthError, refuse } from '../model/refusal.ts'
 import type { AccessRequest } from '../model/request.ts'
-import type { Signer } from '../model/signer.ts'
 import type { Task } from '../model/task.ts'
-import { inScope, isLive } from '../model/task.ts'
+import { inScope } from '../model/task.ts'
 import type { Instant, Millis } from '../model/time.ts'
-import { MINUTE, SECOND } from '../model/time.ts'
+import { SECOND } from '../model/time.ts'
 import type {
   Client,
   ClientConfig,
@@ -34,23 +27,36 @@ import type {
   TokenEnd,
   TokenRequest,
 } from '../model/token.ts'
-import { ACTORS_MOST, TOKEN_LIFE_MOST } from '../model/token.ts'
-import { endingSpan } from '../model/records.ts'
+import { TOKEN_LIFE_MOST } from '../model/token.ts'
 import { analyse } from '../decision/analyse.ts'
 import { CLOCK_TOLERANCE, clockBehind, decide, stillRestored } from '../decision/decide.ts'
-import { checkClients, readAssertion, serves, verifyAssertion } from '../identity/clients.ts'
+import { readAssertion } from '../identity/clients.ts'
 import type { Dpop } from '../identity/dpop.ts'
 import { createDpop } from '../identity/dpop.ts'
 import type { Verifier } from '../identity/issuers/verify.ts'
 import type { UnverifiedToken } from '../identity/issuers/token.ts'
 import { readOf, spendProof } from '../identity/spent.ts'
-import type { Page, Read, Stored, Transaction, View } from '../store/port.ts'
+import type { Page, Read } from '../store/port.ts'
 import type { Attempts } from './attempts.ts'
 import { SYSTEM } from './attempts.ts'
 import type { FlowDeps } from './deps.ts'
 import { lineageOf } from './lineage.ts'
 import type { Requests } from './requests.ts'
 import type { Signers } from './signers.ts'
+import { TokenBook } from './token-book.ts'
+import type { Party, Spend } from './token-parties.ts'
+import {
+  TokenParties,
+  callerOf,
+  chainOf,
+  checkNamed,
+  generationsOf,
+  isServerOf,
+  ownCaller,
+  proofEntry,
+  replayed,
+  spendAll,
+} from './token-parties.ts'
 
 /** What the token endpoint is configured with, and what others supply. */
 export type TokenDeps = Readonly<{
@@ -83,106 +89,39 @@ export type Issued =
   | Readonly<{ token: Token; text: string }>
   | Readonly<{ denied: Decision; pending?: AccessRequest }>
 
-/** A proof that came with a request, and which error it is to have used it before. */
-type Spend = Readonly<{ proof: SpentProof; code: OAuthErrorCode }>
-
-/** One who takes part in a request, proved. */
-type Party = Readonly<{
-  /** The acting one first. */
-  chain: readonly EntityRef[]
-  /** Of the acting one. */
-  generation?: number
-  caller: string
-  /** `client_id` when it is the one that asks. */
-  name: string
-  endsAt: Instant
-  registered?: Client
-  proved?: Proved
-  own?: Token
-  /** The key that its proof is bound to. */
-  jkt?: string
-  spends?: Spend
-}>
-
 type Wanted = Readonly<{ action: string; resource: EntityRef; properties?: Properties }>
 
 /** What is at least this sensitive is privileged: its tokens are bound to a key. */
 const SENSITIVE = 3
 /** Refusals on the record one by one; what is beyond is counted in the next one (law 12). */
 const NOTED = { perSecond: 20, burst: 200 }
-/** Retired keys are published so long after their last token has ended. */
-const PUBLISHED: Millis = 10 * MINUTE
-const ALGORITHM = 'ES256'
-const TYP = 'at+jwt'
 const POLL_SECONDS = 5
 
 export class Tokens {
   readonly #deps: FlowDeps
   readonly #attempts: Attempts
   readonly #requests: Requests
-  readonly #signers: Signers
+  readonly #book: TokenBook
+  readonly #parties: TokenParties
   readonly dpop: Dpop
-  readonly #publicKeys = new WeakMap<Signer, KeyObject>()
   #noted = { left: NOTED.burst, at: 0, skipped: 0 }
-  #swept: number | undefined
-  /** Worth nothing from the call on; the record takes over, as soon as there is room for it (law 1). */
-  readonly #revoking = new Set<string>()
 
   constructor(deps: FlowDeps, parts: Readonly<{ attempts: Attempts; requests: Requests; signers: Signers }>) {
     this.#deps = deps
     this.#attempts = parts.attempts
     this.#requests = parts.requests
-    this.#signers = parts.signers
+    this.#book = new TokenBook(deps, parts.signers)
     this.dpop = createDpop(deps.tokens.nonceKey)
-    checkClients(deps.tokens.clients)
+    this.#parties = new TokenParties(deps, this.#book)
   }
 
   get issuer(): string {
     return this.#deps.tokens.issuer()
   }
 
-  /**
-   * Keeps the configured clients with the generation that their subjects have now: one that is deleted and made again has
-   * no key of before (B34). A key that is changed registers the client anew.
-   */
-  async recover(): Promise<void> {
-    const { store, tokens } = this.#deps
-    const known = (await store.read([{ index: 'client.all', value: 'all' }])).scan('client.all', 'all')
-    const configured = new Map(tokens.clients.map((client) => [client.id, client]))
-    for (const { id } of known) {
-      if (configured.has(id)) continue
-      await store.commit({
-        reads: [{ kind: 'client', id }],
-        narrowing: true,
-        run: (tx) => {
-          const client = tx.get('client', id)?.value
-          if (client === undefined) return
-          tx.delete('client', id)
-          tx.append({ kind: 'client.removed', refs: [refKey(client.subject)], client: id })
-        },
-      })
-    }
-    const before = new Map(known.map(({ id, value }) => [id, value]))
-    for (const { id, subject, keys, serves: serving } of configured.values()) {
-      const { generation: _g, registeredAt: _at, ...was } = before.get(id) ?? {}
-      const is = { id, subject, keys, serves: serving }
-      if (before.has(id) && sameJson(was as Json, is as unknown as Json)) continue
-      await store.commit({
-        reads: [{ kind: 'entity', id: refKey(subject) }],
-        run: (tx) => {
-          const generation = tx.get('entity', refKey(subject))?.value.generation ?? 0
-          tx.put('client', id, { ...is, generation, registeredAt: tx.now })
-          tx.append({
-            kind: 'client.registered',
-            refs: [refKey(subject)],
-            client: id,
-            subject: refKey(subject),
-            keys,
-            serves: serving.map(refKey),
-          })
-        },
-      })
-    }
+  /** Registers the configured clients. */
+  recover(): Promise<void> {
+    return this.#parties.recover()
   }
 
   // asking for a token
@@ -223,11 +162,11 @@ export class Tokens {
     const jkt = key?.jkt
 
     // who asks, for whom
-    const client = await this.#client(request.client, arrival.url, now)
-    const parties = await this.#parties(request, client, arrival.url, now)
+    const client = await this.#parties.client(request.client, arrival.url, now)
+    const parties = await this.#parties.of(request, client, arrival.url, now)
     for (const party of parties) {
       if (party.spends !== undefined) spends.push(party.spends)
-      this.#checkBound(party, jkt, client)
+      this.#parties.checkBound(party, jkt, client)
     }
     const chain = chainOf(parties)
     note(chain)
@@ -247,7 +186,7 @@ export class Tokens {
         throw refuse('invalid_scope', 'say what the token is for: scope, or authorization_details')
       if (jkt === undefined && this.#deps.tokens.senderConstrained === 'always') throw needsProof()
       const token = await this.#signIn({ caller, chain, acting, parties, jkt, spends })
-      return { token, text: this.#text(token) }
+      return { token, text: this.#book.text(token) }
     }
 
     const approval = await this.#approval(request, caller)
@@ -307,7 +246,7 @@ export class Tokens {
       spends,
     })
     if ('denied' in issue) return this.#answer(caller, issue.denied, request)
-    return { token: issue.token, text: this.#text(issue.token) }
+    return { token: issue.token, text: this.#book.text(issue.token) }
   }
 
   /** Decides the last attempt and writes the token with it: no token without a committed permit (B40). */
@@ -363,7 +302,7 @@ export class Tokens {
           spendAll(tx, spends)
           for (const { id: parent } of own) {
             const current = tx.get('token', parent)?.value
-            if (current === undefined || this.#endOf(tx, current, tasks) !== undefined) {
+            if (current === undefined || this.#book.endOf(tx, current, tasks) !== undefined) {
               throw refuse('invalid_request', 'a token of the request is worth nothing any more')
             }
           }
@@ -402,13 +341,13 @@ export class Tokens {
             ...(jkt === undefined ? {} : { jkt }),
             // one of several uses is no token that is good once
             singleUse: [...before, permit].some((one) => one.obligations.uses === 1),
-            epoch: this.#epoch,
+            epoch: this.#book.epoch,
             issuedAt: tx.now,
             // whole seconds, as the token says it
             endsAt: Math.floor(endsAt / SECOND) * SECOND,
           }
           if (token.endsAt <= tx.now) throw refuse('invalid_grant', 'what the token would rest on ends now')
-          if (this.#endOf(tx, token, tasks) !== undefined) return 'changed'
+          if (this.#book.endOf(tx, token, tasks) !== undefined) return 'changed'
           for (const parent of single) {
             const current = tx.get('token', parent.id)?.value as Token
             tx.put('token', parent.id, { ...current, usedAt: tx.now })
@@ -426,7 +365,7 @@ export class Tokens {
             audience: refKey(token.audience),
             chain: chain.map(refKey),
             scope: [...token.scope],
-            ...(token.details.length === 0 ? {} : { details: token.details as unknown as Json }),
+            ...(token.details.length === 0 ? {} : { details: token.details }),
             client: token.client,
             decisions: [...token.decisions],
             grants: [...grants],
@@ -497,14 +436,14 @@ export class Tokens {
           parents: [],
           ...(jkt === undefined ? {} : { jkt }),
           singleUse: false,
-          epoch: this.#epoch,
+          epoch: this.#book.epoch,
           issuedAt: tx.now,
           endsAt: Math.floor(endsAt / SECOND) * SECOND,
         }
         const other =
           acting.generation !== undefined &&
           acting.generation !== token.generations[refKey(chain[0] as EntityRef)]
-        if (other || this.#endOf(tx, token, []) !== undefined) {
+        if (other || this.#book.endOf(tx, token, []) !== undefined) {
           throw refuse('invalid_grant', 'somebody that the token would speak for has no authority any more')
         }
         tx.put('token', id, token)
@@ -582,140 +521,6 @@ export class Tokens {
     }
   }
 
-  // who takes part
-
-  async #parties(
-    request: TokenRequest,
-    client: Party | undefined,
-    url: string,
-    now: Instant,
-  ): Promise<readonly Party[]> {
-    if (request.grant === 'client') {
-      if (client === undefined) throw refuse('invalid_client', 'client_credentials needs a client_assertion')
-      return [client]
-    }
-    if (request.grant === 'assertion') {
-      const subject = await this.#prove(request.assertion ?? '', url, now, 'invalid_grant')
-      return client === undefined ? [subject] : [client, subject]
-    }
-    const subject = await this.#prove(request.subjectToken ?? '', url, now, 'invalid_request', client)
-    const actor =
-      request.actorToken === undefined
-        ? undefined
-        : await this.#prove(request.actorToken, url, now, 'invalid_request', client)
-    if (actor !== undefined && actor.chain.length > 1) {
-      throw refuse('invalid_request', 'actor_token is itself of somebody who acts for another')
-    }
-    checkMayAct(subject, actor, client)
-    return [client, actor, subject].filter((party) => party !== undefined)
-  }
-
-  /** @throws {WritError} `invalid_client`. */
-  async #client(proof: ClientProof, url: string, now: Instant): Promise<Party | undefined> {
-    const { assertion, id } = proof
-    if (assertion === undefined) {
-      const known = id === undefined ? undefined : await this.#registered(id)
-      if (known !== undefined)
-        throw refuse('invalid_client', 'this client proves itself with a client_assertion')
-      return undefined
-    }
-    const party = await this.#prove(assertion, url, now, 'invalid_client')
-    if (party.own !== undefined) throw refuse('invalid_client', 'an access token is no client_assertion')
-    if (party.chain.length > 1) throw refuse('invalid_client', 'a client acts for itself')
-    if (id !== undefined && id !== party.name)
-      throw refuse('invalid_client', 'client_id is not who the assertion says')
-    return party
-  }
-
-  async #registered(id: string): Promise<Client | undefined> {
-    return (await this.#deps.store.read([{ kind: 'client', id }])).get('client', id)?.value
-  }
-
-  /** Whom a token or an assertion proves: a client by its own key, a holder of a token of ours, or whom an issuer knows. */
-  async #prove(
-    text: string,
-    url: string,
-    now: Instant,
-    code: OAuthErrorCode,
-    client?: Party,
-  ): Promise<Party> {
-    const { tokens, store } = this.#deps
-    const read = readAssertion(text, code)
-    if (read.claims['iss'] === this.issuer) return this.#proveOwn(text, code, client)
-    const { iss, sub } = read.claims
-    const registered = typeof iss === 'string' && iss === sub ? await this.#registered(iss) : undefined
-    // a client speaks for itself by its key, and for nobody in exchanges
-    if (registered !== undefined && code !== 'invalid_request') {
-      const audiences = [this.issuer, url]
-      const { spends } = await verifyAssertion(registered, text, { audiences, now, code })
-      const key = refKey(registered.subject)
-      const entity = (await store.read([{ kind: 'entity', id: key }])).get('entity', key)?.value
-      if (isOver(entity, now) || (entity?.generation ?? 0) !== registered.generation) {
-        throw refuse(
-          code,
-          'the subject of the client has no authority any more',
-          `client \`${registered.id}\``,
-        )
-      }
-      return {
-        chain: [registered.subject],
-        generation: registered.generation,
-        caller: `client:${registered.id}`,
-        name: registered.id,
-        registered,
-        // an assertion is for this request alone: how long it is good says nothing of the token
-        endsAt: Infinity,
-        spends: { proof: spends, code },
-      }
-    }
-    const { proved, refused } = await tokens.verify(text, now)
-    if (refused !== undefined) {
-      throw refuse(
-        code,
-        refused.sentence,
-        [refused.code, refused.issuer, refused.detail].filter((part) => part !== undefined).join(' '),
-      )
-    }
-    return {
-      chain: [proved.subject, ...proved.behind],
-      caller: `issuer:${proved.issuer} ${[proved.subject, ...proved.behind].map(spelled).join(' ')}`,
-      name: refKey(proved.subject),
-      endsAt: proved.endsAt,
-      proved,
-      ...(proved.confirmed === undefined ? {} : { jkt: proved.confirmed }),
-    }
-  }
-
-  /** A token of ours comes back: from who holds it for this server, or from the server that it was for. */
-  async #proveOwn(text: string, code: OAuthErrorCode, client: Party | undefined): Promise<Party> {
-    const token = await this.#open(text)
-    if (token === undefined) throw refuse(code, 'the token is none that is worth something here')
-    const end = await this.end(token)
-    if (end !== undefined) throw refuse(code, 'the token is worth nothing any more', end)
-    if (!sameRef(token.audience, SYSTEM) && !isServerOf(client, token)) {
-      throw refuse(code, 'the token is for somebody else (aud)')
-    }
-    return {
-      chain: token.chain,
-      generation: token.generations[refKey(token.chain[0] as EntityRef)] ?? 0,
-      caller: ownCaller(token),
-      name: refKey(token.chain[0] as EntityRef),
-      endsAt: token.endsAt,
-      own: token,
-      ...(token.jkt === undefined ? {} : { jkt: token.jkt }),
-    }
-  }
-
-  /** What is bound to a key comes with proof of that key, unless it comes from the server that it was shown to (B8). */
-  #checkBound(party: Party, jkt: string | undefined, client: Party | undefined): void {
-    if (party.jkt === undefined || party.jkt === jkt) return
-    if (party.own !== undefined && isServerOf(client, party.own)) return
-    throw refuse(
-      'invalid_dpop_proof',
-      'a token of the request is bound to a key that the DPoP proof does not show',
-    )
-  }
-
   // what for
 
   #wanted({ audience, scope, details }: TokenRequest): Readonly<{
@@ -791,99 +596,42 @@ export class Tokens {
 
   // what a token is worth
 
-  /** Why a token is worth nothing, if it is not: its own state, and everything that it was issued under. */
-  async end(token: Token): Promise<TokenEnd | undefined> {
-    const lineages = await Promise.all(token.tasks.map((task) => lineageOf(this.#deps.store, task)))
-    const tasks = [...new Set([...token.tasks, ...lineages.flat().map((task) => task.id)])]
-    const view = await this.#deps.store.read(readsOf(token, tasks))
-    return this.#endOf(view, view.get('token', token.id)?.value ?? token, tasks)
-  }
-
-  #endOf(view: View, token: Token, tasks: readonly string[]): TokenEnd | undefined {
-    const { barrier } = this.#deps.decision
-    if (token.revokedAt !== undefined || this.#revoking.has(token.id)) return 'revoked'
-    if (token.usedAt !== undefined) return 'used'
-    if (view.now >= token.endsAt) return 'expired'
-    if (token.epoch !== this.#epoch || barrier.restored) return 'epoch'
-    for (const ref of token.chain) {
-      const entity = view.get('entity', refKey(ref))?.value
-      const other = (entity?.generation ?? 0) !== token.generations[refKey(ref)]
-      if (other || isOver(entity, view.now)) return 'subject_ended'
-    }
-    if (token.registered !== undefined && view.get('client', token.registered) === undefined)
-      return 'subject_ended'
-    for (const id of token.grants) {
-      const grant = view.get('grant', id)?.value
-      if ((grant !== undefined && !isLiveGrant(grant, view.now)) || barrier.bars('grant', id))
-        return 'grant_ended'
-    }
-    for (const id of tasks) {
-      const task = view.get('task', id)?.value
-      if (task === undefined || !isLive(task, view.now)) return 'task_ended'
-    }
-    for (const id of token.parents) {
-      const parent = view.get('token', id)?.value
-      if (parent === undefined || parent.revokedAt !== undefined || this.#revoking.has(id))
-        return 'parent_ended'
-    }
-    const barred = barrier.denies({ chain: token.chain, tasks, caller: token.asked.id })
-    if (barred === 'task_ended') return 'task_ended'
-    return barred === undefined ? undefined : 'subject_ended'
-  }
-
-  /** Whether policy would still permit everything that the token is for, its evidence present, nothing consumed. */
-  async #stillPermitted(token: Token): Promise<boolean> {
-    for (const { attempt, grant: id } of token.decided) {
-      const { approval: _approval, approvalRefused: _refused, ...rest } = attempt
-      const found =
-        id === undefined
-          ? undefined
-          : (await this.#deps.store.read([{ kind: 'grant', id }])).get('grant', id)?.value
-      if (id !== undefined && found === undefined) return false
-      const mode = { again: found, own: found?.counted ?? 1 }
-      const again = id === undefined ? rest : { ...rest, grant: id }
-      if ((await analyse(this.#deps.decision, token.asked, again, mode)).outcome !== 'permit') return false
-    }
-    return true
-  }
-
   /**
    * What a token is worth now, for who may know: the server that it is for, or who may read. The server's look at a token
    * that is good once is its use. `undefined` for everybody else, and of everything else.
    */
   async introspect(viewer: Caller | ClientProof, text: string, arrival: Arrival): Promise<Token | undefined> {
     const party = await this.#viewer(viewer, arrival)
-    const token = await this.#open(text)
-    if (token === undefined || (await this.end(token)) !== undefined) return undefined
+    const token = await this.#book.open(text)
+    if (token === undefined || (await this.#book.end(token)) !== undefined) return undefined
     const isServer = isServerOf(party, token) || (await this.#observes(party, token))
     if (!isServer && !(await this.#attempts.may(party.viewer, 'read'))) return undefined
-    if (!(await this.#stillPermitted(token))) return undefined
-    if (token.singleUse && isServer && !(await this.#use(token))) return undefined
+    if (!(await this.#book.isPermitted(token))) return undefined
+    if (token.singleUse && isServer && !(await this.#book.use(token))) return undefined
     return token
   }
 
   /** Whoever holds a token may end it. What is none of ours, or has ended, is no error (RFC 7009 §2.2). */
   async revoke(by: Caller | ClientProof, text: string, arrival: Arrival): Promise<void> {
     const { viewer } = await this.#viewer(by, arrival)
-    const token = await this.#open(text)
+    const token = await this.#book.open(text)
     if (token === undefined) return
-    this.#revoking.add(token.id)
-    await this.#deps.store.commit({
-      reads: [{ kind: 'token', id: token.id }],
-      narrowing: true,
-      run: (tx) => {
-        const current = tx.get('token', token.id)?.value
-        if (current === undefined || current.revokedAt !== undefined) return
-        tx.put('token', token.id, { ...current, revokedAt: tx.now })
-        tx.append({
-          kind: 'token.revoked',
-          refs: [token.id, ...token.chain.map(refKey)],
-          token: token.id,
-          by: viewer.id,
-        })
-      },
-    })
-    this.#revoking.delete(token.id)
+    await this.#book.revoke(token, viewer.id)
+  }
+
+  /** Why a token is worth nothing, if it is not. */
+  end(token: Token): Promise<TokenEnd | undefined> {
+    return this.#book.end(token)
+  }
+
+  /** The public keys of access tokens. */
+  keys(now: Instant): readonly Readonly<Record<string, string>>[] {
+    return this.#book.keys(now)
+  }
+
+  /** Forgets tokens and proofs that have ended. */
+  tidy(now: Instant): Promise<void> {
+    return this.#book.tidy(now)
   }
 
   /** Tokens that have not been forgotten: the caller's own, all for who may read. */
@@ -910,7 +658,7 @@ export class Tokens {
     const { now } = await this.#deps.store.read([])
     let party: Party | undefined
     try {
-      party = await this.#client(viewer, arrival.url, now)
+      party = await this.#parties.client(viewer, arrival.url, now)
       if (party === undefined)
         throw refuse('invalid_client', 'this needs a client_assertion, or an Authorization header')
       if (party.jkt !== undefined) throw refuse('invalid_client', 'the assertion is bound to a key')
@@ -925,21 +673,6 @@ export class Tokens {
       chain: party.chain,
       ...(party.registered === undefined ? {} : { registered: party.registered }),
     }
-  }
-
-  /** Uses a token that is good once; false if another was first. */
-  async #use(token: Token): Promise<boolean> {
-    return this.#deps.store.commit({
-      reads: [{ kind: 'token', id: token.id }],
-      run: (tx) => {
-        const current = tx.get('token', token.id)?.value
-        if (current === undefined || current.usedAt !== undefined || current.revokedAt !== undefined)
-          return false
-        tx.put('token', token.id, { ...current, usedAt: tx.now })
-        tx.append({ kind: 'token.used', refs: [token.id, ...token.chain.map(refKey)], token: token.id })
-        return true
-      },
-    })
   }
 
   /**
@@ -958,14 +691,14 @@ export class Tokens {
       throw error
     }
     if (read.claims['iss'] !== this.issuer) return undefined
-    const token = await this.#open(text)
+    const token = await this.#book.open(text)
     if (token === undefined) return { refused: 'token is none that was issued here' }
     if (!sameRef(token.audience, SYSTEM) || token.aud !== this.issuer)
       return { refused: 'token is for another audience' }
-    const end = await this.end(token)
+    const end = await this.#book.end(token)
     if (end !== undefined) return { refused: `token \`${token.id}\`: ${end}` }
     if (token.jkt !== jkt) return { refused: 'token and proof of possession do not belong together' }
-    if (token.singleUse && !(await this.#use(token))) return { refused: `token \`${token.id}\`: used` }
+    if (token.singleUse && !(await this.#book.use(token))) return { refused: `token \`${token.id}\`: used` }
     const [subject, ...behind] = token.chain as [EntityRef, ...EntityRef[]]
     const { instigators, workload } = token.asked
     return {
@@ -999,9 +732,7 @@ export class Tokens {
   ): Promise<Readonly<{ jkt: string; spend(): Promise<void> }>> {
     const { store } = this.#deps
     const refused = (error: WritError): WritError =>
-      new WritError('ERR_UNAUTHENTICATED', error.message, {
-        ...(error.problem === undefined ? {} : { problem: error.problem }),
-      })
+      new WritError('ERR_UNAUTHENTICATED', error.message, given(error.problem))
     const { now } = await store.read([])
     try {
       const { jkt, spends } = await this.dpop.verify(proof, { ...request, now, nonce: 'optional' })
@@ -1018,65 +749,6 @@ export class Tokens {
     } catch (error) {
       throw isWritError(error) && isOAuthError(error.problem) ? refused(error) : error
     }
-  }
-
-  // keys and texts
-
-  get #epoch(): number {
-    return this.#signers.current('token').signer.epoch ?? 1
-  }
-
-  #serving(): readonly Signer[] {
-    return this.#signers
-      .all('token')
-      .filter((it) => it.compromised !== true && (it.epoch ?? 1) === this.#epoch)
-  }
-
-  /** The public keys of access tokens, retired ones as long as what they signed may live. */
-  keys(now: Instant): readonly Readonly<Record<string, string>>[] {
-    return this.#serving()
-      .filter(({ retiredAt }) => retiredAt === undefined || now < retiredAt + TOKEN_LIFE_MOST + PUBLISHED)
-      .map((signer) => ({ ...signer.public, kid: signer.id, use: 'sig', alg: ALGORITHM }))
-  }
-
-  #text(token: Token): string {
-    const { signer, privateKey } = this.#signers.current('token')
-    const claims = this.#deps.tokens.claims(token, this.issuer)
-    const part = (value: Json): string => Buffer.from(JSON.stringify(value)).toString('base64url')
-    const input = `${part({ alg: ALGORITHM, typ: TYP, kid: signer.id })}.${part(claims)}`
-    const signature = sign('sha256', Buffer.from(input), { key: privateKey, dsaEncoding: 'ieee-p1363' })
-    return `${input}.${signature.toString('base64url')}`
-  }
-
-  /** The record behind a token that we signed; `undefined` for everything else. Nothing of its state is looked at. */
-  async #open(text: string): Promise<Token | undefined> {
-    let read: UnverifiedToken
-    try {
-      read = readAssertion(text, 'invalid_request')
-    } catch (error) {
-      if (isWritError(error)) return undefined
-      throw error
-    }
-    const { alg, typ, kid, claims } = read
-    const { jti, iss, aud, iat } = claims
-    if (alg !== ALGORITHM || typ !== TYP || iss !== this.issuer) return undefined
-    if (typeof jti !== 'string' || jti.length > 128 || typeof iat !== 'number') return undefined
-    const signer = this.#serving().find(({ id }) => id === kid)
-    if (signer === undefined) return undefined
-    // a key that was retired signs nothing (B45)
-    if (signer.retiredAt !== undefined && iat * SECOND > signer.retiredAt) return undefined
-    const at = text.lastIndexOf('.')
-    const signature = Buffer.from(text.slice(at + 1), 'base64url')
-    const key = { key: this.#publicKey(signer), dsaEncoding: 'ieee-p1363' } as const
-    if (!verify('sha256', Buffer.from(text.slice(0, at)), key, signature)) return undefined
-    const token = (await this.#deps.store.read([{ kind: 'token', id: jti }])).get('token', jti)?.value
-    return token?.aud === aud ? token : undefined
-  }
-
-  #publicKey(signer: Signer): KeyObject {
-    const key = this.#publicKeys.get(signer) ?? createPublicKey({ key: signer.public, format: 'jwk' })
-    this.#publicKeys.set(signer, key)
-    return key
   }
 
   // the record
@@ -1129,180 +801,10 @@ export class Tokens {
     })
     if (isNoted) noted.skipped -= skipped
   }
-
-  /** Forgets tokens and proofs that have ended. */
-  async tidy(now: Instant): Promise<void> {
-    const last = Number(endingSpan(now)) - 1
-    const kinds = [
-      ['token', 'token.ends'],
-      ['proof', 'proof.ends'],
-    ] as const
-    for (const [kind, index] of kinds) {
-      // after a start nobody knows what was forgotten before: everything is looked at once
-      if (this.#swept === undefined) await this.#forget(kind, {}, last)
-      for (let span = this.#swept ?? last; span <= last; span += 1) {
-        await this.#forget(kind, { index, value: String(span) }, last)
-      }
-    }
-    this.#swept = last + 1
-  }
-
-  async #forget(
-    kind: 'token' | 'proof',
-    where: Readonly<{ index?: 'token.ends' | 'proof.ends'; value?: string }>,
-    last: number,
-  ): Promise<void> {
-    let after: string | undefined
-    do {
-      const page: Page<Stored<'token' | 'proof'>> = await this.#deps.store.list(kind, {
-        ...where,
-        limit: 500,
-        ...(after === undefined ? {} : { after }),
-      })
-      const ended = page.items.filter(({ value }) => Number(endingSpan(value.endsAt)) <= last)
-      if (ended.length > 0) {
-        await this.#deps.store.commit({
-          reads: ended.map(({ id }): Read => ({ kind, id })),
-          run: (tx) => ended.forEach(({ id }) => tx.delete(kind, id)),
-        })
-      }
-      after = page.next
-      await breathe()
-    } while (after !== undefined)
-  }
 }
 
-/** Whether `party` is the server that the token is for. */
-function isServerOf(
-  party: Readonly<{ chain: readonly EntityRef[]; registered?: Client }> | undefined,
-  { audience }: Token,
-): boolean {
-  if (party === undefined) return false
-  const [self] = party.chain
-  return (
-    (self !== undefined && sameRef(self, audience)) ||
-    (party.registered !== undefined && serves(party.registered, refKey(audience)))
-  )
-}
-
-/** The acting party first, then whom it acts for; nobody twice, and not too many. */
-function chainOf(parties: readonly Party[]): readonly EntityRef[] {
-  const chain: EntityRef[] = []
-  for (const { type, id } of parties.flatMap((party) => party.chain)) {
-    const before = chain.at(-1)
-    // who asks with its own token is not twice there
-    if (before !== undefined && sameRef(before, { type, id })) continue
-    chain.push({ type, id })
-  }
-  if (new Set(chain.map(refKey)).size !== chain.length) {
-    throw refuse('invalid_request', 'somebody would act for themselves through another')
-  }
-  if (chain.length > ACTORS_MOST + 1) {
-    throw refuse('invalid_request', `more than ${ACTORS_MOST} would act for one`)
-  }
-  return chain
-}
-
-/** RFC 8693 §4.4: who may act is said by the token, if it says it. */
-function checkMayAct(subject: Party, actor: Party | undefined, client: Party | undefined): void {
-  const may = subject.proved?.claims['may_act']
-  const acting = [client, actor].filter((party) => party !== undefined)
-  if (
-    may === undefined ||
-    acting.every((party) => sameRef(party.chain[0] as EntityRef, subject.chain[0] as EntityRef))
-  )
-    return
-  const { sub, iss } = (typeof may === 'object' && may !== null ? may : {}) as Readonly<Record<string, Json>>
-  const isNamed = (party: Party): boolean => {
-    const claims = party.proved?.claims
-    if (typeof sub !== 'string') return false
-    // a name is one of its issuer's alone
-    const issuer = iss ?? subject.proved?.claims['iss']
-    return claims === undefined
-      ? iss === undefined && party.name === sub
-      : claims['sub'] === sub && claims['iss'] === issuer
-  }
-  if (!acting.every(isNamed))
-    throw refuse('invalid_request', 'the subject token names another who may act (may_act)')
-}
-
-/** `client_id` without an assertion is the word of whoever sent it: it must be who is proved. */
-function checkNamed({ id, assertion }: ClientProof, acting: Party): void {
-  if (id === undefined || assertion !== undefined || id === acting.name) return
-  throw refuse('invalid_client', 'client_id is not who the tokens say')
-}
-
-function callerOf(
-  acting: Party,
-  chain: readonly EntityRef[],
-  parties: readonly Party[],
-  view: View,
-  jkt: string | undefined,
-): Caller {
-  const [subject, ...behind] = chain as [EntityRef, ...EntityRef[]]
-  const entity = view.get('entity', refKey(subject))?.value
-  const instigators = parties.flatMap(({ proved, own }) => [
-    ...(proved?.instigator === undefined ? [] : [proved.instigator]),
-    ...(own?.asked.instigators ?? []),
-  ])
-  const workload = acting.proved?.workload ?? acting.own?.asked.workload
-  return {
-    id: acting.caller,
-    kind: 'issuer',
-    subject,
-    generation: acting.generation ?? entity?.generation ?? 0,
-    ...(behind.length === 0 ? {} : { chain: behind }),
-    ...(instigators.length === 0 ? {} : { instigators }),
-    ...(workload === undefined ? {} : { workload }),
-    ...(jkt === undefined ? {} : { confirmed: jkt }),
-  }
-}
-
-/** What the record keeps of a proof: whose it was, never the proof. */
-function proofEntry(party: Party): Json {
-  const { proved, own, registered } = party
-  return {
-    chain: party.chain.map(refKey),
-    ...(registered === undefined ? {} : { client: registered.id }),
-    ...(own === undefined ? {} : { token: own.id }),
-    ...(proved === undefined
-      ? {}
-      : {
-          issuer: proved.issuer,
-          ...(proved.jti === undefined ? {} : { jti: proved.jti }),
-          ...(proved.instigator === undefined ? {} : { instigator: { ...proved.instigator } }),
-          ...(Object.keys(proved.workload).length === 0 ? {} : { workload: proved.workload }),
-        }),
-  }
-}
-
-const readsOf = (token: Token, tasks: readonly string[]): Read[] => [
-  { kind: 'token', id: token.id },
-  ...token.chain.map((ref): Read => ({ kind: 'entity', id: refKey(ref) })),
-  ...token.grants.map((id): Read => ({ kind: 'grant', id })),
-  ...tasks.map((id): Read => ({ kind: 'task', id })),
-  ...token.parents.map((id): Read => ({ kind: 'token', id })),
-  ...(token.registered === undefined ? [] : [{ kind: 'client' as const, id: token.registered }]),
-]
-
-const generationsOf = (chain: readonly EntityRef[], view: View): Readonly<Record<string, number>> =>
-  Object.fromEntries(
-    chain.map((ref) => [refKey(ref), view.get('entity', refKey(ref))?.value.generation ?? 0]),
-  )
-
-/** The same for every token of a client for the same parties: rates and answers are not per token. */
-const ownCaller = ({ client, chain }: Token): string =>
-  `token:${[client.replaceAll(/[% ]/gu, encodeURIComponent), ...chain.map(spelled)].join(' ')}`
-
-const spelled = (ref: EntityRef): string => refKey(ref).replaceAll(/[% ]/gu, encodeURIComponent)
+const given = (problem: string | undefined): { problem?: string } =>
+  problem === undefined ? {} : { problem }
 
 const needsProof = (): WritError =>
   refuse('invalid_dpop_proof', 'a token for this is bound to a key: send a DPoP proof with the request')
-
-const replayed = (code: OAuthErrorCode): WritError =>
-  refuse(code, 'a proof of the request has been used before')
-
-/** @throws {WritError} when one has been spent before: then none of the item is. */
-function spendAll(tx: Transaction, spends: readonly Spend[]): void {
-  for (const { proof, code } of spends) if (!spendProof(tx, proof)) throw replayed(code)
-}

@@ -7,6 +7,7 @@
 import type { KeyObject } from 'node:crypto'
 import { createPublicKey } from 'node:crypto'
 import { compactVerify, errors as joseErrors } from 'jose'
+import type { Json } from '../model/canonical.ts'
 import type { Properties } from '../model/entity.ts'
 import { refKey } from '../model/entity.ts'
 import { WritError } from '../model/errors.ts'
@@ -39,7 +40,7 @@ const algorithmsOf = ({ kty, crv }: Properties): readonly string[] => {
 const keys = new WeakMap<Properties, KeyObject>()
 
 function keyOf(jwk: Properties): KeyObject {
-  const known = keys.get(jwk) ?? createPublicKey({ key: jwk as Record<string, string>, format: 'jwk' })
+  const known = keys.get(jwk) ?? createPublicKey({ key: jwk, format: 'jwk' })
   keys.set(jwk, known)
   return known
 }
@@ -112,7 +113,7 @@ export async function verifyAssertion(
   const { iss, sub, aud, exp, nbf, iat, jti } = claims
   if (iss !== client.id || sub !== client.id) throw wrong('is not by and about the client (iss and sub)')
   // one audience, spelled exactly: one that others accept too could be used by any of them
-  const [audience, ...others] = Array.isArray(aud) ? aud : [aud]
+  const [audience, ...others] = Array.isArray(aud) ? (aud as readonly Json[]) : [aud]
   if (typeof audience !== 'string' || others.length > 0 || !audiences.includes(audience)) {
     throw wrong('is not for this server alone (aud)')
   }

@@ -62,7 +62,7 @@ const cryptoKey = (key: Key): Promise<webcrypto.CryptoKey> =>
     { name: 'ECDSA', namedCurve: 'P-256' },
     false,
     ['sign'],
-  ) as Promise<webcrypto.CryptoKey>
+  )
 
 describe('oauth4webapi', () => {
   const insecure = { [oauth.allowInsecureRequests]: true }
@@ -202,7 +202,7 @@ describe('openid-client', () => {
       (error) => {
         assert.ok(error instanceof openid.ResponseBodyError)
         assert.equal(error.error, 'authorization_pending')
-        id = String(error.cause['access_request_id'])
+        id = error.cause['access_request_id'] as string
         return true
       },
     )

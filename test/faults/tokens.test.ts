@@ -107,6 +107,14 @@ async function stage(
 
 const LEDGER = { audience: 'Api/ledger', scope: 'ledger:read' }
 
+const textIn = (body: Readonly<Record<string, unknown>>, name: string): string => {
+  const value = body[name]
+  if (typeof value !== 'string') assert.fail(`no \`${name}\`: ${JSON.stringify(body)}`)
+  return value
+}
+const requestIn = (body: Readonly<Record<string, unknown>>): string => textIn(body, 'access_request_id')
+const grantIn = (claims: Readonly<Record<string, unknown>>): string => textIn(claims, 'writ_grant')
+
 const tokensOf = async ({ app, ada }: FaultWorld) => (await app.flows.tokens.list(ada, {})).items
 
 describe('a token', () => {
@@ -537,7 +545,7 @@ describe('a challenge', () => {
     const issued = await s.migrator.token({ ...asked, approval })
     const claims = claimsOf(tokenIn(issued))
     assert.equal(claims['writ_task'], task)
-    const { grant } = await flows.grant(s.world.migrator, String(claims['writ_grant']))
+    const { grant } = await flows.grant(s.world.migrator, grantIn(claims))
     assert.ok((claims['exp'] as number) * 1_000 <= grant.endsAt)
     assert.equal(claims['writ_single_use'], true)
     // it was approved once
@@ -550,7 +558,7 @@ describe('a challenge', () => {
     const asked = { ...MIGRATION, writ_task: await declare(s.world) }
     const { body } = await s.migrator.token({ ...asked, access_request: 'submit' })
     assert.equal(body['error'], 'authorization_pending')
-    const id = String(body['access_request_id'])
+    const id = requestIn(body)
     assert.equal((await s.web.token({ ...asked, access_request: id })).body['error'], 'invalid_request')
     const request = await flows.request(s.world.grace, id)
     await flows.approve(s.world.grace, id, { statement: request.digest })
@@ -561,7 +569,7 @@ describe('a challenge', () => {
       writ_task: await declare(s.world),
       access_request: 'submit',
     })
-    const other = String(again.body['access_request_id'])
+    const other = requestIn(again.body)
     const { digest } = await flows.request(s.world.grace, other)
     await flows.denyRequest(s.world.grace, other, { statement: digest })
     assert.equal((await s.migrator.token({ ...asked, access_request: other })).body['error'], 'access_denied')
@@ -580,13 +588,13 @@ describe('a challenge', () => {
       const task = await declare(s.world)
       const asked = { ...MIGRATION, writ_task: task }
       const { body } = await s.migrator.token({ ...asked, access_request: 'submit' })
-      const id = String(body['access_request_id'])
+      const id = requestIn(body)
       const { digest } = await s.world.app.flows.request(s.world.grace, id)
       await s.world.app.flows.approve(s.world.grace, id, { statement: digest })
       const token = tokenIn(await s.migrator.token({ ...asked, access_request: id }))
       const seen = await s.world.app.flows.tokens.introspect(s.world.ada, token, { url: '' })
       assert.ok(seen !== undefined, name)
-      await end(s, String(claimsOf(token)['writ_grant']), task)
+      await end(s, grantIn(claimsOf(token)), task)
       assert.equal(
         await s.world.app.flows.tokens.introspect(s.world.ada, token, { url: '' }),
         undefined,
@@ -871,9 +879,9 @@ describe('B29 B41 whatever is exchanged', () => {
           withActor: fc.boolean(),
           withClient: fc.boolean(),
           first: wanted,
-          then: wanted,
+          next: wanted,
         }),
-        async ({ withActor, withClient, first, then, ...given }) => {
+        async ({ withActor, withClient, first, next, ...given }) => {
           await put(
             s.world,
             ...(['web', 'api', 'poor'] as const).map((id) => ({
@@ -907,12 +915,12 @@ describe('B29 B41 whatever is exchanged', () => {
           assert.deepEqual(issued.token.scope, first.scope)
           assert.deepEqual(claimsOf(issued.text)['scope'], first.scope.join(' '))
           // the server that it is for may take it on, and part of it only
-          const taken = await ask({ subjectToken: issued.text }, then, s.api)
+          const taken = await ask({ subjectToken: issued.text }, next, s.api)
           const further = new Set(['api', ...chain] as const)
           const part =
             first.api === 'one' &&
-            then.api === 'one' &&
-            then.scope.every(
+            next.api === 'one' &&
+            next.scope.every(
               (action) =>
                 first.scope.includes(action) && [...further].every((who) => may(who, 'one', action)),
             )

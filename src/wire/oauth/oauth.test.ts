@@ -249,7 +249,7 @@ describe('answers', () => {
     assert.equal(metadata['issuer'], 'https://writ.example')
     for (const [name, value] of Object.entries(metadata)) {
       if (name.endsWith('_endpoint') || name === 'jwks_uri') {
-        assert.ok(String(value).startsWith('https://writ.example/'), name)
+        assert.match(value as string, /^https:\/\/writ\.example\//u, name)
       }
     }
   })

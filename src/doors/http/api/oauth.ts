@@ -7,7 +7,7 @@ import * as z from 'zod'
 import type { Caller } from '../../../model/access.ts'
 import { isWritError } from '../../../model/errors.ts'
 import { isOAuthError, oauthErrors, refuse } from '../../../model/refusal.ts'
-import type { ClientProof } from '../../../model/token.ts'
+import type { ClientProof, Token } from '../../../model/token.ts'
 import {
   cursor,
   encodeInstant,
@@ -20,6 +20,9 @@ import {
 } from '../../../wire/bounds.ts'
 import type { Fields } from '../../../wire/oauth/index.ts'
 import {
+  GRANT_ASSERTION,
+  GRANT_CLIENT,
+  GRANT_EXCHANGE,
   INTROSPECT_PATH,
   METADATA_PATH,
   REVOKE_PATH,
@@ -37,7 +40,6 @@ import {
   parseTokenRequest,
   tokenResponse,
 } from '../../../wire/oauth/index.ts'
-import type { Token } from '../../../model/token.ts'
 import type { Answer, Context, Door, Route } from '../route.ts'
 import { READS, ok, route } from '../route.ts'
 import { pageOf, requestsEndpoint } from './shared.ts'
@@ -47,7 +49,42 @@ const NO_STORE = { 'cache-control': 'no-store', pragma: 'no-cache' }
 const METADATA_CACHED = 'public, max-age=300'
 
 /** Names and values in the order they were sent; which may be there twice is the codec's to say. */
-const fields = z.custom<Fields>((value) => Array.isArray(value)).default([])
+const fieldsOf = (form: z.ZodType) =>
+  z
+    .custom<Fields>((value) => Array.isArray(value))
+    .default([])
+    .meta({ schema: form })
+
+const clientFields = {
+  client_id: z.string().exactOptional(),
+  client_assertion_type: z.string().exactOptional(),
+  client_assertion: z.string().exactOptional().meta({ description: 'RFC 7523; there are no secrets' }),
+}
+const tokenForm = z
+  .looseObject({
+    grant_type: z.enum([GRANT_EXCHANGE, GRANT_CLIENT, GRANT_ASSERTION]),
+    ...clientFields,
+    subject_token: z.string().exactOptional(),
+    subject_token_type: z.string().exactOptional(),
+    actor_token: z.string().exactOptional(),
+    actor_token_type: z.string().exactOptional(),
+    requested_token_type: z.string().exactOptional(),
+    assertion: z.string().exactOptional(),
+    audience: z.string().exactOptional().meta({ description: 'A resource such as `Api/payments`' }),
+    resource: z.string().exactOptional().meta({ description: 'The URI of a resource, or of this server' }),
+    scope: z.string().exactOptional().meta({ description: 'Names of actions on it' }),
+    authorization_details: z.string().exactOptional().meta({ description: 'RFC 9396, type `writ`' }),
+    writ_task: z.string().exactOptional(),
+    writ_grant: z.string().exactOptional(),
+    approval: z.string().exactOptional().meta({ description: 'Of an approved access request, unchanged' }),
+    access_request: z
+      .string()
+      .exactOptional()
+      .meta({ description: '`submit`, or the id of a submitted access request' }),
+    justification: z.string().exactOptional(),
+  })
+  .meta({ id: 'TokenRequest' })
+const aboutForm = z.looseObject({ token: z.string(), ...clientFields }).meta({ id: 'TokenForm' })
 
 const failed = { description: 'Refused: the code of the standard and one sentence', schema: oauthError }
 
@@ -140,7 +177,7 @@ export function oauthRoutes(door: Door): Route[] {
       audit: { event: 'token.issued' },
       errors: 'oauth',
       consumes: 'fields',
-      body: fields,
+      body: fieldsOf(tokenForm),
       responses: { 200: { description: 'The token', schema: tokenResponse }, 400: failed, 401: failed },
       handle: async (context): Promise<Answer> => {
         const { reply, body, origin, request: sent } = context
@@ -190,7 +227,7 @@ export function oauthRoutes(door: Door): Route[] {
       audit: { event: 'token.used' },
       errors: 'oauth',
       consumes: 'fields',
-      body: fields,
+      body: fieldsOf(aboutForm),
       responses: {
         200: { description: 'Active with its claims, or not active and nothing else', schema: introspection },
         400: failed,
@@ -211,7 +248,7 @@ export function oauthRoutes(door: Door): Route[] {
       audit: { event: 'token.revoked' },
       errors: 'oauth',
       consumes: 'fields',
-      body: fields,
+      body: fieldsOf(aboutForm),
       responses: { 200: { description: 'It is worth nothing' }, 400: failed, 401: failed },
       handle: async (context) => {
         const { by, token } = await asking(context)
