@@ -6,6 +6,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
+import type { Caller } from '../../src/model/access.ts'
 import { refKey } from '../../src/model/entity.ts'
 import { isWritError } from '../../src/model/errors.ts'
 import type { Store } from '../../src/store/port.ts'
@@ -632,7 +633,13 @@ describe('B23 a token that is good once', () => {
     await using s = await stage()
     const token = tokenIn(await s.web.token(ONCE, { dpop: false }))
     assert.equal((await s.web.introspect(token)).body['active'], false, 'its holder may not look')
-    const looks = await Promise.all([1, 2, 3, 4].map(() => s.api.introspect(token)))
+    const { tokens } = s.world.app.flows
+    // its server, as one with an API key would be
+    const server: Caller = { id: 'key:x', kind: 'key', subject: ref('Api/ledger'), generation: 0 }
+    const others = await Promise.all([1, 2, 3, 4].map(() => tokens.introspect(server, token, { url: '' })))
+    assert.equal(others.filter((one) => one !== undefined).length, 1)
+    const another = tokenIn(await s.web.token(ONCE, { dpop: false }))
+    const looks = await Promise.all([1, 2, 3, 4].map(() => s.api.introspect(another)))
     assert.equal(looks.filter(({ body }) => body['active'] === true).length, 1)
     assert.ok((await kindsOf(s.world.app)).includes('token.used'))
   })
