@@ -6,7 +6,7 @@
 import type { Instant } from '../model/time.ts'
 
 /** Ids that say when they were made; others must not even say that: they are handles of what others may not know of. */
-const DATED = new Set(['dec', 'grant', 'cred', 'task'])
+const DATED = new Set(['dec', 'grant', 'cred', 'task', 'tok'])
 
 /**
  * 128 bits, of which dated ids spend the first 48 on the time: what is made together is found together in the store,
