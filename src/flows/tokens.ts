@@ -212,9 +212,12 @@ export class Tokens {
       attempts.push({ ...arrived, chain })
     }
     const mode = this.#deps.tokens.senderConstrained
-    const isPrivileged =
-      mode === 'privileged' && (await this.#isSensitive([audience, ...wanted.map((w) => w.resource)]))
-    if (jkt === undefined && (mode === 'always' || isPrivileged)) throw needsProof()
+    if (jkt === undefined && mode === 'always') throw needsProof()
+    // said once everything is permitted: what a denial looks like must not tell what there is
+    const lacksProof =
+      jkt === undefined &&
+      mode === 'privileged' &&
+      (await this.#isSensitive([audience, ...wanted.map((one) => one.resource)]))
 
     // several things are one token or none: what one of them would be denied must not cost the others anything
     if (attempts.length > 1) {
@@ -224,6 +227,7 @@ export class Tokens {
         const carried = analysis.grant !== undefined || analysis.request !== undefined
         if (carried && jkt === undefined && mode === 'privileged') throw needsProof()
       }
+      if (lacksProof) throw needsProof()
     }
     const before: Decision[] = []
     for (const attempt of attempts.slice(0, -1)) {
@@ -243,6 +247,7 @@ export class Tokens {
       before,
       own,
       jkt,
+      lacksProof,
       spends,
     })
     if ('denied' in issue) return this.#answer(caller, issue.denied, request)
@@ -263,6 +268,8 @@ export class Tokens {
       before: readonly Decision[]
       own: readonly Token[]
       jkt: string | undefined
+      /** It is privileged, and no key was shown. */
+      lacksProof: boolean
       spends: readonly Spend[]
     }>,
   ): Promise<Readonly<{ token: Token }> | Readonly<{ denied: Decision }>> {
@@ -296,7 +303,9 @@ export class Tokens {
         reads,
         run: (tx, permit) => {
           made = undefined
-          if (permit.grant !== undefined && jkt === undefined && tokens.senderConstrained === 'privileged') {
+          const isCarried =
+            permit.grant !== undefined && jkt === undefined && tokens.senderConstrained === 'privileged'
+          if (isCarried || asked.lacksProof) {
             throw needsProof()
           }
           spendAll(tx, spends)

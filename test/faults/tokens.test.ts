@@ -162,6 +162,11 @@ describe('a token', () => {
       assert.equal(body['access_token'], undefined)
     }
     assert.deepEqual(Object.keys(denied.body).sort(), Object.keys(unknown.body).sort())
+    // nor does what a denial lacks tell what there is
+    for (const audience of ['Api/ledger', 'Api/vault', 'Api/none']) {
+      const { body } = await s.web.token({ audience, scope: 'ledger:burn' }, { dpop: false })
+      assert.equal(body['error'], 'invalid_target', audience)
+    }
     assert.deepEqual(await tokensOf(s.world), [])
   })
 
