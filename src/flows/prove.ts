@@ -341,6 +341,14 @@ class Closure {
       if (typeof entry['target'] === 'string') await this.#newest([entry['target'], 'kind=target.added'], seq)
       return
     }
+    if (family === 'token') {
+      // the permits that it was issued by, and the tokens that it came of
+      for (const member of [entry['decisions'], entry['parents']]) {
+        for (const id of Array.isArray(member) ? (member as readonly Json[]) : [])
+          if (typeof id === 'string') await this.#whole(id)
+      }
+      return
+    }
     if (family === 'task') {
       const id = entry['task']
       if (typeof id !== 'string') return

@@ -25,6 +25,7 @@ import {
 } from '../support/oauth.ts'
 import type { WorldOptions } from '../support/world.ts'
 import type { FaultWorld } from './support.ts'
+import { proveNewest } from '../support/prove.ts'
 import { declare } from '../support/world.ts'
 import { entries, fails, faultWorld, kindsOf, put, ref, withPolicy } from './support.ts'
 
@@ -556,6 +557,8 @@ describe('a challenge', () => {
     assert.equal(claims['writ_single_use'], true)
     // it was approved once
     assert.notEqual((await s.migrator.token({ ...asked, approval })).status, 200)
+    tokenIn(await s.api.exchange({ subject_token: s.idpToken('web'), ...LEDGER }))
+    await proveNewest(s.world.app, s.world.ada, 20)
   })
 
   test('is submitted and followed at the token endpoint alone', async () => {

@@ -29,7 +29,7 @@ export async function proveNewest(
   for (const { bytes } of unpruned(await store.log.entries(0, size)).toReversed()) {
     const { refs } = JSON.parse(Buffer.from(bytes).toString()) as { refs?: unknown }
     for (const id of Array.isArray(refs) ? (refs as string[]) : [])
-      if (ids.size < most && /^(?:grant|task|req|cred)_/u.test(id)) ids.add(id)
+      if (ids.size < most && /^(?:grant|task|req|cred|tok)_/u.test(id)) ids.add(id)
   }
   const keys = flows.transparency.keys().keys.flatMap(({ vkey }) => parseVerifierKey(vkey) ?? [])
   for (const id of ids) {
