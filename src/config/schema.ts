@@ -355,17 +355,14 @@ export const configSchema = z.strictObject({
     .prefault({}),
   login: z
     .strictObject({
-      passkey: setting(
-        z.enum(passkeyModes, `is not one of ${passkeyModes.join(', ')}`).default('owned'),
-        {
-          type: 'choice',
-          default: 'owned',
-          env: 'WRIT_LOGIN_PASSKEY',
-          reader: 'server',
-          sentence:
-            'Which approvals need a passkey, used for that very request: `owned` those of sensitive things by people who have one, `high` those of sensitive things by anybody, `always` all, `off` none.',
-        },
-      ),
+      passkey: setting(z.enum(passkeyModes, `is not one of ${passkeyModes.join(', ')}`).default('owned'), {
+        type: 'choice',
+        default: 'owned',
+        env: 'WRIT_LOGIN_PASSKEY',
+        reader: 'server',
+        sentence:
+          'Which approvals need a passkey, used for that very request: `owned` those of sensitive things by people who have one, `high` those of sensitive things by anybody, `always` all, `off` none.',
+      }),
       providers: setting(z.array(loginProvider).default([]), {
         type: 'list',
         default: '[]',

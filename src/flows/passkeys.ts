@@ -222,7 +222,13 @@ export class Passkeys {
         const passkey = tx.get('passkey', id)?.value
         if (passkey === undefined || passkey.endedAt !== undefined) return
         tx.put('passkey', id, { ...passkey, endedAt: tx.now })
-        tx.append({ kind: 'passkey.removed', refs: [person], person, passkey: id, by: refKey(caller.subject) })
+        tx.append({
+          kind: 'passkey.removed',
+          refs: [person],
+          person,
+          passkey: id,
+          by: refKey(caller.subject),
+        })
       },
     })
   }
@@ -377,7 +383,8 @@ export class Passkeys {
       spend(tx) {
         const current = tx.get('passkey', id)?.value
         if (tx.now >= endsAt || !spendProof(tx, spends)) throw tooLate()
-        if (current === undefined || current.endedAt !== undefined) throw refusedPasskey('the passkey is over')
+        if (current === undefined || current.endedAt !== undefined)
+          throw refusedPasskey('the passkey is over')
         if (!isPerson(tx, current.person, current.generation)) throw refusedPasskey('the person is gone')
         if (!counts(current.counter, counter)) throw refusedPasskey('its counter went back')
         tx.put('passkey', id, { ...current, counter, usedAt: tx.now })

@@ -232,13 +232,17 @@ export class SignIns {
     const view = await this.#deps.store.read([{ kind: 'session', id }])
     const session = view.get('session', id)?.value
     const live =
-      session !== undefined && session.endedAt === undefined && view.now < Math.min(session.idleUntil, session.endsAt)
+      session !== undefined &&
+      session.endedAt === undefined &&
+      view.now < Math.min(session.idleUntil, session.endsAt)
     if (!live) throw notIn('the session that began this is over')
     return { id: `session:${id}`, kind: 'session', subject: session.person, generation: session.generation }
   }
 
   #seal(ticket: Ticket): string {
-    return Buffer.from(this.#deps.seal('login/ticket', JSON.stringify(ticket)), 'base64').toString('base64url')
+    return Buffer.from(this.#deps.seal('login/ticket', JSON.stringify(ticket)), 'base64').toString(
+      'base64url',
+    )
   }
 
   async #open<K extends Ticket['kind']>(
@@ -254,7 +258,8 @@ export class SignIns {
     } catch (cause) {
       throw notIn('there is no ticket of ours', cause)
     }
-    if (ticket.kind !== kind || now >= ticket.endsAt) throw notIn('the ticket is for something else or too old')
+    if (ticket.kind !== kind || now >= ticket.endsAt)
+      throw notIn('the ticket is for something else or too old')
     return ticket as Extract<Ticket, { kind: K }>
   }
 }

@@ -86,7 +86,10 @@ const refusedAs = (problem: string) => (error: unknown) => {
 async function kinds(world: World, kind: string): Promise<Record<string, unknown>[]> {
   const { size } = await world.app.store.log.head()
   return (await world.app.store.log.entries(0, size))
-    .map((entry) => JSON.parse(Buffer.from('bytes' in entry ? entry.bytes : []).toString()) as Record<string, unknown>)
+    .map(
+      (entry) =>
+        JSON.parse(Buffer.from('bytes' in entry ? entry.bytes : []).toString()) as Record<string, unknown>,
+    )
     .filter((entry) => entry['kind'] === kind)
 }
 
@@ -143,10 +146,7 @@ describe('passkeys', { skip: browserMissing() }, () => {
       flows.approve(world.hedy, one.id, { statement: one.digest, passkey: caught }),
       refusedAs('passkey_refused'),
     )
-    await assert.rejects(
-      flows.passkeys.reauth(grace, one.digest, caught),
-      refusedAs('passkey_refused'),
-    )
+    await assert.rejects(flows.passkeys.reauth(grace, one.digest, caught), refusedAs('passkey_refused'))
     await assert.rejects(flows.signIns.byPasskey(caught), refusedAs('passkey_refused'))
     await assert.rejects(
       flows.approve(grace, one.id, {
@@ -176,10 +176,7 @@ describe('passkeys', { skip: browserMissing() }, () => {
     const reauth = await flows.passkeys.reauth(grace, three.digest, proof)
     assert.equal(reauth.digest, three.digest)
     assert.ok(reauth.endsAt - reauth.at <= 300_000)
-    await assert.rejects(
-      flows.passkeys.reauth(grace, three.digest, proof),
-      refusedAs('passkey_refused'),
-    )
+    await assert.rejects(flows.passkeys.reauth(grace, three.digest, proof), refusedAs('passkey_refused'))
 
     // a copy that has counted less
     const { credentials } = await cdp.send('WebAuthn.getCredentials', { authenticatorId })

@@ -13,32 +13,13 @@ import { isWritError } from '../../src/model/errors.ts'
 import { browserMissing, startChromium } from '../support/chromium.ts'
 import { Cli } from '../support/cli.ts'
 import type { Idp } from '../support/idp.ts'
-import { startIdp } from '../support/idp.ts'
+import { startIdp, through } from '../support/idp.ts'
 import { shoot } from '../support/screenshots.ts'
 import type { World } from '../support/world.ts'
 import { callerOf, openWorld, ref } from '../support/world.ts'
 
 const loginAt = (idp: Idp) => ({ config: { login: { ...LOGIN, providers: [idp.login] } } })
 const callbackAt = (world: World): string => `${world.app.url}/login/callback/test`
-
-/** Follows a sign-in at the provider as a browser would, up to the way back. */
-async function through(url: string): Promise<URL> {
-  let at = new URL(url)
-  const jar = new Map<string, string>()
-  for (let i = 0; i < 10; i++) {
-    if (at.pathname.startsWith('/login/callback/')) return at
-    const cookie = [...jar].map(([name, value]) => `${name}=${value}`).join('; ')
-    const response = await fetch(at, { redirect: 'manual', headers: { cookie } })
-    for (const line of response.headers.getSetCookie()) {
-      const [, name = '', value = ''] = /^([^=]+)=([^;]*)/.exec(line) ?? []
-      jar.set(name, value)
-    }
-    const to = response.headers.get('location')
-    assert.ok(to !== null, await response.text())
-    at = new URL(to, at)
-  }
-  throw new Error('it goes round in circles')
-}
 
 const refused = (error: unknown): boolean => {
   assert.ok(isWritError(error, 'ERR_UNAUTHENTICATED'), String(error))
@@ -287,7 +268,13 @@ describe('programs', { skip: browserMissing() }, () => {
     const [, url = ''] = await running.says(/(http:\S+\/login\/oidc\/auth\?\S+)\n/)
     const context = await browser.newContext()
     await context.addCookies([
-      { name: 'writ_session', value: world.tokens.grace, url: world.app.url, sameSite: 'Strict', httpOnly: true },
+      {
+        name: 'writ_session',
+        value: world.tokens.grace,
+        url: world.app.url,
+        sameSite: 'Strict',
+        httpOnly: true,
+      },
     ])
     const page = await context.newPage()
     await page.goto(url)
@@ -331,12 +318,21 @@ describe('programs', { skip: browserMissing() }, () => {
     for (const [name, value] of Object.entries(parameters)) url.searchParams.set(name, value)
     const context = await browser.newContext()
     await context.addCookies([
-      { name: 'writ_session', value: world.tokens.grace, url: world.app.url, sameSite: 'Strict', httpOnly: true },
+      {
+        name: 'writ_session',
+        value: world.tokens.grace,
+        url: world.app.url,
+        sameSite: 'Strict',
+        httpOnly: true,
+      },
     ])
     const page = await context.newPage()
     // from another site: the session cookie does not come along, and is found all the same
     await page.route('https://agent.example/', (route) =>
-      route.fulfill({ contentType: 'text/html', body: `<a href="${url.href.replaceAll('&', '&amp;')}">connect</a>` }),
+      route.fulfill({
+        contentType: 'text/html',
+        body: `<a href="${url.href.replaceAll('&', '&amp;')}">connect</a>`,
+      }),
     )
     await page.goto('https://agent.example/')
     await page.getByRole('link', { name: 'connect' }).click()

@@ -8,17 +8,24 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { httpRoutes } from '../../src/doors/http/server.ts'
 import type { Route } from '../../src/doors/http/route.ts'
+import { LOGIN } from '../../src/config/index.ts'
+import type { Caller } from '../../src/model/access.ts'
+import { Authenticator } from '../support/authenticator.ts'
 import { fakeCallers, fakeFlows } from '../support/doors.ts'
+import type { Idp } from '../support/idp.ts'
+import { startIdp, through } from '../support/idp.ts'
 import { OAuthClient, clientConfig, newKey, tokenConfig, tokenIn } from '../support/oauth.ts'
 import { activeGrant, declare, migration, requestMigration } from '../support/world.ts'
 import type { FaultWorld } from './support.ts'
-import { entries, faultWorld, put, ref, serve, settle, withPolicy } from './support.ts'
+import { callerOf, entries, faultWorld, put, ref, serve, settle, withPolicy } from './support.ts'
 
 type Who = 'ada' | 'grace' | 'hedy' | 'migrator' | 'nobody'
 
 /** What is sent, after what it needs was made ready. */
 type Sent = Readonly<{
   path?: string
+  /** Another name of the server than the address. */
+  origin?: string
   as?: Who
   json?: unknown
   form?: Readonly<Record<string, string>>
@@ -307,6 +314,118 @@ const calls: Readonly<Record<string, (w: FaultWorld) => Promise<Sent> | Sent>> =
     return { path: `/requests/${id}/deny`, as: 'grace', form: { statement: digest, reason: text } }
   },
   'POST /signout': async (w) => ({ headers: await session(w, 'page'), form: {} }),
+  'POST /signin/passkey': async (w) => {
+    const { device } = await withPasskey(w, 'passkey-signin')
+    const offer = await w.app.flows.passkeys.forSignIn(device.origin)
+    assert.ok(offer)
+    const { nonce, answer } = device.get(offer)
+    return { origin: device.origin, as: 'nobody', headers: FROM_PAGE, form: { nonce, answer } }
+  },
+  'POST /passkeys': async (w) => {
+    const { token } = await w.app.flows.redeem(await invitation(w, 'passkey-first'))
+    const caller = await callerOf(w.app, token.expose())
+    const device = new Authenticator(named(w))
+    const { nonce, answer } = device.create(await w.app.flows.passkeys.forRegistration(caller, device.origin))
+    const headers = { authorization: `Bearer ${token.expose()}`, ...FROM_PAGE }
+    return { origin: device.origin, as: 'nobody', headers, form: { nonce, answer, name: 'my phone' } }
+  },
+  'POST /passkeys/new': async (w) => (await changing(w, 'passkey-second')).sent,
+  'POST /passkeys/remove': async (w) => {
+    const { sent, passkey } = await changing(w, 'passkey-removed')
+    return { ...sent, form: { ...sent.form, id: passkey }, beside: ['passkey.used'] }
+  },
+  'POST /requests/:id/prove': async (w) => {
+    const { id, digest } = await waiting(w)
+    const { caller, device, headers } = await withPasskey(w, 'ada')
+    const { nonce, answer } = device.get(
+      await w.app.flows.passkeys.forStatement(caller, digest, device.origin),
+    )
+    const path = `/requests/${id}/prove`
+    return { path, origin: device.origin, as: 'nobody', headers, form: { nonce, answer, statement: digest } }
+  },
+  'POST /accounts/link': async (w) => {
+    const { sent } = await changing(w, 'passkey-linking')
+    return { ...sent, form: { ...sent.form, provider: 'test' } }
+  },
+  'POST /accounts/unlink': async (w) => {
+    await w.app.flows.accounts.linkOwn(w.hedy, { issuer: 'canary-issuer', id: 'canary-page' })
+    return { as: 'hedy', form: { issuer: 'canary-issuer', account: 'canary-page' } }
+  },
+  'GET /login/callback/:provider': async (w) => {
+    await w.app.flows.accounts.link(w.ada, { issuer: 'test', id: 'canary-known' }, ref('Person/hedy'))
+    const { ticket, back } = await backFrom(w, 'canary-known')
+    return {
+      path: `${back.pathname}${back.search}`,
+      as: 'nobody',
+      headers: { cookie: `writ_login=${ticket}` },
+    }
+  },
+  'POST /login/unlinked': async (w) => {
+    const { ticket, back } = await backFrom(w, 'canary-unknown')
+    const finished = await w.app.flows.signIns.finish(ticket, back)
+    assert.ok('unlinked' in finished)
+    return {
+      as: 'nobody',
+      headers: { cookie: `writ_login=${finished.ticket}`, 'sec-fetch-site': 'same-origin' },
+      form: { code: await invitation(w, 'linked-by-code') },
+      beside: ['person.enrolled'],
+    }
+  },
+  'POST /login/continue/:uid': async (w) => {
+    const ask = new URLSearchParams({
+      client_id: 'writ-cli',
+      redirect_uri: 'http://127.0.0.1:1/callback',
+      response_type: 'code',
+      code_challenge: 'x'.repeat(43),
+      code_challenge_method: 'S256',
+    })
+    const response = await fetch(`${w.app.url}/login/oidc/auth?${ask.toString()}`, { redirect: 'manual' })
+    const cookie = response.headers.getSetCookie().map((line) => line.split(';')[0])
+    return {
+      path: response.headers.get('location') ?? '',
+      as: 'hedy',
+      headers: { cookie: cookie.join('; '), 'sec-fetch-site': 'same-origin' },
+      form: { answer: 'yes' },
+    }
+  },
+}
+
+/** Passkeys are for names: the server on this machine under the one it has. */
+const named = (w: FaultWorld): string => w.app.url.replace('127.0.0.1', 'localhost')
+const FROM_PAGE = { 'sec-fetch-site': 'same-origin' }
+
+/** A person with a session and a passkey of their own. */
+async function withPasskey(
+  w: FaultWorld,
+  id: string,
+): Promise<Readonly<{ caller: Caller; headers: Readonly<Record<string, string>>; device: Authenticator }>> {
+  const { token } = await w.app.flows.redeem(await invitation(w, id))
+  const caller = await callerOf(w.app, token.expose())
+  const device = new Authenticator(named(w))
+  const offer = await w.app.flows.passkeys.forRegistration(caller, device.origin)
+  await w.app.flows.passkeys.register(caller, device.create(offer))
+  return { caller, device, headers: { authorization: `Bearer ${token.expose()}`, ...FROM_PAGE } }
+}
+
+/** What the form of a page sends when the passkey was asked for a change. */
+async function changing(w: FaultWorld, id: string): Promise<Readonly<{ sent: Sent; passkey: string }>> {
+  const { caller, device, headers } = await withPasskey(w, id)
+  const { nonce, answer } = device.get(await w.app.flows.passkeys.forChange(caller, device.origin))
+  return {
+    sent: { origin: device.origin, as: 'nobody', headers, form: { nonce, answer } },
+    passkey: device.id,
+  }
+}
+
+let provider: Idp | undefined
+
+/** Back from the provider, with what the browser kept. */
+async function backFrom(w: FaultWorld, account: string): Promise<Readonly<{ ticket: string; back: URL }>> {
+  if (provider === undefined) throw new TypeError('the provider was not started')
+  provider.account = account
+  const redirect = `${w.app.url}/login/callback/test`
+  const { url, ticket } = await w.app.flows.signIns.begin({ provider: 'test', redirect })
+  return { ticket, back: await through(url) }
 }
 
 /** A session of its own, to be ended. */
@@ -337,7 +456,7 @@ describe('B70 every route that changes something', () => {
       if (route.method !== 'GET' && !('event' in route.audit)) {
         assert.match(
           route.path,
-          /^\/(?:v1\/(?:questions|tasks\/:id\/heartbeat|policies\/replay)|access\/v1\/search\/\w+)$/,
+          /^\/(?:v1\/(?:questions|tasks\/:id\/heartbeat|policies\/replay)|signin\/provider$|access\/v1\/search\/\w+)$/,
           nameOf(route),
         )
       }
@@ -345,9 +464,11 @@ describe('B70 every route that changes something', () => {
   })
 
   test('leaves the entry that it declares, nothing that nobody declared, and every field it was sent', async () => {
+    await using idp = await startIdp()
+    provider = idp
     await using world = await faultWorld({
       http: true,
-      config: { tokens: TOKENS },
+      config: { tokens: TOKENS, login: { ...LOGIN, providers: [idp.login] } },
       policies: withPolicy(
         '@id("once") @uses("1") permit (principal, action == Action::"once", resource is Document);',
       ),
@@ -362,7 +483,7 @@ describe('B70 every route that changes something', () => {
       await settle(world.app)
       const { size: before } = await world.app.store.log.head()
       const { as = 'migrator' } = sent
-      const url = `${world.app.url}${sent.path ?? route.path}`
+      const url = `${sent.origin ?? world.app.url}${sent.path ?? route.path}`
       const response = await fetch(url, {
         method: route.method,
         redirect: 'manual',

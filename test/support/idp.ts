@@ -4,10 +4,10 @@
  *
  * @module
  */
+import assert from 'node:assert/strict'
 import { generateKeyPairSync } from 'node:crypto'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import type { JWK } from 'oidc-provider'
 import Provider from 'oidc-provider'
 import type { LoginProvider } from '../../src/config/index.ts'
 
@@ -15,8 +15,6 @@ export type Idp = AsyncDisposable & {
   readonly issuer: string
   /** Who is signed in next; nobody: it says no. */
   account: string | undefined
-  /** Changes what it redirects to, e.g. as a provider that mixes answers up. */
-  redirects: (location: string) => string
   /** As a provider of ours, by the name `test`. */
   readonly login: LoginProvider
 }
@@ -35,13 +33,13 @@ export async function startIdp(): Promise<Idp> {
         token_endpoint_auth_method: 'private_key_jwt',
         token_endpoint_auth_signing_alg: 'ES256',
         id_token_signed_response_alg: 'ES256',
-        jwks: { keys: [{ ...client.publicKey.export({ format: 'jwk' }), alg: 'ES256', use: 'sig' } as JWK] },
+        jwks: { keys: [{ ...client.publicKey.export({ format: 'jwk' }), alg: 'ES256', use: 'sig' }] },
         grant_types: ['authorization_code'],
         response_types: ['code'],
         redirect_uris: ['http://127.0.0.1/login/callback/test', 'http://localhost/login/callback/test'],
       },
     ],
-    jwks: { keys: [{ ...privateKey.export({ format: 'jwk' }), alg: 'ES256', use: 'sig' } as JWK] },
+    jwks: { keys: [{ ...privateKey.export({ format: 'jwk' }), alg: 'ES256', use: 'sig' }] },
     cookies: { keys: ['test'] },
     features: { devInteractions: { enabled: false } },
     scopes: ['openid', 'profile', 'email'],
@@ -58,7 +56,6 @@ export async function startIdp(): Promise<Idp> {
   const idp: Idp = {
     issuer,
     account: undefined,
-    redirects: (location) => location,
     login: {
       name: 'test',
       label: 'Test Inc',
@@ -74,13 +71,6 @@ export async function startIdp(): Promise<Idp> {
     },
   }
   server.on('request', (request, response) => {
-    const { writeHead } = response
-    response.writeHead = ((...args: Parameters<typeof writeHead>) => {
-      const location = response.getHeader('location')
-      if (typeof location === 'string' && location.includes('/login/callback/'))
-        response.setHeader('location', idp.redirects(location))
-      return writeHead.apply(response, args)
-    }) as typeof writeHead
     if (request.url?.startsWith('/interaction/') !== true) {
       void callback(request, response)
       return
@@ -101,4 +91,23 @@ export async function startIdp(): Promise<Idp> {
     })()
   })
   return idp
+}
+
+/** Follows a sign-in at the provider as a browser would, up to the way back. */
+export async function through(url: string): Promise<URL> {
+  let at = new URL(url)
+  const jar = new Map<string, string>()
+  for (let i = 0; i < 10; i++) {
+    if (at.pathname.startsWith('/login/callback/')) return at
+    const cookie = [...jar].map(([name, value]) => `${name}=${value}`).join('; ')
+    const response = await fetch(at, { redirect: 'manual', headers: { cookie } })
+    for (const line of response.headers.getSetCookie()) {
+      const [, name = '', value = ''] = /^([^=]+)=([^;]*)/.exec(line) ?? []
+      jar.set(name, value)
+    }
+    const to = response.headers.get('location')
+    assert.ok(to !== null, await response.text())
+    at = new URL(to, at)
+  }
+  throw new Error('it goes round in circles')
 }

@@ -100,6 +100,8 @@ export const rules: Readonly<Record<string, Rule>> = {
   'person.enrolled': { class: 3002, activity: 1 },
   'person.': { class: 3001, activity: 99 },
   'invite.': entity('invitation', 3),
+  'session.began': { class: 3002, activity: 1 },
+  'session.refused': { class: 3002, activity: 1, severity: 'low', failure: true },
   'session.ended': { class: 3002, activity: 2 },
   'session.': { class: 3002, activity: 99 },
   'account.linked': { class: 3001, activity: 99, severity: 'medium' },
@@ -112,6 +114,14 @@ export const rules: Readonly<Record<string, Rule>> = {
   'subject.locked': { class: 3001, activity: 9, severity: 'medium' },
   'subject.unlocked': { class: 3001, activity: 12, severity: 'medium' },
   'subject.': { class: 3001, activity: 99 },
+
+  'passkey.registered': entity('passkey', 1, { severity: 'medium' }),
+  'passkey.removed': entity('passkey', 4, { severity: 'medium' }),
+  'passkey.refused': entity('passkey', 3, { severity: 'medium', failure: true }),
+  'passkey.': entity('passkey', 3),
+  'reauth.': entity('proof of a person', 1),
+  'program.admitted': { class: 3003, activity: 1 },
+  'program.': entity('program', 3),
 
   'inventory.deleted': entity('inventory', 4),
   'inventory.': entity('inventory', 3),

@@ -8,7 +8,7 @@
 import type { KeyObject } from 'node:crypto'
 import { generateKeyPairSync } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import type { ClientMetadata, Configuration, JWK, KoaContextWithOIDC } from 'oidc-provider'
+import type { ClientMetadata, Configuration, KoaContextWithOIDC } from 'oidc-provider'
 import Provider, { errors, interactionPolicy } from 'oidc-provider'
 import type { Fetcher } from '../../identity/issuers/fetcher.ts'
 import { DOCUMENT_MOST, FETCH_TIMEOUT } from '../../identity/issuers/fetcher.ts'
@@ -99,7 +99,8 @@ export function createPrograms(options: Options): Programs {
 
   const required = (origin: string): Provider => {
     const provider = at(origin)
-    if (provider === undefined) throw new WritError('ERR_NOT_FOUND', 'programs cannot sign in at this address')
+    if (provider === undefined)
+      throw new WritError('ERR_NOT_FOUND', 'programs cannot sign in at this address')
     return provider
   }
 
@@ -110,7 +111,8 @@ export function createPrograms(options: Options): Programs {
       const isOurs = path.startsWith(`${MOUNT}/`) || path === METADATA
       const provider = isOurs ? at(origin) : undefined
       if (provider === undefined) return false
-      const inside = path === METADATA ? '/.well-known/openid-configuration' : withScope(url.slice(MOUNT.length))
+      const inside =
+        path === METADATA ? '/.well-known/openid-configuration' : withScope(url.slice(MOUNT.length))
       asFrom(request, provider.issuer)
       // as a framework does that mounts it: what is below its own path, and all of it
       Object.assign(request, { originalUrl: `${MOUNT}${inside}`, url: inside })
@@ -193,7 +195,7 @@ export function createPrograms(options: Options): Programs {
 
 /** RFC 6749 §3.3: who names no scope gets the one that there is. */
 function withScope(url: string): string {
-  if (!/^\/auth\?/.test(url) || /[?&]scope=/.test(url)) return url
+  if (!url.startsWith('/auth?') || /[?&]scope=/.test(url)) return url
   return `${url}&scope=${SCOPE}`
 }
 
@@ -210,9 +212,7 @@ function asFrom(request: IncomingMessage, issuer: string): void {
 const accountOf = ({ type, id }: EntityRef, generation: number): string =>
   Buffer.from(JSON.stringify([type, id, generation])).toString('base64url')
 
-function personOf(
-  accountId: unknown,
-): Readonly<{ person: EntityRef; generation: number }> | undefined {
+function personOf(accountId: unknown): Readonly<{ person: EntityRef; generation: number }> | undefined {
   if (typeof accountId !== 'string') return undefined
   const [type, id, generation] = JSON.parse(Buffer.from(accountId, 'base64url').toString()) as [
     string,
@@ -265,7 +265,7 @@ function createProvider(origin: string, options: Options, storage: Storage, key:
       id_token_signed_response_alg: 'ES256',
     },
     pkce: { required: () => true },
-    jwks: { keys: [{ ...key.export({ format: 'jwk' }), use: 'sig', alg: 'ES256' } as JWK] },
+    jwks: { keys: [{ ...key.export({ format: 'jwk' }), use: 'sig', alg: 'ES256' }] },
     cookies: {
       keys: [Buffer.from(cookieKey).toString('base64url')],
       names: { session: 'writ_programs', interaction: 'writ_program', resume: 'writ_program_resume' },
@@ -294,7 +294,10 @@ function createProvider(origin: string, options: Options, storage: Storage, key:
       claimsParameter: { enabled: false },
       pushedAuthorizationRequests: { enabled: false },
       dPoP: { enabled: false },
-      revocation: { enabled: true, allowedPolicy: async (_ctx, client, token) => token.clientId === client.clientId },
+      revocation: {
+        enabled: true,
+        allowedPolicy: async (_ctx, client, token) => token.clientId === client.clientId,
+      },
       resourceIndicators: {
         enabled: true,
         defaultResource: async () => origin,
@@ -332,7 +335,7 @@ function createProvider(origin: string, options: Options, storage: Storage, key:
     renderError: (ctx: KoaContextWithOIDC, out) => {
       ctx.type = 'html'
       ctx.set('content-security-policy', ERROR_POLICY)
-      ctx.body = errorPage(String(out['error_description'] ?? out['error'] ?? ''))
+      ctx.body = errorPage(out.error_description ?? out.error)
     },
   }
   const provider = new Provider(issuer, configuration)

@@ -31,7 +31,12 @@ export function newNonce(of: CeremonyKey, ceremony: Ceremony, now: Instant, rand
 }
 
 /** When what was given out for this very `ceremony` ends; nothing if it was not, or has. */
-export function nonceEnd(of: CeremonyKey, ceremony: Ceremony, nonce: string, now: Instant): Instant | undefined {
+export function nonceEnd(
+  of: CeremonyKey,
+  ceremony: Ceremony,
+  nonce: string,
+  now: Instant,
+): Instant | undefined {
   const [, at = '', random = '', mac = ''] = /^([0-9a-z]{1,11})\.([\w-]{22})\.([\w-]{43})$/.exec(nonce) ?? []
   const wanted = Buffer.from(seal(of, ceremony, `${at}.${random}`))
   const given = Buffer.from(mac)
@@ -41,11 +46,19 @@ export function nonceEnd(of: CeremonyKey, ceremony: Ceremony, nonce: string, now
 }
 
 /** The 32 bytes that the passkey signs over. */
-export function challengeOf({ installation }: CeremonyKey, { purpose, digest }: Ceremony, nonce: string): Uint8Array {
+export function challengeOf(
+  { installation }: CeremonyKey,
+  { purpose, digest }: Ceremony,
+  nonce: string,
+): Uint8Array {
   return sha256(JSON.stringify(['writ/passkey', purpose, installation, digest, nonce]))
 }
 
-function seal({ installation, key }: CeremonyKey, { purpose, digest, bound }: Ceremony, text: string): string {
+function seal(
+  { installation, key }: CeremonyKey,
+  { purpose, digest, bound }: Ceremony,
+  text: string,
+): string {
   return createHmac('sha256', key)
     .update(JSON.stringify(['writ/passkey-nonce', purpose, installation, digest, bound, text]))
     .digest('base64url')

@@ -37,7 +37,10 @@ export function partyAt(origin: string, configured: string | undefined): Party |
 /** EdDSA, ES256, RS256. */
 const ALGORITHMS = [-8, -7, -257]
 
-const base64url = z.string().max(16_384).regex(/^[\w-]+$/)
+const base64url = z
+  .string()
+  .max(16_384)
+  .regex(/^[\w-]+$/)
 const some = <S extends z.ZodType>(schema: S) => schema.nullish().transform((value) => value ?? undefined)
 
 /** What `PublicKeyCredential.toJSON()` gives for a signature; what else is there is not looked at. */
@@ -203,6 +206,7 @@ export async function verifyAssertion(
 }
 
 /** Whether a signature that says `counter` was made by who made the last one: devices that do not count say 0. */
-export const counts = (known: number, counter: number): boolean => (known === 0 && counter === 0) || counter > known
+export const counts = (known: number, counter: number): boolean =>
+  (known === 0 && counter === 0) || counter > known
 
 const reason = (error: unknown): string => (error instanceof Error ? error.message : typeof error)

@@ -201,7 +201,9 @@ async function discover(provider: Provider, fetch: Fetcher): Promise<Configurati
       [customFetch]: guarded,
       timeout: FETCH_TIMEOUT / SECOND,
       // on a private network an operator may have said http
-      execute: allowPrivate ? [allowInsecureRequests, enableNonRepudiationChecks] : [enableNonRepudiationChecks],
+      execute: allowPrivate
+        ? [allowInsecureRequests, enableNonRepudiationChecks]
+        : [enableNonRepudiationChecks],
     },
   )
   configuration[customFetch] = guarded
@@ -222,9 +224,13 @@ function signingAlgorithm({ asymmetricKeyType, asymmetricKeyDetails }: KeyObject
     asymmetricKeyDetails?.namedCurve ?? ''
   ]
   if (asymmetricKeyType === 'ec' && curve !== undefined) return { name: 'ECDSA', namedCurve: curve }
-  throw new WritError('ERR_CONFIG_INVALID', 'the key of a login provider is of a kind that signs nothing here', {
-    hint: 'use an RSA, P-256, P-384, P-521 or Ed25519 key',
-  })
+  throw new WritError(
+    'ERR_CONFIG_INVALID',
+    'the key of a login provider is of a kind that signs nothing here',
+    {
+      hint: 'use an RSA, P-256, P-384, P-521 or Ed25519 key',
+    },
+  )
 }
 
 /** The library's requests by way of the guarded port: no redirects, bounded, never to a private address unless allowed. */
@@ -261,7 +267,8 @@ function refused(detail: string, cause?: unknown): WritError {
 
 /** What went wrong, for the operator; an answer's own words are the provider's and stay short. */
 function reason(error: unknown): string {
-  if (error instanceof AuthorizationResponseError) return `the provider answered \`${error.error.slice(0, 64)}\``
+  if (error instanceof AuthorizationResponseError)
+    return `the provider answered \`${error.error.slice(0, 64)}\``
   if (!(error instanceof Error)) return typeof error
   const { cause } = error
   const more = cause instanceof Error ? `: ${cause.message}` : ''

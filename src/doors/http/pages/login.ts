@@ -36,7 +36,8 @@ export function loginRoutes({ flows, now, log }: Door): Route[] {
   const secure = ({ origin }: Asked): boolean => origin.startsWith('https:')
   const sameOrigin = ({ request, origin }: Asked): void =>
     requireSameOrigin(request, [origin, `${request.protocol}://${request.host}`])
-  const ticket = (asked: Asked): string | undefined => ticketCookie(asked.request.headers.cookie, secure(asked))
+  const ticket = (asked: Asked): string | undefined =>
+    ticketCookie(asked.request.headers.cookie, secure(asked))
 
   function signedIn(asked: Asked, { token, endsAt }: Signed, to: string | undefined): Answer {
     const { reply } = asked
@@ -101,7 +102,7 @@ export function loginRoutes({ flows, now, log }: Door): Route[] {
       path: '/signin/provider',
       summary: 'Go to a provider to sign in',
       who: 'public',
-      audit: { event: 'session.began' },
+      audit: { none: 'nobody is signed in yet' },
       consumes: 'form',
       body: z.looseObject({ provider: z.string().max(64), next }),
       responses: RESPONSES,
@@ -126,7 +127,7 @@ export function loginRoutes({ flows, now, log }: Door): Route[] {
       path: '/accounts/link',
       summary: 'Go to a provider to link an account there',
       who: 'person',
-      audit: { event: 'account.linked' },
+      audit: { event: 'passkey.used' },
       consumes: 'form',
       body: z.looseObject({ ...answerFields, provider: z.string().max(64) }),
       responses: RESPONSES,
@@ -171,7 +172,11 @@ export function loginRoutes({ flows, now, log }: Door): Route[] {
         } catch (error) {
           if (!isWritError(error, 'ERR_UNAUTHENTICATED', 'ERR_UNREACHABLE', 'ERR_CONFLICT', 'ERR_NOT_FOUND'))
             throw error
-          log({ level: 'warn', message: 'a sign-in at a provider failed', detail: error.detail ?? error.message })
+          log({
+            level: 'warn',
+            message: 'a sign-in at a provider failed',
+            detail: error.detail ?? error.message,
+          })
           context.reply.header('set-cookie', setTicketCookie('', 0, secure(context)))
           return { status: 401, body: notSignedInPage(`${error.message}; ${error.hint ?? 'begin again'}`) }
         }
@@ -195,7 +200,11 @@ export function loginRoutes({ flows, now, log }: Door): Route[] {
           const unlinked = await flows.signIns.unlinked(ticket(context))
           try {
             if (parsed.success)
-              return signedIn(context, await flows.signIns.linkByCode(ticket(context), parsed.data), undefined)
+              return signedIn(
+                context,
+                await flows.signIns.linkByCode(ticket(context), parsed.data),
+                undefined,
+              )
           } catch (error) {
             if (!isWritError(error, 'ERR_UNAUTHENTICATED', 'ERR_NOT_FOUND', 'ERR_INPUT_INVALID')) throw error
           }

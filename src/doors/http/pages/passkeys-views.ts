@@ -166,7 +166,12 @@ export function confirmPage({ person, request, offer, act, input }: Confirmation
 }
 
 /** Why a passkey did not count, and the way back. */
-export function notProvedPage(person: EntityRef, back: string, detail: string, hint: string | undefined): string {
+export function notProvedPage(
+  person: EntityRef,
+  back: string,
+  detail: string,
+  hint: string | undefined,
+): string {
   return frame(
     { title: 'Not proved', person, narrow: true },
     markup`<h1>Nothing was done</h1>

@@ -56,7 +56,9 @@ export function passkeyRoutes({ flows }: Door): Route[] {
     const passkeys = await flows.passkeys.mine(caller)
     const possible = flows.passkeys.party(origin) !== undefined
     const offer =
-      possible && passkeys.length > 0 ? await flows.passkeys.forChange(caller, origin).catch(noneHere) : undefined
+      possible && passkeys.length > 0
+        ? await flows.passkeys.forChange(caller, origin).catch(noneHere)
+        : undefined
     const accounts = (await flows.accounts.list(caller, { person: caller.subject })).items
     const page = passkeysPage({
       person: caller.subject,
@@ -77,7 +79,11 @@ export function passkeyRoutes({ flows }: Door): Route[] {
     } catch (error) {
       if (!isAboutPasskey(error) && !isWritError(error, 'ERR_INPUT_INVALID', 'ERR_NOT_FOUND', 'ERR_CONFLICT'))
         throw error
-      return mine(caller, origin, error.hint === undefined ? error.message : `${error.message}: ${error.hint}`)
+      return mine(
+        caller,
+        origin,
+        error.hint === undefined ? error.message : `${error.message}: ${error.hint}`,
+      )
     }
   }
 

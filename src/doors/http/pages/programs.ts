@@ -15,10 +15,18 @@ const RESPONSES = { 200: { description: 'A page', type: 'text/html' } } as const
 
 export function programRoutes({ callers, flows, programs }: Door): Route[] {
   const common = { tag: 'Pages', errors: 'page' } as const
-  const params = z.object({ uid: z.string().max(64).regex(/^[\w-]+$/) })
+  const params = z.object({
+    uid: z
+      .string()
+      .max(64)
+      .regex(/^[\w-]+$/),
+  })
   const at = (uid: string): string => `/login/continue/${uid}`
 
-  async function signedIn({ request, origin }: Pick<Context<unknown, unknown, unknown, unknown>, 'request' | 'origin'>): Promise<Caller | undefined> {
+  async function signedIn({
+    request,
+    origin,
+  }: Pick<Context<unknown, unknown, unknown, unknown>, 'request' | 'origin'>): Promise<Caller | undefined> {
     const session = sessionCookie(request.headers.cookie, origin.startsWith('https:'))
     if (session === undefined) return undefined
     try {
@@ -44,7 +52,13 @@ export function programRoutes({ callers, flows, programs }: Door): Route[] {
       query: z.looseObject({ here: z.string().max(8).exactOptional() }),
       responses: RESPONSES,
       handle: async (context): Promise<Answer> => {
-        const { request, reply, origin, params: { uid }, query } = context
+        const {
+          request,
+          reply,
+          origin,
+          params: { uid },
+          query,
+        } = context
         // who comes from another site brings no session: one more step, from a page of ours
         const isFromElsewhere = request.headers['sec-fetch-site'] === 'cross-site'
         if (isFromElsewhere && query.here === undefined)
@@ -54,7 +68,10 @@ export function programRoutes({ callers, flows, programs }: Door): Route[] {
         const person = await signedIn(context)
         if (person === undefined)
           return { status: 303, headers: { location: `/signin?next=${encodeURIComponent(at(uid))}` } }
-        return { status: 200, body: consentPage({ person: person.subject, client: waiting.client, action: at(uid) }) }
+        return {
+          status: 200,
+          body: consentPage({ person: person.subject, client: waiting.client, action: at(uid) }),
+        }
       },
     }),
     route({
@@ -76,7 +93,12 @@ export function programRoutes({ callers, flows, programs }: Door): Route[] {
           const { id, name, at: where } = waiting.client
           await flows.signIns.admitted(caller, { id, name, at: where })
         }
-        const to = await programs.answer(request.raw, reply.raw, origin, body.answer === 'yes' ? caller : undefined)
+        const to = await programs.answer(
+          request.raw,
+          reply.raw,
+          origin,
+          body.answer === 'yes' ? caller : undefined,
+        )
         return { status: 200, body: onwardPage(to, 'Back to the program') }
       },
     }),
