@@ -9,7 +9,10 @@ import type { Attempt } from '../model/attempt.ts'
 import type { EntityRef } from '../model/entity.ts'
 import { refKey, sameRef } from '../model/entity.ts'
 
-export type Barred = Readonly<{ kind: 'grant' | 'task' | 'subject' | 'caller' | 'request' | 'delegation'; id: string }>
+export type Barred = Readonly<{
+  kind: 'grant' | 'task' | 'subject' | 'caller' | 'request' | 'delegation'
+  id: string
+}>
 
 /** Taking back must always go on; also by whoever was not to be trusted with more. */
 const NARROWING: ReadonlySet<string> = new Set(['Writ::revoke', 'Writ::deny'])

@@ -74,7 +74,10 @@ function referenceIn(value: Json | undefined): string | undefined {
   return typeof id === 'string' && id !== '' && id.length <= 128 ? id : undefined
 }
 
-function own<K extends 'task' | 'grant' | 'delegation'>(member: K, value: Json | undefined): Partial<Record<K, string>> {
+function own<K extends 'task' | 'grant' | 'delegation'>(
+  member: K,
+  value: Json | undefined,
+): Partial<Record<K, string>> {
   if (value === undefined) return {}
   const id = referenceIn(value)
   if (id === undefined) {
@@ -133,7 +136,10 @@ export class Attempts {
   async #chained(caller: Caller, attempt: Attempt): Promise<Attempt> {
     const { subject, delegation: id } = attempt
     if (id === undefined) return { ...attempt, chain: chainOf(caller, subject) }
-    const delegation = (await this.#deps.store.read([{ kind: 'delegation', id }])).get('delegation', id)?.value
+    const delegation = (await this.#deps.store.read([{ kind: 'delegation', id }])).get(
+      'delegation',
+      id,
+    )?.value
     return { ...attempt, chain: chainOf(caller, subject, delegation) }
   }
 

@@ -95,9 +95,7 @@ export class Delegations {
         if (ref === delegator && entity.generation !== caller.generation) {
           throw new WritError('ERR_FORBIDDEN', `this session is of an earlier \`${key}\``)
         }
-        const open = tx
-          .scan('delegation.party', key)
-          .filter(({ value }) => tx.now < value.endsAt)
+        const open = tx.scan('delegation.party', key).filter(({ value }) => tx.now < value.endsAt)
         if (open.length >= MAX_DELEGATIONS) {
           throw new WritError('ERR_TOO_LARGE', `\`${key}\` has ${MAX_DELEGATIONS} delegations already`, {
             hint: 'revoke those that are done with',
@@ -146,7 +144,8 @@ export class Delegations {
         run: (tx) => {
           if (store.clockBehind() > CLOCK_TOLERANCE) throw clockBehind(store.clockBehind())
           const barred = decision.barrier.denies({ chain: [delegator], tasks: [], caller: caller.id })
-          if (barred !== undefined || decision.barrier.restored) throw new WritError('ERR_FORBIDDEN', 'this session has ended')
+          if (barred !== undefined || decision.barrier.restored)
+            throw new WritError('ERR_FORBIDDEN', 'this session has ended')
           run(tx)
         },
       })
@@ -300,5 +299,4 @@ function checkBounds({ actions, resources, life = DELEGATION_LIFE }: DelegationI
   }
 }
 
-const notFound = (id: string): WritError =>
-  new WritError('ERR_NOT_FOUND', `there is no delegation \`${id}\``)
+const notFound = (id: string): WritError => new WritError('ERR_NOT_FOUND', `there is no delegation \`${id}\``)

@@ -74,7 +74,10 @@ export class Tasks {
     const ancestors = await this.#ancestors(input.parent)
     const chain = await this.#chain(caller, subject, input.delegation)
     const reads: Read[] = [
-      ...[...new Set([...chain, caller.subject].map(refKey))].map((key): Read => ({ kind: 'entity', id: key })),
+      ...[...new Set([...chain, caller.subject].map(refKey))].map((key): Read => ({
+        kind: 'entity',
+        id: key,
+      })),
       { index: 'task.subject', value: refKey(subject) },
       ...(input.delegation === undefined ? [] : [{ kind: 'delegation' as const, id: input.delegation }]),
       ...ancestors.map((task): Read => ({ kind: 'task', id: task })),
@@ -133,9 +136,13 @@ export class Tasks {
           const behind = parents.flatMap((p) => p.chain.slice(1))
           const left = behind.some((ref) => !chain.some((party) => sameRef(party, ref)))
           if (left || parents.some((p) => (p.delegation ?? input.delegation) !== input.delegation)) {
-            throw new WritError('ERR_FORBIDDEN', `task \`${parent.id}\` is done for somebody, and this is not`, {
-              hint: 'name the `delegation` of its parent',
-            })
+            throw new WritError(
+              'ERR_FORBIDDEN',
+              `task \`${parent.id}\` is done for somebody, and this is not`,
+              {
+                hint: 'name the `delegation` of its parent',
+              },
+            )
           }
           if (!narrows(input.scope, parent.scope)) {
             throw new WritError(
@@ -316,14 +323,12 @@ export class Tasks {
   }
 
   /** Whom it is done for: what the caller has proved, and the delegator of the delegation that is named. */
-  async #chain(
-    caller: Caller,
-    subject: EntityRef,
-    id: string | undefined,
-  ): Promise<readonly EntityRef[]> {
+  async #chain(caller: Caller, subject: EntityRef, id: string | undefined): Promise<readonly EntityRef[]> {
     const { store } = this.#deps
     const delegation =
-      id === undefined ? undefined : (await store.read([{ kind: 'delegation', id }])).get('delegation', id)?.value
+      id === undefined
+        ? undefined
+        : (await store.read([{ kind: 'delegation', id }])).get('delegation', id)?.value
     if (id !== undefined && !(delegation !== undefined && sameRef(delegation.actor, subject))) {
       throw new WritError('ERR_NOT_FOUND', `${refKey(subject)} has no delegation \`${id}\``)
     }

@@ -13,7 +13,8 @@ import { registered } from './inventory.ts'
 export const isAccount = (instigator: AccountRef | EntityRef): instigator is AccountRef =>
   'issuer' in instigator
 
-export const isPerson = (instigator: AccountRef | EntityRef): instigator is EntityRef => !isAccount(instigator)
+export const isPerson = (instigator: AccountRef | EntityRef): instigator is EntityRef =>
+  !isAccount(instigator)
 
 /**
  * The person that the account is linked to; `undefined` when it is linked to nobody, or to somebody who has been deleted or

@@ -51,9 +51,7 @@ export function bindingContext(context: Properties): Properties {
  * Names of the context members that a denial binds, in order: those that evidence binds to, the task and the delegation. Fixed when the
  * denial is recorded; whoever submits may add others, which bind nothing.
  */
-export function bindingMembers(
-  attempt: Pick<Attempt, 'context' | 'task' | 'delegation'>,
-): readonly string[] {
+export function bindingMembers(attempt: Pick<Attempt, 'context' | 'task' | 'delegation'>): readonly string[] {
   const members = Object.keys(bindingContext(attempt.context))
   const own = (['task', 'delegation'] as const).filter((member) => attempt[member] !== undefined)
   return [...members, ...own].sort()
@@ -61,7 +59,14 @@ export function bindingMembers(
 
 /** The tuple of an attempt, or of what is asked for, over `members` of its context. */
 export function tupleOf(
-  { subject, action, resource, context, task, delegation }: Pick<Attempt, keyof Tuple | 'task' | 'delegation'>,
+  {
+    subject,
+    action,
+    resource,
+    context,
+    task,
+    delegation,
+  }: Pick<Attempt, keyof Tuple | 'task' | 'delegation'>,
   members: readonly string[],
 ): Tuple {
   const all: Properties = {

@@ -176,7 +176,10 @@ describe('B18, B34 an account', () => {
   test('B7 has one spelling', async () => {
     await using world = await faultWorld()
     for (const id of ['e\u0301', ' a', 'a\u200b', '\ud800', '']) {
-      await fails(world.app.flows.accounts.link(world.ada, github(id), ref('Person/grace')), 'ERR_INPUT_INVALID')
+      await fails(
+        world.app.flows.accounts.link(world.ada, github(id), ref('Person/grace')),
+        'ERR_INPUT_INVALID',
+      )
     }
   })
 })
@@ -193,7 +196,13 @@ describe('B18 one human with two names', () => {
     await using world = await faultWorld({
       entities: [
         twice,
-        { type: 'Agent', id: 'x', kind: 'agent', owner: ref('Person/grace'), parents: [ref('Group/deployers')] },
+        {
+          type: 'Agent',
+          id: 'x',
+          kind: 'agent',
+          owner: ref('Person/grace'),
+          parents: [ref('Group/deployers')],
+        },
         {
           type: 'Agent',
           id: 'y',
@@ -270,7 +279,10 @@ describe('C4 over graphs of delegation', () => {
         agents.forEach((id, at) => {
           const of = owner[at]
           if (of === undefined) return
-          owners.set(`Agent/${id}`, of === 5 ? (at === 0 ? 'Person/p4' : `Agent/a${at - 1}`) : `Person/p${of}`)
+          owners.set(
+            `Agent/${id}`,
+            of === 5 ? (at === 0 ? 'Person/p4' : `Agent/a${at - 1}`) : `Person/p${of}`,
+          )
         })
         await put(
           world,
@@ -295,17 +307,16 @@ describe('C4 over graphs of delegation', () => {
               })
             ).id
           : undefined
-        const request = await ask(
-          world,
-          caller,
-          'Agent/a2',
-          delegation === undefined ? {} : { delegation },
-        )
+        const request = await ask(world, caller, 'Agent/a2', delegation === undefined ? {} : { delegation })
 
         // who stands behind it, computed apart from what is tested
         const line = (start: string): string[] => {
           const all = [start]
-          for (let next = owners.get(start); next !== undefined && !all.includes(next); next = owners.get(next))
+          for (
+            let next = owners.get(start);
+            next !== undefined && !all.includes(next);
+            next = owners.get(next)
+          )
             all.push(next)
           return all.filter((key) => key.startsWith('Person/'))
         }
@@ -319,7 +330,9 @@ describe('C4 over graphs of delegation', () => {
         const roots = new Set(parties.flatMap(line))
         if (instigated && account !== undefined) for (const one of line(`Person/p${account}`)) roots.add(one)
         // one who has another name that is a root is a root
-        const barred = people.map((id) => `Person/${id}`).filter((key) => line(key).some((one) => roots.has(one)))
+        const barred = people
+          .map((id) => `Person/${id}`)
+          .filter((key) => line(key).some((one) => roots.has(one)))
         // grace and hedy have no part in it, so it can always be asked for
         assert.ok(request !== undefined)
         for (const key of barred) {

@@ -42,7 +42,9 @@ const extra: readonly EntityInput[] = [
   { type: 'Shelf', id: 'high', kind: 'resource', sensitivity: 1 },
 ]
 
-async function delegationWorld(options: { targets?: boolean } = {}): Promise<FaultWorld & { helper: Caller }> {
+async function delegationWorld(
+  options: { targets?: boolean } = {},
+): Promise<FaultWorld & { helper: Caller }> {
   const world = await faultWorld({ policies, entities: extra, ...options })
   await put(world, { type: 'Person', id: 'grace', parents: [ref('Group/dba'), ref('Group/helped')] })
   return { ...world, helper: await keyFor(world, 'Agent/helper') }
@@ -166,16 +168,13 @@ describe('C5, B29 a registered delegation', () => {
   test('needs policy where policy names it', async () => {
     await using world = await delegationWorld()
     await graces(world)
-    await publish(
-      world,
-      [
-        ...policies,
-        {
-          name: 'delegate.cedar',
-          text: '@id("own") permit (principal, action == Writ::Action::"delegate", resource) when { resource has owner && resource.owner == principal };',
-        },
-      ],
-    )
+    await publish(world, [
+      ...policies,
+      {
+        name: 'delegate.cedar',
+        text: '@id("own") permit (principal, action == Writ::Action::"delegate", resource) when { resource has owner && resource.owner == principal };',
+      },
+    ])
     await fails(graces(world), 'ERR_FORBIDDEN')
     const made = await world.app.flows.delegations.make(world.hedy, { actor: ref('Agent/helper') })
     assert.equal(made.live, true)
@@ -293,10 +292,7 @@ describe('C2 revoking a delegation', () => {
       until: (await world.app.store.read([])).now + HOUR,
     })
     assert.equal((await flows.task(world.helper, task.id)).task.state, 'cancelled')
-    assert.equal(
-      await reasonOf(world, world.helper, stow('Shelf/low', { delegation: id })),
-      'subject_locked',
-    )
+    assert.equal(await reasonOf(world, world.helper, stow('Shelf/low', { delegation: id })), 'subject_locked')
   })
 })
 
@@ -344,13 +340,21 @@ describe('a chain that was proved', () => {
 
   test('that is only claimed denies', async () => {
     await using world = await delegationWorld()
-    const claimed = { ...stow(), subject: { ...stow().subject, properties: { act: { sub: 'Person/grace' } } } }
+    const claimed = {
+      ...stow(),
+      subject: { ...stow().subject, properties: { act: { sub: 'Person/grace' } } },
+    }
     assert.equal(await reasonOf(world, world.helper, claimed), 'delegation')
   })
 
   test('has no loops, nobody twice and at most four who act for one, with a delegation too', async () => {
     await using world = await delegationWorld()
-    const many = ['a', 'b', 'c', 'd', 'e'].map((id) => ({ type: 'Agent', id, kind: 'agent' as const, ...helped }))
+    const many = ['a', 'b', 'c', 'd', 'e'].map((id) => ({
+      type: 'Agent',
+      id,
+      kind: 'agent' as const,
+      ...helped,
+    }))
     await put(world, ...many)
     const { id } = await graces(world)
     const named = stow('Shelf/low', { delegation: id })
@@ -402,7 +406,12 @@ describe('a chain that was proved', () => {
     )
     await publish(world, [...policies, { name: 'random.cedar', text }])
     const alone = async (id: string, action: string, resource: string): Promise<string> => {
-      const caller: Caller = { id: `issuer:x ${id}`, kind: 'issuer', subject: ref(`Agent/${id}`), generation: 0 }
+      const caller: Caller = {
+        id: `issuer:x ${id}`,
+        kind: 'issuer',
+        subject: ref(`Agent/${id}`),
+        generation: 0,
+      }
       return (await world.app.flows.ask(caller, attempt(`Agent/${id}`, action, resource))).outcome
     }
     await fc.assert(
@@ -420,7 +429,10 @@ describe('a chain that was proved', () => {
           }
           const together = await world.app.flows.ask(caller, attempt(`Agent/${first}`, action, resource))
           const each = await Promise.all([first, ...behind].map((id) => alone(id, action, resource)))
-          assert.equal(together.outcome === 'permit', each.every((outcome) => outcome === 'permit'))
+          assert.equal(
+            together.outcome === 'permit',
+            each.every((outcome) => outcome === 'permit'),
+          )
         },
       ),
       { numRuns: 40 },

@@ -8,7 +8,13 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import { isIdentity, lookOf } from '../../src/model/name.ts'
-import { accountLink, delegationInput, inventoryInput, keyInput, taskDeclaration } from '../../src/wire/v1/index.ts'
+import {
+  accountLink,
+  delegationInput,
+  inventoryInput,
+  keyInput,
+  taskDeclaration,
+} from '../../src/wire/v1/index.ts'
 import { attempt, fails, faultWorld, keyFor, put, ref } from './support.ts'
 
 /** Spellings of nobody, by what is wrong with them. */
@@ -45,7 +51,10 @@ describe('B7 a spelling that is nobody’s', () => {
         parent: inventoryInput.safeParse({ entities: [{ type: 'Agent', id: 'a', parents: [person] }] }),
         key: keyInput.safeParse({ name: 'k', subject: person }),
         task: taskDeclaration.safeParse({ purpose: 'p', scope }),
-        action: taskDeclaration.safeParse({ purpose: 'p', scope: { actions: [id], resources: [{ type: 'T' }] } }),
+        action: taskDeclaration.safeParse({
+          purpose: 'p',
+          scope: { actions: [id], resources: [{ type: 'T' }] },
+        }),
         actor: delegationInput.safeParse({ actor: `Agent/${id}` }),
         bound: delegationInput.safeParse({ actor: 'Agent/a', resources: [person] }),
         person: accountLink.safeParse({ issuer: 'github', account: '1', person }),
@@ -57,11 +66,7 @@ describe('B7 a spelling that is nobody’s', () => {
 
   test('is refused by every door that takes a name, to write and to read', async () => {
     await using world = await faultWorld({ http: true })
-    const call = async (
-      method: string,
-      path: string,
-      body?: unknown,
-    ): Promise<readonly [number, string]> => {
+    const call = async (method: string, path: string, body?: unknown): Promise<readonly [number, string]> => {
       const response = await fetch(`${world.app.url}${path}`, {
         method,
         headers: {
@@ -80,8 +85,16 @@ describe('B7 a spelling that is nobody’s', () => {
       const inPath = encodeURIComponent(id)
       const ada = { type: 'Person', id: 'ada' }
       const answers = {
-        'evaluation of a subject': call('POST', '/access/v1/evaluation', { subject: person, action, resource: handbook }),
-        'evaluation on a resource': call('POST', '/access/v1/evaluation', { subject: ada, action, resource: person }),
+        'evaluation of a subject': call('POST', '/access/v1/evaluation', {
+          subject: person,
+          action,
+          resource: handbook,
+        }),
+        'evaluation on a resource': call('POST', '/access/v1/evaluation', {
+          subject: ada,
+          action,
+          resource: person,
+        }),
         evaluations: call('POST', '/access/v1/evaluations', {
           subject: person,
           action,
@@ -119,7 +132,10 @@ describe('B7 a spelling that is nobody’s', () => {
     }
     assert.deepEqual(open, [])
     const { items } = await world.app.flows.inventory(world.ada, { limit: 200 })
-    assert.deepEqual(items.filter(({ id }) => !isIdentity(id)), [])
+    assert.deepEqual(
+      items.filter(({ id }) => !isIdentity(id)),
+      [],
+    )
   })
 
   test('is refused behind the doors too', async () => {
@@ -130,7 +146,10 @@ describe('B7 a spelling that is nobody’s', () => {
       await fails(flows.putEntities(world.ada, [bad]), 'ERR_INPUT_INVALID')
       await fails(flows.putEntities(world.ada, [{ type: 'Agent', id: 'a', owner: bad }]), 'ERR_INPUT_INVALID')
       await fails(flows.putEntities(world.ada, [{ type: 'Agent', id: 'a', team: bad }]), 'ERR_INPUT_INVALID')
-      await fails(flows.putEntities(world.ada, [{ type: 'Agent', id: 'a', parents: [bad] }]), 'ERR_INPUT_INVALID')
+      await fails(
+        flows.putEntities(world.ada, [{ type: 'Agent', id: 'a', parents: [bad] }]),
+        'ERR_INPUT_INVALID',
+      )
       await fails(flows.revokeSubject(world.ada, bad, 'r'), 'ERR_INPUT_INVALID')
       await fails(flows.invite(world.ada, { id }), 'ERR_INPUT_INVALID')
     }
@@ -138,7 +157,14 @@ describe('B7 a spelling that is nobody’s', () => {
 })
 
 describe('B7 a name that looks like another', () => {
-  const twins = ['MIGRATOR', 'Migrator', '\uff4digrator', 'mi\u0261rator', 'migr\u0430t\u043er', 'm\u0456grator']
+  const twins = [
+    'MIGRATOR',
+    'Migrator',
+    '\uff4digrator',
+    'mi\u0261rator',
+    'migr\u0430t\u043er',
+    'm\u0456grator',
+  ]
 
   test('is not given to a second subject', async () => {
     await using world = await faultWorld()

@@ -152,7 +152,10 @@ export async function accountUnlink(
 ): Promise<void> {
   const name = issuerOf(issuer)
   await context.writ.accounts.unlink({ issuer: name, account })
-  context.note('ok', `${plain(account)} at ${plain(name)} is nobody's: no approval counts for what it sets going`)
+  context.note(
+    'ok',
+    `${plain(account)} at ${plain(name)} is nobody's: no approval counts for what it sets going`,
+  )
 }
 
 function issuerOf(issuer: string | undefined): string {

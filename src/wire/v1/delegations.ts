@@ -72,7 +72,10 @@ export const delegation = z
     ends_at: instantOut,
     revoked_at: instantOut.exactOptional(),
   })
-  .meta({ id: 'Delegation', description: 'Named by `context.delegation` it makes the delegator part of the chain' })
+  .meta({
+    id: 'Delegation',
+    description: 'Named by `context.delegation` it makes the delegator part of the chain',
+  })
 
 export type WireDelegation = z.infer<typeof delegation>
 

@@ -5,13 +5,7 @@
  */
 import * as z from 'zod'
 import { cursor, given, limit, ref } from '../../../wire/bounds.ts'
-import {
-  account,
-  accountLink,
-  accountName,
-  accountPage,
-  encodeAccount,
-} from '../../../wire/v1/index.ts'
+import { account, accountLink, accountName, accountPage, encodeAccount } from '../../../wire/v1/index.ts'
 import type { Door, Route } from '../route.ts'
 import { READS, ok, route } from '../route.ts'
 import { CONFLICT, NOT_FOUND, failed, pageOf } from './shared.ts'
