@@ -150,6 +150,7 @@ export type AccessRequest = Readonly<{
   resource: string
   chain: readonly string[]
   task?: string
+  delegation?: string
   binding: 'attempt' | 'task'
   alternatives: readonly Alternative[]
   /** Untrusted: written by the requester. */

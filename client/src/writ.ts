@@ -120,6 +120,8 @@ export type AcquireOptions = AttemptInput &
   Readonly<{
     /** An existing task, or the declaration of one that ends with the lease. By default one for just this attempt. */
     task?: string | (Partial<TaskDeclaration> & Readonly<{ purpose: string }>) | undefined
+    /** The delegation that it is done under. */
+    delegation?: string | undefined
     reason?: string | undefined
     /** How long the grant is wanted. */
     ttl?: Duration | undefined
@@ -448,7 +450,12 @@ export function createWrit(options: WritOptions = {}) {
         ? (await tasks.get(input.task)).task
         : await tasks.declare(declaration(input, subject, rest), { signal })
     onProgress?.({ step: 'declared', task })
-    const attempt: Attempt = { ...rest, subject, context: { ...rest.context, task: task.id } }
+    const delegation = input.delegation ?? task.delegation
+    const attempt: Attempt = {
+      ...rest,
+      subject,
+      context: { ...rest.context, ...(delegation === undefined ? {} : { delegation }), task: task.id },
+    }
     let requested = false
     try {
       const { decision, grant } = await activate(attempt, { signal })
@@ -601,12 +608,7 @@ export function createWrit(options: WritOptions = {}) {
       const found = await readMetadata(transport, SIGN_IN)
       if (found === undefined)
         throw new WritClientError('ERR_UNSUPPORTED', `nobody signs in to \`${transport.url}\` by a program`)
-      return readToken(
-        await askToken(transport, found, form, { now }),
-        undefined,
-        undefined,
-        now(),
-      )
+      return readToken(await askToken(transport, found, form, { now }), undefined, undefined, now())
     },
     /** Ends a token; one that nobody knows has ended. */
     revoke: async (token: string, how: Readonly<{ client?: ClientProof | undefined }> = {}): Promise<void> =>
@@ -887,7 +889,10 @@ function asDeny(read: ReadDecision | Permit): Deny {
 
 /** The attempt that a request was made for, so that it can be made again exactly. */
 function attemptOf(made: AccessRequest): Attempt {
-  const task = made.task === undefined ? {} : { task: made.task }
+  const own = {
+    ...(made.task === undefined ? {} : { task: made.task }),
+    ...(made.delegation === undefined ? {} : { delegation: made.delegation }),
+  }
   const { statement } = made
   if (
     typeof statement === 'object' &&
@@ -896,13 +901,13 @@ function attemptOf(made: AccessRequest): Attempt {
     statement.kind === 'attempt'
   ) {
     const { subject, action, resource, context } = statement as unknown as Attempt
-    return { subject, action, resource, context: { ...context, ...task } }
+    return { subject, action, resource, context: { ...context, ...own } }
   }
   return {
     subject: toRef(made.subject),
     action: { name: made.action },
     resource: toRef(made.resource),
-    context: task,
+    context: own,
   }
 }
 
@@ -915,6 +920,7 @@ function declaration(
   const { action, resource } = attempt
   return {
     subject: `${subject.type}/${subject.id}`,
+    ...(input.delegation === undefined ? {} : { delegation: input.delegation }),
     ...(input.reason === undefined ? {} : { reason: input.reason }),
     ...(input.ttl === undefined ? {} : { ttl: toWire(input.ttl) }),
     scope: { actions: [action.name], resources: [{ type: resource.type, id: resource.id }] },

@@ -22,6 +22,7 @@ export type RunOptions = Readonly<{
   reason?: string
   ttl?: string
   ticket?: string
+  delegation?: string
   /** `true` as long as the request lives, or a duration. */
   wait?: true | string
   /** An access request that was made before. */
@@ -242,6 +243,7 @@ class Run {
         action,
         resource,
         reason,
+        delegation: options.delegation,
         ttl: options.ttl,
         wait: options.wait ?? false,
         signal: stop.signal,

@@ -83,8 +83,7 @@ export class Accounts {
   async unlink(caller: Caller, account: AccountRef): Promise<void> {
     const id = accountId(account)
     const found = (await this.#deps.store.read([{ kind: 'account', id }])).get('account', id)?.value
-    const own =
-      caller.kind === 'session' && found !== undefined && sameRef(found.person, caller.subject)
+    const own = caller.kind === 'session' && found !== undefined && sameRef(found.person, caller.subject)
     if (!own && !(await this.#attempts.may(caller, 'administer'))) throw notFound()
     await this.#deps.store.commit({
       reads: [{ kind: 'account', id }],

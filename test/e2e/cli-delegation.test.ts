@@ -21,13 +21,38 @@ test('a person delegates from the command line, the agent acts for them, and it 
   assert.equal((await agent.evaluate(read)).outcome, 'permit')
   assert.equal((await agent.evaluate({ ...read, resource: 'Document/other' })).outcome, 'deny')
 
+  const lease = await agent.acquire({ action: 'read', resource: 'Document/handbook', delegation: id })
+  assert.deepEqual(lease.task?.chain, ['Agent/migrator', 'Person/grace'])
+  assert.equal((await agent.grants.get(lease.grant.id)).grant.delegation, id)
+  const started = await as(
+    'migrator',
+    ...[
+      'task',
+      'start',
+      '--purpose',
+      'p',
+      '--action',
+      'read',
+      '--on',
+      'Document/handbook',
+      '--delegation',
+      id,
+    ],
+  )
+  assert.equal(started.code, 0, started.stderr)
+
   const listed = await as('migrator', 'delegations', 'ls')
   assert.match(listed.stdout, new RegExp(`${id} +Agent/migrator +Person/grace +read on Document/handbook`))
-  assert.match((await as('migrator', 'delegations', 'show', id)).stdout, /acts for Person\/grace[^]*because +away/)
+  assert.match(
+    (await as('migrator', 'delegations', 'show', id)).stdout,
+    /acts for Person\/grace[^]*because +away/,
+  )
   assert.equal((await as('hedy', 'delegations', 'show', id)).code, 1)
   assert.equal((await as('hedy', 'delegations', 'revoke', id)).code, 1)
   const revoked = await as('grace', 'delegations', 'revoke', id, '--reason', 'back')
   assert.equal(revoked.code, 0, revoked.stderr)
+  assert.equal((await agent.grants.get(lease.grant.id)).grant.state, 'closed')
+  assert.equal((await agent.tasks.get(started.stdout.trim())).task.state, 'cancelled')
   const denied = await agent.evaluate(read)
   assert.deepEqual([denied.outcome, denied.reason], ['deny', 'delegation_ended'])
   assert.match((await as('grace', 'delegations', 'ls')).stderr, /no delegations/)

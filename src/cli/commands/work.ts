@@ -26,6 +26,7 @@ export type StartOptions = Readonly<{
   on?: readonly string[]
   reason?: string
   ticket?: string
+  delegation?: string
   ttl?: string
   heartbeat?: string
   parent?: string
@@ -47,6 +48,7 @@ export async function taskStart(context: Context, options: StartOptions): Promis
     ...(options.as === undefined ? {} : { subject: options.as }),
     ...(options.reason === undefined ? {} : { reason: options.reason }),
     ...(options.ticket === undefined ? {} : { ticket: options.ticket }),
+    ...(options.delegation === undefined ? {} : { delegation: options.delegation }),
     ...(options.ttl === undefined ? {} : { ttl: options.ttl }),
     ...(options.heartbeat === undefined ? {} : { heartbeat: options.heartbeat }),
     ...(options.parent === undefined ? {} : { parent: options.parent }),
