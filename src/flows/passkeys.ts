@@ -317,15 +317,21 @@ export class Passkeys {
 
   /** Forgets evidence that has ended. */
   async tidy(now: Instant): Promise<void> {
-    for (;;) {
-      const page = await this.#deps.store.list('reauth', { limit: 500 })
-      const old = page.items.filter(({ value }) => value.endsAt + KEPT < now)
-      if (old.length === 0) return
-      await this.#deps.store.commit({
-        reads: old.map(({ id }): Read => ({ kind: 'reauth', id })),
-        run: (tx) => old.forEach(({ id }) => tx.delete('reauth', id)),
+    let after: string | undefined
+    do {
+      const page = await this.#deps.store.list('reauth', {
+        limit: 500,
+        ...(after === undefined ? {} : { after }),
       })
-    }
+      const old = page.items.filter(({ value }) => value.endsAt + KEPT < now)
+      if (old.length > 0) {
+        await this.#deps.store.commit({
+          reads: old.map(({ id }): Read => ({ kind: 'reauth', id })),
+          run: (tx) => old.forEach(({ id }) => tx.delete('reauth', id)),
+        })
+      }
+      after = page.next
+    } while (after !== undefined)
   }
 
   async #ask(caller: Caller, ceremony: Ceremony, origin: string): Promise<Offer<RequestOptions>> {

@@ -132,7 +132,6 @@ export const indexes = {
   'passkey.person': index('passkey', (p) => (p.endedAt === undefined ? [refKey(p.person)] : [])),
   /** Under person and digest: what a decision on that statement may count. */
   'reauth.for': index('reauth', (r) => (r.usedAt === undefined ? [`${refKey(r.person)}\n${r.digest}`] : [])),
-  'reauth.ends': index('reauth', (r) => [endingSpan(r.endsAt)]),
   /** Under both parties, until it is revoked. */
   'delegation.party': index('delegation', (d) =>
     d.revokedAt === undefined ? [refKey(d.delegator), refKey(d.actor)] : [],

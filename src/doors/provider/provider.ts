@@ -193,10 +193,14 @@ export function createPrograms(options: Options): Programs {
   }
 }
 
-/** RFC 6749 §3.3: who names no scope gets the one that there is. */
+/** RFC 6749 §3.3: there is one scope, and the answer names it, whatever was asked for. */
 function withScope(url: string): string {
-  if (!url.startsWith('/auth?') || /[?&]scope=/.test(url)) return url
-  return `${url}&scope=${SCOPE}`
+  if (!url.startsWith('/auth?')) return url
+  const others = url
+    .slice('/auth?'.length)
+    .split('&')
+    .filter((one) => !/^scope(?:=|$)/.test(one))
+  return `/auth?${[...others, `scope=${SCOPE}`].join('&')}`
 }
 
 const isLocal = (origin: string): boolean =>
