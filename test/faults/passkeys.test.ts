@@ -357,6 +357,10 @@ test('B23 a challenge is another for whatever differs, and a nonce is for what i
       assert.equal(nonceEnd(of, a, nonce, now + later), later < 300_000 ? now + 300_000 : undefined)
       assert.equal(nonceEnd(of, a, nonce, now - 1), undefined)
       for (const other of elsewhere) assert.equal(nonceEnd(other, a, nonce, now), undefined)
+      const challenge = challengeOf(of, a, nonce)
+      assert.notDeepEqual(challengeOf({ ...of, installation: 'inst_b' }, a, nonce), challenge)
+      for (const purpose of purposes)
+        if (purpose !== a.purpose) assert.notDeepEqual(challengeOf(of, { ...a, purpose }, nonce), challenge)
       if (same(a, b)) return
       assert.equal(nonceEnd(of, b, nonce, now), undefined)
       if (a.purpose === b.purpose && a.digest === b.digest) return
