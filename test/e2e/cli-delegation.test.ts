@@ -26,18 +26,16 @@ test('a person delegates from the command line, the agent acts for them, and it 
   assert.equal((await agent.grants.get(lease.grant.id)).grant.delegation, id)
   const started = await as(
     'migrator',
-    ...[
-      'task',
-      'start',
-      '--purpose',
-      'p',
-      '--action',
-      'read',
-      '--on',
-      'Document/handbook',
-      '--delegation',
-      id,
-    ],
+    'task',
+    'start',
+    '--purpose',
+    'p',
+    '--action',
+    'read',
+    '--on',
+    'Document/handbook',
+    '--delegation',
+    id,
   )
   assert.equal(started.code, 0, started.stderr)
 
