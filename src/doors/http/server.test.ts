@@ -406,7 +406,8 @@ describe('every route', () => {
     for (const route of routes) {
       if ('none' in route.audit) {
         assert.ok(route.audit.none.length > 0, nameOf(route))
-        const changes = route.method !== 'GET' && !/question|search|heartbeat|replay|signin\/provider/.test(route.path)
+        const changes =
+          route.method !== 'GET' && !/question|search|heartbeat|replay|signin\/provider/.test(route.path)
         assert.equal(changes, false, `${nameOf(route)} changes something and declares no entry`)
       } else {
         assert.ok(
