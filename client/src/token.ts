@@ -116,9 +116,13 @@ export async function readMetadata(
   if (typeof issuer !== 'string')
     throw new WritClientError('ERR_PROTOCOL', 'the server does not say who it is')
   if (withoutSlash(issuer) !== withoutSlash(base.href) + below) {
-    throw new WritClientError('ERR_PROTOCOL', `\`${withoutSlash(base.href)}${below}\` calls itself \`${issuer}\``, {
-      hint: `give \`${issuer}\` as the URL of the server, if that is the one you mean`,
-    })
+    throw new WritClientError(
+      'ERR_PROTOCOL',
+      `\`${withoutSlash(base.href)}${below}\` calls itself \`${issuer}\``,
+      {
+        hint: `give \`${issuer}\` as the URL of the server, if that is the one you mean`,
+      },
+    )
   }
   const endpoint = (name: string): URL | undefined => {
     const value = member(answer.body, name)
