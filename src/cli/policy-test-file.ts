@@ -13,7 +13,7 @@ import type { Rehearsal } from '../decision/rehearse.ts'
 import type { PolicySet } from '../policy/index.ts'
 import { facts } from '../policy/index.ts'
 import * as bounds from '../wire/bounds.ts'
-import { decodeEntity, entityInput } from '../wire/v1/index.ts'
+import { decision, decodeEntity, entityInput } from '../wire/v1/index.ts'
 import { readInventory } from './commands/admin.ts'
 import type { Context } from './context.ts'
 import { tell } from './exit.ts'
@@ -153,7 +153,7 @@ const testCase = z.strictObject({
     .strictObject({ approvals: pools.exactOptional(), justification: z.boolean().exactOptional() })
     .exactOptional(),
   expect: expectation,
-  reason: z.string().exactOptional(),
+  reason: decision.shape.reason.exactOptional(),
   by: z.array(z.string()).exactOptional(),
   obligations: obligations.exactOptional(),
   requires: z.array(z.array(requirement).min(1)).exactOptional(),

@@ -317,6 +317,21 @@ tests:
   })
 })
 
+test('the example of the documentation does what it says, with the starter policies', async () => {
+  using cli = new Cli()
+  const folder = join(cli.home, 'policies')
+  mkdirSync(folder)
+  const page = readFileSync(new URL('../../docs/policy-tests.md', import.meta.url), 'utf8')
+  const [example = '', told = ''] = [/```yaml\n([^]*?)```/u, /\$ writ policy test\n([^]*?)```/u].map(
+    (block) => block.exec(page)?.[1],
+  )
+  for (const { name, text } of starterPolicies())
+    if (name === 'migration.cedar') writeFileSync(join(folder, name), text)
+  writeFileSync(join(folder, 'migration.test.yaml'), example)
+  const { code, stdout, stderr } = await command(cli, [])
+  assert.deepEqual([code, stdout + stderr], [0, told])
+})
+
 suite('a decision of a server', () => {
   let world: World
   let cli: Cli
