@@ -55,6 +55,7 @@ type HeadGroup<P> = Readonly<{
   limits: Limits
   rule: Rule
   policies: P[]
+  permits: Rule[]
   /** By what they read, as `readKeys` spells it. */
   readers: Map<string, P[]>
   reads: Set<PolicyReads>
@@ -118,6 +119,29 @@ export class Lookup<P extends Looked> {
   /** Policies whose head matches, in the order of the set. */
   inScope(env: Env): P[] {
     return inOrder(this.#matching(env).flatMap(({ policies }) => policies))
+  }
+
+  /** How many heads match. */
+  count(env: Env): number {
+    let count = 0
+    for (const { policies } of this.#matching(env)) count += policies.length
+    return count
+  }
+
+  /**
+   * Some permits in scope, in the order of the set: those that the index cannot tell from ones that hold, since they are
+   * near, and the first of the others.
+   */
+  nearby(env: Env): Rule[] {
+    const near: Rule[] = []
+    find(this.#rules, env, addPermit, near)
+    const others = this.#matching(env).flatMap(({ permits }) => permits.slice(0, MOST_NEARBY))
+    if (others.length > MOST_NEARBY) others.sort(byPosition)
+    for (const rule of others) {
+      if (near.length >= MOST_NEARBY) break
+      if (!near.includes(rule)) near.push(rule)
+    }
+    return near.sort(byPosition)
   }
 
   /** Some permits on an action, whoever and whatever they name. */
@@ -186,7 +210,16 @@ export class Lookup<P extends Looked> {
   }
 }
 
+/** Permits that an explanation looks at. */
+const MOST_NEARBY = 24
 const MOST_ON_ACTION = 50
+
+const byPosition = (a: Rule, b: Rule): number => a.position - b.position
+
+function addPermit(rule: Rule, env: Env, into: Rule[]): void {
+  if (rule.isForbid || into.length >= MOST_NEARBY || !headMatches(rule, env)) return
+  if (!(rule.isRepeated && into.includes(rule))) into.push(rule)
+}
 
 /** Combinations of reads that are kept. */
 const MOST_MERGED = 1_000
@@ -215,10 +248,11 @@ function* headGroups<P extends Looked>(policies: readonly P[]): Steps<HeadGroup<
     let group = groups.get(keys.head)
     if (group === undefined) {
       const limits = limitsOf(policy.tree, [])
-      group = { limits, rule: policy.rule, policies: [], readers: new Map(), reads: new Set() }
+      group = { limits, rule: policy.rule, policies: [], permits: [], readers: new Map(), reads: new Set() }
       groups.set(keys.head, group)
     }
     group.policies.push(policy)
+    if (!policy.rule.isForbid) group.permits.push(policy.rule)
     for (const read of keys.readers) {
       const known = group.readers.get(read)
       if (known === undefined) group.readers.set(read, [policy])

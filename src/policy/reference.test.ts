@@ -55,7 +55,7 @@ const policy = fc
       '',
       '',
       '@unknown_ignore("task")\n',
-      '@unknown_ignore("principal context.ticket")\n',
+      '@unknown_ignore("principal.level context.ticket")\n',
     ),
     kind: fc.constantFrom('when', 'unless'),
     body: fc.array(fc.constantFrom(...atoms, ...needsContext), { minLength: 1, maxLength: 2 }),

@@ -177,7 +177,13 @@ class Misfit implements Asked {
   }
 }
 
-type Told = Readonly<{ proof: Proof; env: Env; evaluation: Evaluation }>
+type Told = Readonly<{
+  proof: Proof
+  env: Env
+  evaluation: Evaluation
+  /** The policies that decided, or failed into the decision. */
+  decided: readonly LoadedPolicy[]
+}>
 
 /** Law 6 for one query: what reads the unknown counts as erroring, whatever the evidence. */
 class AskedSet implements Asked {
@@ -212,8 +218,8 @@ class AskedSet implements Asked {
       errors.push({ at, policy: at.info.id, effect: at.info.effect, cause, message })
     }
     for (const [policy, unknowns] of blinded) fail(policy, 'unknown', readsUnknown(unknowns))
-    let permits: LoadedPolicy[] = []
-    let forbids: LoadedPolicy[] = []
+    let permits: readonly LoadedPolicy[] = NONE
+    let forbids: readonly LoadedPolicy[] = NONE
     if (broken !== undefined) {
       for (const policy of this.#lookup.inScope(this.#prepared.env)) {
         if (!blinded.has(policy)) fail(policy, 'error', broken)
@@ -230,7 +236,7 @@ class AskedSet implements Asked {
     if (errors.length > 1) errors.sort((a, b) => a.at.rule.position - b.at.rule.position)
     const stopping = errors.length === 0 ? NONE : errors.filter(({ effect }) => effect === 'forbid')
     const isForbidden = forbids.length + stopping.length > 0
-    if (isForbidden) permits = []
+    if (isForbidden) permits = NONE
     const evaluation: Evaluation = {
       decision: permits.length > 0 ? 'permit' : 'deny',
       determining: permits.length > 0 ? permits.map(idOf) : forbids.map(idOf),
@@ -246,26 +252,42 @@ class AskedSet implements Asked {
         forbids.every(({ annotations }) => annotations.explain) &&
         stopping.every(({ at }) => at.annotations.explain),
     }
-    return (this.#told = { proof, env, evaluation })
+    const decided = isForbidden
+      ? stopping.length === 0
+        ? forbids
+        : [...forbids, ...stopping.map(({ at }) => at)]
+      : permits
+    return (this.#told = { proof, env, evaluation, decided })
   }
 
   /** In the order of the set, without those that read the unknown. */
-  #seeing(rules: readonly Rule[] | undefined): LoadedPolicy[] {
-    if (rules === undefined) return []
+  #seeing(rules: readonly Rule[] | undefined): readonly LoadedPolicy[] {
+    if (rules === undefined) return NONE
     const policies: LoadedPolicy[] = []
     for (const { position } of rules) {
       const policy = this.#policies[position] as LoadedPolicy
       if (!this.#blinded.has(policy)) policies.push(policy)
     }
-    return policies.length > 1 ? policies.sort((a, b) => a.rule.position - b.rule.position) : policies
+    return inOrder(policies)
   }
 
   #situation(proof: Proof) {
     const { action, unknowns, broken } = this.#prepared
     // most often what was just evaluated is explained
-    const { env, evaluation } = this.#told?.proof === proof ? this.#told : this.#tell(proof)
+    const { env, evaluation, decided } = this.#told?.proof === proof ? this.#told : this.#tell(proof)
+    const [lookup, policies] = [this.#lookup, this.#policies]
     return {
-      inScope: this.#lookup.inScope(env),
+      get inScope() {
+        return lookup.inScope(env)
+      },
+      seen: {
+        count: lookup.count(env),
+        decided: inOrder(decided),
+        permits:
+          evaluation.decision === 'permit'
+            ? NONE
+            : lookup.nearby(env).map(({ position }) => policies[position] as LoadedPolicy),
+      },
       onAction: () => this.#lookup.onAction(action),
       env,
       unknowns,
@@ -287,6 +309,10 @@ class AskedSet implements Asked {
 
 const NONE: readonly never[] = Object.freeze([])
 const NOBODY: ReadonlyMap<LoadedPolicy, readonly Unknown[]> = new Map()
+
+function inOrder(policies: readonly LoadedPolicy[]): readonly LoadedPolicy[] {
+  return policies.length > 1 ? policies.toSorted((a, b) => a.rule.position - b.rule.position) : policies
+}
 
 const idOf = ({ info }: LoadedPolicy): string => info.id
 
