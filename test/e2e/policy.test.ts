@@ -331,11 +331,11 @@ suite('policies without a server', () => {
     assert.equal(policy.code, 0)
     for (const line of [
       /^permit migrate-with-approval {2}policies\/migration\.cedar:\d+$/m,
-      /^ {2}who {5}principal in Group::"deployers" {2}\(now Agent\/migrator, Service\/orders-ci\)$/m,
-      /^ {2}when {4}context\.live has task {2}policies\/migration\.cedar:\d+$/m,
-      /^ {2}asks {4}one approval by dba, [^\n]*dba-approve[^\n]*; a reason$/m,
-      /^ {2}limits {2}at most 10m · 1 use · for this attempt alone$/m,
-      /^ {2}reads {3}task \(the task that the attempt names\)$/m,
+      /^ {2}who {7}principal in Group::"deployers" {2}\(now Agent\/migrator, Service\/orders-ci\)$/m,
+      /^ {2}when {6}context\.live has task {2}policies\/migration\.cedar:\d+$/m,
+      /^ {2}asks {6}one approval by dba, [^\n]*dba-approve[^\n]*; a reason$/m,
+      /^ {2}limits {4}at most 10m · 1 use · for this attempt alone$/m,
+      /^ {2}reads {5}task \(the task that the attempt names\)$/m,
     ])
       assert.match(policy.stdout, line)
     const told = json((await cli.run(['policy', 'explain', 'migrate-with-approval', '--json'])).stdout)
