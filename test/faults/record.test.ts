@@ -345,6 +345,8 @@ describe('B70 every verb leaves its entry', () => {
     'replayPolicies',
     'authority',
     'prove',
+    'searchAccess',
+    'signMetadata',
     'epoch',
     'keys',
   ]
@@ -358,6 +360,7 @@ describe('B70 every verb leaves its entry', () => {
     'exports',
     'transparency',
     'witnesses',
+    'verifying',
     // after a restore only: see its own tests
     'restoreCodes',
     'acknowledgeRestore',
