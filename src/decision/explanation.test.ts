@@ -134,6 +134,20 @@ describe('the explanation that is recorded', () => {
     assert.equal(across, `${'x'.repeat(explanationLimits.value - 1)}…`)
   })
 
+  test('what looks short is short: escapes, wide characters and structure are counted', () => {
+    for (const unit of ['\u0001', 'ü', '€', '"', 'x'])
+      for (let length = 0; length < 512; length += 37) {
+        for (let clauses = 1; clauses <= 16; clauses += 3) {
+          const text = unit.repeat(length)
+          const many = Array.from({ length: clauses }, () =>
+            clause({ text, actual: [{ path: text, value: [[], {}, [text], { [text]: text }] }] }),
+          )
+          const bounded = boundExplanation(explained({ nearest: [rule(many)] }))
+          assert.ok(Buffer.byteLength(canonical(bounded as unknown as Json)) <= explanationLimits.bytes)
+        }
+      }
+  })
+
   test('whatever was read, it is bounded and has a canonical form', () => {
     const text = fc
       .string({ unit: 'binary', maxLength: 40 })
