@@ -521,10 +521,13 @@ function readText(
   if (!isFlat) return void problems.push(tooDeep(file, cut))
   const refused = heard.refused.get(text)
   if (refused !== undefined) return void problems.push(...refusals(file, cut, text, refused))
+  const gap = { file, cut, text, gap: true } as const
   try {
-    return place(file, cut, text, parsePolicy(cut), problems)
+    const tree = parsePolicy(cut)
+    // the reference says it better
+    return unknownCall(tree) === undefined ? place(file, cut, text, tree, problems) : gap
   } catch (error) {
-    if (error instanceof Gap) return { file, cut, text, gap: true }
+    if (error instanceof Gap) return gap
     throw error
   }
 }
@@ -567,7 +570,10 @@ function readByReference(
   const refused = heard.refused.get(text)
   if (refused !== undefined) return void problems.push(...refusals(file, cut, text, refused))
   try {
-    return readPolicy(heard.read.get(text))
+    const tree = readPolicy(heard.read.get(text))
+    const called = unknownCall(tree)
+    if (called === undefined) return tree
+    return void problems.push(file.problem('P001', cut, `\`${called}\` has no value when a decision is made`))
   } catch (error) {
     if (!(error instanceof TypeError || error instanceof RangeError)) throw error
     return void problems.push(file.problem('P001', cut, `the policy cannot be read: ${error.message}`))
@@ -583,10 +589,6 @@ function place(
 ): Placed | undefined {
   if (tree === undefined) return undefined
   if (depthOf(tree) > policyLimits.depth) return void problems.push(tooDeep(file, cut))
-  const called = unknownCall(tree)
-  if (called !== undefined) {
-    return void problems.push(file.problem('P001', cut, `\`${called}\` is not a function`))
-  }
   const { annotations, problems: malformed } = readAnnotations(file, cut, tree.effect)
   problems.push(...malformed)
   const scope = scopeOf(tree)
