@@ -185,7 +185,6 @@ describe('writ why', () => {
     }
     for (const columns of [40, 80, 0]) {
       const lines = describeDecision(entry({ at: 'never' }), explained(odd), { columns })
-      // oxlint-disable-next-line no-control-regex
       assert.doesNotMatch(lines.join(''), /[\u0000-\u001F]/u)
       // a command stays in one piece, to be copied
       for (const line of lines.slice(2).filter((it) => !it.includes('→ writ')))

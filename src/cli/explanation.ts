@@ -32,8 +32,7 @@ export function describeDecision(
 ): string[] {
   const { style = (_, text) => text } = telling
   const outcome = word(entry['outcome'])
-  const attempt = record(entry['attempt'])
-  const [subject, resource] = [record(attempt['subject']), record(attempt['resource'])]
+  const subject = record(record(entry['attempt'])['subject'])
   const colour = ({ permit: 'green', challenge: 'yellow' } as const)[outcome] ?? 'red'
   const parts = explanation === undefined ? undefined : rulesOf(explanation, entry, telling)
   return [
@@ -43,13 +42,7 @@ export function describeDecision(
       word(entry['id']),
       ...(entry['policy'] === undefined ? [] : [`policy set ${word(entry['policy']).slice(0, 12)}`]),
     ].join('  '),
-    ...(subject['type'] === undefined
-      ? []
-      : [
-          `${named(subject)} → ${word(record(attempt['action'])['name'])} on ${named(resource)}${mattering(explanation)}${
-            attempt['task'] === undefined ? '' : `   for ${word(attempt['task'])}`
-          }`,
-        ]),
+    ...(subject['type'] === undefined ? [] : triedLines(entry, mattering(explanation), telling)),
     ...(typeof entry['at'] === 'number'
       ? [`at ${new Date(entry['at']).toISOString().replace(/\.\d+Z$/u, 'Z')}`]
       : []),
@@ -65,6 +58,18 @@ export function describeRules(explanation: Members, entry: Members, telling: Tel
   const { rules, forbids } = rulesOf(explanation, entry, telling)
   return [...rules, ...forbids]
 }
+
+/** Who tried what on which, for what task. */
+function triedLines(entry: Members, attributes: string, telling: Telling): string[] {
+  const attempt = record(entry['attempt'])
+  const [subject, resource] = [record(attempt['subject']), record(attempt['resource'])]
+  const line = `${named(subject)} → ${word(record(attempt['action'])['name'])} on ${named(resource)}${attributes}`
+  if (attempt['task'] === undefined) return [line]
+  const task = `for ${word(attempt['task'])}`
+  return line.length + task.length + 3 <= mostOf(telling) ? [`${line}   ${task}`] : [line, `  ${task}`]
+}
+
+const mostOf = ({ columns = 0 }: Telling): number => (columns > 0 ? Math.min(columns, COLUMNS) : COLUMNS)
 
 const named = (ref: Members): string => `${word(ref['type'])}/${word(ref['id'])}`
 
@@ -108,8 +113,8 @@ const placeOf = (rule: Members): string =>
 
 type Parts = Readonly<{ rules: readonly string[]; forbids: readonly string[] }>
 
-function rulesOf(explanation: Members, entry: Members, { columns = 0 }: Telling): Parts {
-  const most = columns > 0 ? Math.min(columns, COLUMNS) : COLUMNS
+function rulesOf(explanation: Members, entry: Members, telling: Telling): Parts {
+  const most = mostOf(telling)
   if (Object.keys(explanation).length === 0) {
     const reason = entry['reason'] === undefined ? '' : `: ${reasonOf(word(entry['reason']))}`
     const line =
@@ -250,13 +255,13 @@ function written(text: string): string {
 }
 
 /** What would change the answer, and what would not as far as that is known. */
-function remedies(entry: Members, explanation: Members | undefined, { columns = 0 }: Telling): string[] {
-  const most = columns > 0 ? Math.min(columns, COLUMNS) : COLUMNS
+function remedies(entry: Members, explanation: Members | undefined, telling: Telling): string[] {
+  const most = mostOf(telling)
   const alternatives = list(entry['alternatives']) as Parameters<typeof requirements>[0]
   const changes = explanation === undefined ? [] : ownChanges(explanation)
   const ways = [
-    ...changes.map((text) => ({ text, then: 'runs now' })),
-    ...alternatives.map((one) => ({ text: requirements([one]), then: requestOf(entry, one) })),
+    ...changes.map((text) => ({ text, next: 'runs now' })),
+    ...alternatives.map((one) => ({ text: requirements([one]), next: requestOf(entry, one) })),
   ]
   const cut = entry['truncated'] === true
   const lines: string[] = []
@@ -271,11 +276,11 @@ function remedies(entry: Members, explanation: Members | undefined, { columns = 
   if (ways.length > 0) {
     lines.push(ways.length === 1 ? 'This would allow it:' : 'Any ONE would allow it:')
     const widest = Math.min(Math.max(...ways.map(({ text }) => text.length)), 40)
-    for (const [at, { text, then }] of ways.entries()) {
+    for (const [at, { text, next }] of ways.entries()) {
       const lead = ways.length === 1 ? '  ' : `  ${String.fromCodePoint(97 + (at % 26))}) `
-      const line = `${lead}${text.padEnd(widest)}  → ${then}`
+      const line = `${lead}${text.padEnd(widest)}  → ${next}`
       if (line.length <= most) lines.push(line)
-      else lines.push(...wrapped(`${lead}${text}`, most, lead.length), `${' '.repeat(lead.length)}→ ${then}`)
+      else lines.push(...wrapped(`${lead}${text}`, most, lead.length), `${' '.repeat(lead.length)}→ ${next}`)
     }
     if (cut) lines.push('  (the search was cut short: something else might do as well)')
   }

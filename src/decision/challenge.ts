@@ -45,7 +45,7 @@ export async function searchChallenge(options: {
   /** Asked for only where the order may matter. */
   hints?(): readonly Hint[]
 }): Promise<Search> {
-  const { present, monotonic } = options
+  const { present } = options
   const roots = new Map<string, readonly string[]>()
   const choices: Choice[] = []
   for (const [pool, literals] of options.approvals) {
@@ -63,11 +63,11 @@ export async function searchChallenge(options: {
   const seats = new Seats(choices, roots)
 
   // eligibility is precomputed and cached, it does not count against the search
-  const startedAt = monotonic()
+  const startedAt = options.monotonic()
   const found: { candidate: Candidate; set: RequirementSet }[] = []
   const seen = new Set<string>()
   const isLate = (share: number): boolean =>
-    seen.size >= ALWAYS_TRIED && monotonic() - startedAt > MAX_SEARCH_MS * share
+    seen.size >= ALWAYS_TRIED && options.monotonic() - startedAt > MAX_SEARCH_MS * share
   const boundsOf = (share: number): Bounds => {
     let steps = 0
     return {

@@ -122,7 +122,7 @@ describe('the explanation that is recorded', () => {
       }),
       name,
     )
-    assert.ok(Buffer.byteLength(canonical(bounded as unknown as Json)) <= explanationLimits.bytes)
+    assert.ok(Buffer.byteLength(canonical(bounded)) <= explanationLimits.bytes)
     assert.equal(bounded.fired.length, 3)
   })
 
@@ -143,7 +143,7 @@ describe('the explanation that is recorded', () => {
             clause({ text, actual: [{ path: text, value: [[], {}, [text], { [text]: text }] }] }),
           )
           const bounded = boundExplanation(explained({ nearest: [rule(many)] }))
-          assert.ok(Buffer.byteLength(canonical(bounded as unknown as Json)) <= explanationLimits.bytes)
+          assert.ok(Buffer.byteLength(canonical(bounded)) <= explanationLimits.bytes)
         }
       }
   })
@@ -162,7 +162,7 @@ describe('the explanation that is recorded', () => {
     const part = leaf.map((it) =>
       clause({
         text: it.text,
-        status: it.status as ClauseResult['status'],
+        status: it.status,
         message: it.text,
         actual: Array.from({ length: 10 }, () => ({ path: it.path, value: it.value })),
         required: { path: it.path, operator: '==', value: it.value },
@@ -182,7 +182,7 @@ describe('the explanation that is recorded', () => {
           nearest: rules.map((it) => rule(it)),
           inScope: 9,
         })
-        const written = canonical(bounded as unknown as Json)
+        const written = canonical(bounded)
         assert.ok(Buffer.byteLength(written) <= explanationLimits.bytes)
         assert.deepEqual(JSON.parse(written), bounded)
       }),
