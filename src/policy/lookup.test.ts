@@ -323,7 +323,8 @@ function told(evaluation: Evaluation, { cyclic }: World): unknown {
 
 function spelled(reads: ReturnType<PolicySet['readsFor']>): unknown {
   const { facts, contextKeys, approvals, justification } = reads
-  return [[...facts].sort(), [...contextKeys].sort(), [...approvals].sort(), justification]
+  const pools = [...approvals].map(([name, counts]) => `${name} ${counts.join()}`)
+  return [[...facts].sort(), [...contextKeys].sort(), pools.sort(), justification]
 }
 
 function aboveOf(entities: readonly EntityData[]): (one: EntityUid) => ReadonlySet<string> {

@@ -30,23 +30,24 @@ export type Looked = Readonly<{
   keys: LookupKeys
 }>
 
-/** Text that is equal for policies of one head; for permits that ask the same; for those that read the same. */
+/** Text that is equal for policies of one head, and for permits that ask the same. */
 export type LookupKeys = Readonly<{
   head: string
   opening: string
-  reads: string
   /** Everything that is read, by its first name. */
   readers: readonly string[]
 }>
 
-export function keysOf({ info, tree, rule, reads }: Omit<Looked, 'keys' | 'annotations'>): LookupKeys {
+export function keysOf({
+  info,
+  tree,
+  rule,
+}: Pick<Looked, 'info' | 'tree' | 'rule'>): Pick<LookupKeys, 'head' | 'opening'> {
   const actions = tree.action.in?.map(({ key }) => key).join() ?? ''
   const { principal, action, resource } = info.scope
   return {
     head: `${limitsKey(limitsOf(tree, []))} ${actions}`,
     opening: JSON.stringify([limitsKey(rule.limits), principal, action, resource]),
-    reads: readsKey(info.reads),
-    readers: [...readKeys(reads)],
   }
 }
 
@@ -241,7 +242,6 @@ function inOrder<P extends Looked>(policies: P[]): P[] {
 
 function* headGroups<P extends Looked>(policies: readonly P[]): Steps<HeadGroup<P>[]> {
   const groups = new Map<string, HeadGroup<P>>()
-  const interned = new Map<string, PolicyReads>()
   for (const [index, policy] of policies.entries()) {
     if (index % BREATH === 0) yield
     const { keys } = policy
@@ -258,10 +258,7 @@ function* headGroups<P extends Looked>(policies: readonly P[]): Steps<HeadGroup<
       if (known === undefined) group.readers.set(read, [policy])
       else known.push(policy)
     }
-    const { reads } = policy.info
-    const same = interned.get(keys.reads)
-    if (same === undefined) interned.set(keys.reads, reads)
-    group.reads.add(same ?? reads)
+    group.reads.add(policy.info.reads)
   }
   return [...groups.values()]
 }
@@ -272,12 +269,8 @@ function limitsKey({ eq, is, in: groups }: Limits): string {
   ]) // prettier-ignore
 }
 
-function readsKey({ facts, contextKeys, approvals, justification }: PolicyReads): string {
-  return JSON.stringify([[...facts].sort(), [...contextKeys].sort(), [...approvals], justification])
-}
-
 /** Everything that a policy reads, by its first name. */
-function readKeys(reads: Reads): Set<string> {
+export function readKeys(reads: Reads): Set<string> {
   const keys = new Set<string>()
   for (const name of reads.facts) keys.add(`fact ${name}`)
   for (const [first] of reads.context) keys.add(first === undefined ? 'context' : `context ${first}`)
