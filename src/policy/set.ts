@@ -192,6 +192,8 @@ class AskedSet implements Asked {
   readonly #prepared: Prepared
   readonly #unknownInputs: readonly string[]
   readonly #blinded: ReadonlyMap<LoadedPolicy, readonly Unknown[]>
+  /** Their errors, whatever the evidence. */
+  readonly #blindness: readonly Failed[]
   /** What was evaluated last. */
   #told: Told | undefined
 
@@ -203,6 +205,12 @@ class AskedSet implements Asked {
     this.#unknownInputs =
       unknowns.length === 0 ? NONE : unknowns.flatMap((one) => (one.kind === 'fact' ? [] : unknownLabel(one)))
     this.#blinded = unknowns.length === 0 ? NOBODY : lookup.blinded(env, unknowns)
+    this.#blindness =
+      this.#blinded.size === 0
+        ? NONE
+        : [...this.#blinded]
+            .map(([policy, some]) => failed(policy, 'unknown', readsUnknown(some)))
+            .sort(byPosition)
   }
 
   evaluate(proof: Proof): Evaluation {
@@ -213,37 +221,35 @@ class AskedSet implements Asked {
     const { dropped, broken } = this.#prepared
     const env = this.#prepared.with(proof)
     const blinded = this.#blinded
-    const errors: (PolicyError & Readonly<{ at: LoadedPolicy }>)[] = []
-    const fail = (at: LoadedPolicy, cause: PolicyError['cause'], message: string): void => {
-      errors.push({ at, policy: at.info.id, effect: at.info.effect, cause, message })
+    let failures = this.#blindness
+    const fail = (some: readonly Failed[]): void => {
+      if (some.length > 0) failures = [...failures, ...some].sort(byPosition)
     }
-    for (const [policy, unknowns] of blinded) fail(policy, 'unknown', readsUnknown(unknowns))
     let permits: readonly LoadedPolicy[] = NONE
     let forbids: readonly LoadedPolicy[] = NONE
     if (broken !== undefined) {
-      for (const policy of this.#lookup.inScope(this.#prepared.env)) {
-        if (!blinded.has(policy)) fail(policy, 'error', broken)
-      }
+      const inScope = this.#lookup.inScope(this.#prepared.env)
+      fail(inScope.flatMap((policy) => (blinded.has(policy) ? [] : failed(policy, 'error', broken))))
     } else {
       const run = this.#lookup.run(env)
       permits = this.#seeing(run.permits)
       forbids = this.#seeing(run.forbids)
-      for (const { rule, message } of run.failed ?? NONE) {
-        const policy = this.#policies[rule.position] as LoadedPolicy
-        if (!blinded.has(policy)) fail(policy, 'error', message)
+      if (run.failed !== undefined) {
+        fail(
+          run.failed.flatMap(({ rule, message }) => {
+            const policy = this.#policies[rule.position] as LoadedPolicy
+            return blinded.has(policy) ? [] : failed(policy, 'error', message)
+          }),
+        )
       }
     }
-    if (errors.length > 1) errors.sort((a, b) => a.at.rule.position - b.at.rule.position)
-    const stopping = errors.length === 0 ? NONE : errors.filter(({ effect }) => effect === 'forbid')
+    const stopping = failures.length === 0 ? NONE : failures.filter(({ error }) => error.effect === 'forbid')
     const isForbidden = forbids.length + stopping.length > 0
     if (isForbidden) permits = NONE
     const evaluation: Evaluation = {
       decision: permits.length > 0 ? 'permit' : 'deny',
       determining: permits.length > 0 ? permits.map(idOf) : forbids.map(idOf),
-      errors:
-        errors.length === 0
-          ? NONE
-          : errors.map(({ policy, effect, cause, message }) => ({ policy, effect, cause, message })),
+      errors: failures.length === 0 ? NONE : failures.map(({ error }) => error),
       obligations: obligationsOf(permits),
       dropped,
       unknownInputs: this.#unknownInputs,
@@ -309,6 +315,15 @@ class AskedSet implements Asked {
 
 const NONE: readonly never[] = Object.freeze([])
 const NOBODY: ReadonlyMap<LoadedPolicy, readonly Unknown[]> = new Map()
+
+/** A policy that counts as erroring. */
+type Failed = Readonly<{ at: LoadedPolicy; error: PolicyError }>
+
+function failed(at: LoadedPolicy, cause: PolicyError['cause'], message: string): Failed {
+  return { at, error: { policy: at.info.id, effect: at.info.effect, cause, message } }
+}
+
+const byPosition = (a: Failed, b: Failed): number => a.at.rule.position - b.at.rule.position
 
 function inOrder(policies: readonly LoadedPolicy[]): readonly LoadedPolicy[] {
   return policies.length > 1 ? policies.toSorted((a, b) => a.rule.position - b.rule.position) : policies
