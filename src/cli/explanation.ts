@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { fitting, plain, reasonOf, requirements } from './text.ts'
+import { fitting, plain, reasonOf, requirements, shellWord } from './text.ts'
 
 export type Members = Readonly<Record<string, unknown>>
 
@@ -319,7 +319,8 @@ function wantsTask(explanation: Members, entry: Members): boolean {
 
 function taskFor(entry: Members): string {
   const { action, resource } = record(entry['attempt'])
-  return `writ task start --purpose … --action ${word(record(action)['name'])} --on ${named(record(resource))} --reason …`
+  const [name, on] = [word(record(action)['name']), named(record(resource))].map(shellWord)
+  return `writ task start --purpose … --action ${name} --on ${on} --reason …`
 }
 
 /** How the evidence is asked for. */
@@ -329,9 +330,10 @@ function requestOf(entry: Members, alternative: Parameters<typeof requirements>[
   const filled = [action['properties'], attempt['context'], record(attempt['resource'])['properties']]
   if (filled.some((given) => Object.keys(record(given)).length > 0))
     return 'an access request for this attempt'
-  const task = attempt['task'] === undefined ? '' : ` --task ${word(attempt['task'])}`
+  const task = attempt['task'] === undefined ? '' : ` --task ${shellWord(word(attempt['task']))}`
   const reason = alternative.requirements.some(({ kind }) => kind === 'justification') ? ' --reason …' : ''
-  return `writ request ${word(action['name'])} --on ${named(record(attempt['resource']))}${task}${reason}`
+  const [name, on] = [word(action['name']), named(record(attempt['resource']))].map(shellWord)
+  return `writ request ${name} --on ${on}${task}${reason}`
 }
 
 /** What is known not to change the answer. */
