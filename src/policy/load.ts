@@ -701,6 +701,7 @@ function* uniqueIds(policies: readonly Placed[], problems: Problem[]): Steps<voi
  */
 export function poolsOf(policies: readonly Pick<PlacedPolicy, 'scope' | 'tree'>[]): string[] {
   const pools = new Set<string>()
+  const approve = writAction('approve')
   const isPool = (expr: Expr): boolean => {
     const access = accessOf(expr)
     return access?.root === 'context' && access.names.length === 1 && access.names[0] === 'pool'
@@ -710,7 +711,7 @@ export function poolsOf(policies: readonly Pick<PlacedPolicy, 'scope' | 'tree'>[
     if (expr.op === 'set') expr.items.forEach(add)
   }
   for (const { scope, tree } of policies) {
-    if (scope.action.any || !scope.action.oneOf.some((uid) => sameUid(uid, writAction('approve')))) continue
+    if (scope.action.any || !scope.action.oneOf.some((uid) => sameUid(uid, approve))) continue
     for (const { body } of tree.conditions) {
       for (const part of walk(body)) {
         if (part.op !== 'binary') continue

@@ -65,6 +65,9 @@ const atom = pick([
   'resource == Database::"x"',
   'principal has nick && principal.nick == "n"',
   'principal.level * 4611686018427387904 > 0',
+  'principal.level == 1',
+  'principal.level == 5',
+  '{ a: context }.a.amount > 0',
   'context.live has task && context.live.task.state == "open"',
   '!(context.live has history)',
   'resource has owner && resource.owner.level > 1',
@@ -75,7 +78,7 @@ const policy = fc
   .record({
     effect: pick(['permit', 'permit', 'permit', 'forbid']),
     head,
-    ignore: pick(['', '', '@unknown_ignore("task")\n', '@unknown_ignore("principal.level")\n']),
+    ignore: pick(['', '@unknown_ignore("task")\n', '@unknown_ignore("principal.level")\n']),
     kind: pick(['when', 'when', 'unless']),
     body: fc.array(atom, { maxLength: 3 }),
     joint: pick([' && ', ' && ', ' || ']),
@@ -273,6 +276,32 @@ describe('the index of a set', () => {
     assert.deepEqual(reach(uid('Person', 'ada'), 'run', 'Group'), [false, [], []])
     assert.deepEqual(reach(uid('Person', 'ada'), 'run', 'Database'), [true, [], []])
     assert.deepEqual(reach(uid('Person', 'ada'), 'unheard', 'Database'), [false, [], []])
+  })
+
+  test('what the index cannot read fails, and what reads it all is blind, as without an index', () => {
+    const made = setsOf([
+      '@id("fails") @unknown_ignore("principal.level") permit(principal is Agent, action == Action::"go", resource) when { principal.level == 1 };',
+      '@id("blind") permit(principal is Agent, action == Action::"go", resource) when { { a: context }.a.amount > 0 };',
+    ])
+    const query = {
+      principal: uid('Agent', 'bot'),
+      action: uid('Action', 'go'),
+      resource: uid('Database', 'x'),
+      context: { amount: 'much' },
+      live: { now: '2026-11-22T10:00:00Z', caller: 'key', chain: [] },
+      unknown: new Set<string>(),
+      proof: { approvals: {}, justification: false },
+      entities: [{ uid: uid('Agent', 'bot'), attrs: { level: 'high' }, parents: [] }],
+    }
+    for (const set of [made.plain, made.indexed, made.deep]) {
+      assert.deepEqual(
+        set.evaluate(query).errors.map(({ policy: id, cause }) => [id, cause]),
+        [
+          ['fails', 'error'],
+          ['blind', 'unknown'],
+        ],
+      )
+    }
   })
 
   test('policies that differ in what they ask for cost nothing where they are not asked', () => {
