@@ -5,7 +5,7 @@
  * @module
  */
 import assert from 'node:assert/strict'
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, beforeEach, suite, test } from 'node:test'
 import { main } from '../../src/cli/cli.ts'
@@ -231,6 +231,80 @@ tests:
     ])
       assert.ok(names.stderr.includes(`policies/deploy.test.yaml:${line}`), `${line}\n${names.stderr}`)
     assert.equal(names.stderr.match(/deploy\.test\.yaml:/g)?.length, 5)
+  })
+
+  test('what is said and would never be looked at is a mistake, or fails', async () => {
+    const test = (more: string): string => `now: 2026-11-22T10:00:00Z
+tests:
+  - name: one
+    principals: [Agent/robot, Agent/tourist]
+    actions: [deploy]
+    resources: [Service/api]
+    task: { purpose: release }
+${more}`
+    for (const [more, said] of [
+      [
+        '    expect: { default: deny, Agent/robot: challenge }\n    obligations: { review: 1d }\n',
+        /9:28: `review` goes with `expect: permit`/,
+      ],
+      [
+        '    expect: { default: deny, Agent/robot: challenge }\n    by: [read]\n',
+        /9:5: `by` is not looked at where some are denied and others challenged/,
+      ],
+      [
+        '    expect: { default: challenge, Agent/robot: deny, Agent/tourist: deny }\n    requires: [[justification]]\n',
+        /8:15: no principal of this test has the default/,
+      ],
+      ['    expect: { default: deny, __proto__: permit }\n', /8:30: `__proto__` is none of the principals/],
+      ['    expect: !!js/function deny\n', /8:13: unresolved tag/],
+      ['    expect: deny\n    requires: []\n', /`requires` must not be empty/],
+      ['    expect: deny\n---\n', /the file holds several documents: make it one, or several files/],
+    ] as const) {
+      write(test(more))
+      const ran = await run()
+      assert.equal(ran.code, 2, `${more}\n${ran.stdout}`)
+      assert.match(ran.stderr, said)
+    }
+    writeFileSync(join(folder, 'odd.test.yaml'), Buffer.from(tests, 'utf8').fill(0xff, 2, 3))
+    assert.match((await run()).stderr, /odd\.test\.yaml:1:1: the file is not UTF-8/)
+    rmSync(join(folder, 'odd.test.yaml'))
+  })
+
+  test('a property that no policy hears is no reason for a denial if its name is nearly one they read', async () => {
+    writeFileSync(
+      join(folder, 'deploy.cedar'),
+      `${policies}
+@id("pay") permit (principal in Group::"deployers", action == Action::"pay", resource is Service)
+when { context has action_properties.amount && context.action_properties.amount <= 5 };
+`,
+    )
+    const test = (name: string, expected: string): string => `now: 2026-11-22T10:00:00Z
+tests:
+  - name: one
+    principals: [Agent/robot]
+    actions: [pay]
+    resources: [Service/api]
+    properties: { ${name}: 5, note: any }
+    expect: ${expected}
+`
+    write(test('amount', 'permit'))
+    assert.equal((await run()).code, 0)
+    write(test('amuont', 'deny'))
+    const ran = await run()
+    assert.equal(ran.code, 3, ran.stdout)
+    assert.match(ran.stdout, /`action_properties\.amuont` was not seen: did you mean `amount`\?/)
+  })
+
+  test('a test that is linked into the folder runs, and a link that leads nowhere is told', async () => {
+    write(tests)
+    const elsewhere = join(cli.home, 'kept.yaml')
+    renameSync(join(folder, 'deploy.test.yaml'), elsewhere)
+    symlinkSync(elsewhere, join(folder, 'deploy.test.yaml'))
+    assert.equal((await run()).code, 0)
+    symlinkSync(join(cli.home, 'nowhere'), join(folder, 'gone.test.yaml'))
+    const ran = await run()
+    assert.deepEqual([ran.code, /gone\.test\.yaml:1:1: /.test(ran.stderr)], [2, true], ran.stderr)
+    for (const name of ['gone.test.yaml', 'deploy.test.yaml']) rmSync(join(folder, name))
   })
 
   test('B79 what is no YAML, too deep, or a hierarchy in a circle is a sentence', async () => {
