@@ -550,18 +550,14 @@ function readText(
 ): Placed | GapPiece | undefined {
   const cut = cutAt(file.text, slice.start, policyLimits.tokens)
   if (cut === undefined) return undefined
-  const { tokens, shape } = cut
+  const { tokens } = cut
   const slot = tokens.find((token) => token.kind === 'slot' && /^\?(principal|resource)$/.test(token.text))
   if (slot !== undefined) {
     const hint = 'write one policy per case, or name a group'
     problems.push(file.problem('P006', slot, 'policy templates are not supported', { hint }))
     return undefined
   }
-  const isFlat =
-    shape.brackets <= policyLimits.brackets &&
-    shape.ifs <= policyLimits.ifs &&
-    tokens.length <= policyLimits.tokens
-  if (!isFlat) return void problems.push(tooDeep(file, cut))
+  if (!isWithinLimits(cut)) return void problems.push(tooDeep(file, cut))
   const refused = heard.refused.get(text)
   if (refused !== undefined) return void problems.push(...refusals(file, cut, text, refused))
   const gap = { file, cut, text, gap: true } as const
@@ -573,6 +569,12 @@ function readText(
     if (error instanceof Gap) return gap
     throw error
   }
+}
+
+/** Whether the Cedar library can be given a policy. */
+export function isWithinLimits({ tokens, shape }: Pick<Cut, 'tokens' | 'shape'>): boolean {
+  const { brackets, ifs, tokens: most } = policyLimits
+  return shape.brackets <= brackets && shape.ifs <= ifs && tokens.length <= most
 }
 
 function tooDeep(file: SourceFile, cut: Cut): Problem {

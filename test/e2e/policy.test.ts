@@ -197,6 +197,33 @@ suite('policies without a server', () => {
     )
   })
 
+  test('no policy file is left out in silence: links are followed, what cannot be read is told', async () => {
+    const permit = 'permit (principal in Group::"dba", action == Action::"x", resource is Database);\n'
+    write('linked/a.cedar', permit)
+    write('kept/..2026/forbid.cedar', 'forbid (principal, action == Action::"x", resource is Database);\n')
+    symlinkSync('../kept/..2026/forbid.cedar', at('linked/forbid.cedar'))
+    const both = await cli.run(['policy', 'check', 'linked'])
+    assert.deepEqual([both.code, /2 policy files/.test(both.stderr)], [0, true], both.stderr)
+    // a mounted folder: hidden folders, and links to the files in them
+    symlinkSync('..2026/forbid.cedar', at('kept/forbid.cedar'))
+    assert.match((await cli.run(['policy', 'check', 'kept'])).stderr, /^✓ 1 policy file in kept is valid/)
+    for (const [name, make, code, said] of [
+      ['gone', (file: string) => symlinkSync('nowhere', file), 2, /leads nowhere/],
+      ['folder', (file: string) => mkdirSync(file), 2, /is a folder with the name of a policy file/],
+      [
+        'bytes',
+        (file: string) => writeFileSync(file, Uint8Array.of(0x2f, 0x2f, 0xff, 0x0a)),
+        3,
+        /is not UTF-8/,
+      ],
+    ] as const) {
+      write(`${name}/a.cedar`, permit)
+      make(at(`${name}/b.cedar`))
+      const ran = await cli.run(['policy', 'check', name])
+      assert.deepEqual([ran.code, said.test(ran.stderr)], [code, true], `${name}\n${ran.stderr}`)
+    }
+  })
+
   test('files are formatted whole or not at all', async () => {
     const ugly = '// head\n\n@id("a") permit(principal,action,resource);// beside\n'
     const pretty = '// head\n\n@id("a")\npermit (principal, action, resource);// beside\n'
