@@ -132,6 +132,32 @@ describe('writ why', () => {
     ])
   })
 
+  test('of a forbid with many exceptions, told is what kept it from being excepted', () => {
+    const part = (text: string, status: 'holds' | 'fails', more: Partial<ClauseResult> = {}): ClauseResult =>
+      clause(text, status, { kind: 'unless', ...more })
+    const unless = part('resource.a && resource has b && resource.n > 0', 'holds', {
+      any: [
+        part('resource.a', 'fails'),
+        part('resource has b', 'holds', {
+          actual: [{ path: 'resource.b' }],
+          required: { path: 'resource.b', operator: 'has' },
+        }),
+        part('resource.n > 0', 'holds', {
+          actual: [{ path: 'resource.n', value: 0 }],
+          required: { path: 'resource.n', operator: '<=', value: 0 },
+        }),
+      ],
+    })
+    assert.deepEqual(
+      describeRules(explained({ nearest: [], fired: [rule([unless], { effect: 'forbid' })] }), entry()),
+      [
+        'Forbidden by: refunds.cedar:12 "small refunds"',
+        '  • unless resource has b (absent)',
+        '  • resource.n ≤ 0 (is 0)',
+      ],
+    )
+  })
+
   test('names the forbid that fired, and what made it fire', () => {
     const fired = rule(
       [clause('resource.tier == "gold"', 'holds', { actual: [{ path: 'resource.tier', value: 'gold' }] })],

@@ -148,11 +148,22 @@ function rulesOf(explanation: Members, entry: Members, telling: Telling): Parts 
   ]
   const forbids = fired.flatMap((rule) => [
     `Forbidden by: ${placeOf(rule)}`,
-    ...clausesOf(rule).flatMap((clause) =>
-      wrapped(`  ${clause['status'] === 'holds' ? '•' : markOf(clause)} ${toldOf(clause)}`, most, 4),
-    ),
+    ...clausesOf(rule)
+      .flatMap(firing)
+      .flatMap((clause) =>
+        wrapped(`  ${clause['status'] === 'holds' ? '•' : markOf(clause)} ${toldOf(clause)}`, most, 4),
+      ),
   ])
   return { rules, forbids: fired.length === 0 ? ['No forbid rule applies.'] : forbids }
+}
+
+/** The parts of a clause that made its forbid apply, where it has parts: those that did not are no reason for it. */
+function firing(clause: Members): readonly Members[] {
+  const parts = list(clause['any']).map(record)
+  const sure = parts.filter(({ status }) => status === 'holds')
+  if (sure.length > 0) return sure
+  const open = parts.filter(({ status }) => status !== 'fails')
+  return open.length > 0 ? open : [clause]
 }
 
 const marks: Readonly<Record<string, string>> = { holds: '✓', fails: '✗', errors: '!', unknown: '?' }
@@ -226,7 +237,7 @@ function asked(clause: Members): string {
       return (value === true) === (operator === '==') ? 'a reason given' : 'no reason given'
     return `${shortened(plain(path))} ${sign} ${brief(value)}`
   }
-  const unless = clause['kind'] === 'unless' && record(clause['required'])['path'] === undefined
+  const unless = clause['kind'] === 'unless'
   return `${unless ? 'unless ' : ''}${written(word(clause['text']))}`
 }
 

@@ -332,7 +332,7 @@ function coverageLines({ policies }: CoverageReport): string[] {
       `  ${decided > 0 ? '·' : '✗'} ${plain(policy)}  ${plain(file)}:${line}  ${said}`,
       ...same.map(
         (clause) =>
-          `      ${clause.line}:${clause.column}  ${clause.held ? 'never fails' : 'never holds'}: ${plain(clause.text.replaceAll(/\s+/gu, ' '))}`,
+          `      ${clause.line}:${clause.column}  ${clause.held === (clause.kind === 'when') ? 'never fails' : 'never holds'}: ${plain(clause.text.replaceAll(/\s+/gu, ' '))}`,
       ),
     ]
   })

@@ -365,6 +365,16 @@ tests:
         ['release-approve', true],
       ],
     )
+    // of an `unless` it is told how what stands there came out, not how the clause did
+    writeFileSync(
+      join(folder, 'other.cedar'),
+      '@id("other") forbid (principal, action == Action::"read", resource is Service) unless { resource.sensitivity <= 2 };\n',
+    )
+    write(tests)
+    assert.match(
+      (await run('--coverage')).stdout,
+      /✗ other .*\n {6}1:\d+ {2}never fails: resource\.sensitivity <= 2\n/,
+    )
     rmSync(join(folder, 'other.cedar'))
   })
 
