@@ -379,15 +379,18 @@ describe('search under authority', () => {
   })
 
   test('nobody learns of whom they do not speak for', async () => {
-    await using world = await openWorld({ http: false, entities: [PEP] })
+    await using world = await openWorld({ http: false, entities: [PEP, second] })
     const who: SearchInput = {
       what: 'subject',
       subject: { type: 'Agent' },
       action: { name: 'read' },
       resource: ref('Document/handbook'),
     }
-    assert.deepEqual((await all(world, world.migrator, who)).ids, ['migrator'])
-    assert.deepEqual((await all(world, world.migrator, { ...who, subject: { type: 'Person' } })).ids, [])
+    // nor is anybody else looked at, which would be told by the time it takes
+    const { ids, decided } = await all(world, world.migrator, who)
+    assert.deepEqual([ids, decided], [['migrator'], 1])
+    const others = await all(world, world.migrator, { ...who, subject: { type: 'Person' } })
+    assert.deepEqual([others.ids, others.decided], [[], 0])
     assert.deepEqual((await all(world, world.ada, { ...who, subject: { type: 'Person' } })).ids, ['ada'])
     const pep = await keyFor(world, 'Workload/pep', { subjects: ['Agent'], attributes: {} })
     assert.deepEqual((await all(world, pep, { ...who, subject: { type: 'Person' } })).ids, [])
