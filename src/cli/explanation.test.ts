@@ -132,6 +132,13 @@ describe('writ why', () => {
     ])
   })
 
+  test('of rules that are as near, the one that evidence would meet is told of first', () => {
+    const nearest = [rule([amount], { policy: 'small' }), rule([approval], { policy: 'large' })]
+    const first = (more: Members): string | undefined => describeRules(explained({ nearest }), entry(more))[0]
+    assert.equal(first({}), 'Nearest rule: refunds.cedar:12 "large"')
+    assert.equal(first({ alternatives: undefined }), 'Nearest rule: refunds.cedar:12 "small"')
+  })
+
   test('of a forbid with many exceptions, told is what kept it from being excepted', () => {
     const part = (text: string, status: 'holds' | 'fails', more: Partial<ClauseResult> = {}): ClauseResult =>
       clause(text, status, { kind: 'unless', ...more })

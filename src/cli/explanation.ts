@@ -108,6 +108,13 @@ function mattering(explanation: Members | undefined): string {
   return read.size === 0 ? '' : ` (${[...read].map(([name, value]) => `${name}: ${value}`).join(', ')})`
 }
 
+const isEvidence = (clause: Members): boolean => {
+  const { path } = record(clause['required'])
+  const own = typeof path === 'string' && path.startsWith('context.proof.')
+  return own || list(clause['any']).map(record).some(isEvidence)
+}
+const lacksEvidenceAlone = (rule: Members): boolean => inTheWay(rule).every(isEvidence)
+
 const placeOf = (rule: Members): string =>
   `${word(rule['file'])}:${word(rule['line'])} "${word(rule['policy'])}"`
 
@@ -131,7 +138,12 @@ function rulesOf(explanation: Members, entry: Members, telling: Telling): Parts 
   }
   if (explanation['mismatch'] !== undefined)
     return { rules: [`No policy could apply: ${word(explanation['mismatch'])}`], forbids: [] }
-  const [nearest, ...further] = rulesIn(explanation, 'nearest')
+  const near = rulesIn(explanation, 'nearest')
+  // what can be asked for goes by a rule that lacks evidence alone: of those that are near it is told of first
+  const [nearest, ...further] =
+    list(entry['alternatives']).length === 0
+      ? near
+      : [...near.filter(lacksEvidenceAlone), ...near.filter((rule) => !lacksEvidenceAlone(rule))]
   const fired = rulesIn(explanation, 'fired')
   const { principal } = explanation
   const rules = [
