@@ -69,6 +69,12 @@ suite('with a server', () => {
     }
   })
 
+  test('who asks without a reason where one is needed is told which flag is missing', async () => {
+    const started = await as('migrator', 'task', 'start', '--purpose', 'p', '--action', ...migration)
+    const asked = await as('migrator', 'request', ...migration, '--task', started.stdout.trim())
+    assert.deepEqual([asked.code, /`--reason` is missing/.test(asked.stderr)], [2, true], asked.stderr)
+  })
+
   test('standard output is data, also when it is a question', async () => {
     const asked = await as('migrator', 'can-i', 'db:migrate', 'Database/orders', '--json')
     assert.equal(asked.code, 5)

@@ -224,6 +224,29 @@ suite('policies without a server', () => {
     }
   })
 
+  test('B79 an inventory that cannot be read is a sentence, one of thousands of lines is none', async () => {
+    const laughs = ['a: &a [x, x, x, x, x, x, x, x]']
+    for (const [from, to] of ['ab', 'bc', 'cd', 'de', 'ef'])
+      laughs.push(`${to}: &${to} [${Array.from({ length: 8 }, () => `*${from}`).join()}]`)
+    const many = Array.from({ length: 1_500 }, (_, n) => `  - { type: Agent, id: a${n} }`)
+    for (const [text, code, said] of [
+      [`${laughs.join('\n')}\nentities: *f\n`, 2, /repeats its anchors too often/],
+      [
+        'entities:\n  - { type: Agent, id: a }\n  - { type: Agent, id: a }\n',
+        2,
+        /two lines are Agent\/a: keep one/,
+      ],
+      [Uint8Array.of(0xff, 0xfe), 2, /is not UTF-8/],
+      [`${'['.repeat(20_000)}${']'.repeat(20_000)}`, 2, /too deeply nested/],
+      [`entities:\n${many.join('\n')}\n`, 0, /is valid|are valid/],
+    ] as const) {
+      write('odd.yaml', text)
+      const ran = await cli.run(['policy', 'check', '--inventory', 'odd.yaml'])
+      assert.deepEqual([ran.code, said.test(ran.stderr)], [code, true], ran.stderr)
+      assert.doesNotMatch(ran.stderr, /unexpected/)
+    }
+  })
+
   test('files are formatted whole or not at all', async () => {
     const ugly = '// head\n\n@id("a") permit(principal,action,resource);// beside\n'
     const pretty = '// head\n\n@id("a")\npermit (principal, action, resource);// beside\n'
