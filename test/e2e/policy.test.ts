@@ -269,6 +269,14 @@ suite('policies without a server', () => {
     assert.deepEqual(readdirSync(at('fmt')).sort(), ['a.cedar', 'deep', 'link.cedar', 'other.txt'])
     assert.equal((await cli.run(['policy', 'fmt', '--check', 'fmt'])).code, 0)
 
+    mkdirSync(at('fmt-none'))
+    const none = await cli.run(['policy', 'fmt', '--check', 'fmt-none'])
+    assert.deepEqual(
+      [none.code, /`fmt-none` holds no policy files/.test(none.stderr)],
+      [2, true],
+      none.stderr,
+    )
+
     const lost = 'permit(principal,action,resource) when { [1, // mine\n].contains(1) };\n'
     write('fmt/lost.cedar', lost)
     write('fmt/bytes.cedar', Uint8Array.of(0x2f, 0x2f, 0xff, 0x0a))
