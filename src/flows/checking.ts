@@ -44,8 +44,8 @@ type Judges = Thread<JudgeInput, Judgement>
 /** The threads of this process: starting one costs more than most sets. Judging leaves nothing behind in them. */
 let common: { threads: readonly Judges[]; users: number } | undefined
 
-/** One core is for decisions. */
-const MOST_THREADS = Math.min(4, Math.max(1, availableParallelism() - 1))
+/** They run below decisions in priority, so that every core may be one's. */
+const MOST_THREADS = Math.min(4, availableParallelism())
 
 const open = (count: number, options: Partial<ThreadOptions> = {}): readonly Judges[] =>
   Array.from({ length: count }, () => new Thread({ ...OPTIONS, ...options }))
