@@ -215,7 +215,26 @@ describe('policies that are refused', () => {
     assert.ok(!holds(`context has a && context.a == "${'x'.repeat(1_000_000)}"`))
     assert.ok(!holds(`"b" like "${'a*'.repeat(500_000)}"`))
     refusedPolicy({ policies: ' '.repeat(17 * 1024 * 1024) }, /characters/)
-    refusedPolicy({ policies: all.repeat(60_000) }, /there are 60000 policies/)
+    refusedPolicy({ policies: all.repeat(60_000) }, /there are more than 50000 policies/)
+  })
+
+  test('B76 what would take minutes and gigabytes is refused: in text and in JSON', () => {
+    const began = performance.now()
+    const values = Array.from({ length: 1_000_000 }, () => '1').join()
+    refusedPolicy({ policies: permit(`[${values}].contains(1)`) }, /a policy is too large/)
+    refusedPolicy({ policies: '('.repeat(16_000_000) }, /nested|too large/)
+    refusedPolicy({ policies: ';'.repeat(16_000_000) }, /there are more than 50000 policies/)
+    const scope = { principal: { op: 'All' }, action: { op: 'All' }, resource: { op: 'All' } }
+    for (const body of [
+      { Set: Array.from({ length: 1_000_000 }, () => ({ Value: 1 })) },
+      { Value: Array.from({ length: 1_000_000 }, () => 1) },
+      { like: { left: { Value: 'a' }, pattern: Array.from({ length: 1_000_000 }, () => 'Wildcard') } },
+    ]) {
+      const conditions = [{ kind: 'when', body }]
+      refusedPolicy({ policies: { p: { effect: 'permit', ...scope, conditions } } }, /`p` is too large/)
+    }
+    assert.ok(performance.now() - began < 20_000)
+    assert.ok(holds(`[${Array.from({ length: 100_000 }, (_, n) => n).join()}].contains(99999)`))
   })
 })
 
