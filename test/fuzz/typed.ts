@@ -104,7 +104,8 @@ function ownSchemaCase(c: Choices): Case {
       name,
       {
         memberOfTypes: c.list(2, () => c.pick(TYPES)),
-        shape: shape(),
+        // in its own namespace, a name is as good without it
+        shape: name === 'N::C' && c.once(8) ? { type: c.pick(['U', 'N::U']) } : shape(),
         ...(c.once(3) ? { tags: type(c, 1) } : {}),
       },
     ]),
@@ -123,7 +124,10 @@ function ownSchemaCase(c: Choices): Case {
     },
   }
   const isCommon = (name: string): boolean => Object.hasOwn(known, name)
-  const resolve = (it: Type): Type => (isCommon(it.type) ? resolve(known[it.type] as Type) : it)
+  const resolve = ({ type: name, ...rest }: Type): Type => {
+    const full = name === 'U' ? 'N::U' : name
+    return isCommon(full) ? resolve(known[full] as Type) : { type: name, ...rest }
+  }
   const bare = ({ A, B, 'N::C': C }: Json): [Json, Json] => [{ A, B, E: { enum: ['e', 'f'] } }, { C }]
   const [own, inside] = bare(declared)
   const schema = {
@@ -162,7 +166,7 @@ function ownSchemaCase(c: Choices): Case {
       ),
       ...(c.once(60) ? [['undeclared', 1] as const] : []),
     ])
-  const fieldsOf = (it: Type): Fields => resolve(it).attributes as Fields
+  const fieldsOf = (it: Type): Fields => resolve(it).attributes ?? {}
 
   const parentsOf = (types: readonly string[]): unknown[] =>
     c.once(40)
