@@ -53,7 +53,7 @@ describe('a thread', () => {
       `)}`,
     )
     const thread = open({ entry: served })
-    assert.ok(Number(await thread.run('a')) > before)
+    assert.ok((await thread.run('a')) > before)
     assert.equal(getPriority(), before)
     await thread.stop()
   })

@@ -120,6 +120,16 @@ suite('policies without a server', () => {
     assert.deepEqual([missing.code, /no inventory `none\.yaml`/.test(missing.stderr)], [2, true])
   })
 
+  test('an inventory that the server would refuse is refused here too', async () => {
+    const circle = ['a', 'b'].map(
+      (id) => `  - {type: Group, id: ${id}, parents: [Group/${id === 'a' ? 'b' : 'a'}]}`,
+    )
+    write('circle.yaml', `entities:\n${circle.join('\n')}\n`)
+    const ran = await cli.run(['policy', 'check', 'policies', '--inventory', 'circle.yaml'])
+    assert.equal(ran.code, 3)
+    assert.match(ran.stderr, /circle\.yaml: `Group\/a` would be its own ancestor/u)
+  })
+
   test('a folder that is not valid is exit 3, with one place that explains', async () => {
     write(
       'bad/a.cedar',
