@@ -8,8 +8,6 @@ import assert from 'node:assert/strict'
 import { mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, beforeEach, suite, test } from 'node:test'
-import { main } from '../../src/cli/cli.ts'
-import type { Io } from '../../src/cli/io.ts'
 import { Cli } from '../support/cli.ts'
 import type { World } from '../support/world.ts'
 import {
@@ -24,28 +22,9 @@ import {
 type Members = Record<string, unknown>
 const json = (text: string) => JSON.parse(text) as Members
 
-/** The command in this process, which takes a hundredth of the time; that it is the same as a child the watch shows. */
-async function command(cli: Cli, args: readonly string[], env: Record<string, string> = {}) {
-  const said = { stdout: '', stderr: '' }
-  const io: Io = {
-    env: { ...cli.env, ...env },
-    cwd: cli.cwd,
-    home: cli.home,
-    interactive: false,
-    live: false,
-    columns: 0,
-    liveColumns: 0,
-    now: Date.now,
-    out: (text) => void (said.stdout += text),
-    err: (text) => void (said.stderr += text),
-    style: (_style, text) => text,
-    styleOut: (_style, text) => text,
-    stdin: () => Promise.resolve(''),
-    ask: () => Promise.reject(new Error('nobody is here')),
-  }
-  const code = await main(['policy', 'test', ...args], io)
-  return { code, ...said }
-}
+/** In this process; that it is the same as a child the watch shows. */
+const command = (cli: Cli, args: readonly string[], env: Record<string, string> = {}) =>
+  cli.here(['policy', 'test', ...args], { env })
 
 const policies = `
 @id("deploy-in-task") @ttl("10m") @uses("1") @binding("attempt")
