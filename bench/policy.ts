@@ -14,6 +14,8 @@ import { strict as assert } from 'node:assert'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { compile, prepareEntities } from '../src/policy/index.ts'
+import { contests } from './apps.ts'
+import { explained } from './explained.ts'
 import type { Row } from './measure.ts'
 import { median, percentiles, rss, RUNS } from './measure.ts'
 
@@ -217,6 +219,7 @@ async function prepared(size: number) {
     some: asking(size, reference(`some ${size}`, ofAction)),
     casbin: asking(size, await byCasbin(size)),
     casl: asking(size, byCasl(size)),
+    set: explained(policies, requests(size)[0]?.request.context['tool'] as string, action as string),
   }
 }
 
@@ -237,6 +240,24 @@ export async function policy(): Promise<readonly Row[]> {
     { once: casbin, batch: 1, runs: [] as Times[] },
     { once: casl, batch: BATCH, runs: [] as Times[] },
   ])
+  const apps = contests().map(({ name, ours, whole, helped }) => ({
+    name,
+    calls: [
+      { once: ours, batch: BATCH, runs: [] as Times[] },
+      { once: whole, batch: 1, runs: [] as Times[] },
+      { once: helped, batch: 1, runs: [] as Times[] },
+    ] as const,
+  }))
+  calls.push(...apps.flatMap((app) => app.calls))
+  const asked = sets.map(({ size, set }) => ({
+    size,
+    calls: [set.permit, set.deny, set.explainedDeny].map((once) => ({
+      once,
+      batch: BATCH,
+      runs: [] as Times[],
+    })),
+  }))
+  calls.push(...asked.flatMap((one) => one.calls))
   for (const { once, batch } of calls) run(once, batch, 500)
   // in turns, so that what else the machine does meets all of them
   for (let round = 0; round < RUNS; round += 1) {
@@ -270,5 +291,22 @@ export async function policy(): Promise<readonly Row[]> {
     row(`memory@${size}`, heap / 2 ** 20, 'MiB')
   }
   row('growth', (p50s.at(-1) as number) / (p50s[0] as number), '×')
+  for (const one of asked) {
+    const [permit, deny, explanation] = one.calls.map(({ runs }) => medians(runs)) as [Times, Times, Times]
+    row(`set asked@${one.size}, permit`, permit.p50, 'µs')
+    row(`set asked@${one.size}, deny`, deny.p50, 'µs')
+    row(`explanation of a deny@${one.size}, added`, explanation.p50 - deny.p50, 'µs')
+  }
+  for (const app of apps) {
+    const [ours, whole, helped] = app.calls.map(({ runs }) => medians(runs)) as [Times, Times, Times]
+    row(`decide ${app.name}`, ours.p50, 'µs', 'cedar-wasm, all entities', whole.p50 / ours.p50)
+    row(
+      `decide ${app.name}, peer helped`,
+      ours.p50,
+      'µs',
+      'cedar-wasm, entities it needs',
+      helped.p50 / ours.p50,
+    )
+  }
   return [...found, rss('policy')]
 }

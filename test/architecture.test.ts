@@ -37,7 +37,7 @@ const COMPOSITION_ROOT = 'src/app.ts'
 const MAY_START_IT = ['src/cli/dev.ts', 'src/cli/server.ts', 'src/cli/demo.ts']
 /** Commands that work without a server: they check policies, verify what was recorded, and witness it. */
 const MAY_LOOK_INSIDE: Readonly<Record<string, readonly string[]>> = {
-  'src/cli/policy-folder.ts': ['src/policy'],
+  'src/cli/policy-folder.ts': ['src/policy', 'src/decision/rehearse.ts', 'src/model/errors.ts'],
   'src/cli/policy-fmt.ts': ['src/policy'],
   'src/cli/policy-eval.ts': ['src/policy', 'src/decision/rehearse.ts'],
   'src/cli/sarif.ts': ['src/policy'],

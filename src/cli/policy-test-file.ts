@@ -13,7 +13,7 @@ import type { Rehearsal } from '../decision/rehearse.ts'
 import type { PolicySet } from '../policy/index.ts'
 import { facts } from '../policy/index.ts'
 import * as bounds from '../wire/bounds.ts'
-import { decodeEntity, entityInput } from '../wire/v1/index.ts'
+import { decision, decodeEntity, entityInput } from '../wire/v1/index.ts'
 import { readInventory } from './commands/admin.ts'
 import type { Context } from './context.ts'
 import { tell } from './exit.ts'
@@ -90,13 +90,13 @@ const expectation = z.unknown().transform((value, ctx): Readonly<Record<string, 
     ctx.addIssue({ code: 'custom', message: `${sentence}, or a mapping with a \`default\`` })
     return z.NEVER
   }
-  const found: Record<string, Outcome> = {}
+  const found: [string, Outcome][] = []
   for (const [name, one] of Object.entries(value)) {
     const said = outcome.safeParse(one)
-    if (said.success) found[name] = said.data
+    if (said.success) found.push([name, said.data])
     else ctx.addIssue({ code: 'custom', path: [name], message: sentence })
   }
-  return found
+  return Object.fromEntries(found)
 })
 
 export type Wanted =
@@ -153,10 +153,10 @@ const testCase = z.strictObject({
     .strictObject({ approvals: pools.exactOptional(), justification: z.boolean().exactOptional() })
     .exactOptional(),
   expect: expectation,
-  reason: z.string().exactOptional(),
+  reason: decision.shape.reason.exactOptional(),
   by: z.array(z.string()).exactOptional(),
   obligations: obligations.exactOptional(),
-  requires: z.array(z.array(requirement).min(1)).exactOptional(),
+  requires: z.array(z.array(requirement).min(1)).min(1).exactOptional(),
 })
 
 const testFile = z.strictObject({
@@ -216,8 +216,9 @@ export function readTestFile(
   let text: string
   try {
     if (statSync(path).size > FILE_MOST) return whole('the file is too large', 'split it: at most 4 MiB')
-    text = readFileSync(path, 'utf8')
+    text = new TextDecoder('utf-8', { fatal: true }).decode(readFileSync(path))
   } catch (error) {
+    if (error instanceof TypeError) return whole('the file is not UTF-8', 'save it as UTF-8')
     return whole(tell(error).message)
   }
   const lines = new LineCounter()
@@ -226,12 +227,14 @@ export function readTestFile(
     const { line, col } = lines.linePos(offset)
     return { line: Math.max(line, 1), column: Math.max(col, 1) }
   }
-  if (document.errors.length > 0) {
+  // a tag that nobody knows is a warning of the parser's, and would be left out in silence
+  const wrong = [...document.errors, ...document.warnings]
+  if (wrong.length > 0) {
     return {
-      mistakes: document.errors.map(({ pos, message }) => ({
+      mistakes: wrong.map(({ pos, code, message }) => ({
         file,
         ...at(pos[0]),
-        message: lowered(message.split('\n', 1)[0]?.replace(/ at line \d+, column \d+:?$/u, '') ?? ''),
+        message: said(code, message),
       })),
     }
   }
@@ -325,11 +328,25 @@ function sense(tests: readonly TestCase[], mistake: TestFile['mistake']): Mistak
     const without = principals.find((name) => test.expect[name] === undefined)
     if (test.expect['default'] === undefined && without !== undefined)
       say(['expect'], `nothing is expected for \`${plain(without)}\``, 'add it, or a `default`')
-    const outcomes = new Set(Object.values(test.expect))
+    const outcomes = new Set(principals.map((name) => test.expect[name] ?? test.expect['default']))
+    if (test.expect['default'] !== undefined && principals.every((name) => test.expect[name] !== undefined))
+      mistakes.push(
+        mistake(
+          [...here, 'expect', 'default'],
+          'no principal of this test has the default',
+          'leave it out',
+          'name',
+        ),
+      )
     if (test.requires !== undefined && !outcomes.has('challenge'))
       say(['requires'], '`requires` goes with `expect: challenge`')
     if (test.obligations !== undefined && outcomes.size === 1 && outcomes.has('deny'))
       say(['obligations'], 'a denial has no obligations')
+    if (test.by !== undefined && outcomes.size > 1 && !outcomes.has('permit'))
+      say(['by'], '`by` is not looked at where some are denied and others challenged', 'make them two tests')
+    for (const name of ['review', 'notify'] as const)
+      if (test.obligations?.[name] !== undefined && !outcomes.has('permit'))
+        say(['obligations', name], `\`${name}\` goes with \`expect: permit\``, 'no challenge says it yet')
     const known = Object.keys(facts)
     for (const name of Object.keys(test.facts ?? {})) {
       const path = [...here, 'facts', name]
@@ -473,6 +490,13 @@ function offsetOf(document: Document, path: Path, part: 'value' | 'name'): numbe
     } else return offset
   }
   return offset
+}
+
+/** What the parser of YAML says, for people who do not program with it. */
+function said(code: string, message: string): string {
+  if (code === 'MULTIPLE_DOCS') return 'the file holds several documents: make it one, or several files'
+  if (/call stack/u.test(message)) return 'the file is too deeply nested'
+  return lowered(message.split('\n', 1)[0]?.replace(/ at line \d+, column \d+:?$/u, '') ?? '')
 }
 
 const lowered = (text: string): string => text.charAt(0).toLowerCase() + text.slice(1)

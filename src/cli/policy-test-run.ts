@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { suggest } from '../config/suggest.ts'
 import type { Rehearsal, Rehearsed } from '../decision/rehearse.ts'
 import { rehearse } from '../decision/rehearse.ts'
 import type { PolicySet } from '../policy/index.ts'
@@ -50,7 +51,7 @@ export async function runTest(
         const told = await rehearse({ ...rehearsalOf(read, test, principal, action, resource), ...world })
         if (coverage !== undefined) note(coverage, world.set, told)
         const expected = (test.expect[keyOf(principal)] ?? test.expect['default']) as Outcome
-        const problems = compare(test, expected, told)
+        const problems = [...compare(test, expected, told), ...slips(told, world.set)]
         if (problems.length === 0) continue
         failures.push({
           principal: keyOf(principal),
@@ -147,6 +148,20 @@ function compare(test: TestCase, expected: Outcome, told: Rehearsed): string[] {
     }
   }
   return [...new Set(problems)]
+}
+
+/** What the attempt says that no policy hears, under a name that is nearly one that they read: no test of anything. */
+function slips({ dropped }: Rehearsed, { policies }: PolicySet): string[] {
+  if (dropped.length === 0) return []
+  const read = policies.flatMap(({ text }) =>
+    [...text.matchAll(/(?:\.|\bhas\s+)([A-Za-z_]\w*)/gu)].map(([, name = '']) => name),
+  )
+  return dropped.flatMap((path) => {
+    const name = path.slice(path.lastIndexOf('.') + 1)
+    // what is read under that very name is dropped for another reason, which may be what is tried
+    const near = read.includes(name) ? undefined : suggest(name, read)
+    return near === undefined ? [] : [`\`${plain(path)}\` was not seen: did you mean \`${plain(near)}\`?`]
+  })
 }
 
 const listed = (value: unknown): string =>

@@ -226,8 +226,10 @@ function filesOf(context: Context, place: string): string[] {
     throw usage(`\`${plain(place)}\` is no test file`, 'test files end in `.test.yaml`')
   }
   const found = readdirSync(path, { withFileTypes: true, recursive: true })
-    .filter((entry) => entry.isFile() && TEST_FILE.test(entry.name))
+    .filter((entry) => TEST_FILE.test(entry.name))
     .map((entry) => join(entry.parentPath, entry.name))
+    // a link counts as what it leads to; one that leads nowhere is told when it is read
+    .filter((file) => !existsSync(file) || statSync(file).isFile())
     .sort()
   if (found.length === 0)
     throw usage(
@@ -330,7 +332,7 @@ function coverageLines({ policies }: CoverageReport): string[] {
       `  ${decided > 0 ? '·' : '✗'} ${plain(policy)}  ${plain(file)}:${line}  ${said}`,
       ...same.map(
         (clause) =>
-          `      ${clause.line}:${clause.column}  ${clause.held ? 'never fails' : 'never holds'}: ${plain(clause.text.replaceAll(/\s+/gu, ' '))}`,
+          `      ${clause.line}:${clause.column}  ${clause.held === (clause.kind === 'when') ? 'never fails' : 'never holds'}: ${plain(clause.text.replaceAll(/\s+/gu, ' '))}`,
       ),
     ]
   })

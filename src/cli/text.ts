@@ -24,6 +24,13 @@ export function plainLines(text: string): string {
   return text.split(/\r?\n/u).map(plain).join('\n')
 }
 
+/** One word of a command that people copy into a shell, whatever is in it; `…` for what an option would be read as. */
+export function shellWord(text: string): string {
+  const shown = plain(text)
+  if (/^[\w@+:,./][\w@+=:,./-]*$/u.test(shown)) return shown
+  return shown.startsWith('-') ? '…' : `'${shown.replaceAll("'", String.raw`'\''`)}'`
+}
+
 /** The beginning of a text where all of it does not fit; `most` 0 fits everything. */
 export function fitting(text: string, most: number): string {
   return most > 0 && text.length > most ? `${text.slice(0, Math.max(0, most - 1))}…` : text

@@ -45,7 +45,7 @@ export async function searchChallenge(options: {
   /** Asked for only where the order may matter. */
   hints?(): readonly Hint[]
 }): Promise<Search> {
-  const { present, monotonic } = options
+  const { present } = options
   const roots = new Map<string, readonly string[]>()
   const choices: Choice[] = []
   for (const [pool, literals] of options.approvals) {
@@ -60,16 +60,15 @@ export async function searchChallenge(options: {
   }
   // a reason is one more kind of evidence, of which there is one
   if (options.justification && !present.justification) choices.push({ kind: REASON, counts: [1] })
-  const seats = new Seats(roots)
-  const order: ReadonlyMap<Kind, number> = new Map(choices.map(({ kind }, at) => [kind, at] as const))
+  const seats = new Seats(choices, roots)
 
   // eligibility is precomputed and cached, it does not count against the search
-  const startedAt = monotonic()
+  const startedAt = options.monotonic()
   const found: { candidate: Candidate; set: RequirementSet }[] = []
   const seen = new Set<string>()
   const isLate = (share: number): boolean =>
-    seen.size >= ALWAYS_TRIED && monotonic() - startedAt > MAX_SEARCH_MS * share
-  const made = (share: number): Bounds => {
+    seen.size >= ALWAYS_TRIED && options.monotonic() - startedAt > MAX_SEARCH_MS * share
+  const boundsOf = (share: number): Bounds => {
     let steps = 0
     return {
       most: seats.people + 1,
@@ -82,36 +81,42 @@ export async function searchChallenge(options: {
       },
     }
   }
-  /** Whether all of `candidates` were tried. */
-  const tryAll = (from: readonly [likely: readonly Choice[], others: readonly Choice[]], share: number) => {
-    const candidates = bySize(...from, made(share))
+  /** Whether all of the candidates from these were tried. */
+  const tryAll = (likely: readonly Allowed[], others: readonly Allowed[], share: number): boolean => {
+    const candidates = bySize(choices.length, likely, others, boundsOf(share))
     for (;;) {
       const { done, value: candidate } = candidates.next()
       if (done) return candidate
-      const key = keyOf(candidate, order)
+      const key = candidate.join()
       if (seen.has(key)) continue
       if (seen.size >= MAX_CANDIDATES * share || isLate(share)) return false
       seen.add(key)
-      const evaluation = options.evaluate(withEvidence(present, candidate))
+      const evaluation = options.evaluate(withEvidence(present, choices, candidate))
       if (evaluation.decision !== 'permit') continue
-      found.push({ candidate, set: setOf(candidate, order, evaluation, options.bindingOf(evaluation)) })
+      const binding = options.bindingOf(evaluation)
+      found.push({ candidate: [...candidate], set: setOf(choices, candidate, evaluation, binding) })
     }
   }
   const space = choices.reduce((product, { counts }) => product * (counts.length + 1), 1) - 1
   const hints = space > ALWAYS_TRIED ? (options.hints?.() ?? []) : []
-  const likely = choices.filter(({ kind }) => hints.some((hint) => mostOf(hint, kind) > 0))
-  const others = choices.filter((choice) => !likely.includes(choice))
+  const allowed = choices.map(({ counts }, at): Allowed => ({ at, counts: counts.toReversed() }))
   for (const hint of hints) {
-    const named = choices.flatMap(({ kind, counts }): readonly Choice[] => {
-      const enough = counts.filter((n) => n <= mostOf(hint, kind))
-      return enough.length === 0 ? [] : [{ kind, counts: enough }]
+    const named = allowed.flatMap(({ at, counts }): readonly Allowed[] => {
+      const enough = counts.filter((n) => n <= mostOf(hint, (choices[at] as Choice).kind))
+      return enough.length === 0 ? [] : [{ at, counts: enough }]
     })
-    tryAll([named, []], 0.5)
+    tryAll(named, [], 0.5)
   }
-  const complete = tryAll([likely, others], 1)
+  const isLikely = ({ at }: Allowed): boolean =>
+    hints.some((hint) => mostOf(hint, (choices[at] as Choice).kind) > 0)
+  const complete = tryAll(
+    allowed.filter(isLikely),
+    allowed.filter((one) => !isLikely(one)),
+    1,
+  )
   return {
     // the hint decides what is tried, never how the answer looks
-    sets: found.sort((a, b) => compare(a.candidate, b.candidate, order)).map(({ set }) => set),
+    sets: found.sort((a, b) => compare(a.candidate, b.candidate)).map(({ set }) => set),
     truncated: !complete,
     tried: seen.size,
   }
@@ -173,8 +178,11 @@ type Kind = string | typeof REASON
 
 type Choice = Readonly<{ kind: Kind; counts: readonly number[] }>
 
-/** Kinds of evidence with how many of each. */
-type Candidate = ReadonlyMap<Kind, number>
+/** How many of each kind of evidence, in the order of the choices. Changed in place while candidates are made. */
+type Candidate = readonly number[]
+
+/** A choice by its place, with the counts that may be chosen, descending. */
+type Allowed = Readonly<{ at: number; counts: readonly number[] }>
 
 type Bounds = Readonly<{
   /** The most that is asked for in all. */
@@ -188,22 +196,28 @@ type Bounds = Readonly<{
 /** Who could fill the seats of a candidate, each person one. */
 class Seats {
   readonly people: number
-  readonly #roots: ReadonlyMap<string, readonly string[]>
+  /** Places of the pools of which somebody could sit for another pool too, with their people. */
+  readonly #shared: readonly Readonly<{ at: number; pool: string; people: readonly string[] }>[]
 
-  constructor(roots: ReadonlyMap<string, readonly string[]>) {
-    this.#roots = roots
-    this.people = new Set([...roots.values()].flat()).size
+  constructor(choices: readonly Choice[], roots: ReadonlyMap<string, readonly string[]>) {
+    const pools = choices.flatMap(({ kind }, at) =>
+      kind === REASON ? [] : [{ at, pool: kind, people: roots.get(kind) ?? [] }],
+    )
+    const times = new Map<string, number>()
+    for (const { people } of pools)
+      for (const person of people) times.set(person, (times.get(person) ?? 0) + 1)
+    this.people = times.size
+    this.#shared = pools.filter(({ people }) => people.some((person) => (times.get(person) ?? 0) > 1))
   }
 
   fit(candidate: Candidate): boolean {
-    const wanted = [...candidate].filter((one): one is [string, number] => one[0] !== REASON)
-    const all = wanted.reduce((sum, [, n]) => sum + n, 0)
-    if (all > this.people) return false
+    let all = 0
+    for (const { at } of this.#shared) all += candidate[at] ?? 0
     // a pool with as many people as there are seats in all has somebody left whoever sits elsewhere
-    const tight = wanted.filter(([pool]) => (this.#roots.get(pool)?.length ?? 0) < all)
+    const tight = this.#shared.filter(({ at, people }) => (candidate[at] ?? 0) > 0 && people.length < all)
     if (tight.length === 0) return true
-    const seats = tight.flatMap(([pool, n]) => Array.from({ length: n }, () => pool))
-    const pairs = tight.flatMap(([pool]) => (this.#roots.get(pool) ?? []).map((root) => ({ pool, root })))
+    const seats = tight.flatMap(({ at, pool }) => Array.from({ length: candidate[at] ?? 0 }, () => pool))
+    const pairs = tight.flatMap(({ pool, people }) => people.map((root) => ({ pool, root })))
     return seated(seats, pairs) === seats.length
   }
 }
@@ -213,22 +227,24 @@ class Seats {
  * is not `likely`. Returns whether these were all.
  */
 function* bySize(
-  likely: readonly Choice[],
-  others: readonly Choice[],
+  length: number,
+  likely: readonly Allowed[],
+  others: readonly Allowed[],
   bounds: Bounds,
 ): Generator<Candidate, boolean> {
   const { most } = bounds
   const [first, second] = [sumsOf(likely, most), sumsOf(others, most)]
   const rests = [...(second[0] ?? []).entries()].flatMap(([sum, can]) => (can === 1 ? [sum] : []))
+  const candidate = Array.from({ length }, () => 0)
   for (let whole = 1; whole <= most; whole += 1) {
     for (const rest of rests) {
       if (rest > whole) break
       if (first[0]?.[whole - rest] !== 1) continue
       if (bounds.isOver()) return false
-      for (const base of combinations(likely, first, whole - rest, new Map(), bounds)) {
-        if (base === undefined) return false
-        for (const candidate of combinations(others, second, rest, base, bounds)) {
-          if (candidate === undefined) return false
+      for (const isMade of combinations(likely, first, whole - rest, candidate, bounds)) {
+        if (!isMade) return false
+        for (const isWhole of combinations(others, second, rest, candidate, bounds)) {
+          if (!isWhole) return false
           yield candidate
         }
       }
@@ -238,7 +254,7 @@ function* bySize(
 }
 
 /** For each position, which sums the choices from there on can make. */
-function sumsOf(choices: readonly Choice[], most: number): Uint8Array[] {
+function sumsOf(choices: readonly Allowed[], most: number): Uint8Array[] {
   const sums = [...choices, undefined].map(() => new Uint8Array(most + 1))
   for (let at = choices.length; at >= 0; at -= 1) {
     const here = sums[at] as Uint8Array
@@ -254,81 +270,75 @@ function sumsOf(choices: readonly Choice[], most: number): Uint8Array[] {
   return sums
 }
 
-/** `base` with evidence from `choices` that comes to `sum`; large counts, and so few kinds, first. `undefined` when over. */
+/** Adds evidence from `choices` that comes to `sum`; large counts, and so few kinds, first. Yields `false` when over. */
 function* combinations(
-  choices: readonly Choice[],
+  choices: readonly Allowed[],
   sums: readonly Uint8Array[],
   sum: number,
-  base: Candidate,
+  candidate: number[],
   bounds: Bounds,
-  at = 0,
-): Generator<Candidate | undefined> {
+  from = 0,
+): Generator<boolean> {
   if (sum === 0) {
-    yield base
+    yield true
     return
   }
-  for (let next = at; next < choices.length; next += 1) {
-    const { kind, counts } = choices[next] as Choice
-    for (const count of counts.toReversed()) {
+  for (let next = from; next < choices.length; next += 1) {
+    const { at, counts } = choices[next] as Allowed
+    for (const count of counts) {
       if (count > sum || sums[next + 1]?.[sum - count] !== 1) continue
       if (bounds.isOver()) {
-        yield undefined
+        yield false
         return
       }
-      const more: Candidate = new Map<Kind, number>([...base, [kind, count]])
-      if (bounds.isOpen(more)) yield* combinations(choices, sums, sum - count, more, bounds, next + 1)
+      candidate[at] = count
+      if (bounds.isOpen(candidate))
+        yield* combinations(choices, sums, sum - count, candidate, bounds, next + 1)
+      candidate[at] = 0
     }
   }
 }
 
-function withEvidence(present: Proof, candidate: Candidate): Proof {
+function withEvidence(present: Proof, choices: readonly Choice[], candidate: Candidate): Proof {
   const approvals: Record<string, number> = { ...present.approvals }
-  for (const [kind, n] of candidate) if (kind !== REASON) approvals[kind] = n
-  return { approvals, justification: present.justification || candidate.has(REASON) }
+  let { justification } = present
+  for (const [at, { kind }] of choices.entries()) {
+    const count = candidate[at] ?? 0
+    if (count === 0) continue
+    if (kind === REASON) justification = true
+    else approvals[kind] = count
+  }
+  return { approvals, justification }
 }
 
 function setOf(
+  choices: readonly Choice[],
   candidate: Candidate,
-  order: ReadonlyMap<Kind, number>,
   { obligations: { ttl, uses } }: Evaluation,
   binding: 'attempt' | 'task',
 ): RequirementSet {
   return {
-    requirements: [
-      ...[...order.keys()].flatMap((kind) => {
-        const count = candidate.get(kind)
-        return kind === REASON || count === undefined
-          ? []
-          : [{ kind: 'approval' as const, pool: kind, count }]
-      }),
-      ...(candidate.has(REASON) ? [{ kind: 'justification' as const }] : []),
-    ],
+    requirements: choices.flatMap(({ kind }, at): RequirementSet['requirements'] => {
+      const count = candidate[at] ?? 0
+      if (count === 0) return []
+      return kind === REASON
+        ? [{ kind: 'justification' as const }]
+        : [{ kind: 'approval' as const, pool: kind, count }]
+    }),
     binding,
     ...(ttl === undefined ? {} : { ttl }),
     ...(uses === undefined ? {} : { uses }),
   }
 }
 
-/** The same for the same evidence, in whatever order it was put together. */
-const keyOf = (candidate: Candidate, order: ReadonlyMap<Kind, number>): string =>
-  [...candidate]
-    .map(([kind, n]) => `${order.get(kind) ?? ''}:${n}`)
-    .sort()
-    .join(' ')
-
-const sizeOf = (candidate: Candidate): number => [...candidate.values()].reduce((sum, n) => sum + n, 0)
-
 /** Whether everything `smaller` asks for is in `larger`. */
 const within = (smaller: Candidate, larger: Candidate): boolean =>
-  [...smaller].every(([kind, n]) => n <= (larger.get(kind) ?? 0))
+  smaller.every((n, at) => n <= (larger[at] ?? 0))
 
 /** Smaller first, then fewer kinds, then in the order in which policies name them. */
-function compare(a: Candidate, b: Candidate, order: ReadonlyMap<Kind, number>): number {
-  if (sizeOf(a) !== sizeOf(b)) return sizeOf(a) - sizeOf(b)
-  if (a.size !== b.size) return a.size - b.size
-  const places = (candidate: Candidate): number[] =>
-    [...candidate.keys()].map((kind) => order.get(kind) ?? 0).sort((x, y) => x - y)
-  const [left, right] = [places(a), places(b)]
-  const at = left.findIndex((place, i) => place !== right[i])
-  return at === -1 ? 0 : (left[at] ?? 0) - (right[at] ?? 0)
+function compare(a: Candidate, b: Candidate): number {
+  const size = (candidate: Candidate): number => candidate.reduce((sum, n) => sum + n, 0)
+  const kinds = (candidate: Candidate): number => candidate.filter((n) => n > 0).length
+  const first = a.findIndex((n, at) => n !== b[at])
+  return size(a) - size(b) || kinds(a) - kinds(b) || (b[first] ?? 0) - (a[first] ?? 0)
 }

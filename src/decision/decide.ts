@@ -292,7 +292,7 @@ function inputsOf({ says, entities, policy, asserted, explanation }: Analysis): 
     schema: schemaOf(policy),
     ...(Object.keys(asserted).length === 0 ? {} : { asserted }),
     // for people, and never read again to decide anything
-    ...(explanation === undefined ? {} : { explanation: explanation() as unknown as Json }),
+    ...(explanation === undefined ? {} : { explanation: explanation() }),
   }
 }
 

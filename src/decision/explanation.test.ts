@@ -122,7 +122,7 @@ describe('the explanation that is recorded', () => {
       }),
       name,
     )
-    assert.ok(Buffer.byteLength(canonical(bounded as unknown as Json)) <= explanationLimits.bytes)
+    assert.ok(Buffer.byteLength(canonical(bounded)) <= explanationLimits.bytes)
     assert.equal(bounded.fired.length, 3)
   })
 
@@ -132,6 +132,20 @@ describe('the explanation that is recorded', () => {
     assert.deepEqual(valueOf({ [`k${half}`]: half }), { 'k\uFFFD': '\uFFFD' })
     const across = valueOf(`${'x'.repeat(explanationLimits.value - 1)}😀😀`) as string
     assert.equal(across, `${'x'.repeat(explanationLimits.value - 1)}…`)
+  })
+
+  test('what looks short is short: escapes, wide characters and structure are counted', () => {
+    for (const unit of ['\u0001', 'ü', '€', '"', 'x'])
+      for (let length = 0; length < 512; length += 37) {
+        for (let clauses = 1; clauses <= 16; clauses += 3) {
+          const text = unit.repeat(length)
+          const many = Array.from({ length: clauses }, () =>
+            clause({ text, actual: [{ path: text, value: [[], {}, [text], { [text]: text }] }] }),
+          )
+          const bounded = boundExplanation(explained({ nearest: [rule(many)] }))
+          assert.ok(Buffer.byteLength(canonical(bounded)) <= explanationLimits.bytes)
+        }
+      }
   })
 
   test('whatever was read, it is bounded and has a canonical form', () => {
@@ -148,7 +162,7 @@ describe('the explanation that is recorded', () => {
     const part = leaf.map((it) =>
       clause({
         text: it.text,
-        status: it.status as ClauseResult['status'],
+        status: it.status,
         message: it.text,
         actual: Array.from({ length: 10 }, () => ({ path: it.path, value: it.value })),
         required: { path: it.path, operator: '==', value: it.value },
@@ -168,7 +182,7 @@ describe('the explanation that is recorded', () => {
           nearest: rules.map((it) => rule(it)),
           inScope: 9,
         })
-        const written = canonical(bounded as unknown as Json)
+        const written = canonical(bounded)
         assert.ok(Buffer.byteLength(written) <= explanationLimits.bytes)
         assert.deepEqual(JSON.parse(written), bounded)
       }),

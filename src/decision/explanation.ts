@@ -38,8 +38,10 @@ const MARK = '…'
 
 /** `explanation` within `explanationLimits`, and such that it has a canonical form whatever was read. */
 export function boundExplanation(explanation: Explanation, principal?: string): RecordedExplanation {
-  const whole = new Bounding().explanation(explanation, principal)
-  if (bytesOf(whole) <= explanationLimits.bytes) return whole
+  const bounding = new Bounding()
+  const whole = bounding.explanation(explanation, principal)
+  // most are far from too long, and then need not be written out to know it
+  if (bounding.most <= explanationLimits.bytes || bytesOf(whole) <= explanationLimits.bytes) return whole
   const bare: RecordedExplanation = {
     ...whole,
     fired: whole.fired.map((rule) => ({ ...rule, clauses: rule.clauses.map(withoutValues) })),
@@ -68,8 +70,14 @@ function withoutValues({ required, any, ...clause }: ClauseResult): ClauseResult
   }
 }
 
+/** Most bytes of one UTF-16 unit of text as JSON, and of all that a member, value or object has around it. */
+const UNIT = 6
+const AROUND = 32
+
 /** Notes whether anything was cut on the way. */
 class Bounding {
+  /** No more bytes of JSON than this. */
+  most = 2 * AROUND
   #cut = false
 
   explanation(
@@ -105,6 +113,7 @@ class Bounding {
 
   #clause(clause: ClauseResult, levels: number): ClauseResult {
     const { kind, line, column, endLine, endColumn, status, message, actual, required, any } = clause
+    this.most += 8 * AROUND
     const parts = any === undefined || levels === 0 ? undefined : this.#mostTelling(any)
     if (any !== undefined && levels === 0) this.#cut = true
     return {
@@ -157,6 +166,7 @@ class Bounding {
 
   #text(text: string, most: number = explanationLimits.text): string {
     const isShort = text.length <= most
+    this.most += UNIT * Math.min(text.length, most) + 2 * AROUND
     if (isShort && text.isWellFormed()) return text
     this.#cut = true
     // never half a character at the end, and none inside
@@ -175,6 +185,7 @@ class Bounding {
         return text
       }
       left -= 4
+      this.most += 2 * AROUND
       if (typeof part !== 'object' || part === null) return part
       if (levels === 0) return this.#left()
       if (Array.isArray(part)) {
@@ -204,6 +215,7 @@ class Bounding {
 
   #left(): string {
     this.#cut = true
+    this.most += 2 * AROUND
     return MARK
   }
 }

@@ -318,13 +318,9 @@ export class Attempts {
     return { decision, explanation: boundExplanation(again) as unknown as Json }
   }
 
-  /** The entry of a decision by its id. */
+  /** The entry of a decision by its id, with what was too long for it back in its place. */
   async #decisionEntry(id: string): Promise<Entry | undefined> {
-    for (const seq of await this.#deps.store.log.find(id, { limit: 20 })) {
-      const entry = await this.#entry(seq)
-      if (isDecision(entry) && entry['id'] === id) return entry
-    }
-    return undefined
+    return (await this.#history.decision(id))?.entry as Entry | undefined
   }
 
   /** What a submission binds to: the recorded denial, whoever asks. */

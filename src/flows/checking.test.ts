@@ -83,3 +83,17 @@ test('P12 loading gives others their turn at every pause that is due, and gives 
   assert.deepEqual(refused, loadPolicySet(broken, { hash, inventory }))
   await checking.stop()
 })
+
+test('what several threads judge in parts is what is judged at once', async () => {
+  const rules = Array.from({ length: 30 }, (_, index) => {
+    const wrong = index % 7 === 3 ? '&& resource.colour == "red"' : index % 7 === 5 ? '&& false' : ''
+    return report(wrong).replace('"report"', `"report-${index}"`)
+  })
+  const source = { policies: [...starterPolicies(), { name: 'rules.cedar', text: rules.join('\n') }] }
+  const inventory = [{ uid: ref('Document/handbook'), attrs: { sensitivity: 1 }, parents: [] }]
+  const checking = new Checking(() => performance.now(), { threads: 3, part: 4 })
+  const atOnce = loadPolicySet(source, { hash, inventory })
+  assert.ok(!atOnce.ok && atOnce.problems.length > 5)
+  assert.deepEqual(await checking.check(source, { inventory }), atOnce)
+  await checking.stop()
+})

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { createHash } from 'node:crypto'
 import { availableParallelism } from 'node:os'
 import { setImmediate as breathe } from 'node:timers/promises'
 import { WritError, isWritError } from '../model/errors.ts'
@@ -26,8 +27,8 @@ import { setOf } from './versions.ts'
 /** How long loading goes on before others get their turn. */
 const SLICE: Millis = 2
 
-/** Texts that are judged at once. */
-const PART = 500
+/** Texts that a thread judges at a time: what is said to the library once for all of them is what costs. */
+const PART = 2_500
 /** All of a set; no part is begun later. */
 const LONGEST: Millis = 120_000
 
@@ -43,8 +44,13 @@ type Judges = Thread<JudgeInput, Judgement>
 /** The threads of this process: starting one costs more than most sets. Judging leaves nothing behind in them. */
 let common: { threads: readonly Judges[]; users: number } | undefined
 
-/** One core is for decisions. */
-const MOST_THREADS = Math.min(4, Math.max(1, availableParallelism() - 1))
+/** They run below decisions in priority, so that every core may be one's. */
+const MOST_THREADS = Math.min(4, availableParallelism())
+
+const open = (count: number, options: Partial<ThreadOptions> = {}): readonly Judges[] =>
+  Array.from({ length: count }, () => new Thread({ ...OPTIONS, ...options }))
+
+export type CheckingOptions = Partial<ThreadOptions & Readonly<{ threads: number; part: number }>>
 
 export type LoadInput = Readonly<{
   inventory: readonly EntityData[]
@@ -56,15 +62,20 @@ export type LoadInput = Readonly<{
 export class Checking {
   readonly #monotonic: () => Millis
   readonly #threads: readonly Judges[]
+  /** Texts that are judged at once. */
+  readonly #part: number
 
-  /** With `options` it has one thread of its own. */
-  constructor(monotonic: () => Millis, options?: Partial<ThreadOptions>) {
+  /** With `options` it has threads of its own, one if not said otherwise. */
+  constructor(monotonic: () => Millis, options?: CheckingOptions) {
     this.#monotonic = monotonic
     if (options !== undefined) {
-      this.#threads = [new Thread({ ...OPTIONS, ...options })]
+      const { threads = 1, part = PART, ...more } = options
+      this.#part = part
+      this.#threads = open(threads, more)
       return
     }
-    common ??= { threads: Array.from({ length: MOST_THREADS }, () => new Thread(OPTIONS)), users: 0 }
+    this.#part = PART
+    common ??= { threads: open(MOST_THREADS), users: 0 }
     common.users += 1
     this.#threads = common.threads
   }
@@ -73,6 +84,10 @@ export class Checking {
   async check(source: PolicySource, { derived, previous, inventory }: LoadInput): Promise<LoadResult> {
     const steps = loadSteps(source, {
       hash: (text) => hex(sha256(text)),
+      hashing: () => {
+        const state = createHash('sha256')
+        return { update: (part) => void state.update(part), digest: () => state.digest('hex') }
+      },
       inventory,
       ...(derived === undefined ? {} : { derived }),
       ...(previous === undefined ? {} : { previous }),
@@ -124,15 +139,15 @@ export class Checking {
   /** In parts, on as many threads as there are: what is handed over is copied, and no copy should take long. */
   async #judge(input: JudgeInput): Promise<Judgement> {
     const parts: Judgement[] = []
-    const count = Math.max(1, Math.ceil(input.texts.length / PART))
+    const count = Math.max(1, Math.ceil(input.texts.length / this.#part))
     const startedAt = this.#monotonic()
     let next = 0
     const lane = async (thread: Judges): Promise<void> => {
       while (next < count) {
         const part = next
         next += 1
-        const at = part * PART
-        const texts = input.texts.slice(at, at + PART)
+        const at = part * this.#part
+        const texts = input.texts.slice(at, at + this.#part)
         try {
           if (this.#monotonic() - startedAt > LONGEST) throw tooLate()
           parts[part] = shifted(await ask(thread, { ...input, texts }), at)

@@ -17,11 +17,13 @@ import type { DecisionDeps } from '../decision/analyse.ts'
 import { CLOCK_TOLERANCE } from '../decision/decide.ts'
 import { actionUid } from '../decision/redecide.ts'
 import { cedarEntities, loadClosure, registered } from '../identity/inventory.ts'
-import type { PolicySet, Reach } from '../policy/index.ts'
+import type { PolicySet } from '../policy/index.ts'
 import { hex, sha256 } from '../store/hash.ts'
 import { compareIds } from '../store/order.ts'
+import type { Page, Stored } from '../store/port.ts'
 import { Picture } from '../store/picture.ts'
 import type { Attempts } from './attempts.ts'
+import { toAttempt } from './attempts.ts'
 import type { FlowDeps } from './deps.ts'
 import type { AttemptInput } from './port.ts'
 
@@ -61,6 +63,8 @@ const RESULTS_MOST = 1_000
 const SLICE = 4
 /** Candidates that weigh as much as one call. */
 const WORTH = 10
+/** Entities that are looked at on the way to candidates and weigh as much as one. */
+const LOOKS = 10
 /** Entities read at once. */
 const AT_ONCE = 128
 /** Tokens are padded to a multiple of this, so that their length does not tell how long a hidden id is. */
@@ -89,23 +93,30 @@ export class Searching {
     const label = `search/${hex(sha256(canonical([caller.id, parametersOf(input)])))}`
     const { token } = options
     const from = token === undefined || token === '' ? '' : this.#open(label, token)
+    // refused here and not with a candidate, which would tell that there is one
+    toAttempt(attemptOn(input, ''))
     const ids: string[] = []
     let decided = 0
     let last = from
-    let since = performance.now()
     const page = (after: string): Found => ({ ids, next: this.#seal(label, after), decided })
-    for await (const id of this.#candidates(caller, input, from)) {
-      if (decided >= CANDIDATES_MOST) return page(last)
-      if (decided > 0 && decided % WORTH === 0 && !isAffordable(options)) return page(last)
-      const permitted = await this.#permits(caller, attemptOn(input, id))
-      decided += 1
-      // one more than was asked for is looked for, so that who is sent on finds something
-      if (permitted && ids.length === limit) return page(ids.at(-1) ?? from)
-      if (permitted) ids.push(id)
-      last = id
-      if (performance.now() - since < SLICE) continue
-      await breathe()
-      since = performance.now()
+    const scope = await this.#scope(caller, input)
+    if (scope === undefined) return { ids, decided }
+    const work = new Work(options.charge)
+    try {
+      for await (const id of this.#candidates(scope, input, from, work)) {
+        if (decided >= CANDIDATES_MOST) return page(last)
+        await work.did(1)
+        // what nobody registered is looked at like everything else, so that it cannot be told from what is denied
+        const permitted = (await this.#permits(caller, attemptOn(input, id))) && scope.isRegistered
+        decided += 1
+        // one more than was asked for is looked for, so that who is sent on finds something
+        if (permitted && ids.length === limit) return page(ids.at(-1) ?? from)
+        if (permitted) ids.push(id)
+        last = id
+      }
+    } catch (error) {
+      if (decided > 0 && isWritError(error, 'ERR_RATE_LIMITED')) return page(last)
+      throw error
     }
     return { ids, decided }
   }
@@ -114,13 +125,13 @@ export class Searching {
   async #permits(caller: Caller, input: AttemptInput): Promise<boolean> {
     const attempt = await this.#attempts.arrived(input, caller)
     try {
-      const { outcome, tasks } = await analyse(this.#asking, caller, attempt, 'question')
+      const { outcome, tasks, grant } = await analyse(this.#asking, caller, attempt, 'question')
       if (outcome !== 'permit') return false
       // what the commit of an evaluation would look at beside
       const barred = this.#asking.barrier.denies({
         chain: [...attempt.chain, caller.subject],
         tasks: tasks.map(({ id }) => id),
-        grant: attempt.grant,
+        grant: grant?.id ?? attempt.grant,
         delegation: attempt.delegation,
         caller: caller.id,
       })
@@ -132,8 +143,8 @@ export class Searching {
     }
   }
 
-  /** Ids after `from`, in order, of all that could be permitted; never too few. */
-  async *#candidates(caller: Caller, input: SearchInput, from: string): AsyncGenerator<string> {
+  /** What candidates are looked for with; nothing where nothing can be permitted, whatever there is. */
+  async #scope(caller: Caller, input: SearchInput): Promise<Scope | undefined> {
     const picture = new Picture(this.#deps.store)
     const known = [
       ...(input.what === 'subject' ? [] : [input.subject]),
@@ -143,86 +154,98 @@ export class Searching {
     await loadClosure(picture, known)
     const version = picture.get('meta', 'policy')?.value['version'] as string | undefined
     const policy = version === undefined ? undefined : this.#asking.policies.get(version)
-    if (policy === undefined || this.#deps.store.clockBehind() > CLOCK_TOLERANCE) return
-    if (known.some((ref) => registered(picture, ref) === undefined)) return
-    const trusted = (type: string): boolean =>
-      caller.pep?.subjects.some((one) => one === '*' || one === type) ?? false
+    if (policy === undefined || this.#deps.store.clockBehind() > CLOCK_TOLERANCE) return undefined
+    const isTrusted = caller.pep?.subjects.some((one) => one === '*' || one === input.subject.type) ?? false
+    const isOwn =
+      input.what === 'subject'
+        ? input.subject.type === caller.subject.type
+        : sameRef(input.subject, caller.subject)
+    if (!isTrusted && !isOwn) return undefined
+    return {
+      policy,
+      entities: cedarEntities(picture, known),
+      isRegistered: known.every((ref) => registered(picture, ref) !== undefined),
+      // whoever speaks for itself alone learns about itself alone
+      ...(isTrusted ? {} : { alone: caller.subject }),
+    }
+  }
 
+  /** Ids after `from`, in order, of all that could be permitted; never too few. */
+  async *#candidates(
+    { policy, entities, alone }: Scope,
+    input: SearchInput,
+    from: string,
+    work: Work,
+  ): AsyncGenerator<string> {
     if (input.what === 'action') {
-      if (!sameRef(caller.subject, input.subject) && !trusted(input.subject.type)) return
       yield* actionsOf(policy, input.subject.type, input.resource.type).filter(after(from))
       return
     }
-    const entities = cedarEntities(picture, known)
     const action = actionUid(input.action.name)
     if (!applies(policy, action, input.subject.type, input.resource.type)) return
-    if (input.what === 'resource') {
-      if (!sameRef(caller.subject, input.subject) && !trusted(input.subject.type)) return
-      const principal = bare(input.subject)
-      yield* this.#within(
-        policy.reach({ action, principal }, input.resource.type, entities),
-        input.resource.type,
-        from,
-      )
+    const { type } = input.what === 'resource' ? input.resource : input.subject
+    if (input.what === 'subject' && alone !== undefined) {
+      yield* await this.#registered([alone].filter(({ id }) => after(from)(id)))
       return
     }
-    const { type } = input.subject
-    const resource = bare(input.resource)
-    // whoever speaks for itself alone learns about itself alone
-    if (trusted(type)) yield* this.#within(policy.reach({ action, resource }, type, entities), type, from)
-    else if (caller.subject.type === type) yield* await this.#registered([caller.subject], from)
-  }
-
-  /** Ids of entities of `type` inside `reach`. */
-  async *#within({ any, named, below }: Reach, type: string, from: string): AsyncGenerator<string> {
-    const { store } = this.#deps
+    const { any, named, below } =
+      input.what === 'resource'
+        ? policy.reach({ action, principal: bare(input.subject) }, type, entities)
+        : policy.reach({ action, resource: bare(input.resource) }, type, entities)
     if (any) {
-      let next: string | undefined = `${type}/${from}`
-      while (next !== undefined) {
-        const page: Awaited<ReturnType<typeof listed>> = await listed(next)
-        for (const { value } of page.items) yield value.id
-        next = page.next
-      }
+      for await (const found of this.#listed('entity.type', type, `${type}/${from}`, work)) yield found.id
       return
     }
-    const refs = new Map<string, EntityRef>()
-    const add = (ref: EntityRef): void => {
-      if (ref.type === type && compareIds(ref.id, from) > 0) refs.set(ref.id, ref)
-    }
-    const groups = [...below].map(uidOf)
-    for (const ref of [...[...named].map(uidOf), ...groups]) add(ref)
-    const visited = new Set(groups.map(refKey))
-    for (let level = [...visited]; level.length > 0;) {
-      const children: EntityRef[] = []
-      for (let at = 0; at < level.length; at += AT_ONCE) {
-        const reads = level
-          .slice(at, at + AT_ONCE)
-          .map((value) => ({ index: 'entity.parent' as const, value }))
-        const view = await store.read(reads)
-        for (const { index, value } of reads)
-          children.push(...view.scan(index, value).map((found) => found.value))
-        await breathe()
-      }
-      children.forEach(add)
-      level = [...new Set(children.map(refKey))].filter((key) => !visited.has(key))
-      for (const key of level) visited.add(key)
-    }
-    yield* await this.#registered([...refs.values()], from)
+    const members = await this.#members(below, work)
+    const ids = new Set(members.filter((ref) => ref.type === type).map(({ id }) => id))
+    const others = [...named, ...below].map(uidOf).filter((ref) => ref.type === type && !ids.has(ref.id))
+    for (const id of await this.#registered(others)) ids.add(id)
+    yield* [...ids].filter(after(from)).sort(compareIds)
+  }
 
-    function listed(next: string) {
-      return store.list('entity', { index: 'entity.type', value: type, after: next, limit: AT_ONCE })
+  /** Everything that is in one of `groups`, at any depth; some of it more than once. */
+  async #members(groups: ReadonlySet<string>, work: Work): Promise<readonly EntityRef[]> {
+    const found: EntityRef[] = []
+    const above = new Set([...groups].map(uidOf).map(refKey))
+    // what is added on the way has its turn as well
+    for (const group of above) {
+      for await (const ref of this.#listed('entity.parent', group, '', work)) {
+        found.push(ref)
+        above.add(refKey(ref))
+      }
+    }
+    return found
+  }
+
+  /** What an index lists, in order, read in parts that let others run. */
+  async *#listed(
+    index: 'entity.type' | 'entity.parent',
+    value: string,
+    from: string,
+    work: Work,
+  ): AsyncGenerator<EntityRef> {
+    for (let next: string | undefined = from; next !== undefined;) {
+      const page: Page<Stored<'entity'>> = await this.#deps.store.list('entity', {
+        index,
+        value,
+        after: next,
+        limit: AT_ONCE,
+      })
+      await work.did((1 + page.items.length) / LOOKS)
+      for (const { value: entity } of page.items) yield bare(entity)
+      next = page.next
     }
   }
 
-  /** Ids after `from`, in order, of those `refs` that are in the inventory. */
-  async #registered(refs: readonly EntityRef[], from: string): Promise<readonly string[]> {
+  /** Ids of those `refs` that are in the inventory. */
+  async #registered(refs: readonly EntityRef[]): Promise<readonly string[]> {
     const ids: string[] = []
-    const wanted = refs.filter(({ id }) => compareIds(id, from) > 0).sort((a, b) => compareIds(a.id, b.id))
-    for (let at = 0; at < wanted.length; at += AT_ONCE) {
+    for (let at = 0; at < refs.length; at += AT_ONCE) {
       const picture = new Picture(this.#deps.store)
-      const some = wanted.slice(at, at + AT_ONCE)
+      const some = refs.slice(at, at + AT_ONCE)
       await picture.load(some.map((ref) => ({ kind: 'entity' as const, id: refKey(ref) })))
       for (const ref of some) if (registered(picture, ref) !== undefined) ids.push(ref.id)
+      await breathe()
     }
     return ids
   }
@@ -248,13 +271,39 @@ export class Searching {
   }
 }
 
-function isAffordable({ charge }: SearchOptions): boolean {
-  try {
-    charge?.(1)
-    return true
-  } catch (error) {
-    if (isWritError(error, 'ERR_RATE_LIMITED')) return false
-    throw error
+/** What candidates are looked for with: the policies, and what is known of the sides that are given. */
+type Scope = Readonly<{
+  policy: PolicySet
+  entities: ReturnType<typeof cedarEntities>
+  /** Whether those sides are in the inventory. */
+  isRegistered: boolean
+  /** The only subject that the caller may learn about, unless it speaks for others of the type. */
+  alone?: EntityRef
+}>
+
+/** Charges for work as it is done, and lets others run every few milliseconds. */
+class Work {
+  readonly #charge: SearchOptions['charge']
+  #done = 0
+  #charged = 0
+  #since = performance.now()
+
+  constructor(charge: SearchOptions['charge']) {
+    this.#charge = charge
+  }
+
+  /** @throws {WritError} `ERR_RATE_LIMITED` when the caller has had too much of it */
+  async did(candidates: number): Promise<void> {
+    this.#done += candidates
+    // the call itself was charged where it came in
+    const due = Math.ceil(this.#done / WORTH) - 1 - this.#charged
+    if (due > 0) {
+      this.#charge?.(due)
+      this.#charged += due
+    }
+    if (performance.now() - this.#since < SLICE) return
+    await breathe()
+    this.#since = performance.now()
   }
 }
 

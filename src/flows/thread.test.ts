@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { getPriority } from 'node:os'
 import { describe, test } from 'node:test'
 import { setImmediate as breathe } from 'node:timers/promises'
 import { entryOf, Thread, ThreadError } from './thread.ts'
@@ -39,6 +40,21 @@ describe('a thread', () => {
     const thread = open()
     const answers = await Promise.all(['a', 'b', 'c'].map((input) => thread.run(input)))
     assert.equal(new Set(answers).size, 1)
+    await thread.stop()
+  })
+
+  test('C12 works below decisions in priority, and leaves theirs alone', async () => {
+    const before = getPriority()
+    const served = new URL(
+      `data:text/javascript,${encodeURIComponent(`
+        import { getPriority } from 'node:os'
+        import { serveThread } from ${JSON.stringify(new URL('thread.ts', import.meta.url).href)}
+        serveThread(() => getPriority())
+      `)}`,
+    )
+    const thread = open({ entry: served })
+    assert.ok((await thread.run('a')) > before)
+    assert.equal(getPriority(), before)
     await thread.stop()
   })
 

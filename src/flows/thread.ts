@@ -6,6 +6,7 @@
  * @module
  */
 import { extname } from 'node:path'
+import { constants, platform, setPriority } from 'node:os'
 import { parentPort, Worker } from 'node:worker_threads'
 import type { Millis } from '../model/time.ts'
 
@@ -161,6 +162,8 @@ export function serveThread<Out>(
 ): void {
   const port = parentPort
   if (port === null) throw new TypeError('not a thread')
+  // decisions come first: on Linux a priority is a thread's own
+  if (platform() === 'linux') setPriority(constants.priority.PRIORITY_BELOW_NORMAL)
   port.on('message', (input: unknown) => {
     let answer: Answer<Out>
     try {

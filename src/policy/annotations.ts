@@ -69,6 +69,9 @@ export function annotationTexts(slice: PolicySlice): Record<string, string> {
   return Object.fromEntries(written(slice).map(({ name, value }) => [name, value ?? '']))
 }
 
+const NOBODY: readonly string[] = []
+const NOTHING: ReadonlySet<string> = new Set()
+
 /** Reads and checks; every problem at its place. */
 export function readAnnotations(
   file: SourceFile,
@@ -78,7 +81,7 @@ export function readAnnotations(
   const problems: Problem[] = []
   const result: {
     -readonly [K in keyof Annotations]: Annotations[K]
-  } = { notify: [], unknownIgnore: new Set(), explain: false }
+  } = { notify: NOBODY, unknownIgnore: NOTHING, explain: false }
   for (const { name, value, span, valueSpan } of written(slice)) {
     const known = Object.hasOwn(annotationNames, name) ? annotationNames[name] : undefined
     if (known === undefined) {

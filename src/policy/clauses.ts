@@ -9,7 +9,7 @@ import { toCode } from './engine/closures.ts'
 import { cut } from './engine/parse.ts'
 import type { Expr, Head, Pattern, Policy, Variable } from './engine/tree.ts'
 import { accessOf, chain, children } from './engine/tree.ts'
-import type { CedarRecord, Extension, Failure, Ip, Result, Value } from './engine/values.ts'
+import type { CedarRecord, CedarSet, Extension, Failure, Ip, Result, Value } from './engine/values.ts'
 import {
   DATETIME,
   DECIMAL,
@@ -456,6 +456,16 @@ function isConstant(expr: Expr): boolean {
 const patternText = (pattern: Pattern): string =>
   pattern.map((part) => (part === null ? '*' : part.replaceAll('*', '\\*'))).join('')
 
+const wholes = new WeakMap<CedarSet | CedarRecord, Json>()
+
+/** Once for each value, which many clauses of many policies may have read: whoever is asked gave it, and how long it is. */
+function naturalWhole(value: CedarSet | CedarRecord): Json {
+  let json = wholes.get(value)
+  if (json === undefined)
+    wholes.set(value, (json = value.kind === SET ? value.items.map(natural) : naturalRecord(value)))
+  return json
+}
+
 /** A value as people write it: extension values by their text, entities as Cedar spells them. */
 export function natural(value: Value): Json {
   switch (typeof value) {
@@ -470,9 +480,8 @@ export function natural(value: Value): Json {
     case ENTITY:
       return uidText(value)
     case SET:
-      return value.items.map(natural)
     case RECORD:
-      return naturalRecord(value)
+      return naturalWhole(value)
     case IP:
       return ipText(value)
     case DATETIME:

@@ -7,6 +7,8 @@ import type { ClauseResult, Effect, PolicyInfo, RuleResult } from './types.ts'
 
 /** A clause over all tests; one that is always the same would not be missed by any of them. */
 export type ClauseCoverage = Readonly<{
+  /** Of an `unless`, `held` is that it did not exclude the attempt: what it says did not hold. */
+  kind: 'when' | 'unless'
   text: string
   line: number
   column: number
@@ -38,7 +40,14 @@ export type CoverageReport = Readonly<{
   clauses: number
 }>
 
-type Seen = { text: string; line: number; column: number; held: boolean; failed: boolean }
+type Seen = {
+  kind: 'when' | 'unless'
+  text: string
+  line: number
+  column: number
+  held: boolean
+  failed: boolean
+}
 
 /** Collects over many attempts. */
 export class Coverage {
@@ -65,9 +74,9 @@ export class Coverage {
   #see(seen: Map<string, Seen>, clause: ClauseResult): void {
     // the head holds wherever a policy is in scope
     if (clause.kind === 'scope') return
-    const { text, line, column, endLine, endColumn, status } = clause
+    const { kind, text, line, column, endLine, endColumn, status } = clause
     const key = `${line}:${column}-${endLine}:${endColumn}`
-    const known = seen.get(key) ?? { text, line, column, held: false, failed: false }
+    const known = seen.get(key) ?? { kind, text, line, column, held: false, failed: false }
     seen.set(key, known)
     if (status === 'holds') known.held = true
     // what errors or is unknown does not let the policy apply either

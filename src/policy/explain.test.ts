@@ -341,6 +341,20 @@ describe('actual values', () => {
     assert.equal(at(-(2n ** 63n)), '1970-01-01 + -9223372036854775808ms')
   })
 
+  test('law 12 what a caller sent is told once, however many clauses read it', () => {
+    const tags = Array.from({ length: 1_000 }, (_, n) => `t${n}`)
+    const clauses = clausesOf(
+      when('context.tags.contains("x") && !context.tags.isEmpty() && context.all.a == 1'),
+      {
+        tags,
+        all: { a: 2, tags },
+      },
+    )
+    const [first, second] = clauses.map(({ actual: [told] }) => told?.value)
+    assert.deepEqual(first, tags)
+    assert.equal(first, second)
+  })
+
   test('tell absent from false, each path once, at most eight', () => {
     assert.deepEqual(actual('context has nothing.inside || context.amount == context.amount'), [
       { path: 'context.nothing.inside' },

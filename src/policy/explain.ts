@@ -19,6 +19,8 @@ export type Explained = Parsed & Readonly<{ info: PolicyInfo }>
 export type Situation<P extends Explained> = Readonly<{
   /** Policies whose head matches, in the order of the set. */
   inScope: readonly P[]
+  /** What of it is looked at, so that its length makes no difference: how many, who decided, and permits to be near. */
+  seen?: Readonly<{ count: number; decided: readonly P[]; permits: readonly P[] }>
   /** Those on the action, whoever they name; only asked for when no permit is in scope. */
   onAction: () => Iterable<P>
   env: Env
@@ -42,14 +44,14 @@ const NONE: readonly never[] = []
  * or failed, and by the permits that came nearest. Where a forbid alone stands in the way, nothing is near.
  */
 export function explainRules<P extends Explained>(situation: Situation<P>): Omit<Explanation, 'mismatch'> {
-  const { inScope, evaluation } = situation
-  const decided = decidedBy(evaluation, inScope)
+  const { seen, evaluation } = situation
+  const decided = seen?.decided ?? decidedBy(evaluation, situation.inScope)
   const isDenied = evaluation.decision === 'deny'
   return {
     determining: decided.map(placeOf),
     fired: isDenied ? decided.slice(0, MOST_FIRED).map((policy) => whole(policy, situation)) : [],
     nearest: isDenied ? nearestOf(situation) : [],
-    inScope: inScope.length,
+    inScope: seen?.count ?? situation.inScope.length,
   }
 }
 
@@ -71,12 +73,12 @@ export function examineRules<P extends Explained>(situation: Situation<P>): Rule
 const placeOf = ({ info: { id, file, line, effect } }: Explained) => ({ policy: id, file, line, effect })
 
 function nearestOf<P extends Explained>(situation: Situation<P>): RuleResult[] {
-  const { inScope, onAction, env, unknownTo, unknowns, broken } = situation
+  const { seen, onAction, env, unknownTo, unknowns, broken } = situation
   const near = new Nearest<P>()
   let tried = 0
-  for (const policy of inScope) {
+  for (const policy of seen?.permits ?? situation.inScope) {
     if (policy.info.effect !== 'permit') continue
-    if ((tried += 1) > NEAREST_OF) break
+    if ((tried += 1) > NEAREST_OF && seen === undefined) break
     if (broken !== undefined) {
       near.add(policy, undefined, 1)
       continue

@@ -141,3 +141,21 @@ test('whatever the comments and blanks: nothing is lost, nothing changes meaning
   )
   assert.ok(done > 20, `only ${done} could be formatted`)
 })
+
+test(
+  'B79 what is too large or too deep is refused at once, and the formatter goes on',
+  { timeout: 20_000 },
+  () => {
+    const condition = (text: string): string =>
+      `permit (principal, action == Action::"x", resource) when { ${text} };\n`
+    for (const text of [
+      Array.from({ length: 50_000 }, (_, n) => `resource.n == ${n}`).join(' || '),
+      `${'('.repeat(10_000)}true${')'.repeat(10_000)}`,
+      `${'if true then '.repeat(10_000)}true${' else false'.repeat(10_000)}`,
+    ]) {
+      const told = formatPolicies('a.cedar', condition(text))
+      assert.deepEqual([told.ok, told.ok || told.problem.code], [false, 'P022'])
+      assert.equal(formatPolicies('b.cedar', condition('true')).ok, true)
+    }
+  },
+)

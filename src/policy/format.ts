@@ -5,6 +5,7 @@
  */
 import * as cedar from '@cedar-policy/cedar-wasm/nodejs'
 import { cut } from './engine/parse.ts'
+import { isWithinLimits } from './load.ts'
 import type { Problem } from './problems.ts'
 import { fromByteOffset, SourceFile } from './problems.ts'
 
@@ -25,8 +26,15 @@ export function formatPolicies(name: string, text: string): Formatted {
   const newline = source.includes('\r\n') ? '\r\n' : '\n'
   const pieces: string[] = []
   let from = 0
-  for (const { start, end } of cut(source)) {
+  for (const part of cut(source)) {
+    const { start, end, tokens } = part
     pieces.push(between(source.slice(from, start)))
+    // beyond these the formatter takes minutes, or overflows its stack and fails for every file after this one
+    if (!isWithinLimits(part)) {
+      const message = 'the policy is too large or too deeply nested'
+      const hint = 'split it into several policies'
+      return { ok: false, problem: file.problem('P022', tokens[0] ?? part, message, { hint }) }
+    }
     const formatted = formatOne(file, start, end)
     if (!formatted.ok) return formatted
     pieces.push(formatted.text)

@@ -333,6 +333,7 @@ function closed(nodes: ReadonlyMap<string, OpenNode>): string | undefined {
         if (node.ancestors.size > MOST_ABOVE) break
         for (const parent of nodes.get(key)?.parents ?? []) node.ancestors.add(parent.key)
       }
+      node.ancestors.delete(node.key)
     }
     return error.message
   }

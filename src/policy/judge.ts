@@ -37,6 +37,8 @@ export type Judgement =
       failed?: string
     }>
 
+type Validated = Extract<Judgement, { kind: 'validate' }>
+
 /** The reference's judgement. Depths are bounded before: its stack is not. */
 export function judge(input: JudgeInput): Judgement {
   switch (input.kind) {
@@ -51,7 +53,7 @@ export function judge(input: JudgeInput): Judgement {
         }),
       }
     case 'validate':
-      return validate(input.texts, input.schema)
+      return validateAll(input.texts, input.schema)
   }
 }
 
@@ -65,8 +67,23 @@ function parse(text: string): ParsedText {
   }
 }
 
-function validate(texts: readonly string[], schema: SchemaJson<string>): Judgement {
-  const failed = (message: string): Judgement => ({
+/** Validated at once: with more, what the library takes of memory for the first time costs more than the rest. */
+const PART = 2_000
+
+function validateAll(texts: readonly string[], schema: SchemaJson<string>): Judgement {
+  const errors: JudgedFinding[] = []
+  const warnings: JudgedFinding[] = []
+  for (let from = 0; from < texts.length; from += PART) {
+    const part = validate(texts.slice(from, from + PART), schema)
+    if (part.failed !== undefined) return part
+    for (const { at, error } of part.errors) errors.push({ at: at + from, error })
+    for (const { at, error } of part.warnings) warnings.push({ at: at + from, error })
+  }
+  return { kind: 'validate', errors, warnings }
+}
+
+function validate(texts: readonly string[], schema: SchemaJson<string>): Validated {
+  const failed = (message: string): Validated => ({
     kind: 'validate',
     errors: [],
     warnings: [],

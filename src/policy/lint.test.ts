@@ -248,7 +248,10 @@ suite('what is told', () => {
 suite('what is not told', () => {
   const quiet: [name: string, text: string][] = [
     ['a condition that depends', permit('resource.sensitivity <= 1 || context.live has task')],
-    ['integers as large as they come', permit('resource.sensitivity < 9223372036854775807')],
+    [
+      'integers as large as they come',
+      permit('context has action_properties.n && context.action_properties.n < 9223372036854775807'),
+    ],
     [
       'a stricter permit beside a broader one: the strictest obligations count',
       `${permit('resource.sensitivity <= 3', '@ttl("10m") ')}\n${permit('resource.sensitivity <= 1', '@ttl("1m") ')}`,
@@ -325,4 +328,66 @@ test('findings name entities as policies spell them', () => {
   )
   assert.equal(problem?.hint, `did you mean \`${uidText({ type: 'Group', id: 'dba' })}\`?`)
   assert.equal(problem.severity, 'warning')
+})
+
+suite('what people write by mistake', () => {
+  const told = (text: string, entities?: readonly EntityData[]): string[] =>
+    findings(text, entities).map((one) => one.replace(/^(L\d+).* · /su, '$1 '))
+  const one = (when: string): string[] =>
+    told(`${permit(when, '@ttl("5m")\n')}${when.includes('approvals') ? `\n${approve('dba')}` : ''}`)
+
+  test('an approval that is never needed, a count that is never reached', () => {
+    assert.deepEqual(one('context.proof.approvals.dba >= 0'), ['L001 this condition always holds'])
+    assert.deepEqual(one('context.proof.approvals.dba < 0'), ['L002 this condition never holds'])
+    assert.deepEqual(one('context.proof.approvals.dba >= 1'), [])
+    assert.deepEqual(one('context.proof.approvals.dba >= 2'), [
+      'L012 2 approvals of `dba`, and one person in the inventory can give one',
+    ])
+  })
+
+  test('a sensitivity that nothing has', () => {
+    assert.deepEqual(one('resource.sensitivity >= 5'), ['L002 this condition never holds'])
+    assert.deepEqual(one('resource.sensitivity >= 1'), ['L001 this condition always holds'])
+    assert.deepEqual(one('resource.sensitivity >= 4'), [])
+  })
+
+  test('a window over midnight written as one within a day, and a text that is anything', () => {
+    const window = (from: string, to: string, operator: string): string =>
+      `context.live.now.toTime() >= duration("${from}") ${operator} context.live.now.toTime() <= duration("${to}")`
+    assert.deepEqual(one(window('22h', '4h', '&&')), ['L002 this condition never holds'])
+    assert.deepEqual(one(window('22h', '4h', '||')), [])
+    assert.deepEqual(one(window('4h', '22h', '&&')), [])
+    assert.deepEqual(
+      one('context.live.now < datetime("2026-01-01") && context.live.now > datetime("2026-02-01")'),
+      ['L002 this condition never holds'],
+    )
+    const ticket = (pattern: string): string =>
+      `context.live has task && context.live.task has ticket && context.live.task.ticket like "${pattern}"`
+    assert.deepEqual(one(ticket('*')), ['L001 this part always holds'])
+    assert.deepEqual(one(ticket('CHG-*')), [])
+  })
+
+  test('everybody who says that they have a task', () => {
+    const open = (when: string): string[] =>
+      told(`permit(principal, action == Action::"read", resource is Database) when { ${when} };`)
+    const everybody = ['L007 this permits everybody who declares a task, and everybody may']
+    assert.deepEqual(open('context.live has task'), everybody)
+    assert.deepEqual(open('context.live has task && context.live.task.purpose == "x"'), everybody)
+    assert.deepEqual(open('context.live has task && resource.sensitivity <= 1'), [])
+  })
+
+  test('two people of two groups, who would let each other in', () => {
+    const text = `${permit('context.proof.approvals.dba >= 1', '@ttl("5m")\n')}\n${approve('dba')}`
+    const both = (name: string): EntityData => entity(name, ['Group/deployers', 'Group/dba'])
+    assert.deepEqual(told(text, [...inventory, both('Person/one')]), [])
+    assert.deepEqual(
+      told(text, [...inventory, both('Person/one'), both('Person/two')]).map((it) => it.slice(0, 4)),
+      ['L005'],
+    )
+    const apart = text.replace(
+      '{ context.pool == "dba" };',
+      '{ context.pool == "dba" } unless { principal in Group::"deployers" };',
+    )
+    assert.deepEqual(told(apart, [...inventory, both('Person/one'), both('Person/two')]), [])
+  })
 })

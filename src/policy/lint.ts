@@ -39,13 +39,7 @@ export const lintNames: Readonly<Record<LintCode, string>> = {
 /** Every condition of a policy by itself: all of them hold where it applies. */
 type Rule = PlacedTree & Readonly<{ parts: readonly Formula[] }>
 
-type Say = (
-  code: LintCode,
-  rule: Rule,
-  span: Span | undefined,
-  message: string,
-  hint?: string,
-) => void
+type Say = (code: LintCode, rule: Rule, span: Span | undefined, message: string, hint?: string) => void
 
 /**
  * Findings in a set that loaded, all of them warnings. Without an inventory, nothing is said about who there is.
@@ -198,6 +192,14 @@ function wildcards(rule: Rule, say: Say): void {
   if (!info.governsWrit) {
     if (isOpen(principal) && principal.is === undefined && rule.tree.conditions.length === 0)
       say('L007', rule, headSpan(rule, 'principal'), 'this permits everybody, without a condition', 'say who')
+    else if (isOpen(principal) && principal.is === undefined && rule.parts.every(({ key }) => ofTask(key)))
+      say(
+        'L007',
+        rule,
+        headSpan(rule, 'principal'),
+        'this permits everybody who declares a task, and everybody may',
+        'say who',
+      )
     return
   }
   const names = action.any ? [] : action.oneOf.map(({ id }) => id).filter((id) => id !== 'approve')
@@ -209,6 +211,12 @@ function wildcards(rule: Rule, say: Say): void {
       `everybody may ${names.join(', ')}`,
       'name a group: `principal in Group::"…"`',
     )
+}
+
+/** Whether a condition looks at nothing but the task, which is what its subject says of it. */
+function ofTask(key: string): boolean {
+  const rest = key.replaceAll(/context\."live"\."task"|has\(context\."live",\["task"[^\]]*\]\)/gu, '')
+  return rest !== key && !/\b(?:context|principal|action|resource)\b/u.test(rest)
 }
 
 // L004
@@ -589,17 +597,28 @@ function approvals(rules: readonly Rule[], set: PolicySet, world: World, say: Sa
     }
   }
   if (people.length === 0) return
-  const givable = new Set(
-    approving.flatMap(({ rule, pools }) =>
-      people.some(({ uid }) => matches(rule.info.scope.principal, uid, world)) ? [...pools.keys()] : [],
-    ),
-  )
+  const givers = new Map<string, Set<EntityData>>()
+  for (const { rule, pools } of approving) {
+    const some = people.filter(({ uid }) => matches(rule.info.scope.principal, uid, world))
+    for (const pool of pools.keys()) givers.set(pool, new Set([...(givers.get(pool) ?? []), ...some]))
+  }
   for (const rule of ordinary) {
-    for (const pool of rule.info.reads.approvals.keys()) {
+    for (const [pool, counts] of rule.info.reads.approvals) {
       // whoever reads all of them asks for none in particular
       const span = poolRead(rule, pool)
-      if (givable.has(pool) || span === undefined) continue
-      say('L012', rule, span, `nobody in the inventory can give an approval of \`${pool}\``)
+      if (span === undefined) continue
+      const there = givers.get(pool)?.size ?? 0
+      const wanted = counts.find((count) => count > 0) ?? 1
+      if (there === 0) say('L012', rule, span, `nobody in the inventory can give an approval of \`${pool}\``)
+      else if (there < wanted && rule.info.effect === 'permit') {
+        const who = there === 1 ? 'one person' : `${there} people`
+        say(
+          'L012',
+          rule,
+          span,
+          `${wanted} approvals of \`${pool}\`, and ${who} in the inventory can give one`,
+        )
+      }
     }
   }
 }
@@ -638,15 +657,14 @@ function poolRead(rule: Rule, pool: string): Span | undefined {
   return undefined
 }
 
-/** Whether two heads name the same group or entity, or one inside the other, and a person stands there. */
+/** Whether those whom one head names may be those whom the other does, as far as the inventory knows people. */
 function meets(a: HeadConstraint, b: HeadConstraint, people: readonly EntityData[], world: World): boolean {
   const [x, y] = [a.eq ?? a.in, b.eq ?? b.in]
   if (x === undefined || y === undefined) return false
-  if (!world.above(x).has(uidText(y)) && !world.above(y).has(uidText(x))) return false
-  return (
-    people.length === 0 ||
-    people.filter(({ uid }) => matches(a, uid, world) && matches(b, uid, world)).length > 0
-  )
+  const both = people.filter(({ uid }) => matches(a, uid, world) && matches(b, uid, world)).length
+  const nested = world.above(x).has(uidText(y)) || world.above(y).has(uidText(x))
+  // of two groups that have nothing to do with each other it takes two members of both
+  return nested ? people.length === 0 || both > 0 : both > 1
 }
 
 function typesMeet(a: HeadConstraint, b: HeadConstraint): boolean {

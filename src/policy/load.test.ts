@@ -3,11 +3,19 @@
  *
  * @module
  */
-import { test } from 'node:test'
+import { describe, test } from 'node:test'
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
-import type { EntityData, FactDefinition, PolicySet, PolicySource, Problem } from './index.ts'
-import { facts, loadPolicySet, problemCodes, renderProblem } from './index.ts'
+import type {
+  EntityData,
+  FactDefinition,
+  JudgeInput,
+  Judgement,
+  PolicySet,
+  PolicySource,
+  Problem,
+} from './index.ts'
+import { facts, judge, loadPolicySet, loadSteps, problemCodes, renderProblem } from './index.ts'
 
 const hash = (text: string) => `sha256:${createHash('sha256').update(text).digest('hex')}`
 const load = (source: PolicySource, inventory: readonly EntityData[] = []) =>
@@ -516,4 +524,187 @@ test('an empty set loads and permits nothing', () => {
   const loaded = load({ policies: [] })
   assert.ok(loaded.ok)
   assert.deepEqual([loaded.set.policies, loaded.set.pools], [[], []])
+})
+
+describe('loading in steps', () => {
+  /** What was judged on the way. */
+  function steps(source: PolicySource, previous?: PolicySet) {
+    const inputs: JudgeInput[] = []
+    const all = loadSteps(source, { hash, inventory: [], previous })
+    let pauses = 0
+    let judgement: Judgement | undefined
+    for (;;) {
+      const step = all.next(judgement)
+      if (step.done === true) return { result: step.value, inputs, pauses }
+      judgement = undefined
+      if (step.value.kind === 'pause') pauses += 1
+      else {
+        // a worker gets copies
+        inputs.push(structuredClone(step.value.input))
+        judgement = structuredClone(judge(structuredClone(step.value.input)))
+      }
+    }
+  }
+  const many = (count: number, change = -1) =>
+    Array.from(
+      { length: count },
+      (_, n) => `@id("p${n}") ${policy(`context.amount < ${n === change ? 100_000 : n}`)}\n`,
+    ).join('')
+  const judged = (inputs: readonly JudgeInput[]) => inputs.map(({ kind, texts }) => [kind, texts.length])
+
+  test('it is what loading at once gives', () => {
+    const source = { policies: [file(pools + many(50))], schema: file(schema, 's') }
+    const { result, inputs, pauses } = steps(source)
+    const once = load(source)
+    assert.ok(result.ok && once.ok)
+    assert.equal(result.set.version, once.set.version)
+    assert.deepEqual(result.set.policies, once.set.policies)
+    assert.deepEqual(judged(inputs), [
+      ['validate', 50],
+      ['validate', 1],
+    ])
+    assert.ok(pauses > 5)
+  })
+
+  test('what was accepted before is not judged again, wherever it stands now', () => {
+    const before = steps({ policies: [file(pools + many(50))], schema: file(schema, 's') }).result
+    assert.ok(before.ok)
+    const source = { policies: [file(many(50, 7), 'b.cedar'), file(pools)], schema: file(schema, 's') }
+    const { result, inputs } = steps(source, before.set)
+    assert.deepEqual(judged(inputs), [['validate', 1]])
+    const fresh = load(source)
+    assert.ok(result.ok && fresh.ok)
+    assert.deepEqual(result.set.policies, fresh.set.policies)
+    assert.equal(result.set.version, fresh.set.version)
+    assert.deepEqual(steps(source, result.set).inputs, [])
+  })
+
+  test('under another schema all of it is judged again, and what no longer fits is refused', () => {
+    const before = steps({ policies: [file(pools + many(3))], schema: file(schema, 's') }).result
+    assert.ok(before.ok)
+    const other = file(schema.replace('amount: Long', 'amount: String'), 's')
+    assert.notEqual(other.text, schema)
+    const { result, inputs } = steps({ policies: [file(pools + many(3))], schema: other }, before.set)
+    assert.equal(judged(inputs)[0]?.[1], 3)
+    assert.ok(!result.ok && result.problems.every(({ code }) => code === 'P012'))
+  })
+
+  test('a new pool is another schema', () => {
+    const before = steps({ policies: [file(pools + many(2))], schema: file(schema, 's') }).result
+    assert.ok(before.ok)
+    const more = pools.replace('context.pool ==', 'context.pool == "other" || context.pool ==')
+    const { result, inputs } = steps(
+      { policies: [file(more + many(2))], schema: file(schema, 's') },
+      before.set,
+    )
+    assert.ok(result.ok && result.set.pools.includes('other'))
+    assert.equal(judged(inputs)[0]?.[1], 2)
+  })
+
+  test('warnings are said again', () => {
+    const text = policy('context.amount == 1 && principal.device_posture == "say\u202eok"')
+    const source = { policies: [file(text)], schema: file(schema, 's') }
+    const before = steps(source).result
+    assert.ok(before.ok && before.warnings.length === 1)
+    const again = steps({ ...source, policies: [file(text), file(pools, 'b.cedar')] }, before.set).result
+    assert.ok(again.ok)
+    assert.deepEqual(again.warnings, before.warnings)
+  })
+
+  test('explanations point at where a policy has moved to', () => {
+    const one = policy('context.amount < 5')
+    const before = steps({ policies: [file(one)], schema: file(schema, 's') }).result
+    assert.ok(before.ok)
+    const moved = steps(
+      { policies: [file(`// é\n\n   ${one}`)], schema: file(schema, 's') },
+      before.set,
+    ).result
+    assert.ok(moved.ok)
+    const query = {
+      principal: { type: 'Agent', id: 'a' },
+      action: { type: 'Action', id: 'read' },
+      resource: { type: 'Database', id: 'd' },
+      context: { amount: 7 },
+      live: {},
+      unknown: new Set<string>(),
+      proof: { approvals: {}, justification: false },
+      entities: [],
+    }
+    const clause = (set: PolicySet) =>
+      set.explain(query).nearest[0]?.clauses.find(({ text }) => text.includes('amount'))
+    const [first, second] = [clause(before.set), clause(moved.set)]
+    assert.ok(first !== undefined && second !== undefined)
+    assert.equal(first.text, second.text)
+    assert.deepEqual(
+      [second.line, second.column],
+      [first.line + 2, first.column + (first.line === 1 ? 3 : 0)],
+    )
+  })
+
+  test('places are right in the middle of many, whatever the alphabet', () => {
+    const text = `${policy('context.amount > 1')}\n@doc("ééé 🙂") ${policy('principal.device_posture == "🙂" && context.amnt > 1')}\n${policy('context.amount > 2')}`
+    const [problem, ...others] = problemsOf(text)
+    assert.deepEqual(others, [])
+    assert.equal(problem?.line, 4)
+    assert.match(problem?.message ?? '', /context.amnt/)
+    assert.equal(
+      Array.from(problem?.excerpt ?? '')
+        .slice((problem?.column ?? 0) - 1)
+        .join('')
+        .slice(0, 12),
+      'context.amnt',
+    )
+  })
+
+  test('what only the reference refuses is said before what follows from it', () => {
+    const twice = `@doc("a") @doc("b") ${policy('true')}`
+    const text = `${policy('context.amount > 1')}\n${twice}\n${policy('context.amnt > 1')}`
+    assert.deepEqual(
+      problemsOf(text).map(({ code, line }) => [code, line]),
+      [
+        ['P001', 3],
+        ['P014', 6],
+      ],
+    )
+    const derived = load({ policies: [file(`${twice}\n${policy('context.amount > 1')}`)] })
+    assert.ok(!derived.ok)
+    assert.deepEqual(
+      derived.problems.map(({ code }) => code),
+      ['P001'],
+    )
+  })
+
+  test('functions that there are none of, and such as have no value', () => {
+    assert.deepEqual(
+      problemsOf(policy('context.amount.bigger(1)')).map(({ code }) => code),
+      ['P001'],
+    )
+    assert.deepEqual(
+      problemsOf(policy('unknown("x")')).map(({ code }) => code),
+      ['P001'],
+    )
+  })
+
+  test('a thousand errors in one line are found in bounded time', () => {
+    const started = performance.now()
+    const one = 'permit(principal is Agent, action == Action::"read", resource) when { contxt.amount };  '
+    const problems = problemsOf(one.repeat(10_000))
+    assert.ok(problems.length >= 10_000)
+    assert.ok(performance.now() - started < 20_000)
+  })
+
+  test('a hash that comes in parts is that of the whole', () => {
+    const text = `// ${'é🙂\ud83d\ude42"\\'.repeat(30_000)}\n${pools}`
+    const source = { policies: [file(text), file(policy('true'), 'b.cedar')], schema: file(schema, 's') }
+    const parts: string[] = []
+    const hashing = () => ({ update: (part: string) => void parts.push(part), digest: () => parts.join('') })
+    const whole = (content: string) => content
+    const [one, two] = [
+      loadPolicySet(source, { hash: whole, inventory: [] }),
+      loadPolicySet(source, { hash: whole, hashing, inventory: [] }),
+    ]
+    assert.ok(one.ok && two.ok)
+    assert.equal(two.set.version, one.set.version)
+    assert.ok(parts.length > 5)
+  })
 })

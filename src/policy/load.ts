@@ -26,11 +26,10 @@ import { firstToken, pathIn, tokenize } from './scan.ts'
 import type { Field, Schema } from './schema.ts'
 import { compose, narrowingActions, parseUserSchema, schemaText, typeText, writAction } from './schema.ts'
 import { namesWrit, scopeOf } from './scope.ts'
-import type { LookupKeys } from './lookup.ts'
-import { keysOf } from './lookup.ts'
+import { keysOf, readKeys } from './lookup.ts'
 import type { LoadedPolicy, Parts } from './set.ts'
 import { LoadedSet, lookupSteps } from './set.ts'
-import type { EntityData, PolicyInfo, PolicySet, PolicySource } from './types.ts'
+import type { EntityData, PolicyInfo, PolicyReads, PolicySet, PolicySource } from './types.ts'
 import { sameUid, uidText } from './types.ts'
 import type { Findings } from './typing.ts'
 import { typeFields } from './typing.ts'
@@ -281,49 +280,93 @@ function* loadedSteps(
 ): Steps<LoadedPolicy[]> {
   const world = { allFacts: [...schema.facts.keys()], pools, entityFields: entityFields(schema) }
   const contextKeys = new Set([...schema.actions.values()].flatMap(({ context }) => [...context.keys()]))
-  const intern = new Interned()
+  const intern = new Interned(contextKeys)
+  const taken = new Set<Reads>()
   const loaded: LoadedPolicy[] = []
   for (const [position, policy] of policies.entries()) {
     if (position % BREATH === 0) yield pause
     const { id, text, before, file, slice, tree, scope, annotations, base } = policy
     const known = isSame ? before : undefined
+    if (known !== undefined && !taken.has(known.reads)) {
+      taken.add(known.reads)
+      intern.keep(known)
+    }
     if (known !== undefined && known.file === file && known.rule.position === position) {
       loaded.push(known)
       continue
     }
-    const reads = known?.reads ?? readsOf(tree, world)
-    const info =
-      known === undefined
-        ? infoOf(policy, reads, contextKeys)
-        : { ...known.info, id, file: file.name, line: lineOf(policy) }
     const rule =
       before === undefined
         ? toRule(id, position, tree, toBody(tree))
         : ({ ...before.rule, id, position } satisfies Rule)
-    const keys = known?.keys ?? intern.keys(keysOf({ info, tree, rule, reads }))
     const isClean = !heard.warned.has(text)
-    loaded.push({ file, slice, tree, scope, annotations, base, reads, info, rule, keys, isClean })
+    const same = { file, slice, tree, scope, annotations, base, rule, isClean }
+    if (known === undefined) {
+      const { reads, told, readers } = intern.reads(readsOf(tree, world))
+      const info = infoOf(policy, told)
+      const { head, opening } = keysOf({ info, tree, rule })
+      const keys = { head: intern.text(head), opening: intern.text(opening), readers }
+      loaded.push({ ...same, reads, info, keys })
+    } else {
+      const info = { ...known.info, id, file: file.name, line: lineOf(policy) }
+      loaded.push({ ...same, reads: known.reads, info, keys: known.keys })
+    }
   }
   return loaded
 }
 
-/** The same keys are kept once. */
-class Interned {
-  readonly #known = new Map<string, string>()
+/** What policies read, with what is told of it. */
+type KnownReads = Readonly<{ reads: Reads; told: PolicyReads; readers: readonly string[] }>
 
-  keys({ head, opening, reads, readers }: LookupKeys): LookupKeys {
-    return {
-      head: this.#text(head),
-      opening: this.#text(opening),
-      reads: this.#text(reads),
-      readers: readers.map((key) => this.#text(key)),
-    }
+/** What is the same for many policies is kept once: it is most of what a policy takes. */
+class Interned {
+  readonly #texts = new Map<string, string>()
+  readonly #reads = new Map<string, KnownReads>()
+  /** What is told of reads of the whole context. */
+  readonly #contextKeys: ReadonlySet<string>
+
+  constructor(contextKeys: ReadonlySet<string>) {
+    this.#contextKeys = contextKeys
   }
 
-  #text(text: string): string {
-    const known = this.#known.get(text)
-    if (known === undefined) this.#known.set(text, text)
+  text(text: string): string {
+    const known = this.#texts.get(text)
+    if (known === undefined) this.#texts.set(text, text)
     return known ?? text
+  }
+
+  reads(reads: Reads): KnownReads {
+    const key = readsKey(reads)
+    let known = this.#reads.get(key)
+    if (known === undefined) {
+      known = { reads, told: toldReads(reads, this.#contextKeys), readers: [...readKeys(reads)] }
+      this.#reads.set(key, known)
+    }
+    return known
+  }
+
+  /** Those of a policy that is taken over. */
+  keep({ reads, info, keys }: LoadedPolicy): void {
+    const key = readsKey(reads)
+    if (!this.#reads.has(key)) this.#reads.set(key, { reads, told: info.reads, readers: keys.readers })
+  }
+}
+
+function readsKey(reads: Reads): string {
+  const { facts: names, context, principal, resource, anyEntity, approvals, justification } = reads
+  const counts = [...approvals].map(([pool, some]) => [pool, ...some])
+  return JSON.stringify([[...names], context, principal, resource, [...anyEntity], counts, justification])
+}
+
+function toldReads(reads: Reads, contextKeys: ReadonlySet<string>): PolicyReads {
+  const isWhole = reads.context.some((path) => path.length === 0)
+  return {
+    facts: reads.facts,
+    contextKeys: isWhole ? contextKeys : new Set(reads.context.map(([first]) => first as string)),
+    approvals: new Map(
+      [...reads.approvals].map(([pool, counts]) => [pool, [...counts].sort((a, b) => a - b)]),
+    ),
+    justification: reads.justification,
   }
 }
 
@@ -507,26 +550,31 @@ function readText(
 ): Placed | GapPiece | undefined {
   const cut = cutAt(file.text, slice.start, policyLimits.tokens)
   if (cut === undefined) return undefined
-  const { tokens, shape } = cut
+  const { tokens } = cut
   const slot = tokens.find((token) => token.kind === 'slot' && /^\?(principal|resource)$/.test(token.text))
   if (slot !== undefined) {
     const hint = 'write one policy per case, or name a group'
     problems.push(file.problem('P006', slot, 'policy templates are not supported', { hint }))
     return undefined
   }
-  const isFlat =
-    shape.brackets <= policyLimits.brackets &&
-    shape.ifs <= policyLimits.ifs &&
-    tokens.length <= policyLimits.tokens
-  if (!isFlat) return void problems.push(tooDeep(file, cut))
+  if (!isWithinLimits(cut)) return void problems.push(tooDeep(file, cut))
   const refused = heard.refused.get(text)
   if (refused !== undefined) return void problems.push(...refusals(file, cut, text, refused))
+  const gap = { file, cut, text, gap: true } as const
   try {
-    return place(file, cut, text, parsePolicy(cut), problems)
+    const tree = parsePolicy(cut)
+    // the reference says it better
+    return unknownCall(tree) === undefined ? place(file, cut, text, tree, problems) : gap
   } catch (error) {
-    if (error instanceof Gap) return { file, cut, text, gap: true }
+    if (error instanceof Gap) return gap
     throw error
   }
+}
+
+/** Whether the Cedar library can be given a policy. */
+export function isWithinLimits({ tokens, shape }: Pick<Cut, 'tokens' | 'shape'>): boolean {
+  const { brackets, ifs, tokens: most } = policyLimits
+  return shape.brackets <= brackets && shape.ifs <= ifs && tokens.length <= most
 }
 
 function tooDeep(file: SourceFile, cut: Cut): Problem {
@@ -567,7 +615,10 @@ function readByReference(
   const refused = heard.refused.get(text)
   if (refused !== undefined) return void problems.push(...refusals(file, cut, text, refused))
   try {
-    return readPolicy(heard.read.get(text))
+    const tree = readPolicy(heard.read.get(text))
+    const called = unknownCall(tree)
+    if (called === undefined) return tree
+    return void problems.push(file.problem('P001', cut, `\`${called}\` has no value when a decision is made`))
   } catch (error) {
     if (!(error instanceof TypeError || error instanceof RangeError)) throw error
     return void problems.push(file.problem('P001', cut, `the policy cannot be read: ${error.message}`))
@@ -583,10 +634,6 @@ function place(
 ): Placed | undefined {
   if (tree === undefined) return undefined
   if (depthOf(tree) > policyLimits.depth) return void problems.push(tooDeep(file, cut))
-  const called = unknownCall(tree)
-  if (called !== undefined) {
-    return void problems.push(file.problem('P001', cut, `\`${called}\` is not a function`))
-  }
   const { annotations, problems: malformed } = readAnnotations(file, cut, tree.effect)
   problems.push(...malformed)
   const scope = scopeOf(tree)
@@ -656,6 +703,7 @@ function* uniqueIds(policies: readonly Placed[], problems: Problem[]): Steps<voi
  */
 export function poolsOf(policies: readonly Pick<PlacedPolicy, 'scope' | 'tree'>[]): string[] {
   const pools = new Set<string>()
+  const approve = writAction('approve')
   const isPool = (expr: Expr): boolean => {
     const access = accessOf(expr)
     return access?.root === 'context' && access.names.length === 1 && access.names[0] === 'pool'
@@ -665,7 +713,7 @@ export function poolsOf(policies: readonly Pick<PlacedPolicy, 'scope' | 'tree'>[
     if (expr.op === 'set') expr.items.forEach(add)
   }
   for (const { scope, tree } of policies) {
-    if (scope.action.any || !scope.action.oneOf.some((uid) => sameUid(uid, writAction('approve')))) continue
+    if (scope.action.any || !scope.action.oneOf.some((uid) => sameUid(uid, approve))) continue
     for (const { body } of tree.conditions) {
       for (const part of walk(body)) {
         if (part.op !== 'binary') continue
@@ -950,9 +998,8 @@ function* checkInventory(schema: Schema, inventory: readonly EntityData[], probl
   }
 }
 
-function infoOf(policy: Placed, reads: Reads, keys: ReadonlySet<string>): PolicyInfo {
+function infoOf(policy: Placed, reads: PolicyReads): PolicyInfo {
   const { file, tree, scope } = policy
-  const whole = reads.context.some((path) => path.length === 0)
   return {
     id: policy.id,
     file: file.name,
@@ -960,14 +1007,7 @@ function infoOf(policy: Placed, reads: Reads, keys: ReadonlySet<string>): Policy
     effect: tree.effect,
     annotations: policy.notes,
     scope,
-    reads: {
-      facts: reads.facts,
-      contextKeys: whole ? keys : new Set(reads.context.map(([first]) => first as string)),
-      approvals: new Map(
-        [...reads.approvals].map(([pool, counts]) => [pool, [...counts].sort((a, b) => a - b)]),
-      ),
-      justification: reads.justification,
-    },
+    reads,
     governsWrit: namesWrit(scope.action),
     text: policy.text,
   }

@@ -7,6 +7,7 @@
  * @module
  */
 import type { Expr } from './engine/tree.ts'
+import { parseDatetime, parseDuration } from './engine/extensions.ts'
 import { EntityRef } from './engine/values.ts'
 
 /** A value of a subject: a literal, or something that no literal names. */
@@ -106,6 +107,10 @@ function compile(expr: Expr, subjects: Subjects): Test {
     }
     case 'binary':
       return comparison(expr, subjects)
+    case 'like':
+      return expr.pattern.length > 0 && expr.pattern.every((part) => typeof part !== 'string')
+        ? () => true
+        : truth(keyOf(expr), subjects)
     default:
       return truth(keyOf(expr), subjects)
   }
@@ -173,8 +178,16 @@ function comparison(expr: Expr & { op: 'binary' }, subjects: Subjects): Test {
   return truth(keyOf(expr), subjects)
 }
 
-/** A literal as a case; entities by their name. */
+/** A literal as a case; entities by their name, times by their milliseconds. */
 function literal(expr: Expr): Case | undefined {
+  if (expr.op === 'call') {
+    const [text] = expr.args.map((arg) => (arg.op === 'literal' ? arg.value : undefined))
+    if (typeof text !== 'string') return undefined
+    const read =
+      expr.name === 'duration' ? parseDuration : expr.name === 'datetime' ? parseDatetime : undefined
+    const value = read?.(text)?.value
+    return value === undefined ? undefined : BigInt(value)
+  }
   if (expr.op !== 'literal') return undefined
   const { value } = expr
   if (typeof value === 'number') return BigInt(value)
@@ -182,14 +195,23 @@ function literal(expr: Expr): Case | undefined {
 }
 
 function against(name: string, operator: string, value: Case, subjects: Subjects): Test {
-  subject(subjects, name, value)
-  if (typeof value === 'bigint') subject(subjects, name, value - 1n, value + 1n)
-  else if (typeof value === 'boolean') subject(subjects, name, !value)
-  else subject(subjects, name, OTHER)
+  if (typeof value === 'bigint') {
+    const [least, most] = rangeOf(name)
+    const near = [value - 1n, value, value + 1n, ...[least, most].filter((end) => end !== undefined)]
+    const within = (one: bigint): boolean => (least ?? one) <= one && one <= (most ?? one)
+    subject(subjects, name, ...near.filter(within))
+  } else subject(subjects, name, value, typeof value === 'boolean' ? !value : OTHER)
   return (values) => {
     const given = values.get(name)
     return given !== undefined && compare(given, operator, value)
   }
+}
+
+/** What something can be at least and at most, where that is the same in every set: Writ alone fills it in. */
+function rangeOf(name: string): readonly [least?: bigint, most?: bigint] {
+  if (name.startsWith('context."proof"."approvals".')) return [0n]
+  if (name === 'resource."sensitivity"') return [1n, 4n]
+  return name.startsWith('toTime(') ? [0n, 86_399_999n] : []
 }
 
 function compare(a: Case, operator: string, b: Case): boolean {

@@ -30,23 +30,24 @@ export type Looked = Readonly<{
   keys: LookupKeys
 }>
 
-/** Text that is equal for policies of one head; for permits that ask the same; for those that read the same. */
+/** Text that is equal for policies of one head, and for permits that ask the same. */
 export type LookupKeys = Readonly<{
   head: string
   opening: string
-  reads: string
   /** Everything that is read, by its first name. */
   readers: readonly string[]
 }>
 
-export function keysOf({ info, tree, rule, reads }: Omit<Looked, 'keys' | 'annotations'>): LookupKeys {
+export function keysOf({
+  info,
+  tree,
+  rule,
+}: Pick<Looked, 'info' | 'tree' | 'rule'>): Pick<LookupKeys, 'head' | 'opening'> {
   const actions = tree.action.in?.map(({ key }) => key).join() ?? ''
   const { principal, action, resource } = info.scope
   return {
     head: `${limitsKey(limitsOf(tree, []))} ${actions}`,
     opening: JSON.stringify([limitsKey(rule.limits), principal, action, resource]),
-    reads: readsKey(info.reads),
-    readers: [...readKeys(reads)],
   }
 }
 
@@ -55,6 +56,7 @@ type HeadGroup<P> = Readonly<{
   limits: Limits
   rule: Rule
   policies: P[]
+  permits: Rule[]
   /** By what they read, as `readKeys` spells it. */
   readers: Map<string, P[]>
   reads: Set<PolicyReads>
@@ -118,6 +120,29 @@ export class Lookup<P extends Looked> {
   /** Policies whose head matches, in the order of the set. */
   inScope(env: Env): P[] {
     return inOrder(this.#matching(env).flatMap(({ policies }) => policies))
+  }
+
+  /** How many heads match. */
+  count(env: Env): number {
+    let count = 0
+    for (const { policies } of this.#matching(env)) count += policies.length
+    return count
+  }
+
+  /**
+   * Some permits in scope, in the order of the set: those that the index cannot tell from ones that hold, since they are
+   * near, and the first of the others.
+   */
+  nearby(env: Env): Rule[] {
+    const near: Rule[] = []
+    find(this.#rules, env, addPermit, near)
+    const others = this.#matching(env).flatMap(({ permits }) => permits.slice(0, MOST_NEARBY))
+    if (others.length > MOST_NEARBY) others.sort(byPosition)
+    for (const rule of others) {
+      if (near.length >= MOST_NEARBY) break
+      if (!near.includes(rule)) near.push(rule)
+    }
+    return near.sort(byPosition)
   }
 
   /** Some permits on an action, whoever and whatever they name. */
@@ -186,7 +211,16 @@ export class Lookup<P extends Looked> {
   }
 }
 
+/** Permits that an explanation looks at. */
+const MOST_NEARBY = 16
 const MOST_ON_ACTION = 50
+
+const byPosition = (a: Rule, b: Rule): number => a.position - b.position
+
+function addPermit(rule: Rule, env: Env, into: Rule[]): void {
+  if (rule.isForbid || into.length >= MOST_NEARBY || !headMatches(rule, env)) return
+  if (!(rule.isRepeated && into.includes(rule))) into.push(rule)
+}
 
 /** Combinations of reads that are kept. */
 const MOST_MERGED = 1_000
@@ -208,26 +242,23 @@ function inOrder<P extends Looked>(policies: P[]): P[] {
 
 function* headGroups<P extends Looked>(policies: readonly P[]): Steps<HeadGroup<P>[]> {
   const groups = new Map<string, HeadGroup<P>>()
-  const interned = new Map<string, PolicyReads>()
   for (const [index, policy] of policies.entries()) {
     if (index % BREATH === 0) yield
     const { keys } = policy
     let group = groups.get(keys.head)
     if (group === undefined) {
       const limits = limitsOf(policy.tree, [])
-      group = { limits, rule: policy.rule, policies: [], readers: new Map(), reads: new Set() }
+      group = { limits, rule: policy.rule, policies: [], permits: [], readers: new Map(), reads: new Set() }
       groups.set(keys.head, group)
     }
     group.policies.push(policy)
+    if (!policy.rule.isForbid) group.permits.push(policy.rule)
     for (const read of keys.readers) {
       const known = group.readers.get(read)
       if (known === undefined) group.readers.set(read, [policy])
       else known.push(policy)
     }
-    const { reads } = policy.info
-    const same = interned.get(keys.reads)
-    if (same === undefined) interned.set(keys.reads, reads)
-    group.reads.add(same ?? reads)
+    group.reads.add(policy.info.reads)
   }
   return [...groups.values()]
 }
@@ -238,12 +269,8 @@ function limitsKey({ eq, is, in: groups }: Limits): string {
   ]) // prettier-ignore
 }
 
-function readsKey({ facts, contextKeys, approvals, justification }: PolicyReads): string {
-  return JSON.stringify([[...facts].sort(), [...contextKeys].sort(), [...approvals], justification])
-}
-
 /** Everything that a policy reads, by its first name. */
-function readKeys(reads: Reads): Set<string> {
+export function readKeys(reads: Reads): Set<string> {
   const keys = new Set<string>()
   for (const name of reads.facts) keys.add(`fact ${name}`)
   for (const [first] of reads.context) keys.add(first === undefined ? 'context' : `context ${first}`)

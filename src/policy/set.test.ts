@@ -319,6 +319,12 @@ describe('law 6: absence never widens', () => {
         condition,
       )
     }
+    const ignoresAnother = `@unknown_ignore("task context.ticket")\n${forbid('context.live has history')}`
+    assert.equal(
+      decide(permit('context.amount > 0') + ignoresAnother, unknown),
+      'deny',
+      'ignores something else',
+    )
     const other = 'forbid(principal, action == Action::"run", resource) when { context.live has history };'
     assert.equal(decide(permit('context.amount > 0') + other, unknown), 'permit', 'not in scope')
   })

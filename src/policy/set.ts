@@ -177,7 +177,13 @@ class Misfit implements Asked {
   }
 }
 
-type Told = Readonly<{ proof: Proof; env: Env; evaluation: Evaluation }>
+type Told = Readonly<{
+  proof: Proof
+  env: Env
+  evaluation: Evaluation
+  /** The policies that decided, or failed into the decision. */
+  decided: readonly LoadedPolicy[]
+}>
 
 /** Law 6 for one query: what reads the unknown counts as erroring, whatever the evidence. */
 class AskedSet implements Asked {
@@ -186,6 +192,8 @@ class AskedSet implements Asked {
   readonly #prepared: Prepared
   readonly #unknownInputs: readonly string[]
   readonly #blinded: ReadonlyMap<LoadedPolicy, readonly Unknown[]>
+  /** Their errors, whatever the evidence. */
+  readonly #blindness: readonly Failed[]
   /** What was evaluated last. */
   #told: Told | undefined
 
@@ -197,6 +205,12 @@ class AskedSet implements Asked {
     this.#unknownInputs =
       unknowns.length === 0 ? NONE : unknowns.flatMap((one) => (one.kind === 'fact' ? [] : unknownLabel(one)))
     this.#blinded = unknowns.length === 0 ? NOBODY : lookup.blinded(env, unknowns)
+    this.#blindness =
+      this.#blinded.size === 0
+        ? NONE
+        : [...this.#blinded]
+            .map(([policy, some]) => failed(policy, 'unknown', readsUnknown(some)))
+            .sort(byPosition)
   }
 
   evaluate(proof: Proof): Evaluation {
@@ -207,37 +221,35 @@ class AskedSet implements Asked {
     const { dropped, broken } = this.#prepared
     const env = this.#prepared.with(proof)
     const blinded = this.#blinded
-    const errors: (PolicyError & Readonly<{ at: LoadedPolicy }>)[] = []
-    const fail = (at: LoadedPolicy, cause: PolicyError['cause'], message: string): void => {
-      errors.push({ at, policy: at.info.id, effect: at.info.effect, cause, message })
+    let failures = this.#blindness
+    const fail = (some: readonly Failed[]): void => {
+      if (some.length > 0) failures = [...failures, ...some].sort(byPosition)
     }
-    for (const [policy, unknowns] of blinded) fail(policy, 'unknown', readsUnknown(unknowns))
-    let permits: LoadedPolicy[] = []
-    let forbids: LoadedPolicy[] = []
+    let permits: readonly LoadedPolicy[] = NONE
+    let forbids: readonly LoadedPolicy[] = NONE
     if (broken !== undefined) {
-      for (const policy of this.#lookup.inScope(this.#prepared.env)) {
-        if (!blinded.has(policy)) fail(policy, 'error', broken)
-      }
+      const inScope = this.#lookup.inScope(this.#prepared.env)
+      fail(inScope.flatMap((policy) => (blinded.has(policy) ? [] : failed(policy, 'error', broken))))
     } else {
       const run = this.#lookup.run(env)
       permits = this.#seeing(run.permits)
       forbids = this.#seeing(run.forbids)
-      for (const { rule, message } of run.failed ?? NONE) {
-        const policy = this.#policies[rule.position] as LoadedPolicy
-        if (!blinded.has(policy)) fail(policy, 'error', message)
+      if (run.failed !== undefined) {
+        fail(
+          run.failed.flatMap(({ rule, message }) => {
+            const policy = this.#policies[rule.position] as LoadedPolicy
+            return blinded.has(policy) ? [] : failed(policy, 'error', message)
+          }),
+        )
       }
     }
-    if (errors.length > 1) errors.sort((a, b) => a.at.rule.position - b.at.rule.position)
-    const stopping = errors.length === 0 ? NONE : errors.filter(({ effect }) => effect === 'forbid')
+    const stopping = failures.length === 0 ? NONE : failures.filter(({ error }) => error.effect === 'forbid')
     const isForbidden = forbids.length + stopping.length > 0
-    if (isForbidden) permits = []
+    if (isForbidden) permits = NONE
     const evaluation: Evaluation = {
       decision: permits.length > 0 ? 'permit' : 'deny',
       determining: permits.length > 0 ? permits.map(idOf) : forbids.map(idOf),
-      errors:
-        errors.length === 0
-          ? NONE
-          : errors.map(({ policy, effect, cause, message }) => ({ policy, effect, cause, message })),
+      errors: failures.length === 0 ? NONE : failures.map(({ error }) => error),
       obligations: obligationsOf(permits),
       dropped,
       unknownInputs: this.#unknownInputs,
@@ -246,26 +258,42 @@ class AskedSet implements Asked {
         forbids.every(({ annotations }) => annotations.explain) &&
         stopping.every(({ at }) => at.annotations.explain),
     }
-    return (this.#told = { proof, env, evaluation })
+    const decided = isForbidden
+      ? stopping.length === 0
+        ? forbids
+        : [...forbids, ...stopping.map(({ at }) => at)]
+      : permits
+    return (this.#told = { proof, env, evaluation, decided })
   }
 
   /** In the order of the set, without those that read the unknown. */
-  #seeing(rules: readonly Rule[] | undefined): LoadedPolicy[] {
-    if (rules === undefined) return []
+  #seeing(rules: readonly Rule[] | undefined): readonly LoadedPolicy[] {
+    if (rules === undefined) return NONE
     const policies: LoadedPolicy[] = []
     for (const { position } of rules) {
       const policy = this.#policies[position] as LoadedPolicy
       if (!this.#blinded.has(policy)) policies.push(policy)
     }
-    return policies.length > 1 ? policies.sort((a, b) => a.rule.position - b.rule.position) : policies
+    return inOrder(policies)
   }
 
   #situation(proof: Proof) {
     const { action, unknowns, broken } = this.#prepared
     // most often what was just evaluated is explained
-    const { env, evaluation } = this.#told?.proof === proof ? this.#told : this.#tell(proof)
+    const { env, evaluation, decided } = this.#told?.proof === proof ? this.#told : this.#tell(proof)
+    const [lookup, policies] = [this.#lookup, this.#policies]
     return {
-      inScope: this.#lookup.inScope(env),
+      get inScope() {
+        return lookup.inScope(env)
+      },
+      seen: {
+        count: lookup.count(env),
+        decided: inOrder(decided),
+        permits:
+          evaluation.decision === 'permit'
+            ? NONE
+            : lookup.nearby(env).map(({ position }) => policies[position] as LoadedPolicy),
+      },
       onAction: () => this.#lookup.onAction(action),
       env,
       unknowns,
@@ -287,6 +315,19 @@ class AskedSet implements Asked {
 
 const NONE: readonly never[] = Object.freeze([])
 const NOBODY: ReadonlyMap<LoadedPolicy, readonly Unknown[]> = new Map()
+
+/** A policy that counts as erroring. */
+type Failed = Readonly<{ at: LoadedPolicy; error: PolicyError }>
+
+function failed(at: LoadedPolicy, cause: PolicyError['cause'], message: string): Failed {
+  return { at, error: { policy: at.info.id, effect: at.info.effect, cause, message } }
+}
+
+const byPosition = (a: Failed, b: Failed): number => a.at.rule.position - b.at.rule.position
+
+function inOrder(policies: readonly LoadedPolicy[]): readonly LoadedPolicy[] {
+  return policies.length > 1 ? policies.toSorted((a, b) => a.rule.position - b.rule.position) : policies
+}
 
 const idOf = ({ info }: LoadedPolicy): string => info.id
 

@@ -12,7 +12,7 @@ import { isWritError } from '../model/errors.ts'
 import type { Extension, Field, Type } from './schema.ts'
 import { typeText } from './schema.ts'
 import type { Findings } from './typing.ts'
-import { entityValue, isExtension, refuseReferences, typeFields } from './typing.ts'
+import { entityValue, inEngine, isExtension, refuseReferences, typeFields, UNKNOWN } from './typing.ts'
 
 const functions: Readonly<Record<Extension, string>> = {
   decimal: 'decimal',
@@ -85,6 +85,7 @@ for (const name of Object.keys(texts) as Extension[]) {
     fc.assert(
       fc.property(texts[name], (text) => {
         assert.equal(isExtension(name, text), cedarTakes(name, text), JSON.stringify(text))
+        assert.equal(inEngine.extension(name, text) !== UNKNOWN, cedarTakes(name, text), JSON.stringify(text))
       }),
       { numRuns: 1_500 },
     )

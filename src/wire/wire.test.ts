@@ -340,6 +340,65 @@ describe('ARAP results', () => {
 })
 
 describe('what is read', () => {
+  test('defaults of a batch are read once, however many items they stand for', () => {
+    let reads = 0
+    const context = {
+      get long() {
+        reads += 1
+        return 'x'
+      },
+    }
+    const whole = { subject: { type: 'T', id: 's' }, action: { name: 'a' }, resource: { type: 'T', id: 'r' } }
+    const read = authzen.parseEvaluations({
+      ...whole,
+      context,
+      evaluations: Array.from({ length: 200 }, () => ({})),
+    })
+    assert.ok(read.kind === 'batch' && read.items.length === 200)
+    for (const one of read.items)
+      assert.deepEqual(JSON.parse(JSON.stringify(one)), { ...whole, context: { long: 'x' } })
+    assert.ok(reads <= 200 / 50, `${reads} reads`)
+  })
+
+  test('an item of a batch is what it would be if each default were written out', () => {
+    const part = (good: object): fc.Arbitrary<unknown> =>
+      fc.constantFrom<unknown>(
+        good,
+        { ...good, properties: { a: 1 } },
+        null,
+        5,
+        [],
+        {},
+        { ...good, properties: 5 },
+      )
+    const some = fc.record(
+      {
+        subject: part({ type: 'T', id: 's' }),
+        action: part({ name: 'a' }),
+        resource: part({ type: 'T', id: 'r' }),
+        context: fc.constantFrom<unknown>({}, { a: 1 }, null, 5, { n: { __entity: 1 } }),
+        other: fc.constant(1),
+      },
+      { requiredKeys: [] },
+    )
+    fc.assert(
+      fc.property(
+        some,
+        fc.array(fc.oneof(some, fc.constantFrom(null, 5, 'x')), { minLength: 1 }),
+        (defaults, evaluations) => {
+          const read = authzen.parseEvaluations({ ...defaults, evaluations })
+          const each = evaluations.map((own) => {
+            if (typeof own !== 'object' || own === null) return undefined
+            const one = authzen.evaluationRequest.safeParse({ ...defaults, ...own })
+            return one.success ? one.data : undefined
+          })
+          assert.ok(read.kind === 'batch')
+          assert.deepEqual(read.items, each)
+        },
+      ),
+    )
+  })
+
   const declaration = {
     purpose: 'add a column',
     scope: { actions: ['db:migrate'], resources: [{ type: 'Database', id: 'orders' }, { type: 'Table' }] },

@@ -240,6 +240,7 @@ const reading = withPolicy(`
   permit (principal is Agent, action == Action::"dig", resource in Shelf::"low");
   permit (principal is Agent, action == Action::"tell", resource is Thing)
     when { context has mood && context.mood == "good" };
+  permit (principal is Agent, action == Action::"stack", resource in Shelf::"pile");
 `)
 const thing = (n: number): EntityInput => ({
   type: 'Thing',
@@ -257,6 +258,12 @@ const look: SearchInput = {
 
 describe('search in a large inventory', () => {
   const things = Array.from({ length: 2_500 }, (_, n) => thing(n))
+  const pile = Array.from({ length: 150 }, (_, n): EntityInput => ({
+    type: 'Slab',
+    id: `p${String(n).padStart(4, '0')}`,
+    kind: 'resource',
+    parents: [ref('Shelf/pile')],
+  }))
   const open = async (): Promise<World> => {
     const world = await openWorld({
       http: false,
@@ -264,10 +271,11 @@ describe('search in a large inventory', () => {
       policies: reading,
       entities: [
         { type: 'Shelf', id: 'lower', kind: 'group', parents: [ref('Shelf/low')] },
-        ...things.slice(0, 900),
+        ...pile,
+        ...things.slice(0, 800),
       ],
     })
-    for (let from = 900; from < things.length; from += 900) {
+    for (let from = 800; from < things.length; from += 900) {
       await world.app.flows.putEntities(world.ada, things.slice(from, from + 900))
     }
     return world
@@ -298,6 +306,22 @@ describe('search in a large inventory', () => {
     // asked for one by one, nobody is sent on for nothing
     const single = await all(world, world.migrator, look, 10)
     assert.deepEqual(single.ids, whole.ids)
+
+    // what is only looked at on the way is charged as well, and begins to be where it begins to cost
+    let paid = 0
+    const pay = (calls: number): void => {
+      paid += calls
+    }
+    const shelf: SearchInput = { ...look, action: { name: 'stack' }, resource: { type: 'Slab' } }
+    const piled = await flows.searchAccess(world.migrator, shelf, { limit: 1, charge: pay })
+    assert.deepEqual([piled.ids, piled.decided], [['p0000'], 2])
+    assert.ok(paid >= 3, `${paid} calls`)
+    const broke = (): void => {
+      throw new WritError('ERR_RATE_LIMITED', 'too many requests')
+    }
+    await assert.rejects(flows.searchAccess(world.migrator, shelf, { limit: 1, charge: broke }), {
+      code: 'ERR_RATE_LIMITED',
+    })
 
     // work is charged while it goes on; whoever has no more of it gets what there is and comes back
     let left = 20
@@ -355,15 +379,18 @@ describe('search under authority', () => {
   })
 
   test('nobody learns of whom they do not speak for', async () => {
-    await using world = await openWorld({ http: false, entities: [PEP] })
+    await using world = await openWorld({ http: false, entities: [PEP, second] })
     const who: SearchInput = {
       what: 'subject',
       subject: { type: 'Agent' },
       action: { name: 'read' },
       resource: ref('Document/handbook'),
     }
-    assert.deepEqual((await all(world, world.migrator, who)).ids, ['migrator'])
-    assert.deepEqual((await all(world, world.migrator, { ...who, subject: { type: 'Person' } })).ids, [])
+    // nor is anybody else looked at, which would be told by the time it takes
+    const { ids, decided } = await all(world, world.migrator, who)
+    assert.deepEqual([ids, decided], [['migrator'], 1])
+    const others = await all(world, world.migrator, { ...who, subject: { type: 'Person' } })
+    assert.deepEqual([others.ids, others.decided], [[], 0])
     assert.deepEqual((await all(world, world.ada, { ...who, subject: { type: 'Person' } })).ids, ['ada'])
     const pep = await keyFor(world, 'Workload/pep', { subjects: ['Agent'], attributes: {} })
     assert.deepEqual((await all(world, pep, { ...who, subject: { type: 'Person' } })).ids, [])
@@ -380,6 +407,80 @@ describe('search under authority', () => {
     // asserting what nobody is trusted for changes nothing
     const low = { ...who, resource: { ...ref('Database/orders'), properties: { sensitivity: 1 } } }
     assert.deepEqual((await all(world, world.migrator, low)).ids, [])
+  })
+
+  test('nothing tells what nobody registered from what is denied', async () => {
+    await using world = await openWorld({
+      http: false,
+      policies: reading,
+      entities: [thing(0), thing(1)],
+    })
+    const { flows } = world.app
+    const shut = ref('Thing/t0001')
+    const none = ref('Thing/t0002')
+    const searches = (resource: EntityRef): SearchInput[] => [
+      { what: 'action', subject: ref('Agent/migrator'), resource },
+      { what: 'subject', subject: { type: 'Agent' }, action: { name: 'look' }, resource },
+    ]
+    for (const [at, denied] of searches(shut).entries()) {
+      const unknown = searches(none)[at] ?? denied
+      // as much is done and charged for either, so that no page ends elsewhere
+      assert.deepEqual(
+        await flows.searchAccess(world.migrator, unknown, {}),
+        await flows.searchAccess(world.migrator, denied, {}),
+      )
+      assert.ok((await flows.searchAccess(world.migrator, unknown, {})).decided > 0)
+      for (const context of [{ task: 5 }, { grant: [] }]) {
+        for (const input of [denied, unknown]) {
+          await assert.rejects(flows.searchAccess(world.migrator, { ...input, context }, {}), {
+            code: 'ERR_INPUT_INVALID',
+          })
+        }
+      }
+    }
+    // nor whether there is anything to be found at all
+    const dig = { ...look, action: { name: 'dig' }, context: { task: 5 } }
+    await assert.rejects(flows.searchAccess(world.migrator, dig, {}), { code: 'ERR_INPUT_INVALID' })
+  })
+
+  test('what policy permits for what nobody registered is no result', async () => {
+    await using world = await openWorld({
+      http: false,
+      policies: withPolicy('permit (principal is Agent, action == Action::"ping", resource is Database);'),
+    })
+    const input = {
+      what: 'action',
+      subject: ref('Agent/migrator'),
+      resource: ref('Database/nowhere'),
+    } as const
+    const evaluated = await world.app.flows.evaluate(
+      world.migrator,
+      attempt('Agent/migrator', 'ping', 'Database/nowhere'),
+    )
+    assert.equal(evaluated.outcome, 'permit')
+    assert.deepEqual((await all(world, world.migrator, input)).ids, [])
+  })
+
+  test('a grant that is being taken back permits nothing that a search could find', async () => {
+    let isFull = false
+    const step = (): void => {
+      if (isFull) throw Object.assign(new Error('no space left on device'), { code: 'ENOSPC' })
+    }
+    await using world = await openWorld({ http: false, sweeper: false, hooks: { step } })
+    const { task, grant, approval } = await activeGrant(world)
+    const input: SearchInput = {
+      what: 'action',
+      subject: ref('Agent/migrator'),
+      resource: ref('Database/orders'),
+      context: { task, approval: { id: approval } },
+    }
+    assert.deepEqual((await all(world, world.migrator, input)).ids, ['db:migrate'])
+    // denied from now on, although the record cannot say so yet
+    isFull = true
+    const { denied, recorded } = await world.app.flows.revokeGrant(world.ada, grant, 'gone astray')
+    assert.deepEqual([denied, recorded], [true, false])
+    assert.deepEqual((await all(world, world.migrator, input)).ids, [])
+    isFull = false
   })
 
   test('who is locked, deleted or past their end is no result, nor is anything of a key that was revoked', async () => {

@@ -5,11 +5,9 @@
  * @module
  */
 import assert from 'node:assert/strict'
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, beforeEach, suite, test } from 'node:test'
-import { main } from '../../src/cli/cli.ts'
-import type { Io } from '../../src/cli/io.ts'
 import { Cli } from '../support/cli.ts'
 import type { World } from '../support/world.ts'
 import {
@@ -24,28 +22,9 @@ import {
 type Members = Record<string, unknown>
 const json = (text: string) => JSON.parse(text) as Members
 
-/** The command in this process, which takes a hundredth of the time; that it is the same as a child the watch shows. */
-async function command(cli: Cli, args: readonly string[], env: Record<string, string> = {}) {
-  const said = { stdout: '', stderr: '' }
-  const io: Io = {
-    env: { ...cli.env, ...env },
-    cwd: cli.cwd,
-    home: cli.home,
-    interactive: false,
-    live: false,
-    columns: 0,
-    liveColumns: 0,
-    now: Date.now,
-    out: (text) => void (said.stdout += text),
-    err: (text) => void (said.stderr += text),
-    style: (_style, text) => text,
-    styleOut: (_style, text) => text,
-    stdin: () => Promise.resolve(''),
-    ask: () => Promise.reject(new Error('nobody is here')),
-  }
-  const code = await main(['policy', 'test', ...args], io)
-  return { code, ...said }
-}
+/** In this process; that it is the same as a child the watch shows. */
+const command = (cli: Cli, args: readonly string[], env: Record<string, string> = {}) =>
+  cli.here(['policy', 'test', ...args], { env })
 
 const policies = `
 @id("deploy-in-task") @ttl("10m") @uses("1") @binding("attempt")
@@ -233,6 +212,80 @@ tests:
     assert.equal(names.stderr.match(/deploy\.test\.yaml:/g)?.length, 5)
   })
 
+  test('what is said and would never be looked at is a mistake, or fails', async () => {
+    const test = (more: string): string => `now: 2026-11-22T10:00:00Z
+tests:
+  - name: one
+    principals: [Agent/robot, Agent/tourist]
+    actions: [deploy]
+    resources: [Service/api]
+    task: { purpose: release }
+${more}`
+    for (const [more, said] of [
+      [
+        '    expect: { default: deny, Agent/robot: challenge }\n    obligations: { review: 1d }\n',
+        /9:28: `review` goes with `expect: permit`/,
+      ],
+      [
+        '    expect: { default: deny, Agent/robot: challenge }\n    by: [read]\n',
+        /9:5: `by` is not looked at where some are denied and others challenged/,
+      ],
+      [
+        '    expect: { default: challenge, Agent/robot: deny, Agent/tourist: deny }\n    requires: [[justification]]\n',
+        /8:15: no principal of this test has the default/,
+      ],
+      ['    expect: { default: deny, __proto__: permit }\n', /8:30: `__proto__` is none of the principals/],
+      ['    expect: !!js/function deny\n', /8:13: unresolved tag/],
+      ['    expect: deny\n    requires: []\n', /`requires` must not be empty/],
+      ['    expect: deny\n---\n', /the file holds several documents: make it one, or several files/],
+    ] as const) {
+      write(test(more))
+      const ran = await run()
+      assert.equal(ran.code, 2, `${more}\n${ran.stdout}`)
+      assert.match(ran.stderr, said)
+    }
+    writeFileSync(join(folder, 'odd.test.yaml'), Buffer.from(tests, 'utf8').fill(0xff, 2, 3))
+    assert.match((await run()).stderr, /odd\.test\.yaml:1:1: the file is not UTF-8/)
+    rmSync(join(folder, 'odd.test.yaml'))
+  })
+
+  test('a property that no policy hears is no reason for a denial if its name is nearly one they read', async () => {
+    writeFileSync(
+      join(folder, 'deploy.cedar'),
+      `${policies}
+@id("pay") permit (principal in Group::"deployers", action == Action::"pay", resource is Service)
+when { context has action_properties.amount && context.action_properties.amount <= 5 };
+`,
+    )
+    const test = (name: string, expected: string): string => `now: 2026-11-22T10:00:00Z
+tests:
+  - name: one
+    principals: [Agent/robot]
+    actions: [pay]
+    resources: [Service/api]
+    properties: { ${name}: 5, note: any }
+    expect: ${expected}
+`
+    write(test('amount', 'permit'))
+    assert.equal((await run()).code, 0)
+    write(test('amuont', 'deny'))
+    const ran = await run()
+    assert.equal(ran.code, 3, ran.stdout)
+    assert.match(ran.stdout, /`action_properties\.amuont` was not seen: did you mean `amount`\?/)
+  })
+
+  test('a test that is linked into the folder runs, and a link that leads nowhere is told', async () => {
+    write(tests)
+    const elsewhere = join(cli.home, 'kept.yaml')
+    renameSync(join(folder, 'deploy.test.yaml'), elsewhere)
+    symlinkSync(elsewhere, join(folder, 'deploy.test.yaml'))
+    assert.equal((await run()).code, 0)
+    symlinkSync(join(cli.home, 'nowhere'), join(folder, 'gone.test.yaml'))
+    const ran = await run()
+    assert.deepEqual([ran.code, /gone\.test\.yaml:1:1: /.test(ran.stderr)], [2, true], ran.stderr)
+    for (const name of ['gone.test.yaml', 'deploy.test.yaml']) rmSync(join(folder, name))
+  })
+
   test('B79 what is no YAML, too deep, or a hierarchy in a circle is a sentence', async () => {
     for (const [text, said] of [
       ['now: [\ntests', /deploy\.test\.yaml:\d+:\d+: /],
@@ -291,6 +344,16 @@ tests:
         ['release-approve', true],
       ],
     )
+    // of an `unless` it is told how what stands there came out, not how the clause did
+    writeFileSync(
+      join(folder, 'other.cedar'),
+      '@id("other") forbid (principal, action == Action::"read", resource is Service) unless { resource.sensitivity <= 2 };\n',
+    )
+    write(tests)
+    assert.match(
+      (await run('--coverage')).stdout,
+      /✗ other .*\n {6}1:\d+ {2}never fails: resource\.sensitivity <= 2\n/,
+    )
     rmSync(join(folder, 'other.cedar'))
   })
 
@@ -315,6 +378,21 @@ tests:
     const { code, signal } = await watch.done
     assert.deepEqual([code, signal], [0, null])
   })
+})
+
+test('the example of the documentation does what it says, with the starter policies', async () => {
+  using cli = new Cli()
+  const folder = join(cli.home, 'policies')
+  mkdirSync(folder)
+  const page = readFileSync(new URL('../../docs/policy-tests.md', import.meta.url), 'utf8')
+  const [example = '', told = ''] = [/```yaml\n([^]*?)```/u, /\$ writ policy test\n([^]*?)```/u].map(
+    (block) => block.exec(page)?.[1],
+  )
+  for (const { name, text } of starterPolicies())
+    if (name === 'migration.cedar') writeFileSync(join(folder, name), text)
+  writeFileSync(join(folder, 'migration.test.yaml'), example)
+  const { code, stdout, stderr } = await command(cli, [])
+  assert.deepEqual([code, stdout + stderr], [0, told])
 })
 
 suite('a decision of a server', () => {

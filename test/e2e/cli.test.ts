@@ -69,6 +69,12 @@ suite('with a server', () => {
     }
   })
 
+  test('who asks without a reason where one is needed is told which flag is missing', async () => {
+    const started = await as('migrator', 'task', 'start', '--purpose', 'p', '--action', ...migration)
+    const asked = await as('migrator', 'request', ...migration, '--task', started.stdout.trim())
+    assert.deepEqual([asked.code, /`--reason` is missing/.test(asked.stderr)], [2, true], asked.stderr)
+  })
+
   test('standard output is data, also when it is a question', async () => {
     const asked = await as('migrator', 'can-i', 'db:migrate', 'Database/orders', '--json')
     assert.equal(asked.code, 5)
@@ -86,7 +92,11 @@ suite('with a server', () => {
     const read = await as('migrator', 'can-i', 'read', 'Document/handbook')
     assert.deepEqual([read.code, read.stdout, read.stderr], [0, 'yes\n', ''])
     const listed = await as('migrator', 'task', 'ls', '-o', 'ndjson')
-    assert.equal(json(listed.stdout.split('\n')[0] ?? '')['id'], task)
+    const ids = listed.stdout
+      .trimEnd()
+      .split('\n')
+      .map((line) => json(line)['id'])
+    assert.ok(ids.includes(task), listed.stdout)
     const shown = await as('migrator', 'task', 'show', task, '--json=task,clean')
     assert.deepEqual(Object.keys(json(shown.stdout)), ['schema_version', 'task', 'clean'])
     const ended = await as('migrator', 'task', 'end', task, '--status', 'cancelled')

@@ -1,5 +1,5 @@
 /**
- * The policy tools of `writ`, as child processes without any server.
+ * The policy tools of `writ` without any server: in this process, and as children where it makes a difference.
  *
  * @module
  */
@@ -68,12 +68,12 @@ suite('policies without a server', () => {
     const linted = await cli.run(['policy', 'lint', '--strict'])
     assert.deepEqual([linted.code, linted.stdout], [0, ''])
     assert.match(linted.stderr, /^✓ 2 policy files in \.\/policies are valid, and nothing looks wrong\n$/)
-    const all = await cli.run(['policy', 'lint', '--strict', SAMPLES])
+    const all = await cli.here(['policy', 'lint', '--strict', SAMPLES])
     assert.equal(all.code, 0, all.stderr)
   })
 
   test('what looks wrong is told at its place, with a way on', async () => {
-    const linted = await cli.run(['policy', 'lint', 'odd'])
+    const linted = await cli.here(['policy', 'lint', 'odd'])
     assert.deepEqual([linted.code, linted.stdout], [0, ''])
     assert.match(
       linted.stderr,
@@ -86,16 +86,16 @@ suite('policies without a server', () => {
       /see docs\/reference\/policy-problems\.md, or `writ policy explain L006`\n! 1 policy file/,
     )
     for (const flag of ['--strict', '--deny-warnings']) {
-      const strict = await cli.run(['policy', 'lint', 'odd', flag])
+      const strict = await cli.here(['policy', 'lint', 'odd', flag])
       assert.equal(strict.code, 3)
       assert.match(strict.stderr, /✗ writ: 3 warnings in odd\n$/)
     }
     assert.equal(
-      (await cli.run(['policy', 'check', 'odd', '--strict'])).code,
+      (await cli.here(['policy', 'check', 'odd', '--strict'])).code,
       0,
       'nothing of it is a problem',
     )
-    const both = await cli.run(['policy', 'check', 'odd', '--lint', '--json=code,line'])
+    const both = await cli.here(['policy', 'check', 'odd', '--lint', '--json=code,line'])
     assert.deepEqual(json(both.stdout).items, [
       { code: 'L006', line: 2 },
       { code: 'L001', line: 3 },
@@ -108,16 +108,26 @@ suite('policies without a server', () => {
       .replace('@id("open")', '@id("open")\n@lint_ignore("wildcard-action always-true")')
       .replace('deployrs', 'deployers')
     write('meant/a.cedar', meant)
-    const linted = await cli.run(['policy', 'lint', 'meant', '--strict'])
+    const linted = await cli.here(['policy', 'lint', 'meant', '--strict'])
     assert.equal(linted.code, 0, linted.stderr)
   })
 
   test('without an inventory nothing is said about who there is', async () => {
-    const linted = await cli.run(['policy', 'lint', at('odd')], { cwd: at('odd') })
+    const linted = await cli.here(['policy', 'lint', at('odd')], { cwd: at('odd') })
     assert.doesNotMatch(linted.stderr, /L008/)
     assert.match(linted.stderr, /· without an inventory/)
-    const missing = await cli.run(['policy', 'lint', 'odd', '--inventory', 'none.yaml'])
+    const missing = await cli.here(['policy', 'lint', 'odd', '--inventory', 'none.yaml'])
     assert.deepEqual([missing.code, /no inventory `none\.yaml`/.test(missing.stderr)], [2, true])
+  })
+
+  test('an inventory that the server would refuse is refused here too', async () => {
+    const circle = ['a', 'b'].map(
+      (id) => `  - {type: Group, id: ${id}, parents: [Group/${id === 'a' ? 'b' : 'a'}]}`,
+    )
+    write('circle.yaml', `entities:\n${circle.join('\n')}\n`)
+    const ran = await cli.here(['policy', 'check', 'policies', '--inventory', 'circle.yaml'])
+    assert.equal(ran.code, 3)
+    assert.match(ran.stderr, /circle\.yaml: `Group\/a` would be its own ancestor/u)
   })
 
   test('a folder that is not valid is exit 3, with one place that explains', async () => {
@@ -125,7 +135,7 @@ suite('policies without a server', () => {
       'bad/a.cedar',
       'permit (principal is Agent, action == Action::"x", resource)\nwhen { principal.nmae == "ada" };\n',
     )
-    const checked = await cli.run(['policy', 'lint', 'bad'])
+    const checked = await cli.here(['policy', 'lint', 'bad'])
     assert.equal(checked.code, 3)
     assert.match(
       checked.stderr,
@@ -134,13 +144,13 @@ suite('policies without a server', () => {
     const page = readFileSync(join(SAMPLES, '../docs/reference/policy-problems.md'), 'utf8')
     const code = /#(p\d{3})/.exec(checked.stderr)?.[1]?.toUpperCase() ?? ''
     assert.match(page, new RegExp(`^## ${code}$`, 'm'))
-    const explained = await cli.run(['policy', 'explain', code.toLowerCase()])
+    const explained = await cli.here(['policy', 'explain', code.toLowerCase()])
     assert.match(explained.stdout, new RegExp(`^${code}: `))
   })
 
   test('SARIF 2.1.0: every member that the standard asks for, at the places that people see', async () => {
     write('odd dir/ä#.cedar', odd)
-    const told = await cli.run(['policy', 'lint', 'odd dir', '-o', 'sarif'])
+    const told = await cli.here(['policy', 'lint', 'odd dir', '-o', 'sarif'])
     assert.equal(told.code, 0)
     const log = json(told.stdout)
     assert.deepEqual(Object.keys(log), ['$schema', 'version', 'runs'])
@@ -187,14 +197,64 @@ suite('policies without a server', () => {
       endLine: 3,
       endColumn: 12,
     })
-    const bad = await cli.run(['policy', 'check', 'bad', '--sarif'])
+    const bad = await cli.here(['policy', 'check', 'bad', '--sarif'])
     assert.equal(bad.code, 3)
     assert.match(bad.stdout, /"level": "error"/)
     assert.equal(
-      (await cli.run(['policy', 'publish', 'bad', '-o', 'sarif'])).code,
+      (await cli.here(['policy', 'publish', 'bad', '-o', 'sarif'])).code,
       2,
       'a format of findings alone',
     )
+  })
+
+  test('no policy file is left out in silence: links are followed, what cannot be read is told', async () => {
+    const permit = 'permit (principal in Group::"dba", action == Action::"x", resource is Database);\n'
+    write('linked/a.cedar', permit)
+    write('kept/..2026/forbid.cedar', 'forbid (principal, action == Action::"x", resource is Database);\n')
+    symlinkSync('../kept/..2026/forbid.cedar', at('linked/forbid.cedar'))
+    const both = await cli.here(['policy', 'check', 'linked'])
+    assert.deepEqual([both.code, /2 policy files/.test(both.stderr)], [0, true], both.stderr)
+    // a mounted folder: hidden folders, and links to the files in them
+    symlinkSync('..2026/forbid.cedar', at('kept/forbid.cedar'))
+    assert.match((await cli.here(['policy', 'check', 'kept'])).stderr, /^✓ 1 policy file in kept is valid/)
+    for (const [name, make, code, said] of [
+      ['gone', (file: string) => symlinkSync('nowhere', file), 2, /leads nowhere/],
+      ['folder', (file: string) => mkdirSync(file), 2, /is a folder with the name of a policy file/],
+      [
+        'bytes',
+        (file: string) => writeFileSync(file, Uint8Array.of(0x2f, 0x2f, 0xff, 0x0a)),
+        3,
+        /is not UTF-8/,
+      ],
+    ] as const) {
+      write(`${name}/a.cedar`, permit)
+      make(at(`${name}/b.cedar`))
+      const ran = await cli.here(['policy', 'check', name])
+      assert.deepEqual([ran.code, said.test(ran.stderr)], [code, true], `${name}\n${ran.stderr}`)
+    }
+  })
+
+  test('B79 an inventory that cannot be read is a sentence, one of thousands of lines is none', async () => {
+    const laughs = ['a: &a [x, x, x, x, x, x, x, x]']
+    for (const [from, to] of ['ab', 'bc', 'cd', 'de', 'ef'])
+      laughs.push(`${to}: &${to} [${Array.from({ length: 8 }, () => `*${from}`).join()}]`)
+    const many = Array.from({ length: 1_500 }, (_, n) => `  - { type: Agent, id: a${n} }`)
+    for (const [text, code, said] of [
+      [`${laughs.join('\n')}\nentities: *f\n`, 2, /repeats its anchors too often/],
+      [
+        'entities:\n  - { type: Agent, id: a }\n  - { type: Agent, id: a }\n',
+        2,
+        /two lines are Agent\/a: keep one/,
+      ],
+      [Uint8Array.of(0xff, 0xfe), 2, /is not UTF-8/],
+      [`${'['.repeat(20_000)}${']'.repeat(20_000)}`, 2, /too deeply nested/],
+      [`entities:\n${many.join('\n')}\n`, 0, /is valid|are valid/],
+    ] as const) {
+      write('odd.yaml', text)
+      const ran = await cli.here(['policy', 'check', '--inventory', 'odd.yaml'])
+      assert.deepEqual([ran.code, said.test(ran.stderr)], [code, true], ran.stderr)
+      assert.doesNotMatch(ran.stderr, /unexpected/)
+    }
   })
 
   test('files are formatted whole or not at all', async () => {
@@ -206,10 +266,10 @@ suite('policies without a server', () => {
     write('elsewhere/c.cedar', ugly)
     chmodSync(at('fmt/a.cedar'), 0o640)
     symlinkSync('../elsewhere/c.cedar', at('fmt/link.cedar'))
-    const would = await cli.run(['policy', 'fmt', '--check', 'fmt'])
+    const would = await cli.here(['policy', 'fmt', '--check', 'fmt'])
     assert.deepEqual([would.code, would.stdout], [3, 'fmt/a.cedar\n'])
     assert.equal(readFileSync(at('fmt/a.cedar'), 'utf8'), ugly)
-    const done = await cli.run(['policy', 'fmt', 'fmt', 'fmt/link.cedar'])
+    const done = await cli.here(['policy', 'fmt', 'fmt', 'fmt/link.cedar'])
     assert.deepEqual([done.code, done.stdout], [0, 'fmt/a.cedar\nfmt/link.cedar\n'], done.stderr)
     assert.match(done.stderr, /2 files formatted, 1 file was so already/)
     assert.equal(readFileSync(at('fmt/a.cedar'), 'utf8'), pretty)
@@ -217,13 +277,21 @@ suite('policies without a server', () => {
     assert.ok(lstatSync(at('fmt/link.cedar')).isSymbolicLink())
     assert.equal(statSync(at('fmt/a.cedar')).mode & 0o777, 0o640)
     assert.deepEqual(readdirSync(at('fmt')).sort(), ['a.cedar', 'deep', 'link.cedar', 'other.txt'])
-    assert.equal((await cli.run(['policy', 'fmt', '--check', 'fmt'])).code, 0)
+    assert.equal((await cli.here(['policy', 'fmt', '--check', 'fmt'])).code, 0)
+
+    mkdirSync(at('fmt-none'))
+    const none = await cli.here(['policy', 'fmt', '--check', 'fmt-none'])
+    assert.deepEqual(
+      [none.code, /`fmt-none` holds no policy files/.test(none.stderr)],
+      [2, true],
+      none.stderr,
+    )
 
     const lost = 'permit(principal,action,resource) when { [1, // mine\n].contains(1) };\n'
     write('fmt/lost.cedar', lost)
     write('fmt/bytes.cedar', Uint8Array.of(0x2f, 0x2f, 0xff, 0x0a))
     write('fmt/new.cedar', ugly)
-    const refused = await cli.run(['policy', 'fmt', 'fmt', '--json'])
+    const refused = await cli.here(['policy', 'fmt', 'fmt', '--json'])
     assert.equal(refused.code, 3)
     assert.deepEqual(
       json(refused.stdout).items.map(({ file, state }) => [file, state]),
@@ -240,20 +308,20 @@ suite('policies without a server', () => {
 
     const piped = await cli.run(['policy', 'fmt', '-'], { stdin: ugly })
     assert.deepEqual([piped.code, piped.stdout, piped.stderr], [0, pretty, ''])
-    assert.equal((await cli.run(['policy', 'fmt', '-', '--check'], { stdin: ugly })).code, 3)
-    assert.equal((await cli.run(['policy', 'fmt', '-'], { stdin: 'permit(' })).code, 3)
-    assert.equal((await cli.run(['policy', 'fmt', 'fmt/other.txt'])).code, 2)
+    assert.equal((await cli.here(['policy', 'fmt', '-', '--check'], { stdin: ugly })).code, 3)
+    assert.equal((await cli.here(['policy', 'fmt', '-'], { stdin: 'permit(' })).code, 3)
+    assert.equal((await cli.here(['policy', 'fmt', 'fmt/other.txt'])).code, 2)
   })
 
   const migration = ['Agent/migrator', 'db:migrate', 'Database/orders']
   const task = ['--task', '{"purpose": "schema 42", "reason": "INC-42"}']
 
   test('an attempt is answered as a server would: 0 for yes, 5 for no', async () => {
-    const none = await cli.run(['policy', 'eval', ...migration])
+    const none = await cli.here(['policy', 'eval', ...migration])
     assert.equal(none.code, 5)
     assert.match(none.stdout, /^DENY {2}policy_denied\nAgent\/migrator → db:migrate on Database\/orders\n/)
     assert.match(none.stderr, /asked without a task/)
-    const asked = await cli.run(['policy', 'eval', ...migration, ...task, '--json'])
+    const asked = await cli.here(['policy', 'eval', ...migration, ...task, '--json'])
     assert.equal(asked.code, 5)
     const { outcome, alternatives } = json(asked.stdout)
     assert.equal(outcome, 'challenge')
@@ -261,7 +329,7 @@ suite('policies without a server', () => {
       alternatives.map(({ requirements }) => requirements),
       [[{ kind: 'approval', pool: 'dba', count: 1 }]],
     )
-    const given = await cli.run(['policy', 'eval', ...migration, ...task, '--approval', 'dba=1', '--json'])
+    const given = await cli.here(['policy', 'eval', ...migration, ...task, '--approval', 'dba=1', '--json'])
     assert.equal(given.code, 0, given.stderr)
     const answer = json(given.stdout)
     assert.deepEqual(
@@ -271,9 +339,12 @@ suite('policies without a server', () => {
     assert.equal(answer.determining[0]?.['file'], 'policies/migration.cedar')
     assert.deepEqual(answer['obligations'], { ttl: '10m', uses: 1, binding: 'attempt', notify: [] })
     const justified = ['--task', 'schema 42', '--justification', '--approval', 'dba']
-    assert.equal((await cli.run(['policy', 'eval', ...migration, ...justified])).code, 0)
-    assert.equal((await cli.run(['policy', 'eval', ...migration, ...justified, '--unknown', 'task'])).code, 5)
-    const read = await cli.run(['policy', 'eval', 'Agent/migrator', 'read', 'Document/handbook'])
+    assert.equal((await cli.here(['policy', 'eval', ...migration, ...justified])).code, 0)
+    assert.equal(
+      (await cli.here(['policy', 'eval', ...migration, ...justified, '--unknown', 'task'])).code,
+      5,
+    )
+    const read = await cli.here(['policy', 'eval', 'Agent/migrator', 'read', 'Document/handbook'])
     assert.equal(read.code, 0, read.stderr)
   })
 
@@ -283,7 +354,7 @@ suite('policies without a server', () => {
       '@id("late") permit (principal, action == Action::"deploy", resource is Database)\nwhen { context.live.now > datetime("2030-01-01T00:00:00Z") };\n@id("few") permit (principal, action == Action::"note", resource is Database)\nwhen { context has action_properties && context.action_properties has rows && context.action_properties.rows < 5 && context has from && context.from == "here" };\n',
     )
     const on = (action: string, ...more: string[]) =>
-      cli.run(['policy', 'eval', 'Agent/migrator', action, 'Database/orders', '--folder', 'clock', ...more])
+      cli.here(['policy', 'eval', 'Agent/migrator', action, 'Database/orders', '--folder', 'clock', ...more])
     assert.equal((await on('deploy', '--at', '2029-01-01T00:00:00Z')).code, 5)
     assert.equal((await on('deploy', '--at', '2031-01-01T00:00:00Z')).code, 0)
     assert.equal((await on('note', '--properties', '{"rows":4}', '--context', '{"from":"here"}')).code, 0)
@@ -305,40 +376,40 @@ suite('policies without a server', () => {
       [['lint', 'odd/a.cedar'], /`odd\/a\.cedar` is not a folder/],
     ]
     for (const [words, message] of cases) {
-      const ran = await cli.run(['policy', ...words])
+      const ran = await cli.here(['policy', ...words])
       assert.equal(ran.code, 2, `${words.join(' ')}: ${ran.stderr}`)
       assert.match(ran.stderr, message)
     }
-    const slip = await cli.run(['policy', 'eval', 'Agent/migrtor', 'db:migrte', 'Database/orders'])
+    const slip = await cli.here(['policy', 'eval', 'Agent/migrtor', 'db:migrte', 'Database/orders'])
     assert.equal(slip.code, 5)
     assert.match(slip.stderr, /did you mean db:migrate\?[^]*did you mean Agent\/migrator\?/)
-    const bad = await cli.run(['policy', 'eval', ...migration, '--folder', 'bad'])
+    const bad = await cli.here(['policy', 'eval', ...migration, '--folder', 'bad'])
     assert.equal(bad.code, 3)
   })
 
   test('an attempt is explained clause by clause, a policy in words', async () => {
-    const attempt = await cli.run(['policy', 'explain', ...migration, '--task', 'schema 42'])
+    const attempt = await cli.here(['policy', 'explain', ...migration, '--task', 'schema 42'])
     assert.equal(attempt.code, 5)
     assert.match(
       attempt.stdout,
       /^CHALLENGE [^]*Nearest rule: policies\/migration\.cedar:\d+ "migrate-with-approval"\n/,
     )
     assert.match(attempt.stdout, /✓ live has task[^]*✗ [^\n]*dba[^]*one approval by dba and a reason/)
-    const whole = await cli.run(['policy', 'explain', ...migration, '--json'])
+    const whole = await cli.here(['policy', 'explain', ...migration, '--json'])
     const { explanation } = json(whole.stdout)
     assert.equal(explanation.nearest[0]?.['file'], 'policies/migration.cedar')
-    const policy = await cli.run(['policy', 'explain', 'migrate-with-approval'])
+    const policy = await cli.here(['policy', 'explain', 'migrate-with-approval'])
     assert.equal(policy.code, 0)
     for (const line of [
       /^permit migrate-with-approval {2}policies\/migration\.cedar:\d+$/m,
-      /^ {2}who {5}principal in Group::"deployers" {2}\(now Agent\/migrator, Service\/orders-ci\)$/m,
-      /^ {2}when {4}context\.live has task {2}policies\/migration\.cedar:\d+$/m,
-      /^ {2}asks {4}one approval by dba, [^\n]*dba-approve[^\n]*; a reason$/m,
-      /^ {2}limits {2}at most 10m · 1 use · for this attempt alone$/m,
-      /^ {2}reads {3}task \(the task that the attempt names\)$/m,
+      /^ {2}who {7}principal in Group::"deployers" {2}\(now Agent\/migrator, Service\/orders-ci\)$/m,
+      /^ {2}when {6}context\.live has task {2}policies\/migration\.cedar:\d+$/m,
+      /^ {2}asks {6}one approval by dba, [^\n]*dba-approve[^\n]*; a reason$/m,
+      /^ {2}limits {4}at most 10m · 1 use · for this attempt alone$/m,
+      /^ {2}reads {5}task \(the task that the attempt names\)$/m,
     ])
       assert.match(policy.stdout, line)
-    const told = json((await cli.run(['policy', 'explain', 'migrate-with-approval', '--json'])).stdout)
+    const told = json((await cli.here(['policy', 'explain', 'migrate-with-approval', '--json'])).stdout)
     assert.deepEqual(told['asks'], {
       approvals: { dba: { count: 1, givers: ['dba-approve'] } },
       justification: true,
@@ -370,7 +441,7 @@ suite('policies without a server', () => {
       ['eval', `Agent/${evil}`, 'read', 'Database/orders', '--folder', 'evil'],
       ['fmt', '--check', 'evil'],
     ]) {
-      const ran = await cli.run(['policy', ...words])
+      const ran = await cli.here(['policy', ...words])
       assert.ok(ran.stdout !== '' || ran.stderr !== '', words.join(' '))
       assert.doesNotMatch(ran.stdout, controls, words.join(' '))
       assert.doesNotMatch(ran.stderr, controls, words.join(' '))
@@ -394,7 +465,7 @@ suite('policies without a server', () => {
   })
 
   test('the commands complete', async () => {
-    const { stdout } = await cli.run(['completion', 'bash'])
+    const { stdout } = await cli.here(['completion', 'bash'])
     assert.match(stdout, /'policy'\) words='check lint fmt test eval explain publish/)
     assert.match(stdout, /'policy eval'\) words='--folder[^']* --approval /)
   })

@@ -267,6 +267,30 @@ describe('B19 an approval is for exactly what was shown', () => {
     assert.equal((await flows.request(world.migrator, more.id)).status, 'pending')
   })
 
+  test('B69 a denial that is too long for its entry can be asked about, and be seen by whom it is about', async () => {
+    await using world = await faultWorld()
+    const long = Object.fromEntries(Array.from({ length: 550 }, (_, n) => [`k${n}`, 'v'.repeat(15)]))
+    const { subject, action, resource, context } = migration(await declare(world))
+    const input: AttemptInput = {
+      subject: { ...subject, properties: long },
+      action: { ...action, properties: long },
+      resource: { ...resource, properties: long },
+      ...(context === undefined ? {} : { context: { ...context, ...long } }),
+    }
+    const { flows } = world.app
+    const decision = await flows.evaluate(world.migrator, input)
+    const [kept] = (await entries(world.app)).filter(({ id }) => id === decision.id)
+    assert.deepEqual(kept?.['cut'], ['/attempt'])
+    const { status } = await flows.submit(world.migrator, {
+      ...input,
+      denial: { evaluationId: decision.id, expiresAt: decision.requestableUntil ?? 0 },
+    })
+    assert.equal(status, 'pending')
+    const other = await keyFor(world, 'Agent/migrator')
+    const seen = (await flows.decision(other, decision.id)) as { attempt?: { subject?: unknown } }
+    assert.deepEqual(seen.attempt?.subject, input.subject)
+  })
+
   test('an old denial, a plain one and somebody else’s cannot be asked about', async () => {
     await using world = await faultWorld()
     const { flows } = world.app

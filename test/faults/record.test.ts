@@ -345,10 +345,10 @@ describe('B70 every verb leaves its entry', () => {
     'replayPolicies',
     'authority',
     'prove',
-    'epoch',
-    'keys',
     'searchAccess',
     'signMetadata',
+    'epoch',
+    'keys',
   ]
   /** Beside the verbs: how the process runs, and parts whose verbs the test of every route calls. */
   const machinery = [
@@ -360,6 +360,7 @@ describe('B70 every verb leaves its entry', () => {
     'exports',
     'transparency',
     'witnesses',
+    'verifying',
     'tokens',
     'delegations',
     'accounts',

@@ -9,12 +9,13 @@ type Uid = Readonly<{ type: string; id: string }>
 
 /** What both evaluators are asked. Integers beyond 2^53 are `bigint`. */
 export type Case = Readonly<{
-  policies: Readonly<Record<string, unknown>>
+  /** By id, or all in one text. */
+  policies: Readonly<Record<string, unknown>> | string
   templates: Readonly<Record<string, unknown>>
   links: readonly Readonly<{ templateId: string; newId: string; values: Readonly<Record<string, Uid>> }>[]
   entities: readonly unknown[]
   requests: readonly Readonly<{ principal: Uid; action: Uid; resource: Uid; context: Json }>[]
-  schema?: string
+  schema?: string | Readonly<Record<string, unknown>>
 }>
 
 export class Choices {
@@ -135,12 +136,34 @@ export function makeCase(numbers: readonly number[]): Case {
   }
   const entities = entitiesOf(c)
   const requests = Array.from({ length: 1 + c.next(8) }, () => ({
-    principal: c.pick(UIDS),
-    action: c.pick(ACTIONS),
-    resource: c.pick(UIDS),
-    context: attributes(c, 8),
+    principal: uid(c, c.pick(UIDS)),
+    action: uid(c, c.pick(ACTIONS)),
+    resource: uid(c, c.pick(UIDS)),
+    context: c.once(200) ? (c.pick(ODD) as Json) : attributes(c, 8),
   }))
   return { policies, templates, links, entities, requests }
+}
+
+/** What is no value, or looks like an escape and is none, or the other way round. */
+export const ODD: readonly unknown[] = [
+  null, 1.5, 2 ** 64, 9223372036854775808n, -9223372036854775809n, '\ud800', undefined, [null], { a: undefined }, { 'a\ud800': 1 },
+  { __expr: 'User::"a"' }, { __expr: 1 }, { __entity: { type: 'User' } }, { __entity: { type: 'User', id: 'a', more: 1 } },
+  { __entity: { type: 'if', id: 'a' } }, { __entity: { type: 'User', id: 'a' }, b: 1 }, { __entity: 'User::"a"' }, { __entity: null },
+  { __extn: { fn: 'nope', arg: '1' } }, { __extn: { fn: 'ip', args: [] } }, { __extn: { fn: 'ip', args: ['::1', '::1'] } },
+  { __extn: { fn: 'ip', arg: 1 } }, { __extn: { fn: 'ip', arg: '::1', args: ['::2'] } }, { __extn: { fn: 'ip' } }, { __extn: [] },
+  { __extn: { arg: '1' } }, { __extn: { fn: 'isIpv4', arg: { __extn: { fn: 'ip', arg: '::1' } } } }, { __other: 1 }, { type: 'User', id: 'a' },
+] // prettier-ignore
+
+/** The name of an entity in one of its forms, and now and then what is none. */
+function uid(c: Choices, it: Uid): Uid {
+  if (c.once(12)) return { __entity: it } as unknown as Uid
+  if (!c.once(250)) return it
+  return c.pick<unknown>([
+    { ...it, id: '\ud800' },
+    ...['', 'if', 'a::', '::a', 'a::in', '1a', ' User', 'User ', 'Us-er', 'é', '__cedar', '__cedar::User', 'a::__x', 'is_', 'A::true'].map((type) => ({ ...it, type })),
+    { type: it.type }, { id: it.id }, { ...it, id: 1 }, { ...it, more: 1 }, { __entity: { __entity: it } }, { __entity: it, more: 1 },
+    `${it.type}::"${it.id}"`, null, [],
+  ]) as Uid // prettier-ignore
 }
 
 function slots(template: Readonly<Record<string, Json>>): string[] {
@@ -242,20 +265,28 @@ function leaf(c: Choices, kind: Kind): Json {
         ? { Var: c.pick(['principal', 'resource', 'action']) }
         : ref(c.once(6) ? c.pick(ACTIONS) : c.pick(UIDS))
     case 'set':
-      return { Set: c.list(3, () => leaf(c, c.pick(['long', 'string', 'entity'] as const))) }
+      return c.once(6)
+        ? val(c.list(3, () => json(c, c.pick(kinds), 1, false)))
+        : { Set: c.list(3, () => leaf(c, c.pick(['long', 'string', 'entity'] as const))) }
     case 'record':
+      if (c.once(8)) return val(record(c, 2, () => json(c, c.pick(kinds), 1, false)))
       return c.once(2)
         ? { Var: 'context' }
         : { Record: record(c, 2, () => leaf(c, c.pick(['long', 'string'] as const))) }
     case 'decimal':
-      return { decimal: [val(c.pick(DECIMALS))] }
+      return literal(c, kind, DECIMALS)
     case 'ip':
-      return { ip: [val(c.pick(IPS))] }
+      return literal(c, kind, IPS)
     case 'datetime':
-      return { datetime: [val(c.pick(DATETIMES))] }
+      return literal(c, kind, DATETIMES)
     case 'duration':
-      return { duration: [val(c.pick(DURATIONS))] }
+      return literal(c, kind, DURATIONS)
   }
+}
+
+function literal(c: Choices, fn: string, texts: readonly string[]): Json {
+  const arg = c.pick(texts)
+  return c.once(12) ? val({ __extn: { fn, arg } }) : { [fn]: [val(arg)] }
 }
 
 function record<T>(c: Choices, most: number, value: () => T): Readonly<Record<string, T>> {
@@ -376,15 +407,17 @@ function entitiesOf(c: Choices): unknown[] {
   const entities: unknown[] = []
   const all = [...UIDS, ...ACTIONS]
   const isCyclic = c.once(200)
-  for (const [index, uid] of all.entries()) {
+  for (const [index, name] of all.entries()) {
     if (c.once(4)) continue
-    const isAction = uid.type === 'Action'
+    const isAction = name.type === 'Action'
     const above = isAction ? ACTIONS : UIDS
     const parents = c
       .list(2, () => c.pick(above))
       // upwards alone, or else there would be cycles in most cases
       .filter((parent) => isCyclic || all.findIndex((one) => one === parent) > index)
-    const entity = { uid, attrs: isAction && c.once(2) ? {} : attributes(c, 6), parents }
+    if (c.once(1_200)) parents.push(c.pick([...UIDS, ...ACTIONS]))
+    let entity: Json = { uid: name, attrs: isAction && c.once(2) ? {} : attributes(c, 6), parents }
+    if (c.once(1_500)) entity = { ...entity, [c.pick(['uid', 'attrs', 'parents', 'tags'])]: c.pick(ODD) }
     entities.push(
       c.once(3)
         ? { ...entity, tags: record(c, 2, () => json(c, 'string', 1)) }
@@ -406,8 +439,10 @@ function attributes(c: Choices, most: number): Readonly<Record<string, unknown>>
   )
 }
 
-/** A value in Cedar's JSON. */
-function json(c: Choices, kind: Kind, depth: number): unknown {
+/** A value in Cedar's JSON, or now and then an odd one. */
+function json(c: Choices, kind: Kind, depth: number, mayBeOdd = true): unknown {
+  if (mayBeOdd && c.once(1_500)) return c.pick(ODD)
+  const inner = (of: Kind): unknown => json(c, of, depth - 1, mayBeOdd)
   switch (kind) {
     case 'bool':
       return c.once(2)
@@ -420,17 +455,24 @@ function json(c: Choices, kind: Kind, depth: number): unknown {
       return { __entity: { type, id } }
     }
     case 'set':
-      return c.list(3, () => json(c, depth > 0 ? c.pick(kinds) : 'long', depth - 1))
+      return c.list(3, () => inner(depth > 0 ? c.pick(kinds) : 'long'))
     case 'record':
-      return record(c, 3, () => json(c, depth > 0 ? c.pick(kinds) : 'string', depth - 1))
+      return record(c, 3, () => inner(depth > 0 ? c.pick(kinds) : 'string'))
     case 'decimal':
       return { __extn: { fn: 'decimal', arg: valid(c, DECIMALS, ['1.0', '-1.5']) } }
     case 'ip':
       return { __extn: { fn: 'ip', arg: valid(c, IPS, ['10.0.0.1', '::1', '10.0.0.0/8']) } }
-    case 'datetime':
-      return { __extn: { fn: 'datetime', arg: valid(c, DATETIMES, ['1970-01-02', '2024-02-29']) } }
+    case 'datetime': {
+      const plain = { __extn: { fn: 'datetime', arg: valid(c, DATETIMES, ['1970-01-02', '2024-02-29']) } }
+      return c.once(6) ? { __extn: { fn: 'offset', args: [plain, inner('duration')] } } : plain
+    }
     case 'duration':
-      return { __extn: { fn: 'duration', arg: valid(c, DURATIONS, ['1h', '-1d']) } }
+      return {
+        __extn: {
+          fn: 'duration',
+          arg: valid(c, DURATIONS, ['1h', '-1d', '-9223372036854775807ms', '9223370000000000000ms']),
+        },
+      }
   }
 }
 

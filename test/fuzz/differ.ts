@@ -8,7 +8,13 @@ import { isDeepStrictEqual } from 'node:util'
 import { isWritError } from '../../src/model/errors.ts'
 import { readPolicy } from '../../src/policy/engine/est.ts'
 import { compile } from '../../src/policy/engine/index.ts'
-import type { CompiledPolicies, Decided, PolicyForm } from '../../src/policy/engine/index.ts'
+import type {
+  CompiledPolicies,
+  CompileInput,
+  CompileOptions,
+  Decided,
+  PolicyForm,
+} from '../../src/policy/engine/index.ts'
 import { cut, parsePolicy } from '../../src/policy/engine/parse.ts'
 import type { Case } from './cases.ts'
 import { Choices, makeCase } from './cases.ts'
@@ -59,14 +65,38 @@ export function caseOf(numbers: readonly number[]): Case {
   const plain = makeCase(numbers)
   const isText = !c.once(3)
   if (!isText) return plain
-  const print = (policies: Case['policies']): Case['policies'] =>
+  const print = (policies: Case['policies']): Record<string, string> =>
     Object.fromEntries(
       Object.entries(policies).map(([id, policy]) => [
         id,
         new Printer(c).policy(policy as Record<string, unknown>),
       ]),
     )
-  return { ...plain, policies: print(plain.policies), templates: print(plain.templates) }
+  const policies = print(plain.policies)
+  const [first] = Object.keys(policies)
+  if (first !== undefined && c.once(40)) policies[first] = spoil(c, policies[first] as string)
+  const isOneText = c.once(4)
+  return {
+    ...plain,
+    policies: isOneText ? Object.values(policies).join(c.pick(['', '\n', ' // ;\n'])) : policies,
+    templates: print(plain.templates),
+  }
+}
+
+const PIECES = [
+  ';', '"', '(', ')', '{', '}', '[', ']', '//', '\n', ',', '.', '::', ':', '\\', '@', '?principal', '-', '--', '!', '&&', '|', '<', '=', '*', '%', '/',
+  ' if ', ' in ', ' is ', ' has ', ' like ', '0', '9223372036854775808', 'é', '\u{feff}', '\0', '\u{2028}', ' when {true} ', 'permit(principal,action,resource);', 'ip(1)', '.isEmpty()',
+] // prettier-ignore
+
+/** A text of which some places are others: most are no policies, and those that are must be read alike. */
+function spoil(c: Choices, text: string): string {
+  let spoilt = text
+  for (let times = 1 + c.next(2); times > 0; times -= 1) {
+    const at = c.next(spoilt.length + 1)
+    const rest = spoilt.slice(at + (c.once(2) ? 1 + c.next(4) : 0))
+    spoilt = `${spoilt.slice(0, at)}${c.once(3) ? '' : c.pick(PIECES)}${rest}`
+  }
+  return spoilt.toWellFormed()
 }
 
 /** What differs, or `undefined`. */
@@ -79,22 +109,22 @@ export function difference(it: Case, tally: Tally = newTally()): string | undefi
     templates: it.templates,
     templateLinks: it.links,
   } as unknown as cedar.PolicySet
-  const isAccepted = cedar.preparsePolicySet('fuzz', toReference(set)).type === 'success'
+  const isSet = unlessUnreadable(() => cedar.preparsePolicySet('fuzz', toReference(set)))?.type === 'success'
   const input = {
-    policies: it.policies as Record<string, PolicyForm>,
+    policies: it.policies as CompileInput['policies'],
     templates: it.templates as Record<string, PolicyForm>,
     links: it.links,
     ...(it.schema === undefined ? {} : { schema: it.schema }),
   }
-  if (it.schema !== undefined && cedar.preparseSchema('fuzz', it.schema).type === 'failure') {
-    throw new TypeError('the schema of the case is none')
-  }
+  const isSchema =
+    it.schema === undefined || cedar.preparseSchema('fuzz', it.schema as cedar.Schema).type === 'success'
+  const isAccepted = isSet && isSchema
   let ours: CompiledPolicies | undefined
   let flat: CompiledPolicies | undefined
   try {
     // few policies would hardly be indexed otherwise
     ours = compile(input, { index: tally.cases % 3 === 0 ? true : 'deep' })
-    flat = isThorough ? compile(input, { index: false }) : ours
+    flat = isThorough ? compile(input, { index: false, ...before(input, tally.cases) }) : ours
   } catch (error) {
     if (!isWritError(error, 'ERR_POLICY_INVALID')) throw error
     if (isAccepted) return `the reference accepts what is refused: ${error.message}`
@@ -125,23 +155,44 @@ export function difference(it: Case, tally: Tally = newTally()): string | undefi
   return undefined
 }
 
+/** Another set that has some of the policies, by other names; now and then none. */
+function before({ policies }: CompileInput, turn: number): CompileOptions {
+  if (turn % 8 !== 1) return {}
+  const known = Object.values(policies).filter((form) => typeof form === 'string' && form.length > 1)
+  try {
+    return { previous: compile({ policies: Object.fromEntries(known.slice(turn % 3).entries()) }) }
+  } catch (error) {
+    if (!isWritError(error, 'ERR_POLICY_INVALID')) throw error
+    return {}
+  }
+}
+
 const show = (answer: Answer): string => JSON.stringify(answer)
 
 function askReference(it: Case, request: Case['requests'][number]): Answer {
-  const answer = cedar.statefulIsAuthorized(
-    toReference({
-      ...request,
-      preparsedPolicySetId: 'fuzz',
-      entities: it.entities,
-      ...(it.schema === undefined ? {} : { preparsedSchemaName: 'fuzz', validateRequest: true }),
-    }) as cedar.StatefulAuthorizationCall,
-  )
-  if (answer.type === 'failure') return 'refused'
+  const call = toReference({
+    ...request,
+    preparsedPolicySetId: 'fuzz',
+    entities: it.entities,
+    ...(it.schema === undefined ? {} : { preparsedSchemaName: 'fuzz', validateRequest: true }),
+  }) as cedar.StatefulAuthorizationCall
+  const answer = unlessUnreadable(() => cedar.statefulIsAuthorized(call))
+  if (answer === undefined || answer.type === 'failure') return 'refused'
   const { decision, diagnostics } = answer.response
   return {
     decision,
     determining: diagnostics.reason.toSorted(),
     errors: diagnostics.errors.map(({ policyId }) => policyId).sort(),
+  }
+}
+
+/** What is no JSON for the reference is thrown by it, as the error of its reader; anything else that it throws is a fault. */
+function unlessUnreadable<T>(call: () => T): T | undefined {
+  try {
+    return call()
+  } catch (error) {
+    if (error instanceof Error && / at line \d+ column \d+$/.test(error.message)) return undefined
+    throw error
   }
 }
 
@@ -163,12 +214,14 @@ function ask(set: CompiledPolicies, request: Case['requests'][number], it: Case)
 /** Our reading of each text against the reference's; not where integers are rounded on the way. */
 function readingDiffers(it: Case): string | undefined {
   for (const [read, forms] of [
-    [cedar.policyToJson, it.policies],
+    [cedar.policyToJson, typeof it.policies === 'string' ? {} : it.policies],
     [cedar.templateToJson, it.templates],
   ] as const) {
     for (const [id, form] of Object.entries(forms)) {
       if (typeof form !== 'string' || /[0-9]{16}/.test(form)) continue
       const answer = read(form)
+      // a spoilt one may be several, which the reference takes apart
+      if (answer.type === 'failure' && cut(form).length !== 1) continue
       if (answer.type === 'failure') return `\`${id}\` cannot be read by the reference`
       const [part] = cut(form)
       if (part === undefined) return `\`${id}\` is cut into nothing`

@@ -206,8 +206,20 @@ export class Printer {
 
   #value(value: unknown): [string, number] {
     if (typeof value === 'string') return [this.#string(value), MEMBER]
-    if (typeof value === 'object') return [this.#uid((value as Node)['__entity'] as Node), MEMBER]
+    if (Array.isArray(value)) return this.#plain({ Set: value.map((one: unknown) => ({ Value: one })) })
+    if (typeof value === 'object' && value !== null) return this.#members(value as Node)
     return [`${value as number}`, typeof value !== 'boolean' && (value as number) < 0 ? UNARY : MEMBER]
+  }
+
+  #members(value: Node): [string, number] {
+    const { __entity: name, __extn: call } = value
+    if (name !== undefined) return [this.#uid(name as Node), MEMBER]
+    if (call === undefined) {
+      const fields = Object.entries(value).map(([key, one]) => [key, { Value: one }])
+      return this.#plain({ Record: Object.fromEntries(fields) as Node })
+    }
+    const { fn, arg, args } = call as Readonly<{ fn: string; arg?: unknown; args?: readonly unknown[] }>
+    return this.#plain({ [fn]: (args ?? [arg]).map((one) => ({ Value: one })) })
   }
 }
 

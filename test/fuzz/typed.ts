@@ -27,8 +27,10 @@ const POLICIES = [
   'context.rec.n == 1', 'context.dt < datetime("2024-01-01T01:00:00Z")', 'context == {}', 'resource == Color::"red"', 'principal.owner.owner.n > 0',
 ] // prettier-ignore
 
+/** A case of the one schema that has everything, or of a schema of its own. */
 export function typedCase(numbers: readonly number[]): Case {
   const c = new Choices(numbers)
+  if (c.once(2)) return ownSchemaCase(c)
   const policies = Object.fromEntries(
     POLICIES.map((body, index) => [`p${index}`, `permit(principal, action, resource) when { ${body} };`]),
   )
@@ -81,6 +83,167 @@ export function typedCase(numbers: readonly number[]): Case {
   return { policies, templates: {}, links: [], entities, requests, schema: SCHEMA }
 }
 
+type Json = Readonly<Record<string, unknown>>
+type Fields = Readonly<Record<string, Type & Readonly<{ required?: boolean }>>>
+/** As Cedar's JSON for schemas has it. */
+type Type = Readonly<{ type: string; element?: Type; attributes?: Fields; name?: string }>
+
+const TYPES = ['A', 'B', 'N::C', 'E'] as const
+const NAMES = ['a', 'b', '__proto__', 'x y'] as const
+
+/**
+ * Random types, common ones among them, in attributes, tags and context, some required; a hierarchy of types and of
+ * actions; an enumerated type. Policies compare every attribute with a value of its type.
+ */
+function ownSchemaCase(c: Choices): Case {
+  const common = { T: type(c, 2), R: { type: 'Record', attributes: fields(c, 1) }, 'N::U': type(c, 1) }
+  const known: Readonly<Record<string, Type>> = common
+  const shape = (): Type => (c.once(4) ? { type: 'R' } : { type: 'Record', attributes: fields(c, 2) })
+  const declared = Object.fromEntries(
+    TYPES.slice(0, 3).map((name) => [
+      name,
+      {
+        memberOfTypes: c.list(2, () => c.pick(TYPES)),
+        // in its own namespace, a name is as good without it
+        shape: name === 'N::C' && c.once(8) ? { type: c.pick(['U', 'N::U']) } : shape(),
+        ...(c.once(3) ? { tags: type(c, 1) } : {}),
+      },
+    ]),
+  )
+  const applies = () => ({
+    principalTypes: [c.pick(TYPES), ...c.list(1, () => c.pick(TYPES))],
+    resourceTypes: [c.pick(TYPES), ...c.list(1, () => c.pick(TYPES))],
+    context: shape(),
+  })
+  const actions = {
+    up: { memberOf: [] },
+    go: { memberOf: c.once(2) ? [{ id: 'up' }] : [], appliesTo: applies() },
+    run: {
+      memberOf: c.once(2) ? [{ id: 'go' }, { type: 'N::Action', id: 'over' }] : [],
+      appliesTo: applies(),
+    },
+  }
+  const isCommon = (name: string): boolean => Object.hasOwn(known, name)
+  const resolve = ({ type: name, ...rest }: Type): Type => {
+    const full = name === 'U' ? 'N::U' : name
+    return isCommon(full) ? resolve(known[full] as Type) : { type: name, ...rest }
+  }
+  const bare = ({ A, B, 'N::C': C }: Json): [Json, Json] => [{ A, B, E: { enum: ['e', 'f'] } }, { C }]
+  const [own, inside] = bare(declared)
+  const schema = {
+    '': { commonTypes: { T: common.T, R: common.R }, entityTypes: own, actions },
+    N: { commonTypes: { U: common['N::U'] }, entityTypes: inside, actions: { over: {} } },
+  }
+
+  const uid = (name: string = c.pick(TYPES)) => ({
+    type: c.once(40) ? 'Zed' : name,
+    id: name === 'E' ? c.pick(['e', 'f', c.once(10) ? 'g' : 'e']) : c.pick(['a', 'b']),
+  })
+  const random = (it: Type): unknown => {
+    if (c.once(80)) return c.pick([1, 'a', [], {}, null, 1.5, { __entity: { type: 'A', id: 'a' } }])
+    const { type: kind, element, attributes, name } = resolve(it)
+    switch (kind) {
+      case 'Set':
+        return c.list(2, () => random(element as Type))
+      case 'Record':
+        return membersOf(attributes as Fields)
+      case 'Long':
+        return long(c)
+      case 'String':
+        return text(c)
+      case 'Boolean':
+        return bool(c)
+      case 'Entity':
+        return c.once(2) ? { __entity: uid(name) } : uid(name)
+      default:
+        return EXTENSIONS[name as keyof typeof EXTENSIONS](c)
+    }
+  }
+  const membersOf = (of: Fields): Json =>
+    Object.fromEntries([
+      ...Object.entries(of).flatMap(([name, it]) =>
+        (it.required === false ? c.once(2) : c.once(60)) ? [] : [[name, random(it)] as const],
+      ),
+      ...(c.once(60) ? [['undeclared', 1] as const] : []),
+    ])
+  const fieldsOf = (it: Type): Fields => resolve(it).attributes ?? {}
+
+  const parentsOf = (types: readonly string[]): unknown[] =>
+    c.once(40)
+      ? [uid()]
+      : types.filter(() => c.once(2)).map((name) => ({ type: name, id: name === 'E' ? 'f' : 'b' }))
+  const entities = TYPES.flatMap((name) => {
+    if (c.once(4)) return []
+    const one = declared[name]
+    return [
+      {
+        uid: { type: name, id: name === 'E' ? (c.once(20) ? 'g' : 'e') : 'a' },
+        attrs: one === undefined ? {} : membersOf(fieldsOf(one.shape)),
+        parents: parentsOf(one?.memberOfTypes ?? []),
+        ...(one !== undefined && 'tags' in one && c.once(2) ? { tags: { t: random(one.tags) } } : {}),
+      },
+    ]
+  })
+  const bodies = ['principal in A::"b"', 'resource in N::C::"b"', 'action in Action::"up"', 'action in N::Action::"over"', 'context == {}',
+    'principal.hasTag("t") && principal.getTag("t") == 1', 'principal == principal.a', 'principal has a.b', 'context has b.a.b', 'resource is E'] // prettier-ignore
+  for (const root of ['principal', 'resource', 'context']) {
+    for (const name of NAMES) {
+      const wanted = literal(c, resolve(type(c, 1)))
+      bodies.push(`${root}[${JSON.stringify(name)}] ${c.pick(['==', '!=', '<', 'in'])} ${wanted}`)
+      bodies.push(`${root}[${JSON.stringify(name)}].contains(${wanted})`)
+    }
+  }
+  const requests = Array.from({ length: 1 + c.next(3) }, () => {
+    const action = c.pick(['go', 'run', 'up', 'zzz', 'go', 'run'])
+    const to = action === 'go' || action === 'run' ? actions[action].appliesTo : undefined
+    return {
+      principal: uid(to?.principalTypes[0]),
+      action: { type: 'Action', id: action },
+      resource: uid(to?.resourceTypes[0]),
+      context: to === undefined ? {} : membersOf(fieldsOf(to.context)),
+    }
+  })
+  const policies = Object.fromEntries(
+    bodies.map((body, index) => [`p${index}`, `permit(principal, action, resource) when { ${body} };`]),
+  )
+  return { policies, templates: {}, links: [], entities, requests, schema }
+}
+
+function type(c: Choices, depth: number): Type {
+  if (depth > 0 && c.once(4)) return { type: 'Set', element: type(c, depth - 1) }
+  if (depth > 0 && c.once(4)) return { type: 'Record', attributes: fields(c, depth - 1) }
+  if (depth > 1 && c.once(4)) return { type: c.pick(['R', 'N::U']) }
+  if (c.once(3)) return { type: 'Entity', name: c.pick(TYPES) }
+  if (c.once(3)) return { type: 'Extension', name: c.pick(['ipaddr', 'decimal', 'datetime', 'duration']) }
+  return { type: c.pick(['Long', 'String', 'Boolean']) }
+}
+
+function fields(c: Choices, depth: number): Fields {
+  return Object.fromEntries(
+    c.list(3, () => [c.pick(NAMES), { ...type(c, depth), ...(c.once(2) ? { required: false } : {}) }]),
+  )
+}
+
+/** A value of a type as text of a policy. */
+function literal(c: Choices, { type: kind, name, element }: Type): string {
+  switch (kind) {
+    case 'Long':
+      return String(c.pick([0, 1]))
+    case 'String':
+      return '"a"'
+    case 'Boolean':
+      return 'true'
+    case 'Set':
+      return `[${literal(c, element as Type)}]`
+    case 'Entity':
+      return `${name}::"${name === 'E' ? 'e' : 'a'}"`
+    case 'Extension':
+      return { ipaddr: 'ip("10.0.0.1")', decimal: 'decimal("1.0")', datetime: 'datetime("2024-01-01")', duration: 'duration("1h")' }[name as string] as string // prettier-ignore
+    default:
+      return '{a: 1}'
+  }
+}
+
 type Make = (c: Choices) => unknown
 
 /** Something else, now and then. */
@@ -129,6 +292,7 @@ const datetime: Make = (c) => {
   const call = { fn: 'offset', args: [plainDatetime(c), duration(c)] }
   return c.once(2) ? { __extn: call } : call
 }
+const EXTENSIONS = { ipaddr: ip, decimal, duration, datetime } as const
 const listOf =
   (make: Make): Make =>
   (c) =>

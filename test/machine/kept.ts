@@ -86,5 +86,11 @@ export const kept: Readonly<Record<string, readonly Command[]>> = {
     { ...story, declare: { ...declare, subject: 1 }, try: { ...story.try, subject: 1 }, steps: 2 },
     { do: 'approve', request: 0, by: 1, pool: 'dba', other: false },
   ],
+  'what has expired cannot be cancelled, swept or not': [
+    { ...story, steps: 2 },
+    { do: 'advanceTo', instant: 1, offset: -1 },
+    { do: 'advance', seconds: 1 },
+    { do: 'cancelRequest', request: 0, by: 0 },
+  ],
   'what a new policy forbids ends': [story, { do: 'publish', policy: 'frozen' }],
 }

@@ -658,7 +658,7 @@ class Machine {
     const { error } = await answer(this.#app.flows.cancelRequest(caller, request.id))
     assert.equal(
       error === undefined,
-      isTheirs && request.status === 'pending',
+      isTheirs && request.status === 'pending' && this.#model.now < request.expiresAt,
       `cancelling: ${error?.message}`,
     )
     if (error === undefined) request.status = 'over'

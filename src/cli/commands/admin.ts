@@ -3,14 +3,14 @@
  *
  * @module
  */
-import { closeSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs'
+import { closeSync, openSync, readFileSync, rmSync, statSync, writeSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { parseDocument } from 'yaml'
 import type { EntityInput, Finding, Properties } from '../../../client/src/index.ts'
-import { inventoryInput } from '../../wire/v1/index.ts'
+import { entityInput } from '../../wire/v1/index.ts'
 import type { Context } from '../context.ts'
 import { cell } from '../output.ts'
-import { CliError, exit, usage } from '../exit.ts'
+import { exit, usage } from '../exit.ts'
 import { plain, when } from '../text.ts'
 import { limitOf } from './requests.ts'
 
@@ -318,25 +318,54 @@ export function readInventory(context: Pick<Context, 'io'>, file: string): reado
       return line
     return { ...line, sensitivity: sensitivities[line.sensitivity - 1] ?? line.sensitivity }
   })
-  const checked = inventoryInput.safeParse({ entities })
-  if (!checked.success) {
-    const problems = checked.error.issues.map((issue) => {
-      const [, at, ...path] = issue.path
-      const line =
-        typeof at === 'number' ? (entities[at] as { type?: unknown; id?: unknown } | undefined) : undefined
-      const name = line === undefined ? '' : ` of ${String(line.type)}/${String(line.id)}`
-      return `${file}: \`${path.map(String).join('.') || 'entity'}\`${name}: ${issue.message}`
-    })
-    throw usage(problems.join('\n'))
+  // line by line: how many one request may bring is no bound of a file
+  const problems = entities.flatMap((line) => {
+    const checked = entityInput.safeParse(line)
+    return (checked.error?.issues ?? []).map(
+      ({ path, message }) =>
+        `${plain(file)}: \`${path.map(String).join('.') || 'entity'}\`${nameOf(line)}: ${message}`,
+    )
+  })
+  const seen = new Set<string>()
+  for (const line of problems.length > 0 ? [] : entities) {
+    const name = nameOf(line)
+    if (seen.has(name)) problems.push(`${plain(file)}: two lines are${name.replace(/^ of/u, '')}: keep one`)
+    seen.add(name)
   }
+  if (problems.length > 0) throw usage(problems.slice(0, PROBLEMS_MOST).join('\n'))
   return entities as readonly EntityInput[]
+}
+
+const PROBLEMS_MOST = 20
+
+function nameOf(line: unknown): string {
+  const named = typeof line === 'object' && line !== null && 'type' in line && 'id' in line
+  return named ? ` of ${plain(String(line.type))}/${plain(String(line.id))}` : ''
 }
 
 /** YAML or JSON of a file. */
 export function readYaml(context: Pick<Context, 'io'>, file: string): unknown {
-  const text = readFileSync(resolve(context.io.cwd, file), 'utf8')
+  const path = resolve(context.io.cwd, file)
+  if (statSync(path, { throwIfNoEntry: false })?.isDirectory() === true)
+    throw usage(`\`${plain(file)}\` is a folder`, 'name a file in it')
+  let text: string
+  try {
+    text = new TextDecoder('utf-8', { fatal: true }).decode(readFileSync(path))
+  } catch (error) {
+    if (error instanceof TypeError) throw usage(`\`${plain(file)}\` is not UTF-8`, 'save it as UTF-8')
+    throw error
+  }
   const document = parseDocument(text)
   const [error] = document.errors
-  if (error !== undefined) throw new CliError(exit.usage, `${file}: ${error.message.split('\n', 1)[0] ?? ''}`)
-  return document.toJS() as unknown
+  if (error !== undefined) {
+    const message = /call stack/u.test(error.message)
+      ? 'the file is too deeply nested'
+      : (error.message.split('\n', 1)[0] ?? '')
+    throw usage(`${plain(file)}: ${message}`)
+  }
+  try {
+    return document.toJS({ maxAliasCount: 1_000 }) as unknown
+  } catch {
+    throw usage(`\`${plain(file)}\` repeats its anchors too often`, 'write out what it repeats')
+  }
 }

@@ -15,8 +15,6 @@ import { instantOf } from '../times.ts'
 import { CliError, exit, usage } from '../exit.ts'
 import { plain, reasonOf, requirements } from '../text.ts'
 
-export { describeRules } from '../explanation.ts'
-
 export type CanOptions = Readonly<{ as?: string; task?: string; context?: string; contextFile?: string }>
 
 /** A question: it consumes nothing and authorises nothing. 0 for yes, 5 for no. */

@@ -54,6 +54,10 @@ export async function request(context: Context, action: string, options: AskOpti
   if (decision.outcome === 'permit') return granted(context, grant)
   if (decision.outcome === 'deny') throw denied(decision)
   context.note('wait', `${plain(action)} on ${plain(resource)} needs ${requirements(decision.alternatives)}`)
+  const asksWhy = decision.alternatives.every(({ requirements: all }) =>
+    all.some(({ kind }) => kind === 'justification'),
+  )
+  if (reason === undefined && asksWhy) throw usage('`--reason` is missing', 'say why: who approves reads it')
   const handle = decision.request({ reason, ttl })
   const submitted = await handle.submitted()
   if (options.wait === undefined) {

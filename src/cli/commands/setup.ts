@@ -3,13 +3,14 @@
  *
  * @module
  */
-import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs'
 import { basename, dirname, join, relative, resolve } from 'node:path'
 import { settings } from '../../config/index.ts'
 import { suggest } from '../../config/suggest.ts'
 import type { Context } from '../context.ts'
 import { cell } from '../output.ts'
 import { CliError, exit, usage } from '../exit.ts'
+import { plain } from '../text.ts'
 
 /** Where the samples are: beside `src` in a checkout, beside `dist` in the package. */
 export function samples(): string {
@@ -257,22 +258,56 @@ export function readPolicyFolder(folder: string): {
   schema?: { name: string; text: string }
 } {
   const files = readdirSync(folder, { withFileTypes: true, recursive: true })
-    .filter((entry) => entry.isFile())
-    .map((entry) => relative(folder, join(entry.parentPath, entry.name)).replaceAll('\\', '/'))
+    .map((entry) => ({
+      entry,
+      name: relative(folder, join(entry.parentPath, entry.name)).replaceAll('\\', '/'),
+    }))
+    // Kubernetes keeps what it links to in folders of such names
+    .filter(({ entry, name }) => !name.startsWith('..') && isPolicyFile(join(folder, name), entry))
+    .map(({ name }) => name)
     .sort()
-  const read = (name: string): { name: string; text: string } => ({
-    name,
-    text: readFileSync(join(folder, name), 'utf8'),
-  })
+  const read = (name: string): { name: string; text: string } => ({ name, text: textOf(join(folder, name)) })
   const policies = files.filter((name) => name.endsWith('.cedar')).map(read)
   if (policies.length === 0)
     throw usage(
       `\`${folder}\` holds no policies`,
       'policies are files that end in `.cedar`; `writ init` writes samples',
     )
-  const schemas = files.filter((name) => name.endsWith('.cedarschema') || name.endsWith('.cedarschema.json'))
+  const schemas = files.filter((name) => SCHEMA_FILE.test(name))
   const [schema, second] = schemas
   if (second !== undefined)
     throw usage(`\`${folder}\` holds two schemas, ${schemas.join(' and ')}`, 'keep one')
   return { policies, ...(schema === undefined ? {} : { schema: read(schema) }) }
+}
+
+const SCHEMA_FILE = /\.cedarschema(?:\.json)?$/u
+
+/**
+ * Whether a file belongs to the policies. A link counts as the file it leads to, which is how a mounted folder often has
+ * all of its files.
+ *
+ * @throws {CliError} 2 for what has the name of one and cannot be read as one: a forbid left out in silence would permit.
+ */
+function isPolicyFile(path: string, entry: Readonly<{ name: string; isFile(): boolean }>): boolean {
+  if (!entry.name.endsWith('.cedar') && !SCHEMA_FILE.test(entry.name)) return false
+  if (entry.isFile()) return true
+  const found = statSync(path, { throwIfNoEntry: false })
+  if (found === undefined) throw usage(`\`${plain(path)}\` leads nowhere`, 'remove the link, or mend it')
+  if (found.isFile()) return true
+  throw usage(
+    `\`${plain(path)}\` is ${found.isDirectory() ? 'a folder' : 'no file'} with the name of a policy file`,
+    'rename it',
+  )
+}
+
+function textOf(path: string): string {
+  try {
+    // a byte order mark stays: what reads policies knows it
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(readFileSync(path))
+  } catch (error) {
+    // read all the same, two names could become one
+    if (error instanceof TypeError)
+      throw new CliError(exit.policyInvalid, `\`${plain(path)}\` is not UTF-8`, 'save it as UTF-8')
+    throw error
+  }
 }

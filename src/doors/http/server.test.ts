@@ -257,6 +257,33 @@ describe('AuthZEN evaluations', () => {
     const body = await json(await door.post(EVALUATIONS, { ...attempt, evaluations: [{}, deny, {}] }))
     assert.deepEqual(body, { evaluations: [{ decision: true }, { decision: false }, { decision: true }] })
   })
+  test('law 12 others have their turn while a batch is decided, however its work is cut up', async () => {
+    let turns = 0
+    let isOver = false
+    const other = (): void => {
+      turns += 1
+      if (!isOver) setImmediate(other)
+    }
+    await using door = await knock({
+      evaluate: async (_caller, input) => {
+        // an analysis goes on from one read to the next without a turn between
+        for (let part = 0; part < 4; part += 1) {
+          await Promise.resolve()
+          const until = performance.now() + 1
+          while (performance.now() < until);
+        }
+        return decisionOn(input)
+      },
+    })
+    setImmediate(other)
+    const answer = await door.post(EVALUATIONS, {
+      ...attempt,
+      evaluations: Array.from({ length: 40 }, () => ({})),
+    })
+    isOver = true
+    assert.equal((await decisions(answer)).length, 40)
+    assert.ok(turns >= 20, `others had ${turns} turns`)
+  })
   test('an item that cannot be read is denied, alone', async () => {
     await using door = await knock(readOnly)
     const { action: _action, ...rest } = attempt

@@ -6,6 +6,7 @@
 import * as cedar from '@cedar-policy/cedar-wasm/nodejs'
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
+import fc from 'fast-check'
 import { isWritError } from '../../model/errors.ts'
 import { compile, prepareEntities } from './index.ts'
 import type { CompileInput, PolicyForm } from './index.ts'
@@ -215,7 +216,75 @@ describe('policies that are refused', () => {
     assert.ok(!holds(`context has a && context.a == "${'x'.repeat(1_000_000)}"`))
     assert.ok(!holds(`"b" like "${'a*'.repeat(500_000)}"`))
     refusedPolicy({ policies: ' '.repeat(17 * 1024 * 1024) }, /characters/)
-    refusedPolicy({ policies: all.repeat(60_000) }, /there are 60000 policies/)
+    refusedPolicy({ policies: all.repeat(60_000) }, /there are more than 50000 policies/)
+  })
+
+  test('B76 what would take minutes and gigabytes is refused: in text and in JSON', () => {
+    const began = performance.now()
+    const values = Array.from({ length: 1_000_000 }, () => '1').join()
+    refusedPolicy({ policies: permit(`[${values}].contains(1)`) }, /a policy is too large/)
+    refusedPolicy({ policies: '('.repeat(16_000_000) }, /nested|too large/)
+    refusedPolicy({ policies: ';'.repeat(16_000_000) }, /there are more than 50000 policies/)
+    const scope = { principal: { op: 'All' }, action: { op: 'All' }, resource: { op: 'All' } }
+    for (const body of [
+      { Set: Array.from({ length: 1_000_000 }, () => ({ Value: 1 })) },
+      { Value: Array.from({ length: 1_000_000 }, () => 1) },
+      { like: { left: { Value: 'a' }, pattern: Array.from({ length: 1_000_000 }, () => 'Wildcard') } },
+    ]) {
+      const conditions = [{ kind: 'when', body }]
+      refusedPolicy({ policies: { p: { effect: 'permit', ...scope, conditions } } }, /`p` is too large/)
+    }
+    assert.ok(performance.now() - began < 20_000)
+    assert.ok(holds(`[${Array.from({ length: 100_000 }, (_, n) => n).join()}].contains(99999)`))
+  })
+})
+
+describe('the index', () => {
+  test('B13 over sets so large that questions are judged by a sample, it finds what a look at all finds', () => {
+    const heads = [
+      'principal',
+      'principal == User::"u3"',
+      'principal in Team::"t2"',
+      'principal is User in Team::"t5"',
+    ]
+    const actions = ['action', 'action == Action::"read"', 'action in [Action::"read", Action::"all"]']
+    const tests = ['context.n == 7', 'context has s && context.s == "b"', 'principal.n == 2', 'context.n < 3', '["a", "c"].contains(context.s)'] // prettier-ignore
+    const pick = <T>(from: readonly T[], at: number): T => from[at % from.length] as T
+    const numbers = fc.array(fc.nat(1 << 20), { minLength: 40, maxLength: 60 })
+    fc.assert(
+      fc.property(numbers, (seeds) => {
+        const policies = Array.from({ length: 1_500 }, (_, index) => {
+          const seed = pick(seeds, index) ^ Math.imul(index, 2_654_435)
+          const body = pick(tests, seed >>> 4).replace(/[0-9]+/, (digit) => `${(Number(digit) + index) % 12}`)
+          const head = `${pick(heads, seed >>> 7).replace(/[0-9]/, String(index % 9))}, ${pick(actions, seed >>> 10)}, resource`
+          return `${seed % 5 === 0 ? 'forbid' : 'permit'}(${head}) ${seed % 3 === 0 ? 'unless' : 'when'} { ${body} };`
+        }).join('\n')
+        const indexed = compile({ policies })
+        const flat = compile({ policies }, { index: false, previous: indexed })
+        const team = (n: number) => ({ type: 'Team', id: `t${n}` })
+        const entities = prepareEntities([
+          ...seeds.slice(0, 8).map((seed, n) => ({
+            uid: { type: 'User', id: `u${n}` },
+            attrs: seed % 4 === 0 ? {} : { n: seed % 5 },
+            parents: [team(seed % 9)],
+          })),
+          ...Array.from({ length: 8 }, (_, n) => ({ uid: team(n), attrs: {}, parents: [team(n + 1)] })),
+        ])
+        for (const [n, seed] of seeds.entries()) {
+          const asked = {
+            principal: { type: 'User', id: `u${n % 9}` },
+            action: { type: 'Action', id: pick(['read', 'all', 'other'], seed) },
+            resource: { type: 'Doc', id: 'd' },
+            context: {
+              ...(seed % 4 === 0 ? {} : { n: seed % 13 }),
+              ...(seed % 3 === 0 ? {} : { s: pick(['a', 'b', 1], seed) }),
+            },
+          }
+          assert.deepEqual(indexed.decide(asked, entities), flat.decide(asked, entities))
+        }
+      }),
+      { numRuns: 5 },
+    )
   })
 })
 

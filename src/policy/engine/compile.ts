@@ -11,7 +11,7 @@ import { functions } from './extensions.ts'
 import type { Finder } from './finder.ts'
 import { buildFinder } from './finder.ts'
 import { readContext, readUid } from './json.ts'
-import { cut, Gap, parsePolicy } from './parse.ts'
+import { cutAt, Gap, parsePolicy } from './parse.ts'
 import type { Cut } from './parse.ts'
 import type { Rule } from './rule.ts'
 import { toBody, toRule } from './rule.ts'
@@ -78,6 +78,8 @@ export const compileLimits = {
   policies: 50_000,
   /** Of one policy: operators in a row without a comma, plus 20 for each bracket inside another, 6 for each `if`. */
   nesting: 2_000,
+  /** Of one policy: tokens of its text, or values of its JSON form. Time and memory grow faster than they do. */
+  parts: 250_000,
   /** Levels of the JSON form of one. */
   json: 120,
 } as const
@@ -108,9 +110,7 @@ export function compile(
   const templates = sourcesOf(input.templates ?? {}, new Map())
   checkIds(statics, templates, input)
   const count = statics.length + (input.links?.length ?? 0)
-  if (count > compileLimits.policies) {
-    throw invalid(`there are ${count} policies`, `at most ${compileLimits.policies} are read`)
-  }
+  if (count > compileLimits.policies) throw tooMany(String(count))
   const reused = statics.some(isKnown)
   checkWithReference({
     ...input,
@@ -170,7 +170,7 @@ function sourcesOf(policies: CompileInput['policies'], known: ReadonlyMap<string
   }
   return Object.entries(policies).map(([id, form]) => {
     if (typeof form !== 'string') {
-      checkDepth(id, form)
+      checkShape(id, form)
       return { id, form, cut: undefined }
     }
     if (known.has(form)) return { id, form, cut: undefined }
@@ -202,17 +202,30 @@ function invalid(message: string, hint?: string): WritError {
 
 function cutText(text: string): readonly Cut[] {
   if (!text.isWellFormed()) throw invalid('the text of a policy is not well-formed', 'save it as UTF-8')
-  const cuts = cut(text)
-  for (const { shape } of cuts) {
-    if (shape.longest + 20 * shape.brackets + 6 * shape.ifs <= compileLimits.nesting) continue
-    throw invalid('a policy is too deeply nested', 'split it into several, or put values into sets')
+  const cuts: Cut[] = []
+  const next = (): Cut | undefined => cutAt(text, cuts.at(-1)?.end ?? 0, compileLimits.parts)
+  for (let part = next(); part !== undefined; part = next()) {
+    const { tokens, shape } = part
+    if (shape.longest + 20 * shape.brackets + 6 * shape.ifs > compileLimits.nesting)
+      throw invalid('a policy is too deeply nested', 'split it into several, or put values into sets')
+    if (tokens.length > compileLimits.parts) throw tooLarge('a policy')
+    cuts.push(part)
+    if (cuts.length > compileLimits.policies) throw tooMany(`more than ${compileLimits.policies}`)
   }
   return cuts
 }
 
-function checkDepth(id: string, form: unknown): void {
+const tooLarge = (what: string): WritError =>
+  invalid(`${what} is too large`, `at most ${compileLimits.parts} tokens or values are read`)
+
+const tooMany = (count: string): WritError =>
+  invalid(`there are ${count} policies`, `at most ${compileLimits.policies} are read`)
+
+function checkShape(id: string, form: unknown): void {
   let level: unknown[] = [form]
+  let parts = 0
   for (let depth = 0; level.length > 0; depth += 1) {
+    if ((parts += level.length) > compileLimits.parts) throw tooLarge(`the policy \`${id}\``)
     if (depth > compileLimits.json) {
       throw invalid(
         `the policy \`${id}\` is too deeply nested`,

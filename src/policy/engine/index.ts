@@ -6,7 +6,14 @@
 import type { EntityStore } from './store.ts'
 import { prepareEntities as prepare } from './store.ts'
 
-export type { CompiledPolicies, CompileInput, Decided, DecideRequest, PolicyForm } from './compile.ts'
+export type {
+  CompiledPolicies,
+  CompileInput,
+  CompileOptions,
+  Decided,
+  DecideRequest,
+  PolicyForm,
+} from './compile.ts'
 export { compile, compileLimits } from './compile.ts'
 export type { SchemaForm } from './schema.ts'
 export type { EntityStore }

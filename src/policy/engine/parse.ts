@@ -5,7 +5,7 @@
  *
  * @module
  */
-import type { ActionHead, Binary, Expr, Head, Pattern, Policy, Slot } from './tree.ts'
+import type { ActionHead, Binary, Expr, Head, Pattern, Policy, Slot, Span } from './tree.ts'
 import { chain, pattern } from './tree.ts'
 import { EntityRef, toLong } from './values.ts'
 
@@ -178,7 +178,10 @@ class Parser {
   #placed(from: number, expr: Expr): Expr {
     const [first, last] = [this.#tokens[from], this.#tokens[this.#at - 1]]
     if (first === undefined || last === undefined || expr.span !== undefined) return expr
-    return { ...expr, span: { start: first.start, end: last.end } }
+    // nobody else has it yet; a copy of every node would be most of what parsing costs
+    const fresh: { span?: Span } = expr
+    fresh.span = { start: first.start, end: last.end }
+    return expr
   }
 
   #kind(ahead = 0): Token['kind'] | undefined {

@@ -192,13 +192,39 @@ function resolved(form: SchemaForm): [string, Namespace][] {
   if (judgement.type === 'failure') throw invalid(judgement.errors.map(({ message }) => message).join('; '))
   let source = form
   if (typeof source !== 'string') {
-    const answer = cedar.schemaToText(source as cedar.Schema)
+    const answer = cedar.schemaToText(withPlainShapes(source as Readonly<Record<string, Namespace>>))
     if (answer.type === 'failure') throw invalid(answer.errors.map(({ message }) => message).join('; '))
     source = answer.text
   }
   const answer = cedar.schemaToJsonWithResolvedTypes(source)
   if (answer.type === 'failure') throw invalid(answer.errors.map(({ message }) => message).join('; '))
   return Object.entries(answer.json as Readonly<Record<string, Namespace>>)
+}
+
+/** Text has no way to say that the shape of an entity type is a common type: the common type stands there instead. */
+function withPlainShapes(schema: Readonly<Record<string, Namespace>>): cedar.Schema {
+  const commonTypes = (namespace: string): Json => schema[namespace]?.commonTypes ?? {}
+  const plain = (namespace: string, shape: unknown): unknown => {
+    let at = shape as Json | undefined
+    for (let depth = 0; at !== undefined && at['type'] !== 'Record' && depth < 200; depth += 1) {
+      const name = String(at['type'] === 'EntityOrCommon' ? at['name'] : at['type'])
+      const own = name.startsWith(`${namespace}::`) ? name.slice(namespace.length + 2) : name
+      // a namespace never gives a name of the empty one another meaning
+      const from = [commonTypes(namespace), commonTypes('')].find((types) => Object.hasOwn(types, own))
+      at = from?.[own] as Json | undefined
+    }
+    return at ?? shape
+  }
+  return Object.fromEntries(
+    Object.entries(schema).map(([namespace, { entityTypes = {}, ...rest }]) => {
+      const types = Object.entries(entityTypes as Readonly<Record<string, Json>>).map(([name, type]) =>
+        type['shape'] === undefined
+          ? [name, type]
+          : [name, { ...type, shape: plain(namespace, type['shape']) }],
+      )
+      return [namespace, { ...rest, entityTypes: Object.fromEntries(types) as Json }]
+    }),
+  ) as unknown as cedar.Schema
 }
 
 class Types {

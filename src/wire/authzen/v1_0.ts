@@ -98,19 +98,40 @@ export function parseEvaluations(body: unknown): ParsedEvaluations {
     if (!single.success) return { kind: 'invalid', message: describeIssues(single.error) }
     return { kind: 'single', item: single.data }
   }
+  const shared = readDefaults(defaults)
   return {
     kind: 'batch',
     semantic: options?.evaluations_semantic ?? 'execute_all',
     items: evaluations.map((raw) => {
-      if (typeof raw !== 'object' || raw === null || Array.isArray(raw)) return undefined
-      const parsed = evaluationRequest.safeParse({ ...withoutAbsent(defaults), ...raw })
-      return parsed.success ? parsed.data : undefined
+      const own = item.safeParse(raw)
+      return own.success ? withDefaults(own.data, shared) : undefined
     }),
   }
 }
 
-function withoutAbsent(members: Record<string, unknown>): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(members).filter(([, value]) => value !== undefined))
+type Item = z.output<typeof item>
+type Defaults = Readonly<{ values: Item; unreadable: readonly (keyof Item)[] }>
+
+/** Once for all items: what a batch costs follows from how long it is, not from how often its defaults stand for others. */
+function readDefaults(sent: Readonly<{ [Member in keyof Item]?: unknown }>): Defaults {
+  const values: Record<string, unknown> = {}
+  const unreadable: (keyof Item)[] = []
+  for (const member of ['subject', 'action', 'resource', 'context'] as const) {
+    if (sent[member] === undefined) continue
+    const schema: z.ZodType = item.shape[member]
+    const read = schema.safeParse(sent[member])
+    if (read.success) values[member] = read.data
+    else unreadable.push(member)
+  }
+  return { values, unreadable }
+}
+
+/** The whole of an item; nothing where a member is missing, or taken from a default that cannot be read. */
+function withDefaults(own: Item, { values, unreadable }: Defaults): DecodedEvaluation | undefined {
+  if (unreadable.some((member) => own[member] === undefined)) return undefined
+  const { subject: who, action: what, resource: on, context } = { ...values, ...own }
+  if (who === undefined || what === undefined || on === undefined) return undefined
+  return { subject: who, action: what, resource: on, ...given('context', context) }
 }
 
 export const decisionContext = z

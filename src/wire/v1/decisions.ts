@@ -73,7 +73,7 @@ export const decisionEntry = jsonOut.meta({
 })
 export const decisionPage = page(jsonOut).meta({ id: 'DecisionPage' })
 
-const line = z.int().meta({ description: 'From 1' })
+const line = z.int().min(1).meta({ description: 'From 1' })
 const effect = z.enum(['permit', 'forbid'])
 
 /** One part of a rule that must hold. */
@@ -138,11 +138,9 @@ const rules = z
   .object({
     determining: z.array(z.object({ policy: z.string(), file: z.string(), line, effect })),
     fired: z.array(ruleResult).meta({ description: 'Forbids that fired, with what made them fire' }),
-    nearest: z
-      .array(ruleResult)
-      .meta({
-        description: 'Permits in scope that do not apply, those with the fewest clauses in the way first',
-      }),
+    nearest: z.array(ruleResult).meta({
+      description: 'Permits in scope that do not apply, those with the fewest clauses in the way first',
+    }),
     inScope: z.int().meta({ description: 'Policies whose head matches' }),
     mismatch: z.string().exactOptional().meta({ description: 'Why no policy could apply at all' }),
     principal: refOut
@@ -158,11 +156,9 @@ const rules = z
 export const explanation = z
   .object({
     decision: decisionEntry,
-    explanation: rules
-      .nullable()
-      .meta({
-        description: 'What was recorded with it; null where no policy was asked, or nothing is left to tell',
-      }),
+    explanation: rules.nullable().meta({
+      description: 'What was recorded with it; null where no policy was asked, or nothing is left to tell',
+    }),
     lost: z.string().exactOptional().meta({ description: 'Why it cannot be told any more' }),
   })
   .meta({ id: 'ExplainedDecision', description: 'Why a decision fell as it did' })
