@@ -602,7 +602,8 @@ credential is not confirmed gone.`,
       'Take a delegation back, with everything under it',
       'writ delegations revoke dlg_… --reason "back from holidays"',
     ).option('--reason <text>', 'why'),
-    async (context, id: string, options: object) => (await delegated()).delegationRevoke(context, id, options),
+    async (context, id: string, options: object) =>
+      (await delegated()).delegationRevoke(context, id, options),
   )
   const accounts = group('accounts', 'Whose accounts at issuers are whose')
   does(

@@ -59,7 +59,14 @@ export type Schema = Readonly<{
 }>
 
 /** Context keys that are Writ's: never taken from a PEP, never declared by a user. */
-export const reservedKeys: ReadonlySet<string> = new Set(['live', 'proof', 'task', 'grant', 'approval', 'delegation'])
+export const reservedKeys: ReadonlySet<string> = new Set([
+  'live',
+  'proof',
+  'task',
+  'grant',
+  'approval',
+  'delegation',
+])
 
 export const WRIT = 'Writ'
 export const writAction = (name: string): EntityUid => ({ type: 'Writ::Action', id: name })
@@ -417,7 +424,16 @@ function writNamespace(pools: readonly string[], types: readonly string[]): Name
 }
 
 /** Names of the actions in the `Writ` namespace. */
-export const writActions = ['approve', 'publish', 'administer', 'revoke', 'deny', 'read', 'delegate', 'observe'] as const
+export const writActions = [
+  'approve',
+  'publish',
+  'administer',
+  'revoke',
+  'deny',
+  'read',
+  'delegate',
+  'observe',
+] as const
 
 function entityTypeNames(schema: ResolvedSchema): string[] {
   return Object.entries(schema)
