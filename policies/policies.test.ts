@@ -12,7 +12,7 @@ import { parse } from 'yaml'
 import { decodeEntity, entityInput } from '../src/wire/v1/index.ts'
 import { inventoryOf } from '../src/decision/rehearse.ts'
 import { sensitivityNames } from '../src/model/entity.ts'
-import type { EntityData, PolicySet } from '../src/policy/index.ts'
+import type { EntityData } from '../src/policy/index.ts'
 import { formatPolicies, lint, loadPolicySet, renderProblem } from '../src/policy/index.ts'
 import { Cli } from '../test/support/cli.ts'
 
@@ -100,7 +100,7 @@ function load(chosen: readonly string[], inventory: readonly EntityData[]) {
     { hash: (text) => `len:${text.length}`, inventory },
   )
   assert.ok(loaded.ok, loaded.ok ? '' : loaded.problems.map(renderProblem).join('\n'))
-  return { set: loaded.set as PolicySet, warnings: loaded.warnings }
+  return { set: loaded.set, warnings: loaded.warnings }
 }
 
 /** The lines of an inventory file as policies see them. */

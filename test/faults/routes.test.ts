@@ -285,7 +285,7 @@ describe('B70 every route that changes something', () => {
       if (route.method !== 'GET' && !('event' in route.audit)) {
         assert.match(
           route.path,
-          /^\/v1\/(?:questions|tasks\/:id\/heartbeat|policies\/replay)$/,
+          /^\/(?:v1\/(?:questions|tasks\/:id\/heartbeat|policies\/replay)|access\/v1\/search\/\w+)$/,
           nameOf(route),
         )
       }
