@@ -212,7 +212,7 @@ export class Lookup<P extends Looked> {
 }
 
 /** Permits that an explanation looks at. */
-const MOST_NEARBY = 16
+const MOST_NEARBY = 8
 const MOST_ON_ACTION = 50
 
 const byPosition = (a: Rule, b: Rule): number => a.position - b.position
