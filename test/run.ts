@@ -161,6 +161,11 @@ function report(): void {
   const slow = finished.toSorted((a, b) => b.ms - a.ms).slice(0, SLOWEST)
   console.log(`\nten slowest of ${finished.length}, all in ${took(performance.now() - started)}:`)
   for (const { file, name, ms } of slow) console.log(`  ${took(ms).padStart(8)}  ${file}: ${name}`)
+  if (failures.length > 0) console.log('\nfailed:')
+  for (const { file, name, error } of failures) {
+    const [line] = (error instanceof Error ? error.message : inspect(error)).split('\n')
+    console.log(`${styleText('red', '✖')} ${file}: ${name}: ${line}`)
+  }
   if (stop.signal.aborted) console.log('\ninterrupted')
   else if (passed + failures.length === 0) console.log('\nno test ran')
   console.log(`\n${passed} passed, ${failures.length} failed`)

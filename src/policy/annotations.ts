@@ -5,10 +5,10 @@
  */
 import { parseDuration } from '../model/time.ts'
 import type { Millis } from '../model/time.ts'
+import type { Cut, Token } from './engine/parse.ts'
 import { facts } from './facts.ts'
 import type { Problem, SourceFile, Span } from './problems.ts'
 import { suggest } from './problems.ts'
-import type { PolicySlice, Token } from './scan.ts'
 import { unquote } from './scan.ts'
 import type { Effect, Obligations } from './types.ts'
 
@@ -45,7 +45,7 @@ export const annotationNames: Readonly<
 type Written = Readonly<{ name: string; value: string | undefined; span: Span; valueSpan: Span }>
 
 /** The annotations as written, with their places. */
-function written(slice: PolicySlice): Written[] {
+function written(slice: Cut): Written[] {
   const found: Written[] = []
   const { tokens } = slice
   for (let at = 0; tokens[at]?.text === '@';) {
@@ -65,7 +65,7 @@ function written(slice: PolicySlice): Written[] {
 }
 
 /** Name and text of each annotation; one without text says nothing. */
-export function annotationTexts(slice: PolicySlice): Record<string, string> {
+export function annotationTexts(slice: Cut): Record<string, string> {
   return Object.fromEntries(written(slice).map(({ name, value }) => [name, value ?? '']))
 }
 
@@ -75,7 +75,7 @@ const NOTHING: ReadonlySet<string> = new Set()
 /** Reads and checks; every problem at its place. */
 export function readAnnotations(
   file: SourceFile,
-  slice: PolicySlice,
+  slice: Cut,
   effect: Effect,
 ): { annotations: Annotations; problems: Problem[] } {
   const problems: Problem[] = []

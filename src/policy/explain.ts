@@ -16,24 +16,33 @@ import type { ClauseResult, Evaluation, Explanation, PolicyInfo, RuleResult } fr
 /** A policy that can be explained. */
 export type Explained = Parsed & Readonly<{ info: PolicyInfo }>
 
+/** What policies were evaluated on. */
 export type Situation<P extends Explained> = Readonly<{
-  /** Policies whose head matches, in the order of the set. */
-  inScope: readonly P[]
-  /** What of it is looked at, so that its length makes no difference: how many, who decided, and permits to be near. */
-  seen?: Readonly<{ count: number; decided: readonly P[]; permits: readonly P[] }>
-  /** Those on the action, whoever they name; only asked for when no permit is in scope. */
-  onAction: () => Iterable<P>
   env: Env
   /** Everything that nobody could say, and what of it makes a policy err. */
   unknowns: readonly Unknown[]
   unknownTo: (policy: P) => readonly Unknown[]
-  evaluation: Pick<Evaluation, 'decision' | 'determining' | 'errors'>
   /** Why nothing could be evaluated at all. */
   broken?: string | undefined
 }>
 
-/** How many permits an explanation looks at before it names the nearest, how many those are, and how many forbids it shows. */
-const NEAREST_OF = 50
+/**
+ * What an evaluation found, and where to look for what came near; in the order of the set. How many policies are in scope
+ * makes no difference to what an explanation costs.
+ */
+export type Outcome<P extends Explained> = Readonly<{
+  decision: Evaluation['decision']
+  /** Policies that decided, or failed into the decision. */
+  decided: readonly P[]
+  /** How many heads match. */
+  inScope: number
+  /** Permits among those, to be looked at. */
+  permits: readonly P[]
+  /** Permits on the action, whoever they name; only asked for when none is in scope. */
+  onAction: () => Iterable<P>
+}>
+
+/** How many permits an explanation names, and how many forbids it shows. */
 const NEAREST = 3
 const MOST_FIRED = 50
 
@@ -43,42 +52,37 @@ const NONE: readonly never[] = []
  * The explanation of an evaluation. A permit is explained by the permits that gave it; a deny by the forbids that fired,
  * or failed, and by the permits that came nearest. Where a forbid alone stands in the way, nothing is near.
  */
-export function explainRules<P extends Explained>(situation: Situation<P>): Omit<Explanation, 'mismatch'> {
-  const { seen, evaluation } = situation
-  const decided = seen?.decided ?? decidedBy(evaluation, situation.inScope)
-  const isDenied = evaluation.decision === 'deny'
+export function explainRules<P extends Explained>(
+  outcome: Outcome<P>,
+  situation: Situation<P>,
+): Omit<Explanation, 'mismatch'> {
+  const { decided, inScope } = outcome
+  const isDenied = outcome.decision === 'deny'
   return {
     determining: decided.map(placeOf),
     fired: isDenied ? decided.slice(0, MOST_FIRED).map((policy) => whole(policy, situation)) : [],
-    nearest: isDenied ? nearestOf(situation) : [],
-    inScope: seen?.count ?? situation.inScope.length,
+    nearest: isDenied ? nearestOf(outcome, situation) : [],
+    inScope,
   }
 }
 
-function decidedBy<P extends Explained>(
-  { determining, errors }: Situation<P>['evaluation'],
-  inScope: readonly P[],
-): readonly P[] {
-  if (determining.length === 0 && errors.length === 0) return NONE
-  const deciding = new Set(determining)
-  for (const { policy, effect } of errors) if (effect === 'forbid') deciding.add(policy)
-  return inScope.filter(({ info }) => deciding.has(info.id))
-}
-
-/** Every policy in scope, clause by clause. */
-export function examineRules<P extends Explained>(situation: Situation<P>): RuleResult[] {
-  return situation.inScope.map((policy) => whole(policy, situation))
+/** Policies, clause by clause. */
+export function examineRules<P extends Explained>(
+  policies: readonly P[],
+  situation: Situation<P>,
+): RuleResult[] {
+  return policies.map((policy) => whole(policy, situation))
 }
 
 const placeOf = ({ info: { id, file, line, effect } }: Explained) => ({ policy: id, file, line, effect })
 
-function nearestOf<P extends Explained>(situation: Situation<P>): RuleResult[] {
-  const { seen, onAction, env, unknownTo, unknowns, broken } = situation
+function nearestOf<P extends Explained>(
+  { permits, onAction }: Outcome<P>,
+  situation: Situation<P>,
+): RuleResult[] {
+  const { env, unknownTo, unknowns, broken } = situation
   const near = new Nearest<P>()
-  let tried = 0
-  for (const policy of seen?.permits ?? situation.inScope) {
-    if (policy.info.effect !== 'permit') continue
-    if ((tried += 1) > NEAREST_OF && seen === undefined) break
+  for (const policy of permits) {
     if (broken !== undefined) {
       near.add(policy, undefined, 1)
       continue
@@ -86,12 +90,8 @@ function nearestOf<P extends Explained>(situation: Situation<P>): RuleResult[] {
     const hidden = unknowns.length === 0 ? NONE : unknownTo(policy)
     if (near.try(policy, shapeOf(policy).clauses, env, hidden) === 0 && hidden.length === 0) return []
   }
-  if (tried > 0) return near.list.map(({ policy, judged }) => whole(policy, situation, judged))
-  for (const policy of onAction()) {
-    if (policy.info.effect !== 'permit') continue
-    if ((tried += 1) > NEAREST_OF) break
-    near.try(policy, headShape(policy), env, NONE)
-  }
+  if (permits.length > 0) return near.list.map(({ policy, judged }) => whole(policy, situation, judged))
+  for (const policy of onAction()) near.try(policy, headShape(policy), env, NONE)
   const view = { env, hidden: NONE, unknowns: NONE, broken: undefined }
   return near.list.map(({ policy }) => ({
     ...placeOf(policy),

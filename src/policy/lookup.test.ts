@@ -312,21 +312,9 @@ describe('the index of a set', () => {
           `permit(principal is Agent, action == Action::"go", resource) when { context.amount == ${n} && principal.level > 0 };`,
       ),
     ).indexed
-    const [query] = queriesIn({
-      above: [],
-      between: [],
-      level: 3,
-      nick: undefined,
-      region: 'eu',
-      amount: 150,
-      ticket: undefined,
-      task: undefined,
-      unknown: [],
-      registered: true,
-      cyclic: false,
-      dba: 0,
-      justification: false,
-    }).filter(({ principal }) => principal.type === 'Agent') as [Query]
+    const [query] = queriesIn({ ...NOTHING_KNOWN, amount: 150 }).filter(
+      ({ principal }) => principal.type === 'Agent',
+    ) as [Query]
     const { determining } = set.evaluate(query)
     assert.deepEqual(determining, ['a.cedar:152'])
     assert.equal(set.explain({ ...query, context: { amount: 999 } }).inScope, 300)
@@ -340,7 +328,40 @@ describe('the index of a set', () => {
       true,
     )
   })
+
+  test('L7 an explanation looks at eight permits, however many are in scope', () => {
+    const go = (condition: string) =>
+      `permit(principal is Agent, action == Action::"go", resource) when { ${condition} };`
+    const far = go('context.amount > 7 && context.amount > 8')
+    const [query] = queriesIn({ ...NOTHING_KNOWN, amount: 5 }).filter(
+      ({ principal }) => principal.type === 'Agent',
+    ) as [Query]
+    const nearest = (before: number) => {
+      const texts = [...Array.from({ length: before }, () => far), go('context.amount > 7')]
+      const { nearest: found, inScope } = setsOf(texts).indexed.explain(query)
+      assert.equal(inScope, before + 1)
+      return found[0]?.policy
+    }
+    assert.equal(nearest(7), 'a.cedar:9')
+    assert.equal(nearest(8), 'a.cedar:2')
+  })
 })
+
+const NOTHING_KNOWN: World = {
+  above: [],
+  between: [],
+  level: 3,
+  nick: undefined,
+  region: 'eu',
+  amount: undefined,
+  ticket: undefined,
+  task: undefined,
+  unknown: [],
+  registered: true,
+  cyclic: false,
+  dba: 0,
+  justification: false,
+}
 
 /** Everything but the wording; where nothing can be evaluated, that is as good a cause as any. */
 function told(evaluation: Evaluation, { cyclic }: World): unknown {

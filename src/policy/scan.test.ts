@@ -2,19 +2,19 @@ import { test } from 'node:test'
 import assert from 'node:assert/strict'
 import { policySetTextToParts } from '@cedar-policy/cedar-wasm/nodejs'
 import fc from 'fast-check'
-import { ends } from './engine/parse.ts'
-import { findPath, slices, unquote } from './scan.ts'
+import { cut, ends } from './engine/parse.ts'
+import { findPath, unquote } from './scan.ts'
 
-const cut = (text: string) => slices(text).map(({ start, end }) => text.slice(start, end))
+const texts = (text: string) => cut(text).map(({ start, end }) => text.slice(start, end))
 test('files are cut at semicolons, not at those in strings, comments or brackets', () => {
   const text =
     '// a; b\n@id("x;y") permit(principal, action, resource) when { context.a == "};" };\n// end;\nforbid(principal, action, resource); rest'
-  assert.deepEqual(cut(text), [
+  assert.deepEqual(texts(text), [
     '@id("x;y") permit(principal, action, resource) when { context.a == "};" };',
     'forbid(principal, action, resource);',
     'rest',
   ])
-  assert.deepEqual(cut('  // nothing\n'), [])
+  assert.deepEqual(texts('  // nothing\n'), [])
 })
 
 test('a comment ends where Cedar ends it, so that no policy hides behind one', () => {
@@ -28,7 +28,7 @@ test('a comment ends where Cedar ends it, so that no policy hides behind one', (
 
 test('one policy without its bracket does not swallow the next', () => {
   assert.equal(
-    cut('permit(principal, action, resource) when { a ;\npermit(principal, action, resource);').length,
+    texts('permit(principal, action, resource) when { a ;\npermit(principal, action, resource);').length,
     2,
   )
 })
@@ -37,13 +37,13 @@ test('paths are found as they are written', () => {
   const text =
     'permit(principal, action, resource) when { x.context.ticket && context has ticket.id && context["ticket"].id == context.ticket.id };'
   const place = (path: string[]) => {
-    const span = findPath(slices(text)[0]!, path)
+    const span = findPath(cut(text)[0]!, path)
     return span === undefined ? undefined : text.slice(span.start, span.end)
   }
   assert.equal(place(['context', 'ticket', 'id']), 'context has ticket.id')
   assert.equal(place(['context', 'other']), undefined)
   const bracket = 'forbid(principal, action, resource) when { context["we ird"].x };'
-  const span = findPath(slices(bracket)[0]!, ['context', 'we ird', 'x'])!
+  const span = findPath(cut(bracket)[0]!, ['context', 'we ird', 'x'])!
   assert.equal(bracket.slice(span.start, span.end), 'context["we ird"].x')
 })
 
@@ -57,7 +57,7 @@ test('any text can be cut, and nothing but space and comments is lost', () => {
   fc.assert(
     fc.property(fc.string({ unit: 'binary', maxLength: 200 }), (text) => {
       let at = 0
-      for (const slice of slices(text)) {
+      for (const slice of cut(text)) {
         assert.match(text.slice(at, slice.start), /^(\s|\/\/[^\n\r]*)*$/)
         at = slice.end
       }
@@ -77,7 +77,7 @@ test('policies are found where they are cut, without a look at what is in them',
       (text) => {
         assert.deepEqual(
           [...ends(text)],
-          slices(text).map(({ start, end }) => ({ start, end })),
+          cut(text).map(({ start, end }) => ({ start, end })),
         )
       },
     ),

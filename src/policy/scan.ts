@@ -3,15 +3,9 @@
  *
  * @module
  */
-import { cut, Gap, tokenize, unescape } from './engine/parse.ts'
+import { Gap, tokenize, unescape } from './engine/parse.ts'
 import type { Cut, Token } from './engine/parse.ts'
 import type { SourceFile, Span } from './problems.ts'
-
-export { tokenize } from './engine/parse.ts'
-export type { Token } from './engine/parse.ts'
-
-/** One policy's stretch of a file with its tokens; offsets are those of the file. */
-export type PolicySlice = Cut
 
 /** The first token of a stretch of a file. */
 export function firstToken(file: SourceFile, span: Span): Span | undefined {
@@ -31,11 +25,8 @@ function tokensIn({ text }: SourceFile, { start, end }: Span): Token[] {
   }))
 }
 
-/** Cuts at `;`. What follows the last `;` is a slice of its own if it holds any token. */
-export const slices = (text: string): PolicySlice[] => cut(text)
-
 /** Where `path` (e.g. `['context', 'ticket', 'id']`) is read or tested with `has`; the first place wins. */
-export function findPath(slice: Pick<PolicySlice, 'tokens'>, path: readonly string[]): Span | undefined {
+export function findPath(slice: Pick<Cut, 'tokens'>, path: readonly string[]): Span | undefined {
   const { tokens } = slice
   for (let at = 0; at < tokens.length; at++) {
     const first = tokens[at] as Token

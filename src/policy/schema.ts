@@ -5,12 +5,13 @@
  */
 import * as cedar from '@cedar-policy/cedar-wasm/nodejs'
 import type { SchemaJson } from '@cedar-policy/cedar-wasm/nodejs'
+import type { Token } from './engine/parse.ts'
+import { tokenize } from './engine/parse.ts'
 import type { SchemaType } from './facts.ts'
 import { facts } from './facts.ts'
 import type { Problem } from './problems.ts'
 import { fromByteOffset, SourceFile, suggest } from './problems.ts'
-import type { Token } from './scan.ts'
-import { tokenize, unquote } from './scan.ts'
+import { unquote } from './scan.ts'
 import type { EntityUid } from './types.ts'
 import { uidText } from './types.ts'
 

@@ -277,39 +277,34 @@ class AskedSet implements Asked {
     return inOrder(policies)
   }
 
-  #situation(proof: Proof) {
-    const { action, unknowns, broken } = this.#prepared
-    // most often what was just evaluated is explained
-    const { env, evaluation, decided } = this.#told?.proof === proof ? this.#told : this.#tell(proof)
-    const [lookup, policies] = [this.#lookup, this.#policies]
-    return {
-      get inScope() {
-        return lookup.inScope(env)
-      },
-      seen: {
-        count: lookup.count(env),
-        decided: inOrder(decided),
-        permits:
-          evaluation.decision === 'permit'
-            ? NONE
-            : lookup.nearby(env).map(({ position }) => policies[position] as LoadedPolicy),
-      },
-      onAction: () => this.#lookup.onAction(action),
-      env,
-      unknowns,
-      broken,
-      unknownTo: (policy: LoadedPolicy) => this.#blinded.get(policy) ?? NONE,
-      evaluation,
-    }
+  /** Most often what was just evaluated is explained. */
+  #remembered(proof: Proof) {
+    return this.#told?.proof === proof ? this.#told : this.#tell(proof)
+  }
+
+  #situation(env: Env) {
+    const { unknowns, broken } = this.#prepared
+    return { env, unknowns, broken, unknownTo: (policy: LoadedPolicy) => this.#blinded.get(policy) ?? NONE }
   }
 
   explain(proof: Proof): Explanation {
-    return explainRules(this.#situation(proof))
+    const { env, evaluation, decided } = this.#remembered(proof)
+    const { decision } = evaluation
+    const near = decision === 'permit' ? NONE : this.#lookup.nearby(env)
+    const outcome = {
+      decision,
+      decided: inOrder(decided),
+      inScope: this.#lookup.count(env),
+      permits: near.map(({ position }) => this.#policies[position] as LoadedPolicy),
+      onAction: () => this.#lookup.onAction(this.#prepared.action),
+    }
+    return explainRules(outcome, this.#situation(env))
   }
 
   /** Every policy in scope, clause by clause. */
   examine(proof: Proof): RuleResult[] {
-    return examineRules(this.#situation(proof))
+    const { env } = this.#remembered(proof)
+    return examineRules(this.#lookup.inScope(env), this.#situation(env))
   }
 }
 

@@ -18,7 +18,7 @@ import { openWorld, ref } from '../support/world.ts'
 export type Members = Readonly<Record<string, Json>>
 export type Answer = Readonly<{ status: number; headers: Headers; body: any_ }>
 /** JSON as a test reads it: a path that is not there fails the assertion that asks for it. */
-// oxlint-disable-next-line typescript/no-explicit-any
+// oxlint-disable-next-line typescript/no-explicit-any -- an answer as it came, which each test looks into
 export type any_ = any
 
 export type Evaluation = Readonly<{ subject: Json; action: Json; resource: Json; context?: Members }>

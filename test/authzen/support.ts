@@ -11,7 +11,7 @@ import { Cli } from '../support/cli.ts'
 
 export const EXAMPLE = resolve(import.meta.dirname, '../../examples/authzen')
 
-// oxlint-disable-next-line typescript/no-explicit-any
+// oxlint-disable-next-line typescript/no-explicit-any -- an answer as it came, which each test looks into
 export type Body = any
 export type Answer = Readonly<{ status: number; headers: Headers; text: string; body: Body }>
 
