@@ -39,6 +39,8 @@ export type Database = Part &
     connect(
       options: Readonly<{ user: string; password: string; application_name?: string } | { url: string }>,
     ): Promise<Session>
+    /** As its operator, who changes on purpose what stands: this is what must be there at the end. */
+    change(text: string): Promise<void>
     /** Credentials of Writ that exist, by role name. */
     roles(): Promise<string[]>
     /** Sessions under a credential of Writ. */
@@ -141,7 +143,7 @@ export async function openDatabase({
     database: await look(`select datacl::text from pg_database where datname = $1`, [name]),
     prepared: await look(`select gid from pg_prepared_xacts`),
   })
-  const before = await authority()
+  let before = await authority()
 
   const roles = async (): Promise<string[]> =>
     (
@@ -164,6 +166,10 @@ export async function openDatabase({
     target,
     admin,
     look,
+    async change(text) {
+      await looking.query(text)
+      before = await authority()
+    },
     roles,
     sessions,
     async connect(options) {

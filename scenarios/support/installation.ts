@@ -5,7 +5,7 @@
  * @module
  */
 import assert from 'node:assert/strict'
-import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { inspect } from 'node:util'
@@ -42,6 +42,12 @@ export type InstallationOptions = Readonly<{
   /** Beside the starter policy on who administers; by default the one on migrations. */
   policies?: readonly PolicyFile[]
   entities?: readonly EntityInput[]
+  /** Its configuration file: whose tokens prove who asks, which clients there are. */
+  config?: Readonly<Record<string, unknown>>
+  /** Files of JSON beside the configuration file, which it may name. */
+  files?: Readonly<Record<string, unknown>>
+  /** What else stands in `writ.config.yaml`, such as `issuers`; for a process of its own. */
+  config?: Readonly<Record<string, unknown>>
   /** Groups of everybody who is invited, by name. Ada administers already. */
   people: Readonly<Record<string, readonly string[]>>
 }>
@@ -96,6 +102,12 @@ export async function openInstallation(options: InstallationOptions): Promise<In
   const folder = mkdtempSync(join(tmpdir(), 'writ-scenario-'))
   let server: Server | undefined
   try {
+    const cwd = join(folder, 'server')
+    mkdirSync(cwd)
+    const files = { ...options.files, ...(options.config && { 'writ.config.yaml': options.config }) }
+    // JSON is YAML
+    for (const [name, content] of Object.entries(files))
+      writeFileSync(join(cwd, name), JSON.stringify(content))
     server = await (options.clock === undefined ? startServer(folder) : startHere(folder, options.clock))
     return await setUp(folder, server, options)
   } catch (error) {
@@ -144,7 +156,6 @@ async function startServer(folder: string, port = 0): Promise<Server> {
 async function startHere(folder: string, clock: ShiftedClock): Promise<Server> {
   const data = join(folder, 'data')
   const cwd = join(folder, 'server')
-  mkdirSync(cwd)
   const told: string[] = []
   const start = (port: number) => {
     const flags = { data, port, key_file: join(folder, 'secrets.key'), verify_decisions: 'on' }
