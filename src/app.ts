@@ -235,6 +235,8 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
       passkeys: {
         mode: login.passkey,
         ...(config.publicUrl === undefined ? {} : { publicUrl: config.publicUrl }),
+        port: () =>
+          url === '' ? undefined : Number(new URL(url).port) || (url.startsWith('https:') ? 443 : 80),
         key: derive('writ/passkey-nonce'),
       },
       relying: createRelyingParty({

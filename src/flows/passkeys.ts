@@ -41,6 +41,8 @@ export type PasskeyDeps = Readonly<{
   mode: PasskeyMode
   /** The URL under which people reach this server, as it is configured. */
   publicUrl?: string
+  /** What is listened on, once it is. */
+  port?: () => number | undefined
   /** Signs what is given out. */
   key: Uint8Array
 }>
@@ -78,7 +80,8 @@ export class Passkeys {
 
   /** Whether a page at `origin` can use passkeys at all. */
   party(origin: string): Party | undefined {
-    return partyAt(origin, this.#deps.passkeys.publicUrl)
+    const { publicUrl, port } = this.#deps.passkeys
+    return partyAt(origin, publicUrl, port?.())
   }
 
   async mine(caller: Caller): Promise<readonly Passkey[]> {

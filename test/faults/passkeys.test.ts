@@ -6,6 +6,10 @@
  */
 import assert from 'node:assert/strict'
 import { generateKeyPairSync } from 'node:crypto'
+import { once } from 'node:events'
+import type { IncomingMessage } from 'node:http'
+import { request } from 'node:http'
+import { text } from 'node:stream/consumers'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import { LOGIN } from '../../src/config/index.ts'
@@ -33,13 +37,13 @@ async function session(w: FaultWorld, id: string): Promise<Caller> {
   return callerOf(w.app, (await w.app.flows.redeem(code.expose())).token.expose())
 }
 
-async function owner(
-  w: FaultWorld,
-  id = 'grace',
-): Promise<Readonly<{ caller: Caller; device: Authenticator }>> {
+type Owner = Readonly<{ caller: Caller; device: Authenticator }>
+const owner = (w: FaultWorld, id = 'grace'): Promise<Owner> => ownerAt(w, ORIGIN, id)
+
+async function ownerAt(w: FaultWorld, origin: string, id = 'grace'): Promise<Owner> {
   const caller = await session(w, id)
-  const device = new Authenticator(ORIGIN)
-  const offer = await w.app.flows.passkeys.forRegistration(caller, ORIGIN)
+  const device = new Authenticator(origin)
+  const offer = await w.app.flows.passkeys.forRegistration(caller, origin)
   await w.app.flows.passkeys.register(caller, device.create(offer))
   return { caller, device }
 }
@@ -98,6 +102,7 @@ describe('B23 the proof of an approval', () => {
     ['another relying party', { rpId: 'evil.example' }],
     ['a person whom the device has not verified', { flags: 0x01 }],
     ['nobody present', { flags: 0x04 }],
+    ['a frame of another site', { crossOrigin: true }],
     ['a registration instead', { type: 'webauthn.create' }],
     ['another challenge', { challenge: 'AAAA' }],
     ['another key', { key: generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey }],
@@ -274,6 +279,7 @@ describe('passkeys of a person', () => {
       { flags: 0x04 },
       { type: 'webauthn.get' },
       { challenge: 'AAAA' },
+      { crossOrigin: true },
     ]
     for (const lie of lies) {
       const offer = await passkeys.forRegistration(caller, ORIGIN)
@@ -322,18 +328,47 @@ describe('passkeys of a person', () => {
   })
 
   test('nobody has them at an address without a name, or under a name that a header says', async () => {
-    assert.deepEqual(partyAt('http://localhost:9748', undefined), {
+    const here = 9748
+    assert.deepEqual(partyAt('http://localhost:9748', undefined, here), {
       id: 'localhost',
       origin: 'http://localhost:9748',
     })
-    assert.equal(partyAt('http://127.0.0.1:9748', undefined), undefined)
-    assert.equal(partyAt('https://evil.example', undefined), undefined)
-    assert.equal(partyAt('http://writ.example', 'http://writ.example'), undefined)
-    assert.equal(partyAt('https://10.0.0.1', 'https://10.0.0.1'), undefined)
-    assert.deepEqual(partyAt('https://evil.example', 'https://writ.example/x'), {
+    for (const [origin, configured] of [
+      ['http://127.0.0.1:9748', undefined],
+      ['https://evil.example', undefined],
+      // another program of this machine gets signatures for `localhost` too, and may send whatever header it likes
+      ['http://localhost:3000', undefined],
+      ['http://localhost', undefined],
+      ['http://writ.example', 'http://writ.example'],
+      ['https://10.0.0.1', 'https://10.0.0.1'],
+    ] as const)
+      assert.equal(partyAt(origin, configured, here), undefined, origin)
+    assert.deepEqual(partyAt('https://evil.example', 'https://writ.example/x', here), {
       id: 'writ.example',
       origin: 'https://writ.example',
     })
+    // behind a tunnel or a container's port, by configuration
+    assert.equal(partyAt('http://x', 'http://localhost:8080', here)?.origin, 'http://localhost:8080')
+  })
+
+  test('a page of another port of this machine relays nothing', async () => {
+    await using w = await faultWorld({ http: true, config: { login: LOGIN } })
+    const here = new URL(w.app.url).port
+    const page = async (host: string): Promise<string> => {
+      const sent = request(w.app.url, { path: '/signin', headers: { host } }).end()
+      const [response] = (await once(sent, 'response')) as [IncomingMessage]
+      return text(response)
+    }
+    assert.match(await page(`localhost:${here}`), /data-passkey/)
+    assert.doesNotMatch(await page('localhost:3000'), /data-passkey/)
+    const origin = 'http://localhost:3000'
+    assert.equal(await w.app.flows.passkeys.forSignIn(origin), undefined)
+    const { caller, device } = await ownerAt(w, `http://localhost:${here}`)
+    const offer = await w.app.flows.passkeys.forSignIn(device.origin)
+    assert.ok(offer)
+    const relayed = { ...device.get(offer, { origin }), origin }
+    await assert.rejects(w.app.flows.signIns.byPasskey(relayed), refusal('no_party'))
+    assert.equal((await w.app.flows.passkeys.mine(caller)).length, 1)
   })
 })
 

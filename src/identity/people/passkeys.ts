@@ -24,12 +24,21 @@ export type Party = Readonly<{ id: string; origin: string }>
 
 /**
  * The party at `origin`; none where there can be none: a browser makes passkeys for names only, over TLS or on this machine.
- * Without a configured name (`configured`) only `localhost` is one: a `Host` header is nobody's word.
+ * Without a configured name (`configured`) only `localhost` is one, at the `port` that is listened on: a `Host` header is
+ * nobody's word, and a passkey for `localhost` signs for every port of this machine, also that of somebody else's page.
  */
-export function partyAt(origin: string, configured: string | undefined): Party | undefined {
+export function partyAt(
+  origin: string,
+  configured: string | undefined,
+  port: number | undefined,
+): Party | undefined {
   const url = new URL(configured ?? origin)
   const { hostname, protocol } = url
-  if (hostname === 'localhost') return { id: hostname, origin: url.origin }
+  if (hostname === 'localhost') {
+    const named = Number(url.port) || (protocol === 'https:' ? 443 : 80)
+    const isHere = configured !== undefined || port === undefined || named === port
+    return isHere ? { id: hostname, origin: url.origin } : undefined
+  }
   if (configured === undefined || protocol !== 'https:' || /^[\d.]+$|^\[/.test(hostname)) return undefined
   return { id: hostname, origin: url.origin }
 }
@@ -149,6 +158,7 @@ export async function verifyCreation(party: Party, challenge: Uint8Array, text: 
   const answer = parse(attestation, text)
   const { transports, ...response } = answer.response
   try {
+    requireTop(response.clientDataJSON)
     const { verified, registrationInfo } = await verifyRegistrationResponse({
       response: { ...answer, response, clientExtensionResults: {} },
       expectedChallenge: Buffer.from(challenge).toString('base64url'),
@@ -185,6 +195,7 @@ export async function verifyAssertion(
 ): Promise<number> {
   const { userHandle: _handle, ...response } = answer.response
   try {
+    requireTop(response.clientDataJSON)
     const { verified, authenticationInfo } = await verifyAuthenticationResponse({
       response: { ...answer, response, clientExtensionResults: {} },
       expectedChallenge: Buffer.from(challenge).toString('base64url'),
@@ -208,5 +219,12 @@ export async function verifyAssertion(
 /** Whether a signature that says `counter` was made by who made the last one: devices that do not count say 0. */
 export const counts = (known: number, counter: number): boolean =>
   (known === 0 && counter === 0) || counter > known
+
+/** Our pages are in nobody's frame. Who leaves this to the library accepts what has no `topOrigin`. */
+function requireTop(clientDataJSON: string): void {
+  const said = JSON.parse(Buffer.from(clientDataJSON, 'base64url').toString()) as Record<string, unknown> | null
+  if (said === null || said['topOrigin'] !== undefined || (said['crossOrigin'] ?? false) !== false)
+    throw refusedPasskey('it was asked for in a frame of another site')
+}
 
 const reason = (error: unknown): string => (error instanceof Error ? error.message : typeof error)

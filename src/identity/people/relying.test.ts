@@ -1,11 +1,9 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
-import { once } from 'node:events'
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { describe, test } from 'node:test'
 import { base64url, mintRaw, publicJwk, testKey } from '../../../test/support/issuer.ts'
 import type { SigningKey } from '../../../test/support/issuer.ts'
+import { rogueIdp, rogueProvider } from '../../../test/support/rogue-idp.ts'
 import { isWritError } from '../../model/errors.ts'
 import { outboundFetcher } from '../../signals/fetcher.ts'
 import { Secret } from '../../model/secret.ts'
@@ -17,65 +15,8 @@ const key = testKey('RS256')
 
 type Claims = Record<string, unknown>
 
-/** A provider that answers as the test says. */
-async function rogue() {
-  const server = createServer()
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const issuer = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-  const how: {
-    metadata: Claims
-    token: (begun: Begun) => unknown
-    status: number
-    begun: Begun | undefined
-    forms: URLSearchParams[]
-  } = { metadata: {}, token: () => ({}), status: 200, begun: undefined, forms: [] }
-  server.on('request', (request, response) => {
-    const answer = (body: unknown, status = 200): void => {
-      response.writeHead(status, { 'content-type': 'application/json' })
-      response.end(typeof body === 'string' ? body : JSON.stringify(body))
-    }
-    if (request.url === '/.well-known/openid-configuration') {
-      answer({
-        issuer,
-        authorization_endpoint: `${issuer}/authorize`,
-        token_endpoint: `${issuer}/token`,
-        jwks_uri: `${issuer}/jwks`,
-        response_types_supported: ['code'],
-        id_token_signing_alg_values_supported: ['RS256'],
-        ...how.metadata,
-      })
-    } else if (request.url === '/jwks') answer({ keys: [publicJwk(key)] })
-    else if (request.url === '/token') {
-      let form = ''
-      request.on('data', (part: Buffer) => (form += part.toString()))
-      request.on('end', () => {
-        how.forms.push(new URLSearchParams(form))
-        if (how.begun === undefined) throw new TypeError('nothing was begun')
-        answer(how.token(how.begun), how.status)
-      })
-    } else answer({}, 404)
-  })
-  return {
-    issuer,
-    how,
-    async [Symbol.asyncDispose]() {
-      server.closeAllConnections()
-      await new Promise<void>((resolve) => void server.close(() => resolve()))
-    },
-  }
-}
-
-const provider = (issuer: string, over: Partial<Provider> = {}): Provider => ({
-  name: 'corp',
-  label: 'Corp',
-  issuer,
-  clientId: 'writ',
-  proof: { kind: 'none' },
-  scopes: ['openid'],
-  allowPrivate: true,
-  ...over,
-})
+const rogue = () => rogueIdp(key)
+const provider = rogueProvider
 
 function party(providers: readonly Provider[]): RelyingParty {
   let count = 0
@@ -87,7 +28,7 @@ function party(providers: readonly Provider[]): RelyingParty {
   })
 }
 
-const claimsFor = (issuer: string, { nonce }: Begun, over: Claims = {}): Claims => {
+const claimsFor = (issuer: string, { nonce }: Pick<Begun, 'nonce'>, over: Claims = {}): Claims => {
   const now = Math.floor(Date.now() / 1_000)
   return { iss: issuer, aud: 'writ', sub: 'u-1', nonce, iat: now, exp: now + 60, ...over }
 }
@@ -145,6 +86,10 @@ describe('B8 a sign-in at a provider', () => {
     [
       'a very long subject',
       (issuer, begun) => answer(signed(claimsFor(issuer, begun, { sub: 'a'.repeat(257) }))),
+    ],
+    [
+      'B7 a subject that reads backwards',
+      (issuer, begun) => answer(signed(claimsFor(issuer, begun, { sub: 'u-\u202e1' }))),
     ],
     ['another key', (issuer, begun) => answer(signed(claimsFor(issuer, begun), testKey('RS256', 1)))],
     [
@@ -242,6 +187,42 @@ describe('B8 a sign-in at a provider', () => {
       assert.ok(isWritError(error, 'ERR_UNREACHABLE'), String(error))
       assert.doesNotMatch(`${error.message}${error.hint ?? ''}`, /127\.0\.0\.1/)
     }
+  })
+
+  test('what it says beside the subject is bounded, and never decides what is seen', async () => {
+    await using at = await rogue()
+    const relying = party([provider(at.issuer)])
+    const { begun } = await relying.begin('corp', REDIRECT)
+    at.how.begun = begun
+    at.how.token = (of) =>
+      answer(
+        signed(
+          claimsFor(at.issuer, of, {
+            auth_time: 1e300,
+            acr: 'a'.repeat(257),
+            amr: ['b'.repeat(65), 7, 'otp', 'x\u200b'],
+            email: 'grace\u202e@evil.example',
+            preferred_username: 'G'.repeat(1_000),
+          }),
+        ),
+      )
+    assert.deepEqual(await relying.finish(begun, back(begun)), {
+      provider: 'corp',
+      issuer: at.issuer,
+      account: 'u-1',
+      shown: 'G'.repeat(256),
+      amr: ['otp'],
+    })
+  })
+
+  test('all who wait for a provider that is down are told so, not the first alone', async () => {
+    await using at = await rogue()
+    at.how.metadata = { issuer: 'https://evil.example' }
+    const relying = party([provider(at.issuer)])
+    const told = await Promise.allSettled([1, 2, 3].map(() => relying.begin('corp', REDIRECT)))
+    for (const one of told) assert.ok(one.status === 'rejected' && isWritError(one.reason, 'ERR_UNREACHABLE'))
+    at.how.metadata = {}
+    assert.match((await relying.begin('corp', REDIRECT)).url, /authorize/)
   })
 
   test('a client proves itself with its key, or with a secret from a file', async () => {

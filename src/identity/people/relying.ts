@@ -21,6 +21,7 @@ import {
   enableNonRepudiationChecks,
 } from 'openid-client'
 import { WritError } from '../../model/errors.ts'
+import { isIdentity, isText } from '../../model/name.ts'
 import type { Secret } from '../../model/secret.ts'
 import type { Millis } from '../../model/time.ts'
 import { HOUR, SECOND } from '../../model/time.ts'
@@ -88,6 +89,7 @@ type Options = Readonly<{
 /** What a provider says of itself is read again after this long. */
 const FRESH: Millis = HOUR
 const TEXT_MOST = 256
+const METHOD_MOST = 64
 
 export function createRelyingParty({ providers, fetch, random, monotonic }: Options): RelyingParty {
   const known = new Map<string, Readonly<{ at: Millis; configuration: Promise<Configuration> }>>()
@@ -101,13 +103,14 @@ export function createRelyingParty({ providers, fetch, random, monotonic }: Opti
 
   async function configured(provider: Provider): Promise<Configuration> {
     const before = known.get(provider.name)
-    if (before !== undefined && monotonic() - before.at < FRESH) return before.configuration
-    const configuration = discover(provider, fetch)
-    known.set(provider.name, { at: monotonic(), configuration })
+    const isFresh = before !== undefined && monotonic() - before.at < FRESH
+    const one = isFresh ? before : { at: monotonic(), configuration: discover(provider, fetch) }
+    known.set(provider.name, one)
     try {
-      return await configuration
+      return await one.configuration
     } catch (cause) {
-      known.delete(provider.name)
+      // everybody who waited for it is told so, and whoever comes next asks again
+      if (known.get(provider.name) === one) known.delete(provider.name)
       throw new WritError('ERR_UNREACHABLE', `\`${provider.label}\` cannot be reached to sign in`, {
         hint: 'try again, or sign in another way',
         detail: reason(cause),
@@ -161,16 +164,16 @@ export function createRelyingParty({ providers, fetch, random, monotonic }: Opti
         if (claims === undefined) throw refused('there is no ID token')
         const { sub, auth_time: authTime, acr, amr, aud } = claims
         const several = Array.isArray(aud) && aud.length > 1
-        if (several || sub === '' || sub.length > TEXT_MOST || /[\p{Cc}\p{Cs}]/u.test(sub))
+        if (several || sub === '' || sub.length > TEXT_MOST || !isIdentity(sub))
           throw refused('its audience or subject is not acceptable')
-        const methods = Array.isArray(amr) ? amr.filter((one) => typeof one === 'string').slice(0, 10) : []
+        const methods = Array.isArray(amr) ? amr.filter(isMethod).slice(0, 10) : []
         return {
           provider: provider.name,
           issuer: provider.issuer,
           account: sub,
           shown: shownName(claims) ?? sub,
-          ...(typeof authTime === 'number' ? { authAt: authTime * SECOND } : {}),
-          ...(typeof acr === 'string' ? { acr: acr.slice(0, TEXT_MOST) } : {}),
+          ...(Number.isSafeInteger(authTime) ? { authAt: Number(authTime) * SECOND } : {}),
+          ...(typeof acr === 'string' && acr.length <= TEXT_MOST && isIdentity(acr) ? { acr } : {}),
           ...(methods.length === 0 ? {} : { amr: methods }),
         }
       } catch (error) {
@@ -181,10 +184,14 @@ export function createRelyingParty({ providers, fetch, random, monotonic }: Opti
   }
 }
 
+/** Of RFC 8176, or like one: it stands in the record and in facts of policy. */
+const isMethod = (one: unknown): one is string =>
+  typeof one === 'string' && one.length <= METHOD_MOST && isIdentity(one)
+
 function shownName(claims: Readonly<Record<string, unknown>>): string | undefined {
   for (const name of ['email', 'preferred_username', 'name']) {
     const value = claims[name]
-    if (typeof value === 'string' && value !== '') return value.slice(0, TEXT_MOST)
+    if (typeof value === 'string' && value !== '' && isText(value)) return value.slice(0, TEXT_MOST)
   }
   return undefined
 }
