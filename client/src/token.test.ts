@@ -157,7 +157,7 @@ suite('exchange', () => {
         ['subject_token_type', jwtType],
         ['actor_token', 'a'],
         ['actor_token_type', accessTokenType],
-        ['task', 'task_1'],
+        ['writ_task', 'task_1'],
         ['approval', '{"id":"apr_1","approved_until":"then","kept":true}'],
       ],
     )

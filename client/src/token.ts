@@ -49,6 +49,8 @@ export type ExchangeInput = Readonly<{
   scope?: readonly string[] | undefined
   /** Binds the token to this task: it ends when the task does. */
   task?: string | undefined
+  /** A registered delegation to whoever acts: it is for its delegator too. */
+  delegation?: string | undefined
   /** An approval that was had for exactly this. */
   approval?: ApprovalReference | undefined
   /** Binds the token to this key: without it nobody can use it. */
@@ -173,7 +175,8 @@ export function exchangeParameters(input: ExchangeInput): URLSearchParams {
     form.set('actor_token', actor.token)
     form.set('actor_token_type', actor.type)
   }
-  if (input.task !== undefined) form.set('task', input.task)
+  if (input.task !== undefined) form.set('writ_task', input.task)
+  if (input.delegation !== undefined) form.set('writ_delegation', input.delegation)
   // carried back unchanged: it is the server's to read
   if (input.approval !== undefined) form.set('approval', JSON.stringify(input.approval))
   return form
@@ -361,7 +364,9 @@ function attemptOf(
     subject: self,
     action: { name: scope },
     resource: toRef(target),
-    ...(asked.task === undefined ? {} : { context: { task: asked.task } }),
+    ...(asked.task === undefined && asked.delegation === undefined
+      ? {}
+      : { context: { ...given('task', asked.task), ...given('delegation', asked.delegation) } }),
   }
 }
 

@@ -18,6 +18,7 @@ import { MINUTE, SECOND } from '../model/time.ts'
 import type { Token, TokenEnd } from '../model/token.ts'
 import { TOKEN_LIFE_MOST } from '../model/token.ts'
 import { analyse } from '../decision/analyse.ts'
+import { delegationEnded } from '../identity/chain.ts'
 import { readAssertion } from '../identity/clients.ts'
 import type { UnverifiedToken } from '../identity/issuers/token.ts'
 import type { Page, Read, Stored, View } from '../store/port.ts'
@@ -140,6 +141,12 @@ export class TokenBook {
       if (parent === undefined || parent.revokedAt !== undefined || this.#revoking.has(id))
         return 'parent_ended'
     }
+    const generationOf = (ref: string): number => view.get('entity', ref)?.value.generation ?? 0
+    for (const id of token.delegations ?? []) {
+      const delegation = view.get('delegation', id)?.value
+      const hasEnded = delegation === undefined || delegationEnded(delegation, generationOf, view.now)
+      if (hasEnded || barrier.bars('delegation', id)) return 'delegation_ended'
+    }
     const barred = barrier.denies({ chain: token.chain, tasks, caller: token.asked.id })
     if (barred === 'task_ended') return 'task_ended'
     return barred === undefined ? undefined : 'subject_ended'
@@ -245,5 +252,6 @@ const readsOf = (token: Token, tasks: readonly string[]): Read[] => [
   ...token.grants.map((id): Read => ({ kind: 'grant', id })),
   ...tasks.map((id): Read => ({ kind: 'task', id })),
   ...token.parents.map((id): Read => ({ kind: 'token', id })),
+  ...(token.delegations ?? []).map((id): Read => ({ kind: 'delegation', id })),
   ...(token.registered === undefined ? [] : [{ kind: 'client' as const, id: token.registered }]),
 ]

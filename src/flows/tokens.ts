@@ -177,6 +177,10 @@ export class Tokens {
 
     // for what
     const { audience, aud, wanted } = this.#wanted(request)
+    if (request.delegation !== undefined && sameRef(audience, SYSTEM)) {
+      const hint = 'name the delegation in what is done with it'
+      throw refuse('invalid_request', `a token for this server says who asks and for nobody else: ${hint}`)
+    }
     const own = parties.flatMap((party) => (party.own === undefined ? [] : [party.own]))
     for (const token of own) await this.#attenuate(token, wanted, audience)
     if (wanted.length === 0) {
@@ -195,6 +199,7 @@ export class Tokens {
       const context: Record<string, Json> = {
         ...(request.task === undefined ? {} : { task: request.task }),
         ...(request.under === undefined ? {} : { grant: request.under }),
+        ...(request.delegation === undefined ? {} : { delegation: request.delegation }),
         ...(approval === undefined ? {} : { approval }),
       }
       const arrived = await this.#attempts.arrived(
@@ -209,8 +214,11 @@ export class Tokens {
         },
         caller,
       )
-      attempts.push({ ...arrived, chain })
+      attempts.push(arrived)
     }
+    // with whoever delegated, where that is named
+    const [{ chain: whole }] = attempts as [Attempt, ...Attempt[]]
+    note(whole)
     const mode = this.#deps.tokens.senderConstrained
     if (jkt === undefined && mode === 'always') throw needsProof()
     // said once everything is permitted: what a denial looks like must not tell what there is
@@ -237,7 +245,7 @@ export class Tokens {
     }
     const issue = await this.#issue({
       caller,
-      chain,
+      chain: whole,
       acting,
       parties,
       request,
@@ -284,6 +292,12 @@ export class Tokens {
         ...own.flatMap((token) => token.grants),
       ]),
     ]
+    const delegations = [
+      ...new Set([
+        ...(request.delegation === undefined ? [] : [request.delegation]),
+        ...own.flatMap((token) => token.delegations ?? []),
+      ]),
+    ]
     const single = own.filter((token) => token.singleUse)
     const last = attempts.at(-1) as Attempt
     const id = decisions.newId('tok')
@@ -293,6 +307,7 @@ export class Tokens {
       ...parents.map((parent): Read => ({ kind: 'token', id: parent })),
       ...given.map((grant): Read => ({ kind: 'grant', id: grant })),
       ...tasks.map((task): Read => ({ kind: 'task', id: task })),
+      ...delegations.map((one): Read => ({ kind: 'delegation', id: one })),
       ...chain.map((ref): Read => ({ kind: 'entity', id: refKey(ref) })),
       ...[acting.registered?.id, ...own.map((token) => token.registered)].flatMap((client): Read[] =>
         client === undefined ? [] : [{ kind: 'client', id: client }],
@@ -325,6 +340,7 @@ export class Tokens {
             permit.grant?.endsAt ?? Infinity,
             ...given.map((grant) => tx.get('grant', grant)?.value.endsAt ?? 0),
             ...tasks.map((task) => tx.get('task', task)?.value.endsAt ?? Infinity),
+            ...delegations.map((one) => tx.get('delegation', one)?.value.endsAt ?? 0),
             ...chain.map((ref) => tx.get('entity', refKey(ref))?.value.endsAt ?? Infinity),
             ...parties.map((party) => party.endsAt),
           )
@@ -347,6 +363,7 @@ export class Tokens {
             grants,
             tasks,
             parents,
+            ...(delegations.length === 0 ? {} : { delegations }),
             ...(jkt === undefined ? {} : { jkt }),
             // one of several uses is no token that is good once
             singleUse: [...before, permit].some((one) => one.obligations.uses === 1),
@@ -369,6 +386,7 @@ export class Tokens {
               ...chain.map(refKey),
               ...grants,
               ...(attempts[0]?.task === undefined ? [] : [attempts[0].task]),
+              ...delegations,
             ],
             token: id,
             audience: refKey(token.audience),
@@ -380,6 +398,7 @@ export class Tokens {
             grants: [...grants],
             tasks: [...tasks],
             ...(parents.length === 0 ? {} : { parents: [...parents] }),
+            ...(delegations.length === 0 ? {} : { delegations: [...delegations] }),
             proofs: parties.map(proofEntry),
             ...(jkt === undefined ? {} : { jkt }),
             ...(token.singleUse ? { single_use: true } : {}),
@@ -484,13 +503,17 @@ export class Tokens {
   async #answer(caller: Caller, decision: Decision, request: TokenRequest): Promise<Issued> {
     const denied = this.#attempts.sealed(decision)
     if (denied.outcome !== 'challenge' || request.accessRequest !== 'submit') return { denied }
-    const { subject, action, resource, task } = denied.attempt
+    const { subject, action, resource, task, delegation } = denied.attempt
+    const context = {
+      ...(task === undefined ? {} : { task }),
+      ...(delegation === undefined ? {} : { delegation }),
+    }
     try {
       const pending = await this.#requests.submit(caller, {
         subject,
         action,
         resource,
-        ...(task === undefined ? {} : { context: { task } }),
+        context,
         denial: {
           evaluationId: denied.id,
           expiresAt: denied.requestableUntil ?? 0,
@@ -581,8 +604,10 @@ export class Tokens {
           sameRef(detail.resource, resource) &&
           sameJson(detail.properties ?? null, properties ?? null),
       )
+    // the bounds of a delegation are not those of its tasks
+    const isDelegated = (token.delegations ?? []).length > 0
     const inTasks = ({ action, resource }: Wanted): boolean =>
-      tasks.length > 0 && tasks.every((task: Task) => inScope(task.scope, action, resource))
+      !isDelegated && tasks.length > 0 && tasks.every((task: Task) => inScope(task.scope, action, resource))
     const wider = wanted.find((one) => !has(one) && !inTasks(one))
     if (wider !== undefined) {
       throw refuse(

@@ -48,6 +48,8 @@ export type Token = Readonly<{
   grants: readonly string[]
   tasks: readonly string[]
   parents: readonly string[]
+  /** Registered delegations that it was issued under. */
+  delegations?: readonly string[]
   /** Thumbprint of the key that it is bound to. */
   jkt?: string
   singleUse: boolean
@@ -93,6 +95,8 @@ export type TokenRequest = Readonly<{
   details: readonly Readonly<{ action: string; resource?: EntityRef; properties?: Properties }>[]
   task?: string
   under?: string
+  /** The registered delegation that the acting one names. */
+  delegation?: string
   /** An approval by id, or with the state that proves it. */
   approval?: Json
   /** `submit` asks for what is missing at once; an id asks how it stands. */
@@ -110,5 +114,6 @@ export type TokenEnd =
   | 'task_ended'
   | 'subject_ended'
   | 'parent_ended'
+  | 'delegation_ended'
   | 'epoch'
   | 'policy'

@@ -165,7 +165,7 @@ describe('the GitHub Action', () => {
     assert.equal(server.tasks.get(task), 'declared')
     assert.ok(before.masked.includes(token ?? ''))
     const sent = server.seen.find(({ path }) => path === '/oauth/token')?.form
-    assert.equal(sent?.get('task'), task)
+    assert.equal(sent?.get('writ_task'), task)
     const claims = await issuer.verify(sent?.get('subject_token') ?? '', server.url)
     assert.deepEqual([claims['repository_id'], claims['actor_id']], ['5678', '583231'])
     const declared = server.seen.find(({ path }) => path === '/v1/tasks')?.body

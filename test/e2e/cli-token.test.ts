@@ -186,7 +186,7 @@ describe('token exchange', () => {
     const claims = await issuer.verify(form?.get('subject_token') ?? '', server.url)
     assert.equal(claims['repository_id'], githubClaims('')['repository_id'])
     assert.deepEqual(
-      ['subject_token_type', 'audience', 'resource', 'scope', 'task', 'client_assertion'].map((name) =>
+      ['subject_token_type', 'audience', 'resource', 'scope', 'writ_task', 'client_assertion'].map((name) =>
         form?.get(name),
       ),
       ['urn:ietf:params:oauth:token-type:jwt', 'Api/payments', null, 'payment:refund', 'task_1', null],
@@ -217,7 +217,7 @@ describe('token exchange', () => {
     assert.deepEqual(form?.getAll('audience'), ['Api/payments', 'x'])
     assert.equal(form?.get('scope'), 'payment:refund other')
     assert.equal(form?.get('actor_token_type'), 'urn:ietf:params:oauth:token-type:jwt')
-    assert.equal(form?.get('task'), 'task_9')
+    assert.equal(form?.get('writ_task'), 'task_9')
   })
   test('into a file of one’s own, and ended from it', async () => {
     writeFileSync(join(cli.home, 'token'), 'old', { mode: 0o644 })
@@ -277,7 +277,7 @@ describe('token exchange', () => {
     assert.equal(asked?.form.get('grant_type'), 'client_credentials')
     assert.equal(asked?.form.get('subject_token'), null)
     assert.deepEqual(
-      ['client_id', 'audience', 'scope', 'task'].map((name) => asked?.form.get(name)),
+      ['client_id', 'audience', 'scope', 'writ_task'].map((name) => asked?.form.get(name)),
       ['ci', 'Api/payments', 'payment:refund', 'task_1'],
     )
     assert.equal(ended?.headers.authorization, undefined)

@@ -27,7 +27,7 @@ import type { WorldOptions } from '../support/world.ts'
 import type { FaultWorld } from './support.ts'
 import { proveNewest } from '../support/prove.ts'
 import { declare } from '../support/world.ts'
-import { entries, fails, faultWorld, kindsOf, put, ref, withPolicy } from './support.ts'
+import { entries, fails, faultWorld, keyFor, kindsOf, put, ref, withPolicy } from './support.ts'
 
 const POLICY = withPolicy(`
 @id("ledger-read") permit (principal in Group::"readers", action == Action::"ledger:read", resource is Api);
@@ -992,5 +992,89 @@ describe('B40 whatever goes wrong', () => {
     assert.equal(await app.flows.tokens.end(left), undefined)
     await app.flows.revokeSubject(s.world.ada, ref('Service/web'), 'nobody knows who has it')
     assert.equal(await app.flows.tokens.end(left), 'subject_ended')
+  })
+})
+
+describe('B29 a token under a registered delegation', () => {
+  /** ada lets Service/api read the ledger for her; she may read and post, api may read. */
+  async function delegated(s: Stage, more: Readonly<Record<string, unknown>> = {}): Promise<string> {
+    await put(s.world, {
+      type: 'Person',
+      id: 'ada',
+      parents: [ref('Group/administrators'), ref('Group/posters'), ref('Group/readers')],
+    })
+    const made = await s.world.app.flows.delegations.make(s.world.ada, {
+      actor: ref('Service/api'),
+      actions: ['ledger:read', 'ledger:post'],
+      ...more,
+    })
+    return made.id
+  }
+  const ask = (s: Stage, form: Readonly<Record<string, string>>) =>
+    s.api.token({ ...LEDGER, ...form }, { dpop: false })
+
+  test('is of the delegator, by the actor, and decided for both', async () => {
+    await using s = await stage()
+    const id = await delegated(s)
+    const text = tokenIn(await ask(s, { writ_delegation: id }))
+    const claims = claimsOf(text)
+    assert.deepEqual(
+      [claims['sub'], claims['act'], claims['writ_delegation']],
+      ['Person/ada', { sub: 'Service/api' }, id],
+    )
+    // the delegator may post, the actor may not; and what is out of its bounds is out for both
+    for (const scope of ['ledger:post', 'ledger:once']) {
+      assert.equal((await ask(s, { writ_delegation: id, scope })).body['error'], 'invalid_target', scope)
+    }
+    assert.equal((await ask(s, { writ_delegation: id, resource: s.web.url })).body['error'], 'invalid_target')
+    const self = await s.api.token({ resource: s.web.url, writ_delegation: id }, { dpop: false })
+    assert.equal(self.body['error'], 'invalid_request')
+    const issued = (await entries(s.world.app)).find(({ kind }) => kind === 'token.issued')
+    assert.ok((issued?.['refs'] as readonly string[]).includes(id))
+  })
+
+  test('ends with it, and so does what is exchanged for it', async () => {
+    const ends: Readonly<Record<string, (s: Stage, id: string) => unknown>> = {
+      revoked: (s, id) => s.world.app.flows.delegations.revoke(s.world.ada, id, 'test'),
+      over: (s) => s.world.clock.advance(61_000),
+    }
+    for (const [name, end] of Object.entries(ends)) {
+      await using s = await stage()
+      const id = await delegated(s, name === 'over' ? { life: 60_000 } : {})
+      const answer = await ask(s, { writ_delegation: id })
+      const text = tokenIn(answer)
+      if (name === 'over') assert.equal(answer.body['expires_in'], 60)
+      const child = tokenIn(await s.api.exchange({ subject_token: text, ...LEDGER }, { dpop: false }))
+      const { tokens } = s.world.app.flows
+      const records = await tokensOf(s.world)
+      assert.equal(records.length, 2)
+      for (const one of [text, child]) assert.equal((await s.api.introspect(one)).body['active'], true, name)
+      await end(s, id)
+      for (const one of [text, child])
+        assert.deepEqual((await s.api.introspect(one)).body, { active: false }, name)
+      if (name === 'revoked')
+        for (const one of records) assert.equal(await tokens.end(one), 'delegation_ended')
+      const again = await s.api.exchange({ subject_token: text, ...LEDGER }, { dpop: false })
+      assert.equal(again.body['error'], 'invalid_request')
+      assert.notEqual((await ask(s, { writ_delegation: id })).status, 200)
+    }
+  })
+
+  test('is not widened by the task that it is under', async () => {
+    await using s = await stage()
+    const id = await delegated(s, { actions: ['ledger:read'] })
+    const { flows } = s.world.app
+    const api = await keyFor(s.world, 'Service/api')
+    const { id: task } = await flows.declareTask(api, {
+      purpose: 'close the month',
+      delegation: id,
+      scope: { actions: ['ledger:read', 'ledger:once'], resources: [ref('Api/ledger')] },
+    })
+    const text = tokenIn(await ask(s, { writ_delegation: id, writ_task: task }))
+    const wider = await s.api.exchange(
+      { subject_token: text, ...LEDGER, scope: 'ledger:once' },
+      { dpop: false },
+    )
+    assert.equal(wider.body['error'], 'invalid_scope')
   })
 })

@@ -34,6 +34,7 @@ export type ExchangeOptions = Readonly<{
   scope?: readonly string[]
   actorTokenFile?: string
   task?: string
+  delegation?: string
   /** A file with the key that the token is bound to. */
   dpop?: string
   reason?: string
@@ -118,6 +119,7 @@ async function inputOf(context: Context, options: ExchangeOptions): Promise<Exch
     audience: [...targets.filter((target) => !isUri(target)), ...(options.audience ?? [])],
     scope: options.scope,
     task: task === '' ? undefined : task,
+    delegation: options.delegation,
     dpop: options.dpop === undefined ? undefined : await keyOf(context, options.dpop),
     client: client ?? (await workloadProof(context, token)),
   }

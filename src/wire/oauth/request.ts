@@ -58,8 +58,8 @@ const known: ReadonlySet<string> = new Set([
   'client_assertion_type',
   'token_type_hint',
   'writ_task',
-  'task',
   'writ_grant',
+  'writ_delegation',
   'access_request',
 ])
 
@@ -131,8 +131,9 @@ export function parseTokenRequest(fields: Fields): TokenRequest {
   const scope = scopeOf(form.get('scope'))
   const details = detailsOf(form.get('authorization_details'))
   const audience = audienceOf(form)
-  const task = handle(form, 'writ_task') ?? handle(form, 'task')
+  const task = handle(form, 'writ_task')
   const under = handle(form, 'writ_grant')
+  const delegation = handle(form, 'writ_delegation')
   const accessRequest = handle(form, 'access_request')
   const justification = form.get('justification')
   if (justification !== undefined && !text.safeParse(justification).success) {
@@ -148,6 +149,7 @@ export function parseTokenRequest(fields: Fields): TokenRequest {
     details,
     ...(task === undefined ? {} : { task }),
     ...(under === undefined ? {} : { under }),
+    ...(delegation === undefined ? {} : { delegation }),
     ...(approval === undefined ? {} : { approval }),
     ...(accessRequest === undefined ? {} : { accessRequest }),
     ...(justification === undefined ? {} : { justification }),

@@ -82,6 +82,7 @@ export function encodeClaims(token: Token, issuer: string): Readonly<Record<stri
   const act = encodeAct(token.chain)
   const [grant] = token.grants
   const [task] = token.tasks
+  const [delegation] = token.delegations ?? []
   return {
     iss: issuer,
     sub: refKey(token.chain.at(-1) as EntityRef),
@@ -96,6 +97,7 @@ export function encodeClaims(token: Token, issuer: string): Readonly<Record<stri
     ...(token.jkt === undefined ? {} : { cnf: { jkt: token.jkt } }),
     ...(grant === undefined ? {} : { writ_grant: grant }),
     ...(task === undefined ? {} : { writ_task: task }),
+    ...(delegation === undefined ? {} : { writ_delegation: delegation }),
     ...(token.singleUse ? { writ_single_use: true } : {}),
   }
 }
@@ -150,11 +152,20 @@ export function encodeDenied(
             subject: { type: decision.attempt.subject.type, id: decision.attempt.subject.id },
             action: { ...decision.attempt.action },
             resource: { type, id },
-            ...(decision.attempt.task === undefined ? {} : { context: { task: decision.attempt.task } }),
+            ...contextOf(decision.attempt),
           },
         }
       : {}),
   }
+}
+
+/** What an access request repeats of the attempt's context: the task, and the delegation that it is under. */
+function contextOf({ task, delegation }: Decision['attempt']): { context?: Properties } {
+  const context = {
+    ...(task === undefined ? {} : { task }),
+    ...(delegation === undefined ? {} : { delegation }),
+  }
+  return Object.keys(context).length === 0 ? {} : { context }
 }
 
 /** What proofs of possession may be signed with. */

@@ -76,6 +76,10 @@ const tokenForm = z
     authorization_details: z.string().exactOptional().meta({ description: 'RFC 9396, type `writ`' }),
     writ_task: z.string().exactOptional(),
     writ_grant: z.string().exactOptional(),
+    writ_delegation: z
+      .string()
+      .exactOptional()
+      .meta({ description: 'A registered delegation to whoever acts' }),
     approval: z.string().exactOptional().meta({ description: 'Of an approved access request, unchanged' }),
     access_request: z
       .string()
