@@ -53,3 +53,22 @@ test('a task is seen with all that it says of itself, and its history in numbers
   })
   assert.deepEqual(live['history'], { calls: 3, denials: 2, resources: 2 })
 })
+
+test('what was proved of a workload is seen as text; what is no plain value is left out, and other claims are named', () => {
+  const workload = {
+    issuer: 'github',
+    repository_id: '456',
+    ref_protected: true,
+    environment: '',
+    team: 'payments',
+    groups: ['a'],
+    '__proto__x': 3,
+  }
+  const { live } = ownFacts(NOW, 'issuer:github Service/ci', [migrator], undefined, workload)
+  assert.deepEqual(live['workload'], {
+    issuer: 'github',
+    repository_id: '456',
+    ref_protected: 'true',
+    claims: ['__proto__x=3', 'team=payments'],
+  })
+})

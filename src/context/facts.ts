@@ -4,8 +4,9 @@
  * @module
  */
 import type { Json } from '../model/canonical.ts'
-import type { EntityRef } from '../model/entity.ts'
+import type { EntityRef, Properties } from '../model/entity.ts'
 import { refKey } from '../model/entity.ts'
+import { claimNames } from '../model/issuer.ts'
 import type { Task } from '../model/task.ts'
 import type { Instant } from '../model/time.ts'
 import { toRfc3339 } from '../model/time.ts'
@@ -18,16 +19,18 @@ export type Facts = Readonly<{
 }>
 
 /**
- * The facts that Writ knows by itself: the time, who calls, the chain, the task and its history. They come from the
- * store's own picture, so none of them is ever late.
+ * The facts that Writ knows by itself: the time, who calls, the chain, what was proved of the workload, the task and its
+ * history. They come from the store's own picture and the proof at the door, so none of them is ever late.
  */
 export function ownFacts(
   now: Instant,
   caller: string,
   chain: readonly EntityRef[],
   task: Task | undefined,
+  workload?: Properties,
 ): Facts {
   const live: Record<string, Json> = { now: toRfc3339(now), caller, chain: chain.map(refKey) }
+  if (workload !== undefined) live['workload'] = proved(workload)
   if (task !== undefined) {
     live['task'] = {
       id: task.id,
@@ -42,4 +45,16 @@ export function ownFacts(
     live['history'] = { calls: task.calls, denials: task.denials, resources: task.resources.length }
   }
   return { live, unknown: new Set(), observedAt: now }
+}
+
+/** Claims as text: a claim that is missing, empty or no plain value is no claim, and a policy that reads it does not hold. */
+function proved(workload: Properties): Json {
+  const known: Record<string, Json> = {}
+  const others: string[] = []
+  for (const [name, value] of Object.entries(workload)) {
+    if (!['string', 'number', 'boolean'].includes(typeof value) || value === '') continue
+    if (name === 'issuer' || claimNames.includes(name)) known[name] = String(value)
+    else others.push(`${name}=${String(value)}`)
+  }
+  return { ...known, ...(others.length === 0 ? {} : { claims: others.sort() }) }
 }

@@ -156,7 +156,14 @@ export async function analyse(
     delegation?.endsAt ?? Infinity,
     ...attempt.chain.map((ref) => registered(picture, ref)?.endsAt ?? Infinity),
   )
-  const facts = ownFacts(now, caller.id, attempt.chain, without(tasks[0], again?.own ?? 0))
+  const facts = ownFacts(
+    now,
+    caller.id,
+    attempt.chain,
+    without(tasks[0], again?.own ?? 0),
+    // an enforcement point's own proof says nothing of whom it speaks for
+    sameRef(caller.subject, attempt.subject) ? caller.workload : undefined,
+  )
   const base = {
     attempt,
     attemptDigest: digestOf(attemptStatement(deps.installation, attempt)),

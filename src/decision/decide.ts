@@ -520,6 +520,9 @@ function record(
       ? {}
       : { requestable_until: decision.requestableUntil, binds: [...bindingMembers(attempt)] }),
     roots: [...analysis.roots],
+    ...(analysis.caller.instigators === undefined
+      ? {}
+      : { instigators: analysis.caller.instigators.map((one) => ({ ...one })) }),
     ...(analysis.unresolved ? { unresolved: true } : {}),
     read_set: analysis.picture.readSet.map((r) => `${r.kind}/${r.id}@${r.version ?? 'absent'}`),
     ...(analysis.errors.length === 0 ? {} : { errors: analysis.errors }),

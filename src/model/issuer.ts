@@ -176,6 +176,11 @@ export const kindDefaults: Readonly<Record<IssuerKind, KindDefaults>> = {
   },
 }
 
+/** Claims of a workload that policies read by their own names, whatever the kind of issuer. */
+export const claimNames: readonly string[] = [
+  ...new Set(Object.values(kindDefaults).flatMap(({ workload }) => workload)),
+].sort()
+
 /** Stands for the issuer's name among the claims of a mapping. */
 export const ISSUER_CLAIM = '@issuer'
 

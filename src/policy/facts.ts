@@ -4,6 +4,8 @@
  * @module
  */
 
+import { claimNames } from '../model/issuer.ts'
+
 /** A type in Cedar's JSON schema form. */
 export type SchemaType = Readonly<{
   type: string
@@ -41,6 +43,20 @@ export const facts: Readonly<Record<string, FactDefinition>> = {
     optional: false,
     pulled: false,
     sentence: 'the acting party and everyone it acts for, each as `Type/id`',
+  },
+  workload: {
+    type: {
+      type: 'Record',
+      attributes: {
+        issuer: string,
+        ...Object.fromEntries(claimNames.map((name) => [name, maybe(string)])),
+        claims: maybe({ type: 'Set', element: string }),
+      },
+    },
+    optional: true,
+    pulled: false,
+    sentence:
+      'what the issuer of its token proved of whoever asks for itself: `issuer` is the configured name, other claims of the configuration are `name=value` in `claims`',
   },
   task: {
     type: {

@@ -1,0 +1,69 @@
+/**
+ * What an issuer proved of a workload is what policies read, and only of who asks for itself.
+ *
+ * @module
+ */
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import type { Caller } from '../../src/flows/port.ts'
+import { attempt, entries, faultWorld, ref, withPolicy } from './support.ts'
+
+const POLICY = `
+@id("from-production")
+permit (principal is Service, action == Action::"release", resource is Document)
+when { context.live has workload.environment && context.live.workload.environment == "production" };
+@id("by-payments")
+permit (principal is Service, action == Action::"look", resource is Document)
+when { context.live has workload.claims && context.live.workload.claims.contains("team=payments") };
+`
+
+const job = (workload: Caller['workload'], more: Partial<Caller> = {}): Caller => ({
+  id: 'issuer:github Service/orders-ci by 7',
+  kind: 'issuer',
+  subject: ref('Service/orders-ci'),
+  generation: 0,
+  instigators: [{ issuer: 'github', id: '7' }],
+  ...(workload === undefined ? {} : { workload }),
+  ...more,
+})
+
+describe('S03 what an issuer proved of a workload', () => {
+  test('is what policies read, at every attempt, and stands in the record with who set it going', async () => {
+    await using world = await faultWorld({ policies: withPolicy(POLICY) })
+    const { flows } = world.app
+    const tried = (caller: Caller, action = 'release') =>
+      flows.evaluate(caller, attempt('Service/orders-ci', action, 'Document/handbook'))
+    const permitted = await tried(job({ issuer: 'github', environment: 'production' }))
+    assert.equal(permitted.outcome, 'permit')
+    for (const workload of [
+      undefined,
+      { issuer: 'github' },
+      { issuer: 'github', environment: 'staging' },
+      { issuer: 'github', environment: ['production'] },
+      { issuer: 'github', environment: { production: true } },
+    ])
+      assert.equal((await tried(job(workload))).outcome, 'deny', JSON.stringify(workload))
+    assert.equal((await tried(job({ issuer: 'corp', team: 'payments' }), 'look')).outcome, 'permit')
+    assert.equal((await tried(job({ issuer: 'corp', team: 'orders' }), 'look')).outcome, 'deny')
+    const entry = (await entries(world.app)).find((one) => one['id'] === permitted.id)
+    const { facts, instigators } = entry as unknown as {
+      facts: { workload: unknown }
+      instigators: unknown
+    }
+    assert.deepEqual(facts.workload, { issuer: 'github', environment: 'production' })
+    assert.deepEqual(instigators, [{ issuer: 'github', id: '7' }])
+  })
+
+  test('is never what policies read of somebody else whom an enforcement point speaks for', async () => {
+    await using world = await faultWorld({ policies: withPolicy(POLICY) })
+    const gateway = job(
+      { issuer: 'github', environment: 'production' },
+      { subject: ref('Service/gateway'), pep: { subjects: ['Service'], attributes: {} } },
+    )
+    const carried = await world.app.flows.evaluate(
+      gateway,
+      attempt('Service/orders-ci', 'release', 'Document/handbook'),
+    )
+    assert.deepEqual([carried.outcome, carried.reason], ['deny', 'policy_denied'])
+  })
+})
