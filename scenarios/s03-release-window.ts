@@ -11,7 +11,15 @@ import type { JWTPayload } from 'jose'
 import type { AttemptInput, Writ } from '../client/src/index.ts'
 import { createWrit } from '../client/src/index.ts'
 import { openDatabase } from './support/database.ts'
-import { approve, approveNext, approved, ask, openInstallation, under } from './support/installation.ts'
+import {
+  approve,
+  approveNext,
+  approved,
+  ask,
+  openInstallation,
+  starter,
+  under,
+} from './support/installation.ts'
 import { AUDIENCE, githubJob, openPlatform } from './support/issuer.ts'
 import { ASSERTION, Refusals, postForm } from './support/oauth.ts'
 import type { Program } from './support/processes.ts'
@@ -22,12 +30,34 @@ import { denied, refused } from './support/story.ts'
 /** A job that is not the release; `as` is who it is instead, if it is anybody. */
 type Other = Readonly<{ what: string; claims: JWTPayload; as: 'Service/orders-ci' | undefined }>
 
+/** What the record holds of a decision. */
+type Decided = Readonly<{
+  outcome: string
+  facts: Readonly<{ workload?: Readonly<Record<string, string>> }>
+  instigators?: readonly unknown[]
+}>
+
+/** Beside the starter policy on migrations: what the platform says of the machine counts, too. */
+const POLICY = `
+@id("release-runs-on-clean-machines")
+@explain
+forbid (principal == Service::"orders-release", action, resource is Database)
+unless {
+  context.live has workload &&
+  context.live.workload has runner_environment &&
+  context.live.workload.runner_environment == "github-hosted"
+};
+`
+
 const RELEASE = 'acme/orders/.github/workflows/release.yml@refs/heads/main'
 
-const pullRequest = githubJob(
-  { event_name: 'pull_request_target', head_ref: 'fix', base_ref: 'main', actor_id: '27182', actor: 'mallory' },
-  {},
-)
+const pullRequest = githubJob({
+  event_name: 'pull_request_target',
+  head_ref: 'fix',
+  base_ref: 'main',
+  actor_id: '27182',
+  actor: 'mallory',
+})
 
 const others: readonly Other[] = [
   {
@@ -107,6 +137,7 @@ export const scenario: Scenario = {
     const writ = await story.part(
       openInstallation({
         people: { grace: ['dba'], rob: ['dba'] },
+        policies: [starter('migration.cedar'), { name: 'release.cedar', text: POLICY }],
         config: {
           issuers: [
             {
@@ -152,8 +183,7 @@ export const scenario: Scenario = {
     const migrate: AttemptInput = { action: 'db:migrate', resource: 'Database/orders' }
 
     /** The job, calling by itself. */
-    const as = (claims: JWTPayload): Writ =>
-      createWrit({ url: writ.url, token: () => github.token(claims) })
+    const as = (claims: JWTPayload): Writ => createWrit({ url: writ.url, token: () => github.token(claims) })
     const release = as(githubJob())
     const declare = (job: Writ): Promise<string> =>
       job.tasks
@@ -214,7 +244,11 @@ export const scenario: Scenario = {
         if (somebody === undefined) {
           await refused(job.evaluate(migrate), 'ERR_UNAUTHENTICATED')
           await refused(declare(job), 'ERR_UNAUTHENTICATED')
-          await refusals.check(await token(await github.token(claims)), 'invalid_grant', /no trust rule knows/u)
+          await refusals.check(
+            await token(await github.token(claims)),
+            'invalid_grant',
+            /no trust rule knows/u,
+          )
         } else {
           const task = await declare(job)
           const decision = await job.evaluate(under(task, migrate))
@@ -226,6 +260,14 @@ export const scenario: Scenario = {
         }
       })
     }
+    await story.wrong('the release itself, on a machine that others use too', async () => {
+      const hired = githubJob({ runner_environment: 'self-hosted' })
+      const job = as(hired)
+      const task = await declare(job)
+      denied(await job.evaluate(under(task, migrate)), 'policy_denied')
+      await refusals.check(await token(await github.token(hired)), 'invalid_target', /policy_denied/u)
+      await job.tasks.end(task, 'cancelled')
+    })
     await story.wrong('the step as a fork, another branch and another environment run it', async () => {
       for (const [at, says] of [
         [0, /does not accept|not accepted|no longer valid/u],
@@ -246,40 +288,55 @@ export const scenario: Scenario = {
       }
     })
 
-    await story.wrong('the token of the release for somebody else, of another issuer, forged, ended', async () => {
-      const at = Math.floor(Date.now() / 1_000)
-      for (const [text, why] of [
-        [await github.token(githubJob({ aud: 'https://vault.example' })), /not for this audience/u],
-        [await github.token(githubJob({ aud: [AUDIENCE, 'https://vault.example'] })), /this audience alone/u],
-        [await elsewhere.token(githubJob()), /issuer of the token is not configured/u],
-        [await elsewhere.token(githubJob({ iss: github.url })), /key that signed the token/u],
-        [await github.forged(githubJob()), /signature/u],
-        [await github.token(githubJob({ iat: at - 900, nbf: at - 900, exp: at - 300 })), /ended/u],
-        [await github.token({ ...githubJob(), repository_id: '457' }), /lacks a claim|cannot be right/u],
-        [await github.token(githubJob({ actor_id: undefined })), /whose account set it going/u],
-      ] as const) {
-        await refused(createWrit({ url: writ.url, token: text }).evaluate(migrate), 'ERR_UNAUTHENTICATED')
-        await refusals.check(await token(text), 'invalid_grant', why)
-      }
-      await untouched()
-    })
+    await story.wrong(
+      'the token of the release for somebody else, of another issuer, forged, ended',
+      async () => {
+        const at = Math.floor(Date.now() / 1_000)
+        for (const [text, why] of [
+          [await github.token(githubJob({ aud: 'https://vault.example' })), /not for this audience/u],
+          [
+            await github.token(githubJob({ aud: [AUDIENCE, 'https://vault.example'] })),
+            /this audience alone/u,
+          ],
+          [await elsewhere.token(githubJob()), /issuer of the token is not configured/u],
+          [await elsewhere.token(githubJob({ iss: github.url })), /key that signed the token/u],
+          [await github.forged(githubJob()), /signature/u],
+          [await github.token(githubJob({ iat: at - 900, nbf: at - 900, exp: at - 300 })), /ended/u],
+          [await github.token({ ...githubJob(), repository_id: '457' }), /lacks a claim|cannot be right/u],
+          [await github.token(githubJob({ actor_id: undefined })), /whose account set it going/u],
+        ] as const) {
+          await refused(createWrit({ url: writ.url, token: text }).evaluate(migrate), 'ERR_UNAUTHENTICATED')
+          await refusals.check(await token(text), 'invalid_grant', why)
+        }
+        await untouched()
+      },
+    )
 
-    await story.right('the release is elevated: somebody agrees, it migrates, and nothing of it is left', async () => {
-      const program = await step(githubJob(), '--wait')
-      const request = await approveNext(writ.person('grace'), 'Service/orders-release')
-      assert.ok(request)
-      await program.says('migrated')
-      assert.equal((await orders.roles()).length, 1)
-      program.write('done')
-      assert.deepEqual(await program.ended, { code: 0, signal: null }, program.err.join('\n'))
-      assert.deepEqual([await orders.roles(), await orders.sessions()], [[], 0])
-      const tables = await orders.look(`select from pg_tables where tablename = 'invoice'`)
-      assert.equal(tables.length, 1)
-      assert.ok(new URL(readFileSync(leak, 'utf8')).password.length > 20)
-    })
-    await story.right('the record says which job of which repository it was', async () => {
+    await story.right(
+      'the release is elevated: somebody agrees, it migrates, and nothing of it is left',
+      async () => {
+        const program = await step(githubJob(), '--wait')
+        await approveNext(writ.person('grace'), 'Service/orders-release')
+        await program.says('migrated')
+        assert.equal((await orders.roles()).length, 1)
+        program.write('done')
+        assert.deepEqual(await program.ended, { code: 0, signal: null }, program.err.join('\n'))
+        assert.deepEqual([await orders.roles(), await orders.sessions()], [[], 0])
+        const tables = await orders.look(`select from pg_tables where tablename = 'invoice'`)
+        assert.equal(tables.length, 1)
+        assert.ok(new URL(readFileSync(leak, 'utf8')).password.length > 20)
+      },
+    )
+    await story.right('the record says which run of which repository it was, and who pushed', async () => {
       const { items } = await writ.ada.decisions.list({ ref: 'Service/orders-release', limit: 200 })
-      assert.ok(items.length > 0)
+      const permit = (items as readonly Decided[]).find(({ outcome }) => outcome === 'permit')
+      assert.ok(permit?.facts.workload)
+      const { repository_id, run_id, environment, job_workflow_ref } = permit.facts.workload
+      assert.deepEqual(
+        [repository_id, run_id, environment, job_workflow_ref],
+        ['456', '9876543210', 'production', RELEASE],
+      )
+      assert.deepEqual(permit.instigators, [{ issuer: 'github', id: '31415' }])
     })
 
     await story.wrong('what was agreed for the release, in other hands', async () => {
@@ -307,6 +364,8 @@ export const scenario: Scenario = {
       denied(await unknown.evaluate(under(other, migrate)), 'policy_denied', 'instigator')
       await unknown.tasks.end(other, 'cancelled')
     })
-    story.figure(`${others.length + 8} jobs refused, each by the API and by the token endpoint, ${refusals.count} refusals on the record`)
+    story.figure(
+      `${refusals.count} jobs refused, each by the API and by the token endpoint, each on the record`,
+    )
   },
 }

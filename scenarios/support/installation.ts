@@ -78,7 +78,11 @@ export type Installation = Part &
 
 const STARTER = join(import.meta.dirname, '../../policies')
 
-const starter = (name: string): PolicyFile => ({ name, text: readFileSync(join(STARTER, name), 'utf8') })
+/** A policy file that comes with Writ. */
+export const starter = (name: string): PolicyFile => ({
+  name,
+  text: readFileSync(join(STARTER, name), 'utf8'),
+})
 
 /** Time as it is, moved on by the story. */
 export class ShiftedClock {

@@ -53,7 +53,12 @@ export async function openPlatform(): Promise<Platform> {
         : pathname === '/jwks'
           ? { keys }
           : pathname === '/job-token' && claims !== undefined
-            ? { value: await sign({ ...claims, ...(audience === null ? {} : { aud: audience }) }, own.privateKey) }
+            ? {
+                value: await sign(
+                  { ...claims, ...(audience === null ? {} : { aud: audience }) },
+                  own.privateKey,
+                ),
+              }
             : undefined
     response
       .writeHead(body === undefined ? 404 : 200, { 'content-type': 'application/json' })
@@ -121,7 +126,9 @@ export function githubJob(
     ...more,
   }
   const context =
-    job['environment'] === undefined ? `ref:${String(job['ref'])}` : `environment:${String(job['environment'])}`
+    job['environment'] === undefined
+      ? `ref:${String(job['ref'])}`
+      : `environment:${String(job['environment'])}`
   const [, name = ''] = repository.split('/')
   const sub = `repo:${owner}@${String(job['repository_owner_id'])}/${name}@${String(job['repository_id'])}:${context}`
   return { sub, ...job }

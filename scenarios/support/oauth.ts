@@ -30,6 +30,8 @@ export async function postForm(
 /** Asserts refusals of the token endpoint, and that each of them is on the record; counts them. */
 export class Refusals {
   readonly #reader: Writ
+  /** The newest entry that was seen: each refusal has one of its own. */
+  #last = -1
   count = 0
 
   /** `reader` may read the record. */
@@ -49,9 +51,11 @@ export class Refusals {
       assert.notEqual((decision as { outcome?: string }).outcome, 'permit')
     } else {
       const { items } = await this.#reader.log.search({ kind: 'token.refused', limit: 1 })
-      const [entry] = items as readonly Readonly<{ error?: string; why?: string }>[]
-      assert.equal(entry?.error, error, 'the refusal is not on the record')
-      assert.equal(entry.why?.replaceAll('`', "'"), said)
+      const [found] = items
+      assert.ok(found !== undefined && 'entry' in found && found.seq > this.#last, 'not on the record')
+      this.#last = found.seq
+      const entry = found.entry as Readonly<{ error: string; why: string }>
+      assert.deepEqual([entry.error, entry.why.replaceAll('`', "'")], [error, said])
     }
     this.count += 1
   }
