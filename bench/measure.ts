@@ -29,12 +29,30 @@ export async function sample(
   await loop(once, options.warmup ?? 2, options.concurrency)
   const runs: Sample[] = []
   for (let run = 0; run < RUNS; run += 1) runs.push(await loop(once, options.seconds, options.concurrency))
-  return {
-    p50: median(runs.map((r) => r.p50)),
-    p99: median(runs.map((r) => r.p99)),
-    p999: median(runs.map((r) => r.p999)),
-    rate: median(runs.map((r) => r.rate)),
+  return medians(runs)
+}
+
+const medians = (runs: readonly Sample[]): Sample => ({
+  p50: median(runs.map((r) => r.p50)),
+  p99: median(runs.map((r) => r.p99)),
+  p999: median(runs.map((r) => r.p999)),
+  rate: median(runs.map((r) => r.rate)),
+})
+
+/** As `sample`, of two by turns, so that whatever else the machine does hits both. */
+export async function pair(
+  ours: () => Promise<void>,
+  theirs: () => Promise<void>,
+  { seconds, concurrency, warmup = 1 }: Parameters<typeof sample>[1],
+): Promise<Readonly<{ ours: Sample; theirs: Sample }>> {
+  const runs: Record<'ours' | 'theirs', Sample[]> = { ours: [], theirs: [] }
+  await loop(theirs, warmup, concurrency)
+  await loop(ours, warmup, concurrency)
+  for (let run = 0; run < RUNS; run += 1) {
+    runs.theirs.push(await loop(theirs, seconds, concurrency))
+    runs.ours.push(await loop(ours, seconds, concurrency))
   }
+  return { ours: medians(runs.ours), theirs: medians(runs.theirs) }
 }
 
 async function loop(once: () => Promise<void>, seconds: number, concurrency: number): Promise<Sample> {
