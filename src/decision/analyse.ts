@@ -415,9 +415,13 @@ export async function analyse(
     }
     if (!isSpendable(request, now)) return { refusal: 'approval_expired' }
     // what was approved for an earlier one of this name, or before it was locked, is not inherited (B34, law 2)
-    const lockedAt = subject?.locked?.at ?? -Infinity
-    if ((subject?.generation ?? 0) !== (request.generation ?? 0) || request.requestedAt <= lockedAt)
-      return { refusal: 'approval_expired' }
+    const inherited = attempt.chain.some((ref, at) => {
+      const entity = registered(picture, ref)
+      const then = at === 0 ? request.generation : request.behind?.[refKey(ref)]
+      const lockedAt = entity?.locked?.at ?? -Infinity
+      return (entity?.generation ?? 0) !== (then ?? 0) || request.requestedAt <= lockedAt
+    })
+    if (inherited) return { refusal: 'approval_expired' }
     if (request.binding === 'task' && tasks.length === 0) return { refusal: 'out_of_scope' }
     const statement = statementFor(deps.installation, request.binding, attempt, tasks[0], {
       ttl: request.ttl,

@@ -13,7 +13,7 @@ import { Secret } from '../model/secret.ts'
 import type { Instant, Millis } from '../model/time.ts'
 import { MINUTE } from '../model/time.ts'
 import { ADMINISTRATORS } from '../decision/analyse.ts'
-import { checkHierarchy, toEntity } from '../identity/inventory.ts'
+import { checkHierarchy, remade, toEntity } from '../identity/inventory.ts'
 import { checkNames } from '../identity/names.ts'
 import { KEY_PREFIX, newSecret, secretDigest, SESSION_PREFIX } from '../identity/secrets.ts'
 import { newSession } from '../identity/people/session.ts'
@@ -102,7 +102,7 @@ export class Administration {
             written.length = 0
             for (const input of inputs) {
               const key = refKey(input)
-              const entity = toEntity(input, tx.get('entity', key)?.value)
+              const entity = toEntity(input, tx.get('entity', key)?.value, tx.now)
               tx.put('entity', key, entity)
               written.push(entity)
             }
@@ -349,7 +349,7 @@ export class Administration {
           if (invite.purpose === 'restore' && !this.#deps.decision.barrier.restored) throw refused()
           const existing = tx.get('entity', key)?.value
           if (existing?.locked !== undefined && tx.now < (existing.locked.until ?? Infinity)) throw refused()
-          const person = enrolled(invite, existing)
+          const person = enrolled(invite, existing, tx.now)
           tx.put('invite', id, { ...invite, usedAt: tx.now })
           tx.put('entity', key, person)
           const groups: Entity[] = []
@@ -523,7 +523,7 @@ export class Administration {
   }
 }
 
-function enrolled(invite: Invite, existing: Entity | undefined): Entity {
+function enrolled(invite: Invite, existing: Entity | undefined, now?: Instant): Entity {
   const kept = existing === undefined || existing.deletedAt !== undefined ? undefined : existing
   const parents = new Map(
     [...(kept?.parents ?? []), ...invite.groups].map((p) => [refKey(p), { type: p.type, id: p.id }]),
@@ -535,6 +535,7 @@ function enrolled(invite: Invite, existing: Entity | undefined): Entity {
     ...(name === undefined ? {} : { name }),
     parents: [...parents.values()],
     generation: existing?.generation ?? 0,
+    ...remade(existing, now),
   }
 }
 

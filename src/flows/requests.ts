@@ -156,7 +156,7 @@ export class Requests {
       ...marks.map((mark): Read => ({ kind: 'replay', id: mark })),
       { index: 'request.same', value: `${refKey(requester)}\n${digest}` },
       { index: 'request.requester', value: refKey(requester) },
-      { kind: 'entity', id: refKey(requester) },
+      ...attempt.chain.map((ref): Read => ({ kind: 'entity', id: refKey(ref) })),
       { kind: 'entity', id: refKey(caller.subject) },
       ...tasks.map((t): Read => ({ kind: 'task', id: t.id })),
       ...(replayId === undefined ? [] : [{ kind: 'replay' as const, id: replayId }]),
@@ -201,6 +201,11 @@ export class Requests {
         if (makes !== undefined && makes !== same?.id) {
           throw unbound('`denial.binding_token` has been used for another request')
         }
+        const delegators = attempt.chain.slice(1).map(refKey)
+        const generation = (key: string): readonly [string, number] => [
+          key,
+          tx.get('entity', key)?.value.generation ?? 0,
+        ]
         const request: AccessRequest =
           same === undefined
             ? {
@@ -221,6 +226,7 @@ export class Requests {
                 },
                 requester,
                 generation: known?.generation ?? 0,
+                ...(delegators.length === 0 ? {} : { behind: Object.fromEntries(delegators.map(generation)) }),
                 roots,
                 unresolved: behind.unresolved,
                 ...(justification === undefined ? {} : { justification }),

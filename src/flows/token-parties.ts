@@ -16,6 +16,7 @@ import type { Instant } from '../model/time.ts'
 import type { Client, ClientProof, Token, TokenRequest } from '../model/token.ts'
 import { ACTORS_MOST } from '../model/token.ts'
 import { checkClients, readAssertion, serves, verifyAssertion } from '../identity/clients.ts'
+import { isOfEarlier } from '../identity/inventory.ts'
 import { spendProof } from '../identity/spent.ts'
 import type { Transaction, View } from '../store/port.ts'
 import { SYSTEM } from './attempts.ts'
@@ -194,9 +195,13 @@ export class TokenParties {
         [refused.code, refused.issuer, refused.detail].filter((part) => part !== undefined).join(' '),
       )
     }
+    const chain = [proved.subject, ...proved.behind]
+    const view = await store.read(chain.map((ref) => ({ kind: 'entity', id: refKey(ref) })))
+    if (chain.some((ref) => isOfEarlier(view.get('entity', refKey(ref))?.value, proved.issuedAt)))
+      throw refuse(code, 'the token is older than its subject', 'somebody in its chain was made again')
     return {
-      chain: [proved.subject, ...proved.behind],
-      caller: `issuer:${proved.issuer} ${[proved.subject, ...proved.behind].map(spelled).join(' ')}`,
+      chain,
+      caller: `issuer:${proved.issuer} ${chain.map(spelled).join(' ')}`,
       name: refKey(proved.subject),
       endsAt: proved.endsAt,
       proved,

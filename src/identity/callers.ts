@@ -12,6 +12,7 @@ import type { Proved } from '../model/identity.ts'
 import type { Instant, Millis } from '../model/time.ts'
 import { HOUR, MINUTE } from '../model/time.ts'
 import type { Store } from '../store/port.ts'
+import { isOfEarlier } from './inventory.ts'
 import { TOKEN_MOST } from './issuers/token.ts'
 import type { Verifier } from './issuers/verify.ts'
 import { KEY_PREFIX, SESSION_PREFIX, secretDigest } from './secrets.ts'
@@ -159,7 +160,9 @@ export function createCallers({ store, verifier, ownTokens, programs, dev = fals
       throw refused('token and proof of possession do not belong together')
     }
     const { entity } = await subject(proved.subject)
-    for (const delegator of proved.behind) await subject(delegator)
+    const delegators = await Promise.all(proved.behind.map(async (one) => (await subject(one)).entity))
+    if ([entity, ...delegators].some((one) => isOfEarlier(one, proved.issuedAt)))
+      throw refused(`token is older than somebody in its chain, who was made again`)
     const pep = verifier.issuers.find(({ name }) => name === proved.issuer)?.pep
     return {
       id: issuerCaller(proved),

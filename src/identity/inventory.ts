@@ -7,6 +7,7 @@ import type { Json } from '../model/canonical.ts'
 import type { Entity, EntityInput, EntityRef } from '../model/entity.ts'
 import { defaultKind, parseRef, refKey } from '../model/entity.ts'
 import { WritError } from '../model/errors.ts'
+import type { Instant } from '../model/time.ts'
 import type { Picture } from '../store/picture.ts'
 
 /** Parents are followed this far; a deeper hierarchy is refused when it is written. */
@@ -91,9 +92,9 @@ export function checkHierarchy(all: ReadonlyMap<string, Entity>, changed: readon
 
 /**
  * The line that `input` makes, of `existing` where there is one. What is left out stays as it was: an owner must not
- * vanish, and with it who may not approve, by not being named.
+ * vanish, and with it who may not approve, by not being named. `now` is when one that was deleted is made again.
  */
-export function toEntity(input: EntityInput, existing?: Entity): Entity {
+export function toEntity(input: EntityInput, existing?: Entity, now?: Instant): Entity {
   const kept = existing?.deletedAt === undefined ? existing : undefined
   const name = input.name ?? kept?.name
   const owner = input.owner === undefined ? kept?.owner : input.owner
@@ -115,9 +116,24 @@ export function toEntity(input: EntityInput, existing?: Entity): Entity {
     parents: (input.parents ?? kept?.parents ?? []).map((p) => ({ type: p.type, id: p.id })),
     attrs: input.attrs ?? kept?.attrs ?? {},
     generation: existing?.generation ?? 0,
+    ...remade(existing, now),
     ...(endsAt === undefined || endsAt === null ? {} : { endsAt }),
     ...(kept?.locked === undefined ? {} : { locked: kept.locked }),
   }
+}
+
+/** Since when there is an entity of this name again; nothing for one that was never deleted. */
+export function remade(existing: Entity | undefined, now?: Instant): Readonly<{ remadeAt?: Instant }> {
+  const at = existing?.deletedAt === undefined ? existing?.remadeAt : (now ?? existing.deletedAt)
+  return at === undefined ? {} : { remadeAt: at }
+}
+
+/**
+ * Whether what was proved at `issuedAt` may have been proved of an earlier one of this name: a proof that does not say when
+ * it was made may (B34).
+ */
+export function isOfEarlier(entity: Entity | undefined, issuedAt: Instant | undefined): boolean {
+  return entity?.remadeAt !== undefined && !(issuedAt !== undefined && issuedAt >= entity.remadeAt)
 }
 
 /** `refs` and their registered ancestors, as Cedar entities. Call `loadClosure` first. */

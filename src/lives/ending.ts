@@ -72,14 +72,18 @@ export async function findUnder(
   store: Pick<Store, 'read'>,
   subject: string,
 ): Promise<Readonly<{ tasks: readonly string[]; grants: readonly string[]; requests: readonly string[] }>> {
-  const indexed = (['task.subject', 'task.behind', 'grant.subject', 'request.requester'] as const).map(
-    (index) => ({ index, value: subject }),
-  )
+  const indexed = (
+    ['task.subject', 'task.behind', 'grant.subject', 'request.requester', 'request.behind'] as const
+  ).map((index) => ({ index, value: subject }))
   const view = await store.read(indexed)
-  const [tasks = [], behind = [], grants = [], requests = []] = indexed.map(({ index, value }) =>
+  const [tasks = [], behind = [], grants = [], requests = [], asked = []] = indexed.map(({ index, value }) =>
     view.scan(index, value).map(({ id }) => id),
   )
-  return { tasks: [...new Set([...tasks, ...behind])], grants, requests }
+  return {
+    tasks: [...new Set([...tasks, ...behind])],
+    grants,
+    requests: [...new Set([...requests, ...asked])],
+  }
 }
 
 /** What the indexes list that `below` does not know yet; empty when nothing has joined. */

@@ -44,6 +44,8 @@ export type Entity = Readonly<{
   parents: readonly EntityRef[]
   attrs: Properties
   generation: number
+  /** When it was made again after it had been deleted: what was proved of the earlier one before is worth nothing (B34). */
+  remadeAt?: Instant
   /** After this instant the subject has no authority. */
   endsAt?: Instant
   locked?: Readonly<{ reason: string; at: Instant; until?: Instant }>

@@ -25,6 +25,8 @@ export type Proved = Readonly<{
   /** How and when a person signed in. */
   auth?: Readonly<{ at?: Instant; acr?: string; amr?: readonly string[] }>
   endsAt: Instant
+  /** When it was made, where it says so. */
+  issuedAt?: Instant
   /** With the issuer, names this proof among all. */
   jti?: string
   /** RFC 7638 thumbprint of the key that it is bound to (`cnf.jkt`). */

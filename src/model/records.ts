@@ -111,6 +111,8 @@ export const indexes = {
   'request.same': index('request', (r) =>
     r.status === 'pending' ? [`${refKey(r.requester)}\n${r.digest}`] : [],
   ),
+  /** Under those that its requester acts for. */
+  'request.behind': index('request', (r) => (r.status === 'pending' ? Object.keys(r.behind ?? {}) : [])),
   'request.requester': index('request', (r) => (r.status === 'pending' ? [refKey(r.requester)] : [])),
   'request.delegation': index('request', (r) =>
     r.status === 'pending' && r.delegation !== undefined ? [r.delegation] : [],

@@ -59,6 +59,8 @@ export type AccessRequest = Readonly<{
   requester: EntityRef
   /** Generation of the requester then: a recreated one inherits no approval (B34). */
   generation?: number
+  /** Generations then of those that the requester acts for, by `refKey`. */
+  behind?: Readonly<Record<string, number>>
   /** Human roots who may not approve: instigators and personal owners. */
   roots: readonly string[]
   /** True when some instigator could not be resolved to a person: then no approval counts. */

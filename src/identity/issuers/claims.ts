@@ -77,6 +77,7 @@ export function provedBy(claims: Properties, issuer: Issuer, now: Instant): Prov
   const auth = authOf(claims, now)
   const confirmed = confirmedBy(claims['cnf'])
   const { jti } = claims
+  const issuedAt = timeOf(claims, 'iat')
   return {
     issuer: issuer.name,
     subject,
@@ -85,6 +86,7 @@ export function provedBy(claims: Properties, issuer: Issuer, now: Instant): Prov
     workload: workloadOf(facts, issuer),
     ...(auth === undefined ? {} : { auth }),
     endsAt: timeOf(claims, 'exp') as Instant,
+    ...(issuedAt === undefined ? {} : { issuedAt }),
     ...(typeof jti === 'string' ? { jti } : {}),
     ...(confirmed === undefined ? {} : { confirmed }),
     claims,
