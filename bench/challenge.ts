@@ -70,7 +70,7 @@ function partsOf(set: RequirementSet): Proof[] {
             }))
           : [proof, { ...proof, justification: true }],
       ),
-    [{ approvals: {}, justification: false }],
+    [{ approvals: {}, justification: false, reauth: false }],
   )
   return parts.slice(0, -1)
 }
@@ -111,7 +111,7 @@ export async function challenge(): Promise<readonly Row[]> {
   }
 
   const reads = set.readsFor(head, whole.entities)
-  const present: Proof = { approvals: {}, justification: false }
+  const present: Proof = { approvals: {}, justification: false, reauth: false }
   const explanation = typed.explain(present)
   const crowd = new Map(
     KINDS.map((kind) => [
@@ -123,6 +123,7 @@ export async function challenge(): Promise<readonly Row[]> {
     searchChallenge({
       approvals: reads.approvals,
       justification: reads.justification,
+      reauth: [],
       present,
       givers: async (pool) => crowd.get(pool) ?? [],
       evaluate: (proof) => typed.evaluate(proof),

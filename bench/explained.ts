@@ -27,7 +27,7 @@ const entities: readonly EntityData[] = [
   },
 ]
 
-const proof = { approvals: {}, justification: false }
+const proof = { approvals: {}, justification: false, reauth: false }
 
 /** Every second of the two asks in vain. */
 export function explained(policies: Readonly<Record<string, string>>, tool: string, action: string) {

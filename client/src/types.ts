@@ -5,7 +5,12 @@
  */
 
 /** Evidence of which all must be given. */
-export type Requirement = Readonly<{ kind: string; pool?: string; count?: number }>
+export type Requirement = Readonly<{
+  kind: string
+  pool?: string
+  count?: number
+  people?: readonly string[]
+}>
 export type Alternative = Readonly<{
   requirements: readonly Requirement[]
   binding: string

@@ -59,6 +59,9 @@ export const first = (life: Life | undefined, kind: string): Proven | undefined 
 export const every = (life: Life | undefined, kind: string): readonly Proven[] =>
   life?.entries.filter((one) => one.kind === kind) ?? []
 
+/** What people give for a request belongs to its life. */
+const EVIDENCE: readonly string[] = ['approval.given', 'reauth.given']
+
 /** Sorts entries by what they are about. */
 export function livesOf(entries: readonly Proven[]): Lives {
   const decisions = new Map<string, Proven>()
@@ -75,7 +78,7 @@ export function livesOf(entries: readonly Proven[]): Lives {
       else decisions.set(id, proven)
       continue
     }
-    const family = kind === 'approval.given' ? 'request' : kind.slice(0, kind.indexOf('.'))
+    const family = EVIDENCE.includes(kind) ? 'request' : kind.slice(0, kind.indexOf('.'))
     if (!Object.hasOwn(lives, family)) continue
     const of = lives[family as keyof typeof lives]
     const id = text(entry, family)
@@ -183,7 +186,7 @@ class Judge implements Judgement {
     if (entry['says'] !== 'permit' && !founding) this.#bad(where, 'permits, although policy did not')
     if (entry['policy'] === 'none' && !founding) this.#bad(where, 'permits without a policy')
     if (attempt.task !== undefined) this.#under(where, attempt, seq, at)
-    this.#counts(where, entry, attempt)
+    this.#counts(where, entry, attempt, seq)
     const grant = text(entry, 'grant')
     if (grant === undefined) {
       if (list(members(entry['evidence'])['approvals']).length > 0)
@@ -226,7 +229,7 @@ class Judge implements Judgement {
   }
 
   /** Policy was told of no more evidence than there was. */
-  #counts(where: string, entry: Members, attempt: Attempt): void {
+  #counts(where: string, entry: Members, attempt: Attempt, seq: number): void {
     const proof = members(entry['proof'])
     const evidence = members(entry['evidence'])
     const approvals = list(evidence['approvals']).map(members)
@@ -235,12 +238,23 @@ class Judge implements Judgement {
       if (!(typeof count === 'number' && count <= given))
         this.#bad(where, `counts ${String(count)} approvals of \`${pool}\`, ${given} were given`)
     }
+    if (proof['reauth'] === true) {
+      const proved = list(evidence['reauth']).map((one) => members(one)['person'])
+      const people = this.#people(attempt, seq)
+      if (proved.length === 0 || people.some((person) => !proved.includes(person)))
+        this.#bad(where, 'counts a proof that it is them that people behind it did not give')
+    }
     if (proof['justification'] !== true || evidence['justification'] === true) return
     const declared = first(this.#lives.tasks.get(attempt.task ?? ''), 'task.declared')
     if (attempt.task !== undefined && declared === undefined) return
     const { reason } = members(declared?.entry['declared'])
     if (typeof reason !== 'string' || reason === '')
       this.#bad(where, 'counts a justification that nobody gave')
+  }
+
+  /** The parties of the chain that are people. */
+  #people(attempt: Attempt, seq: number): readonly string[] {
+    return attempt.chain.map(refKey).filter((key) => this.#entityAt(key, seq)?.kind === 'human')
   }
 
   /** People who are behind an attempt: parties of its chain, or whose they are. */
@@ -499,6 +513,18 @@ class Judge implements Judgement {
     if (approved.seq > activated.seq) this.#bad(where, 'was given before its request was approved')
     if (!(activated.at < (number(approved.entry, 'activate_by') ?? 0)))
       this.#bad(where, 'was given after its approval had lapsed')
+    const proofs = every(life, 'reauth.given')
+    for (const { person, passkey } of list(evidence['reauth']).map(members)) {
+      const found = proofs.findLast(
+        ({ entry, seq }) => seq < activated.seq && entry['person'] === person && entry['passkey'] === passkey,
+      )
+      if (found === undefined)
+        this.#lacks(where, `the proof of ${String(person)} that it is them`, submitted?.seq, activated.seq)
+      else if (!(activated.at < (number(found.entry, 'ends_at') ?? 0)))
+        this.#bad(where, `was given after ${String(person)} had proved that it is them too long ago`)
+      else if (found.entry['statement'] !== activated.entry['statement'])
+        this.#bad(where, `counts what ${String(person)} proved for another statement`)
+    }
     const given = every(life, 'approval.given')
     for (const one of approvals) {
       const found = given.find(

@@ -27,6 +27,7 @@ export function tell(record: ProvenRecord): readonly string[] {
   const lines: string[] = []
   if (record.entries.some(({ entry }) => entry['dev'] === true))
     lines.push('This is the record of a development server: nobody was protected by it.')
+  lines.push(...record.entries.flatMap((one) => tellWho(one, record)))
   for (const life of lives.tasks.values()) lines.push(...tellTask(life))
   for (const life of lives.requests.values()) lines.push(...tellRequest(life))
   for (const life of lives.grants.values()) lines.push(...tellGrant(life, lives, record))
@@ -37,8 +38,95 @@ export function tell(record: ProvenRecord): readonly string[] {
       continue
     lines.push(tellDecision(id, decision), ...grounds(decision, record))
   }
+  for (const one of record.entries) if (one.kind === 'token.issued') lines.push(...tellToken(one, record))
   lines.push(...tellReviews(record, lives))
   return lines
+}
+
+/** Whose account is whose, and who let whom act for them. */
+function tellWho(one: Proven, { entries }: ProvenRecord): string[] {
+  const { entry, kind } = one
+  if (kind === 'account.linked') {
+    return [
+      `Account ${say(entry['account'])} at \`${say(entry['issuer'])}\` is ${say(entry['person'])}: linked at ${at(one)} by ${say(entry['by'])}`,
+    ]
+  }
+  if (kind !== 'delegation.made') return []
+  const revoked = entries.find(
+    (other) => other.kind === 'delegation.revoked' && other.entry['delegation'] === entry['delegation'],
+  )
+  const why = entry['reason'] === undefined ? '' : `, because ${quoted(entry['reason'])}`
+  const bounds = (member: string): string => names(entry[member]) || 'anything'
+  return [
+    `Delegation ${say(entry['delegation'])}: ${say(entry['delegator'])} let ${say(entry['actor'])} act for them from ${at(one)} to ${ends(entry)}${why}`,
+    `  for ${bounds('actions')} on ${bounds('resources')}, made by ${say(entry['by'])}`,
+    revoked === undefined
+      ? '  and is not shown to have been taken back'
+      : `  and was taken back at ${at(revoked)}: ${ending('revoked', revoked.entry)}`,
+  ]
+}
+
+const ends = (entry: Members): string =>
+  typeof entry['ends_at'] === 'number' ? toRfc3339(entry['ends_at']) : '?'
+
+/** For whom, by which proofs, by which decisions, and what became of it. */
+function tellToken(one: Proven, { entries }: ProvenRecord): string[] {
+  const { entry } = one
+  const id = say(entry['token'])
+  const [actor = '?', ...behind] = list(entry['chain']).map(say)
+  const scope = [...list(entry['scope']).map(say), ...list(entry['details']).map(detailOf)].join(', ')
+  const under = [...list(entry['grants']), ...list(entry['tasks'])].map(say)
+  const parents = list(entry['parents']).map(say)
+  const later = entries.filter(({ entry: other, kind }) => kind !== 'token.issued' && other['token'] === id)
+  return [
+    `Token ${id} for ${say(entry['audience'])}${scope === '' ? '' : ` (${scope})`} was issued to ${actor}${
+      behind.length === 0 ? '' : `, acting for ${behind.join(', then ')}`
+    } at ${at(one)}, to end at ${ends(entry)}`,
+    ...list(entry['proofs']).map(members).map(tellProof),
+    ...(list(entry['decisions']).length === 0 ? [] : [`  by ${names(entry['decisions'])}`]),
+    ...(under.length === 0 ? [] : [`  worth something only while ${under.join(', ')} live`]),
+    ...(parents.length === 0 ? [] : [`  exchanged for ${parents.join(', ')}`]),
+    entry['jkt'] === undefined
+      ? '  bound to no key: whoever had it could use it'
+      : `  bound to the key ${say(entry['jkt'])}`,
+    ...later.map((other) => {
+      const by = other.entry['by'] === undefined ? '' : ` by ${say(other.entry['by'])}`
+      return `  ${other.kind.slice('token.'.length)} at ${at(other)}${by}`
+    }),
+  ]
+}
+
+function detailOf(value: unknown): string {
+  const { action, resource } = members(value)
+  const { type, id } = members(resource)
+  return `${say(action)} on ${say(type)}/${say(id)}`
+}
+
+/** What was proved of one party, and by whom. */
+function tellProof(proof: Members): string {
+  const { issuer, client, token, jti } = proof
+  const workload = Object.entries(members(proof['workload'])).filter(([name]) => name !== 'issuer')
+  const how =
+    issuer !== undefined
+      ? `the issuer \`${say(issuer)}\`${jti === undefined ? '' : ` in its token ${say(jti)}`}`
+      : token !== undefined
+        ? `the token ${say(token)}`
+        : `its own key, as client ${say(client)}`
+  const said = workload.map(([name, value]) => `${name} ${JSON.stringify(value)}`).join(', ')
+  const who = names(proof['chain'])
+  return `  ${who} was proved by ${how}${said === '' ? '' : `: ${said}`}${setGoing([proof['instigator']])}`
+}
+
+/** `; set going by account 31415 at \`github\``. */
+function setGoing(instigators: readonly unknown[]): string {
+  const who = instigators
+    .map(members)
+    .flatMap(({ issuer, type, id }) =>
+      id === undefined
+        ? []
+        : [issuer === undefined ? `${say(type)}/${say(id)}` : `account ${say(id)} at \`${say(issuer)}\``],
+    )
+  return who.length === 0 ? '' : `; set going by ${who.join(' and ')}`
 }
 
 function tellTask(life: Life): string[] {
@@ -74,6 +162,9 @@ function tellRequest(life: Life): string[] {
       const comment = given.entry['comment'] === undefined ? '' : `: ${quoted(given.entry['comment'])}`
       return `  approved by ${say(given.entry['by'])} for \`${say(given.entry['pool'])}\` at ${at(given)}${comment}`
     }),
+    ...every(life, 'reauth.given').map(
+      (given) => `  ${say(given.entry['person'])} proved with a passkey at ${at(given)} that it is them`,
+    ),
     ...every(life, 'request.denied').map(
       (denied) => `  denied by ${say(denied.entry['by'])} at ${at(denied)}: ${say(denied.entry['reason'])}`,
     ),
@@ -110,7 +201,9 @@ function tellGrant(life: Life, lives: Lives, record: ProvenRecord): string[] {
     approvals.length === 0
       ? '  on no approval'
       : `  because ${approvals.map(({ root, pool }) => `${say(root)} (\`${say(pool)}\`)`).join(' and ')} approved ${say(activated.entry['request'])}`,
-    ...(decision === undefined ? [] : [`  by decision ${decisionId}`, ...grounds(decision, record)]),
+    ...(decision === undefined
+      ? []
+      : [`  by decision ${decisionId}${behind(decision.entry)}`, ...grounds(decision, record)]),
     ...every(life, 'grant.shortened').map(
       (one) =>
         `  shortened to ${toRfc3339(Number(one.entry['ends_at']))} at ${at(one)}: ${say(one.entry['reason'])}`,
@@ -137,6 +230,17 @@ function tellGrant(life: Life, lives: Lives, record: ProvenRecord): string[] {
 function ending(how: unknown, { reason, by }: Proven['entry']): string {
   const why = reason === undefined || reason === how ? '' : ` (${say(reason)})`
   return `${say(how)}${why}, by ${say(by)}`
+}
+
+/** For whom it was tried, under what delegation, and who set it going. */
+function behind(entry: Members): string {
+  const { chain = [], delegation } = attemptOf(entry) ?? {}
+  const [, ...others] = chain
+  const unknown =
+    entry['unresolved'] === true ? ', and not everybody behind it is known: no approval counts' : ''
+  return `${others.length === 0 ? '' : `, for ${others.map(refKey).join(', then ')}`}${
+    delegation === undefined ? '' : ` under ${delegation}`
+  }${setGoing(list(entry['instigators']))}${unknown}`
 }
 
 /** Which rules decided, and what they were given. */
@@ -197,7 +301,7 @@ function tellDecision(id: string, decision: Proven): string {
     attempt === undefined
       ? ''
       : ` to ${refKey(attempt.subject)}: ${attempt.action.name} on ${refKey(attempt.resource)}`
-  return `Decision ${id}: ${say(entry['outcome'])}${who} at ${at(decision)} (${say(entry['reason'])})`
+  return `Decision ${id}: ${say(entry['outcome'])}${who} at ${at(decision)} (${say(entry['reason'])})${behind(entry)}`
 }
 
 function tellReviews({ entries }: ProvenRecord, lives: Lives): string[] {

@@ -30,6 +30,7 @@ export type EvalOptions = Readonly<{
   task?: string
   approval?: readonly string[]
   justification?: boolean
+  reauth?: boolean
   at?: string
   unknown?: readonly string[]
 }>
@@ -227,7 +228,11 @@ function rehearsalOf(
     context: members(options.context, '--context', bounds.properties) ?? {},
     ...(options.task === undefined ? {} : { task: taskOf(options.task) }),
     unknown: [...unknown],
-    evidence: { approvals, justification: options.justification === true },
+    evidence: {
+      approvals,
+      justification: options.justification === true,
+      reauth: options.reauth === true,
+    },
     now: options.at === undefined ? now : instantOf(options.at, now, 'at'),
   }
 }
@@ -373,6 +378,7 @@ function explainName(context: Context, name: string, options: EvalOptions): numb
             ]),
           ),
           justification: info.reads.justification,
+          reauth: info.reads.reauth,
         },
         reads: { facts: [...info.reads.facts].sort(), context: [...info.reads.contextKeys].sort() },
       },
@@ -414,6 +420,7 @@ function policyLines(
       return permits ? `${requirement(what)}${said}` : `approvals by ${plain(pool)}${said}`
     }),
     ...(reads.justification ? [requirement({ kind: 'justification' })] : []),
+    ...(reads.reauth ? [requirement({ kind: 'reauth' })] : []),
   ]
   const ignored = annotations['unknown_ignore']
   const but = ignored === undefined ? '' : `, but for ${plain(ignored).trim().replaceAll(/ +/gu, ', ')}`

@@ -101,10 +101,10 @@ const expectation = z.unknown().transform((value, ctx): Readonly<Record<string, 
 
 export type Wanted =
   | Readonly<{ kind: 'approval'; pool: string; count: number }>
-  | Readonly<{ kind: 'justification' }>
+  | Readonly<{ kind: 'justification' | 'reauth' }>
 
 const requirement = z.unknown().transform((value, ctx): Wanted => {
-  if (value === 'justification') return { kind: 'justification' }
+  if (value === 'justification' || value === 'reauth') return { kind: value }
   const approval = z
     .strictObject({ approval: z.string().min(1), count: z.int().min(1).max(100).exactOptional() })
     .safeParse(value)
@@ -112,7 +112,7 @@ const requirement = z.unknown().transform((value, ctx): Wanted => {
     return { kind: 'approval', pool: approval.data.approval, count: approval.data.count ?? 1 }
   ctx.addIssue({
     code: 'custom',
-    message: 'must be `justification`, or an approval such as `{ approval: dba, count: 1 }`',
+    message: 'must be `justification`, `reauth`, or an approval such as `{ approval: dba, count: 1 }`',
   })
   return z.NEVER
 })
@@ -150,7 +150,11 @@ const testCase = z.strictObject({
   facts: bounds.properties.exactOptional(),
   unknown: z.array(z.string()).exactOptional(),
   evidence: z
-    .strictObject({ approvals: pools.exactOptional(), justification: z.boolean().exactOptional() })
+    .strictObject({
+      approvals: pools.exactOptional(),
+      justification: z.boolean().exactOptional(),
+      reauth: z.boolean().exactOptional(),
+    })
     .exactOptional(),
   expect: expectation,
   reason: decision.shape.reason.exactOptional(),
@@ -177,7 +181,7 @@ const members: readonly (readonly [RegExp, readonly string[]])[] = [
   [/^tests\.\d+\.task\.limits$/, ['calls']],
   [/^tests\.\d+\.task\.window$/, ['starts_at', 'ends_at']],
   [/^tests\.\d+\.attributes$/, ['subject', 'resource']],
-  [/^tests\.\d+\.evidence$/, ['approvals', 'justification']],
+  [/^tests\.\d+\.evidence$/, ['approvals', 'justification', 'reauth']],
   [/^tests\.\d+\.obligations$/, Object.keys(obligations.shape)],
 ]
 

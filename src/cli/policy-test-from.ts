@@ -53,6 +53,7 @@ const recorded = z.object({
   proof: z.object({
     approvals: z.record(z.string(), z.number()).optional(),
     justification: z.boolean().optional(),
+    reauth: z.boolean().optional(),
   }),
   obligations: z.looseObject({ binding: z.string() }),
   alternatives: z
@@ -168,6 +169,7 @@ async function testOf(context: Context, entry: Recorded, folder: string): Promis
           evidence: {
             ...(given.length === 0 ? {} : { approvals: Object.fromEntries(given) }),
             ...(justified ? { justification: true } : {}),
+            ...(proof.reauth === true ? { reauth: true } : {}),
           },
         }),
     expect: outcome,

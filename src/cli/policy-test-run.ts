@@ -187,9 +187,11 @@ function lasting(millis: number): string {
 
 const setText = (all: readonly Wanted[]): string =>
   all
-    .map((one) => (one.kind === 'justification' ? 'a reason' : `${one.count} × ${one.pool}`))
+    .map((one) => (one.kind === 'approval' ? `${one.count} × ${one.pool}` : EVIDENCE[one.kind]))
     .sort()
     .join(' and ')
+
+const EVIDENCE = { justification: 'a reason', reauth: 'a passkey' } as const
 
 const inOrder = (sets: readonly string[]): string => [...new Set(sets)].sort().join(', or ')
 

@@ -66,12 +66,17 @@ export function when(instant: string | undefined, now: number): string {
   return instant.replace(/\.\d+Z$/u, 'Z')
 }
 
-/** `one approval by dba`, `two approvals by dba`, `a reason`. */
-export function requirement(needed: Readonly<{ kind: string; pool?: string; count?: number }>): string {
-  if (needed.kind === 'justification') return 'a reason'
-  const { count = 1, kind } = needed
+type Requirement = Readonly<{ kind: string; pool?: string; count?: number; people?: readonly string[] }>
+
+/** `one approval by dba`, `two approvals by dba`, `a reason`, `the passkey of Person/ada`. */
+export function requirement({ kind, pool, count = 1, people }: Requirement): string {
+  if (kind === 'justification') return 'a reason'
+  if (kind === 'reauth') {
+    const whose = people === undefined || people.length === 0 ? 'who asks' : people.map(plain).join(' and ')
+    return `the passkey of ${whose}`
+  }
   const number = ['no', 'one', 'two', 'three', 'four'][count] ?? String(count)
-  return `${number} ${kind}${count === 1 ? '' : 's'}${needed.pool === undefined ? '' : ` by ${plain(needed.pool)}`}`
+  return `${number} ${kind}${count === 1 ? '' : 's'}${pool === undefined ? '' : ` by ${plain(pool)}`}`
 }
 
 /** `one approval by dba and a reason`; alternatives are joined with `or`. */

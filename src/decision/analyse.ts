@@ -5,6 +5,7 @@
  * @module
  */
 import type { Caller } from '../model/access.ts'
+import { isInScope } from '../model/access.ts'
 import type { Attempt } from '../model/attempt.ts'
 import { attemptStatement } from '../model/attempt.ts'
 import type { Json } from '../model/canonical.ts'
@@ -14,8 +15,8 @@ import type { Grant, GrantEvidence, Obligations } from '../model/grant.ts'
 import { hasUses, isLiveGrant } from '../model/grant.ts'
 import type { Delegation } from '../model/identity.ts'
 import type { NextAction, Reason } from '../model/outcome.ts'
-import type { AccessRequest, RequirementSet } from '../model/request.ts'
-import { countByPool, isSpendable, mayCarry } from '../model/request.ts'
+import type { AccessRequest, Reauth, RequirementSet } from '../model/request.ts'
+import { countByPool, isSpendable, mayCarry, provedAt } from '../model/request.ts'
 import type { Task } from '../model/task.ts'
 import { inScope, isEnded, isLive } from '../model/task.ts'
 import type { Instant, Millis } from '../model/time.ts'
@@ -254,7 +255,7 @@ export async function analyse(
     entities,
     asserted: asserted.names,
   })
-  const standingProof = { approvals: {}, justification: justified }
+  const standingProof: Proof = { approvals: {}, justification: justified, reauth: false }
   const standing = evaluate(standingProof)
   if (standing.decision === 'permit') {
     return inTime({
@@ -291,6 +292,7 @@ export async function analyse(
   const search = await searchChallenge({
     approvals: unresolved ? new Map() : wanted,
     justification: reads.some((r) => r.justification),
+    reauth: reads.some((r) => r.reauth) ? await provers() : [],
     present: standingProof,
     givers: (pool) => deps.givers.who(policy, pool, attempt.resource, attempt.action.name, roots),
     evaluate,
@@ -324,6 +326,35 @@ export async function analyse(
 
   function rootsOf(): ReturnType<typeof rootsBehind> {
     return rootsBehind(picture, caller, attempt, tasks)
+  }
+
+  /** The people of the chain. */
+  function people(): readonly Entity[] {
+    return attempt.chain
+      .map((ref) => registered(picture, ref))
+      .filter((entity) => entity?.kind === 'human') as readonly Entity[]
+  }
+
+  /** Who would have to prove that it is them; nobody, if one of them has nothing to prove it with. */
+  async function provers(): Promise<readonly string[]> {
+    const asked = people()
+    await picture.load(asked.map((person) => ({ index: 'passkey.person' as const, value: refKey(person) })))
+    const able = asked.filter((person) =>
+      picture
+        .scan('passkey.person', refKey(person))
+        .some(({ value }) => value.endedAt === undefined && value.generation === person.generation),
+    )
+    return able.length === asked.length ? able.map(refKey) : []
+  }
+
+  /** The proofs of all people of the chain for what was asked, if there are all (law 9, S07): for one attempt alone. */
+  function reauthsOf(request: AccessRequest): readonly Reauth[] {
+    if (request.binding !== 'attempt') return []
+    const proved = provedAt(request, now)
+    const found = people().map((person) =>
+      proved.find((one) => one.person === refKey(person) && one.generation === person.generation),
+    )
+    return found.includes(undefined) ? [] : (found as readonly Reauth[])
   }
 
   /** A permit with evidence, a reason why the evidence that was named does not count, or nothing to try. */
@@ -367,7 +398,9 @@ export async function analyse(
     if (attempt.delegation !== grant.delegation) return { refusal: 'out_of_scope' }
     const approvals = countByPool(await eligible(grant))
     const justification = justified || grant.evidence.justification
-    const evaluation = evaluate({ approvals, justification })
+    const reauth = grant.binding === 'attempt' && (grant.evidence.reauth ?? []).length > 0
+    const proof: Proof = { approvals, justification, reauth }
+    const evaluation = evaluate(proof)
     if (evaluation.decision !== 'permit') return { refusal: 'policy_denied' }
     if (bindingOf(evaluation) === 'attempt' && grant.binding !== 'attempt') return { refusal: 'out_of_scope' }
     const late = exceeds(grant, evaluation.obligations, now, again === undefined)
@@ -377,7 +410,7 @@ export async function analyse(
       ...found(evaluation),
       outcome: 'permit',
       reason: 'evidence',
-      proof: { approvals, justification },
+      proof,
       grant,
       evidence: grant.evidence,
       binding: grant.binding,
@@ -446,9 +479,13 @@ export async function analyse(
     }
     const approvals = countByPool(counting)
     const justification = justified || request.justification !== undefined
-    const evaluation = evaluate({ approvals, justification })
+    const reauths = reauthsOf(request)
+    const proof: Proof = { approvals, justification, reauth: reauths.length > 0 }
+    const evaluation = evaluate(proof)
     if (evaluation.decision !== 'permit') {
-      return { refusal: counting.length < request.approvals.length ? 'approval_expired' : 'policy_denied' }
+      const tooLate =
+        counting.length < request.approvals.length || reauths.length < (request.reauths ?? []).length
+      return { refusal: tooLate ? 'approval_expired' : 'policy_denied' }
     }
     if (bindingOf(evaluation) === 'attempt' && request.binding !== 'attempt')
       return { refusal: 'out_of_scope' }
@@ -457,13 +494,16 @@ export async function analyse(
       ...found(evaluation),
       outcome: 'permit',
       reason: 'evidence',
-      proof: { approvals, justification },
+      proof,
       request,
       evidence: {
         approval: id,
         request: request.id,
         approvals: counting,
         justification: request.justification !== undefined,
+        ...(reauths.length === 0
+          ? {}
+          : { reauth: reauths.map(({ person, passkey, at }) => ({ person, passkey, at })) }),
       },
       binding: request.binding,
       roots: [...barred],
@@ -560,7 +600,7 @@ function refuseCaller(
   if (attempt.subject.properties?.['act'] !== undefined) return 'delegation'
   if (!isVerified(caller, attempt, delegation)) return 'delegation'
   // an access token is for what it was issued for (B41)
-  if (caller.scope?.includes(attempt.action.name) === false) return 'delegation'
+  if (!isInScope(caller, attempt)) return 'delegation'
   for (const { kind, id } of callerRecord(caller)) {
     const record = picture.get(kind, id)?.value
     if (record === undefined) return 'subject_locked'

@@ -34,7 +34,8 @@ function search(
   return searchChallenge({
     approvals: new Map(Object.entries(literals)),
     justification: more.justification ?? false,
-    present: more.present ?? { approvals: {}, justification: false },
+    reauth: [],
+    present: more.present ?? { approvals: {}, justification: false, reauth: false },
     givers: async (pool) => givers[pool] ?? [],
     evaluate: (proof) => evaluate(proof.approvals, proof.justification),
     bindingOf: () => 'attempt',
@@ -64,7 +65,7 @@ describe('the challenge search', () => {
     assert.deepEqual(await texts(search({ dba: [1] }, givers, both, { justification: true })), [
       'dba:1 + justification',
     ])
-    const present = { approvals: {}, justification: true }
+    const present = { approvals: {}, justification: true, reauth: false }
     assert.deepEqual(await texts(search({ dba: [1] }, givers, both, { justification: true, present })), [
       'dba:1',
     ])
@@ -131,7 +132,8 @@ describe('the challenge search', () => {
           ),
         )
         assert.deepEqual(found.sort(), minimal.sort())
-        for (const set of sets) assert.equal(meets(set, pairs, false), true)
+        for (const set of sets)
+          assert.equal(meets(set, { approvals: pairs, justified: false, proved: [] }), true)
       }),
       { numRuns: 300 },
     )
@@ -157,7 +159,9 @@ describe('the challenge search', () => {
 
   const hint =
     (pools: readonly string[], justification = false) =>
-    (): readonly Hint[] => [{ approvals: new Map(pools.map((pool) => [pool, 2])), justification }]
+    (): readonly Hint[] => [
+      { approvals: new Map(pools.map((pool) => [pool, 2])), justification, reauth: false },
+    ]
   /** Eight kinds of evidence, three people each, one or two of whom may be wanted. */
   const kinds = Array.from({ length: 8 }, (_, at) => `k${at}`)
   const wanted = Object.fromEntries(kinds.map((kind) => [kind, [1, 2]]))

@@ -21,8 +21,12 @@ const MAX_STEPS = 16_384
 
 export type Search = Readonly<{ sets: readonly RequirementSet[]; truncated: boolean; tried: number }>
 
-/** Evidence that would clear what stands in the way of one rule: how many by pool, and whether a justification. */
-export type Hint = Readonly<{ approvals: ReadonlyMap<string, number>; justification: boolean }>
+/** Evidence that would clear what stands in the way of one rule: how many by pool, whether a justification or a proof. */
+export type Hint = Readonly<{
+  approvals: ReadonlyMap<string, number>
+  justification: boolean
+  reauth: boolean
+}>
 
 /**
  * Tries candidate sets smallest first, those that the hints name before others of their size. Up to half of the tries
@@ -37,6 +41,8 @@ export async function searchChallenge(options: {
   /** Counts that policies compare, per pool. */
   approvals: ReadonlyMap<string, readonly number[]>
   justification: boolean
+  /** Who would prove anew that it is them, by `refKey`; nobody where that helps nothing or cannot be had. */
+  reauth: readonly string[]
   present: Proof
   givers(pool: string): Promise<readonly string[]>
   evaluate(proof: Proof): Evaluation
@@ -58,8 +64,9 @@ export async function searchChallenge(options: {
     const supplied = counts.filter((n) => n <= givers.length)
     if (supplied.length > 0) choices.push({ kind: pool, counts: supplied })
   }
-  // a reason is one more kind of evidence, of which there is one
+  // these are kinds of evidence of which there is one
   if (options.justification && !present.justification) choices.push({ kind: REASON, counts: [1] })
+  if (options.reauth.length > 0 && !present.reauth) choices.push({ kind: REAUTH, counts: [1] })
   const seats = new Seats(choices, roots)
 
   // eligibility is precomputed and cached, it does not count against the search
@@ -94,7 +101,8 @@ export async function searchChallenge(options: {
       const evaluation = options.evaluate(withEvidence(present, choices, candidate))
       if (evaluation.decision !== 'permit') continue
       const binding = options.bindingOf(evaluation)
-      found.push({ candidate: [...candidate], set: setOf(choices, candidate, evaluation, binding) })
+      const set = setOf(choices, candidate, evaluation, binding, options.reauth)
+      found.push({ candidate: [...candidate], set })
     }
   }
   const space = choices.reduce((product, { counts }) => product * (counts.length + 1), 1) - 1
@@ -128,6 +136,7 @@ export function hintsOf({ nearest }: Pick<Explanation, 'nearest'>): Hint[] {
     .map(({ clauses }): Hint => {
       const approvals = new Map<string, number>()
       let justification = false
+      let reauth = false
       const note = (path: string, count: number): void => {
         const pool = path.startsWith(APPROVALS)
           ? path.slice(APPROVALS.length)
@@ -136,6 +145,7 @@ export function hintsOf({ nearest }: Pick<Explanation, 'nearest'>): Hint[] {
             : undefined
         if (pool !== undefined) approvals.set(pool, Math.max(approvals.get(pool) ?? 0, count))
         else if (path === 'context.proof.justification') justification = true
+        else if (path === 'context.proof.reauth') reauth = true
       }
       const visit = ({ status, required, actual, any }: ClauseResult): void => {
         if (status === 'holds') return
@@ -145,9 +155,9 @@ export function hintsOf({ nearest }: Pick<Explanation, 'nearest'>): Hint[] {
         any?.forEach(visit)
       }
       clauses.forEach(visit)
-      return { approvals, justification }
+      return { approvals, justification, reauth }
     })
-    .filter(({ approvals, justification }) => approvals.size > 0 || justification)
+    .filter(({ approvals, justification, reauth }) => approvals.size > 0 || justification || reauth)
 }
 
 /** How many approvals a comparison asks for. */
@@ -156,8 +166,10 @@ function countOf({ operator, value }: RequiredValue): number {
   return operator === '>=' || operator === '==' ? value : operator === '>' ? value + 1 : Infinity
 }
 
-const mostOf = (hint: Hint, kind: Kind): number =>
-  kind === REASON ? (hint.justification ? 1 : 0) : (hint.approvals.get(kind) ?? 0)
+function mostOf(hint: Hint, kind: Kind): number {
+  if (typeof kind === 'string') return hint.approvals.get(kind) ?? 0
+  return (kind === REASON ? hint.justification : hint.reauth) ? 1 : 0
+}
 
 const APPROVALS = 'context.proof.approvals.'
 /** Of a pool whose name is no identifier. */
@@ -172,9 +184,10 @@ function unquoted(text: string): string {
   }
 }
 
-/** The kind of evidence that has no pool. */
+/** The kinds of evidence that have no pool. */
 const REASON = Symbol('justification')
-type Kind = string | typeof REASON
+const REAUTH = Symbol('reauth')
+type Kind = string | typeof REASON | typeof REAUTH
 
 type Choice = Readonly<{ kind: Kind; counts: readonly number[] }>
 
@@ -201,7 +214,7 @@ class Seats {
 
   constructor(choices: readonly Choice[], roots: ReadonlyMap<string, readonly string[]>) {
     const pools = choices.flatMap(({ kind }, at) =>
-      kind === REASON ? [] : [{ at, pool: kind, people: roots.get(kind) ?? [] }],
+      typeof kind === 'string' ? [{ at, pool: kind, people: roots.get(kind) ?? [] }] : [],
     )
     const times = new Map<string, number>()
     for (const { people } of pools)
@@ -301,14 +314,15 @@ function* combinations(
 
 function withEvidence(present: Proof, choices: readonly Choice[], candidate: Candidate): Proof {
   const approvals: Record<string, number> = { ...present.approvals }
-  let { justification } = present
+  let { justification, reauth } = present
   for (const [at, { kind }] of choices.entries()) {
     const count = candidate[at] ?? 0
     if (count === 0) continue
     if (kind === REASON) justification = true
+    else if (kind === REAUTH) reauth = true
     else approvals[kind] = count
   }
-  return { approvals, justification }
+  return { approvals, justification, reauth }
 }
 
 function setOf(
@@ -316,16 +330,18 @@ function setOf(
   candidate: Candidate,
   { obligations: { ttl, uses } }: Evaluation,
   binding: 'attempt' | 'task',
+  people: readonly string[],
 ): RequirementSet {
+  const requirements = choices.flatMap(({ kind }, at): RequirementSet['requirements'] => {
+    const count = candidate[at] ?? 0
+    if (count === 0) return []
+    if (kind === REASON) return [{ kind: 'justification' }]
+    return kind === REAUTH ? [{ kind: 'reauth', people }] : [{ kind: 'approval', pool: kind, count }]
+  })
   return {
-    requirements: choices.flatMap(({ kind }, at): RequirementSet['requirements'] => {
-      const count = candidate[at] ?? 0
-      if (count === 0) return []
-      return kind === REASON
-        ? [{ kind: 'justification' as const }]
-        : [{ kind: 'approval' as const, pool: kind, count }]
-    }),
-    binding,
+    requirements,
+    // that it is them, people prove for one act
+    binding: requirements.some(({ kind }) => kind === 'reauth') ? 'attempt' : binding,
     ...(ttl === undefined ? {} : { ttl }),
     ...(uses === undefined ? {} : { uses }),
   }

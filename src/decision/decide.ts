@@ -13,7 +13,7 @@ import { WritError } from '../model/errors.ts'
 import type { Grant, GrantEvidence } from '../model/grant.ts'
 import { grantEnd, hasUses, isLiveGrant, spendUse } from '../model/grant.ts'
 import type { Decision, Reason } from '../model/outcome.ts'
-import { isSpendable, spend } from '../model/request.ts'
+import { isSpendable, provedAt, spend } from '../model/request.ts'
 import type { Task } from '../model/task.ts'
 import { isEnded, isLive, openTask } from '../model/task.ts'
 import type { Instant } from '../model/time.ts'
@@ -352,6 +352,8 @@ function refusal(
   if (analysis.request !== undefined) {
     const request = tx.get('request', analysis.request.id)?.value
     if (request === undefined || !isSpendable(request, tx.now)) return 'approval_expired'
+    const proved = provedAt(request, tx.now).map(({ person }) => person)
+    if (analysis.evidence?.reauth?.some(({ person }) => !proved.includes(person))) return 'approval_expired'
   }
   return undefined
 }
@@ -449,6 +451,7 @@ function activated(tx: Transaction, grant: Grant): void {
     ...(grant.uses === undefined ? {} : { uses: grant.uses }),
     used: grant.used,
     approvals: evidence.approvals.map(({ pool, root }) => ({ pool, root })),
+    ...(evidence.reauth === undefined ? {} : { reauth: evidence.reauth }),
   })
 }
 

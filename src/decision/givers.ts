@@ -12,6 +12,7 @@ import { ownFacts } from '../context/facts.ts'
 import { cedarEntities, loadClosure, registered } from '../identity/inventory.ts'
 import { personBehind } from '../identity/roots.ts'
 import type { PolicySet } from '../policy/index.ts'
+import { NO_PROOF } from '../policy/index.ts'
 import type { Store } from '../store/port.ts'
 import { Picture } from '../store/picture.ts'
 
@@ -150,7 +151,7 @@ function mayApprove(
     context: { pool, action },
     live,
     unknown,
-    proof: { approvals: {}, justification: false },
+    proof: NO_PROOF,
     entities: cedarEntities(picture, [principal, resource]),
   })
   return evaluation.decision === 'permit'

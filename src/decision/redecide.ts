@@ -9,7 +9,8 @@ import type { Json } from '../model/canonical.ts'
 import { canonical } from '../model/canonical.ts'
 import type { EntityRef, Properties } from '../model/entity.ts'
 import { refKey } from '../model/entity.ts'
-import type { EntityData, Evaluation, PolicySet, Query } from '../policy/index.ts'
+import type { EntityData, Evaluation, PolicySet, Proof, Query } from '../policy/index.ts'
+import { NO_PROOF } from '../policy/index.ts'
 import { hex, sha256 } from '../store/hash.ts'
 
 type Members = Readonly<Record<string, Json | undefined>>
@@ -26,7 +27,7 @@ export type RedecideInputs = Readonly<{
   context: Properties
   live: Readonly<Record<string, Json>>
   unknown: readonly string[]
-  proof: Readonly<{ approvals: Readonly<Record<string, number>>; justification: boolean }>
+  proof: Proof
   entities: readonly EntityData[]
 }>
 
@@ -142,7 +143,7 @@ export function inputsOf(entry: Members, entities: readonly EntityData[]): Redec
     context: contextOf({ action, context }),
     live: facts as Readonly<Record<string, Json>>,
     unknown: (entry['unknown'] as readonly string[] | undefined) ?? [],
-    proof: { approvals: proof?.approvals ?? {}, justification: proof?.justification ?? false },
+    proof: { ...NO_PROOF, ...proof },
     entities,
   }
 }

@@ -200,7 +200,7 @@ suite('the same attempt, rehearsed and made', () => {
     })
     assert.deepEqual(
       [told.outcome, told.reason, told.proof],
-      ['permit', 'evidence', { approvals: { dba: 1 }, justification: true }],
+      ['permit', 'evidence', { approvals: { dba: 1 }, justification: true, reauth: false }],
     )
   })
 
@@ -251,7 +251,7 @@ test('evidence that is not enough is said with what was given', async () => {
     now,
   })
   assert.equal(told.outcome, 'challenge')
-  assert.deepEqual(told.proof, { approvals: { dba: 1 }, justification: true })
+  assert.deepEqual(told.proof, { approvals: { dba: 1 }, justification: true, reauth: false })
   assert.deepEqual(told.evaluation?.determining, ['critical-needs-two'])
 })
 

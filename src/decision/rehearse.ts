@@ -11,6 +11,7 @@ import type { Json } from '../model/canonical.ts'
 import type { Action, Entity, EntityInput, EntityRef, Properties } from '../model/entity.ts'
 import { refKey, sameRef } from '../model/entity.ts'
 import type { Grant, Obligations } from '../model/grant.ts'
+import type { Passkey } from '../model/identity.ts'
 import type { Reason } from '../model/outcome.ts'
 import type { IndexName, Kind } from '../model/records.ts'
 import { indexes } from '../model/records.ts'
@@ -20,6 +21,7 @@ import type { Instant } from '../model/time.ts'
 import { HOUR } from '../model/time.ts'
 import { cedarEntity, checkHierarchy, toEntity } from '../identity/inventory.ts'
 import type { EntityData, Evaluation, Explanation, PolicySet, Proof, Query } from '../policy/index.ts'
+import { NO_PROOF } from '../policy/index.ts'
 import type { Read, Store, Stored, View } from '../store/port.ts'
 import type { Analysis, DecisionDeps } from './analyse.ts'
 import { analyse } from './analyse.ts'
@@ -51,7 +53,11 @@ export type Rehearsal = Readonly<{
   task?: RehearsedTask
   facts?: Readonly<Record<string, Json>>
   unknown?: readonly string[]
-  evidence?: Readonly<{ approvals?: Readonly<Record<string, number>>; justification?: boolean }>
+  evidence?: Readonly<{
+    approvals?: Readonly<Record<string, number>>
+    justification?: boolean
+    reauth?: boolean
+  }>
   now: Instant
 }>
 
@@ -115,8 +121,8 @@ export async function rehearse(rehearsal: Rehearsal): Promise<Rehearsed> {
       found = again
       proof = again.proof as unknown as Proof
     } else {
-      const { approvals = {}, justification = false } = evidence
-      proof = { approvals, justification: justification || proof.justification }
+      const { approvals = {}, justification = false, reauth = false } = evidence
+      proof = { approvals, justification: justification || proof.justification, reauth }
     }
   }
   return { ...answerOf(found, proof), ...heard.retell(proof), others: heard.others, dropped: found.dropped }
@@ -124,9 +130,15 @@ export async function rehearse(rehearsal: Rehearsal): Promise<Rehearsed> {
 
 function answerOf(found: Analysis, proof: Proof) {
   const { outcome, reason, alternatives, truncated, obligations, says } = found
-  const none = { approvals: {}, justification: false }
-  const given = { approvals: { ...proof.approvals }, justification: proof.justification }
-  return { outcome, reason, alternatives, truncated, obligations, proof: says === undefined ? none : given }
+  const given = { ...proof, approvals: { ...proof.approvals } }
+  return {
+    outcome,
+    reason,
+    alternatives,
+    truncated,
+    obligations,
+    proof: says === undefined ? NO_PROOF : given,
+  }
 }
 
 /** The policy set as the analysis hears it: with the facts of the rehearsal, and remembering what it was asked. */
@@ -188,7 +200,7 @@ class Heard {
 class Stage {
   readonly #entities: readonly Stored<'entity'>[]
   readonly #byKey: ReadonlyMap<string, Stored<'entity'>>
-  readonly #indexed = new Map<string, readonly Stored<'entity'>[]>()
+  readonly #indexed = new Map<string, readonly Stored<Kind>[]>()
   readonly #givers = new Map<Instant, Givers>()
 
   constructor(entities: readonly Entity[]) {
@@ -204,6 +216,8 @@ class Stage {
         }
       }
     }
+    for (const { id, value } of this.#entities)
+      if (value.kind === 'human') this.#indexed.set(`passkey.person\n${id}`, [passkeyOf(value)])
   }
 
   entity(ref: EntityRef): Entity | undefined {
@@ -251,6 +265,23 @@ class Stage {
       },
     }
   }
+}
+
+/** In a rehearsal whoever is a person can prove that it is them. */
+function passkeyOf({ type, id, generation }: Entity): Stored<'passkey'> {
+  const passkey: Passkey = {
+    id: 'rehearsal',
+    person: { type, id },
+    generation,
+    publicKey: '',
+    counter: 0,
+    transports: [],
+    rp: 'rehearsal',
+    name: 'rehearsal',
+    synced: false,
+    createdAt: 0,
+  }
+  return { kind: 'passkey', id: passkey.id, version: 1, value: passkey }
 }
 
 type Listing = NonNullable<Parameters<Store['list']>[1]>
@@ -319,7 +350,7 @@ function taskOf({ task, action, now }: Rehearsal, subject: EntityRef, resource: 
 
 /** What was given, as the grant that would carry it: for this attempt, by people who do nothing else. */
 function grantOf({ evidence, now, set }: Rehearsal, attempt: Attempt, stage: Stage): Grant {
-  const { approvals = {}, justification = false } = evidence ?? {}
+  const { approvals = {}, justification = false, reauth = false } = evidence ?? {}
   const digest = digestOf(attemptStatement(INSTALLATION, attempt))
   return {
     id: 'grant_rehearsal',
@@ -341,6 +372,7 @@ function grantOf({ evidence, now, set }: Rehearsal, attempt: Attempt, stage: Sta
         Array.from({ length: count }, (_, at) => ({ pool, root: `${pool}#${at}`, generation: 0 })),
       ),
       justification,
+      ...(reauth ? { reauth: [{ person: refKey(attempt.subject), passkey: 'rehearsal', at: now }] } : {}),
     },
     used: 0,
     startedAt: now,

@@ -16,7 +16,7 @@ import type { Instant } from '../model/time.ts'
 import { ownFacts } from '../context/facts.ts'
 import { cedarEntity } from '../identity/inventory.ts'
 import type { EntityData, PolicySet } from '../policy/index.ts'
-import { writSystem } from '../policy/index.ts'
+import { NO_PROOF, writSystem } from '../policy/index.ts'
 import type { Store } from '../store/port.ts'
 import type { Attempts } from './attempts.ts'
 import type { Entry, History, Inventory, Whole } from './history.ts'
@@ -497,7 +497,7 @@ class Question {
           context: {},
           live,
           unknown,
-          proof: { approvals: {}, justification: false },
+          proof: NO_PROOF,
           entities: closureOf(inventory, [this.#subject, resource]),
         })
         if (evaluation.decision !== 'permit') continue

@@ -174,6 +174,8 @@ export function createFlows(deps: FlowDeps): Flowing {
     signMetadata: (issuer, members) => artifacts.signMetadata(issuer, members),
     cancelRequest: (caller, id, reason) => requests.cancel(caller, id, reason),
     approve: (caller, id, input) => requests.approve(caller, id, input),
+    requestToProve: (caller, id) => requests.toProve(caller, id),
+    proveRequest: (caller, id, input) => requests.prove(caller, id, input),
     denyRequest: (caller, id, input) => requests.deny(caller, id, input),
 
     activate: (caller, input, options) => attempts.activate(caller, input, options),

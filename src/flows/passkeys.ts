@@ -8,14 +8,14 @@ import type { Caller, Session } from '../model/access.ts'
 import type { EntityRef } from '../model/entity.ts'
 import { isOver, refKey, sameRef } from '../model/entity.ts'
 import { WritError, isWritError } from '../model/errors.ts'
-import type { Passkey, Reauth } from '../model/identity.ts'
+import type { Passkey } from '../model/identity.ts'
 import type { AccessRequest } from '../model/request.ts'
 import type { Instant, Millis } from '../model/time.ts'
 import { MINUTE } from '../model/time.ts'
 import type { Read, Transaction } from '../store/port.ts'
 import { sha256 } from '../store/hash.ts'
 import type { Ceremony, CeremonyKey, Purpose } from '../identity/people/ceremony.ts'
-import { CEREMONY_MOST, challengeOf, newNonce, nonceEnd } from '../identity/people/ceremony.ts'
+import { challengeOf, newNonce, nonceEnd } from '../identity/people/ceremony.ts'
 import type { CreationOptions, Party, RequestOptions } from '../identity/people/passkeys.ts'
 import {
   counts,
@@ -93,12 +93,12 @@ export class Passkeys {
 
   /** The proof that `request` is approved by the person who is asked. */
   async forApproval(caller: Caller, request: AccessRequest, origin: string): Promise<Offer<RequestOptions>> {
-    return this.#ask(caller, approval(caller, request), origin)
+    return this.#ask(caller, ofRequest(caller, 'approve', request), origin)
   }
 
-  /** The evidence `reauth` for the statement with `digest`. */
-  async forStatement(caller: Caller, digest: string, origin: string): Promise<Offer<RequestOptions>> {
-    return this.#ask(caller, own(caller, 'prove', digest), origin)
+  /** The evidence `reauth` for what `request` asks for. */
+  async forProof(caller: Caller, request: AccessRequest, origin: string): Promise<Offer<RequestOptions>> {
+    return this.#ask(caller, ofRequest(caller, 'prove', request), origin)
   }
 
   /** Whether one has passkeys: then one of them is needed to change them. */
@@ -267,7 +267,7 @@ export class Passkeys {
     request: AccessRequest,
     answer: PasskeyAnswer | undefined,
   ): Promise<Proven | undefined> {
-    if (answer !== undefined) return this.#prove(approval(caller, request), answer, caller)
+    if (answer !== undefined) return this.#prove(ofRequest(caller, 'approve', request), answer, caller)
     const demanded = await this.demands(caller, request)
     if (demanded === 'no') return undefined
     throw new WritError('ERR_FORBIDDEN', 'approving this needs your passkey, for this request', {
@@ -279,62 +279,18 @@ export class Passkeys {
     })
   }
 
-  /** Records the evidence `reauth` for the statement with `digest`: for that one alone, and for five minutes at most. */
-  async reauth(caller: Caller, digest: string, answer: PasskeyAnswer): Promise<Reauth> {
-    const proven = await this.#prove(own(caller, 'prove', digest), answer, caller)
-    const person = refKey(caller.subject)
-    const id = this.#deps.decision.newId('reauth')
-    return this.#deps.store.commit({
-      reads: proven.reads,
-      run: (tx) => {
-        proven.spend(tx)
-        const reauth: Reauth = {
-          id,
-          person: { type: caller.subject.type, id: caller.subject.id },
-          generation: caller.generation,
-          digest,
-          passkey: proven.passkey.id,
-          session: caller.id,
-          at: tx.now,
-          endsAt: tx.now + CEREMONY_MOST,
-        }
-        tx.put('reauth', id, reauth)
-        tx.append({
-          kind: 'reauth.given',
-          refs: [id, person],
-          reauth: id,
-          person,
-          statement: digest,
-          passkey: proven.passkey.id,
-          ends_at: reauth.endsAt,
-        })
-        return reauth
-      },
-    })
+  /**
+   * The passkey of a person who proves that it is them, for what `request` asks for: verified and unspent.
+   *
+   * @throws {WritError} `ERR_FORBIDDEN`.
+   */
+  ofProof(caller: Caller, request: AccessRequest, answer: PasskeyAnswer): Promise<Proven> {
+    return this.#prove(ofRequest(caller, 'prove', request), answer, caller)
   }
 
   /** The passkey that somebody signs in with. @throws {WritError} `ERR_FORBIDDEN`, `ERR_INPUT_INVALID`. */
   signIn(answer: PasskeyAnswer): Promise<Proven> {
     return this.#prove(SIGN_IN, answer)
-  }
-
-  /** Forgets evidence that has ended. */
-  async tidy(now: Instant): Promise<void> {
-    let after: string | undefined
-    do {
-      const page = await this.#deps.store.list('reauth', {
-        limit: 500,
-        ...(after === undefined ? {} : { after }),
-      })
-      const old = page.items.filter(({ value }) => value.endsAt + KEPT < now)
-      if (old.length > 0) {
-        await this.#deps.store.commit({
-          reads: old.map(({ id }): Read => ({ kind: 'reauth', id })),
-          run: (tx) => old.forEach(({ id }) => tx.delete('reauth', id)),
-        })
-      }
-      after = page.next
-    } while (after !== undefined)
   }
 
   async #ask(caller: Caller, ceremony: Ceremony, origin: string): Promise<Offer<RequestOptions>> {
@@ -506,8 +462,6 @@ export class Passkeys {
   }
 }
 
-/** How long evidence that has ended is still there to be looked at. */
-const KEPT: Millis = 60 * MINUTE
 const SIGN_IN: Ceremony = { purpose: 'signin', digest: '', bound: [] }
 
 const own = (caller: Caller, purpose: Purpose, digest: string): Ceremony => ({
@@ -516,8 +470,8 @@ const own = (caller: Caller, purpose: Purpose, digest: string): Ceremony => ({
   bound: [refKey(caller.subject), String(caller.generation), caller.id],
 })
 
-const approval = (caller: Caller, { id, digest }: AccessRequest): Ceremony => {
-  const ceremony = own(caller, 'approve', digest)
+const ofRequest = (caller: Caller, purpose: 'approve' | 'prove', { id, digest }: AccessRequest): Ceremony => {
+  const ceremony = own(caller, purpose, digest)
   return { ...ceremony, bound: [...ceremony.bound, id] }
 }
 

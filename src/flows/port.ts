@@ -86,6 +86,9 @@ export type Denial = Readonly<{
   template?: string
 }>
 
+/** A request, and in which pools the caller could approve it now. */
+export type ListedRequest = AccessRequest & Readonly<{ mayApprove: readonly string[] }>
+
 export type SubmitInput = AttemptInput &
   Readonly<{
     denial: Denial
@@ -163,12 +166,20 @@ export interface Flows {
   requests(
     caller: Caller,
     query: { pending?: boolean; after?: string; limit?: number },
-  ): Promise<Page<AccessRequest & Readonly<{ mayApprove: readonly string[] /* pools */ }>>>
+  ): Promise<Page<ListedRequest>>
   /** The approver signs the digest that was displayed; another digest is a conflict. Sessions of people only. */
   approve(
     caller: Caller,
     id: string,
     input: { statement: string; pool?: string; comment?: string; passkey?: PasskeyAnswer },
+  ): Promise<AccessRequest>
+  /** A request of which `caller` is asked to prove that it is them. */
+  requestToProve(caller: Caller, id: string): Promise<AccessRequest>
+  /** A person behind what is asked proves that it is them, for the digest that was displayed. */
+  proveRequest(
+    caller: Caller,
+    id: string,
+    input: Readonly<{ statement: string; passkey: PasskeyAnswer }>,
   ): Promise<AccessRequest>
   denyRequest(
     caller: Caller,

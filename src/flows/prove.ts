@@ -323,15 +323,18 @@ class Closure {
       const request = (entry['evidence'] as Entry | undefined)?.['request']
       if (typeof request === 'string') await this.#whole(request)
       if (typeof attempt?.['task'] === 'string') await this.#lineage(attempt['task'])
+      await this.#delegation(attempt?.['delegation'])
+      await this.#accounts(entry, seq)
       await this.#caller(entry['caller'], seq)
       await this.#newest(['kind=policy.published'], seq)
       if (typeof entry['policy'] === 'string')
         await this.#search([entry['policy'], 'kind=policy.proposed'], 0, seq)
       return
     }
-    if (family === 'grant' || family === 'request' || kind === 'approval.given') {
+    if (family === 'grant' || family === 'request' || kind === 'approval.given' || kind === 'reauth.given') {
       await follow('grant', 'request', 'decision')
       if (kind === 'approval.given') await this.#person(entry['by'], seq)
+      if (kind === 'reauth.given') await this.#person(entry['person'], seq)
       for (const ref of refsOf(entry)) if (ref.startsWith('task_')) await this.#lineage(ref)
       return
     }
@@ -380,6 +383,24 @@ class Closure {
     const id = caller.slice('key:'.length)
     await this.#newest([id, 'kind=key.created'], seq)
     await this.#search([id, 'kind=key.revoked'])
+  }
+
+  /** Who let whom act for them: its making and its end, not all that was done under it. */
+  async #delegation(id: Json | undefined): Promise<void> {
+    if (typeof id !== 'string') return
+    for (const kind of ['delegation.made', 'delegation.revoked']) await this.#search([id, `kind=${kind}`])
+  }
+
+  /** Which of its roots the accounts were that set it going. */
+  async #accounts({ instigators, roots }: Entry, seq: number): Promise<void> {
+    if (!Array.isArray(instigators) || !Array.isArray(roots)) return
+    const accounts = (instigators as readonly Entry[]).map(({ issuer, id }) => `${String(issuer)} ${String(id)}`)
+    for (const root of roots as readonly string[]) {
+      for (const linked of await this.#found([root, 'kind=account.linked'], 0, seq)) {
+        const { issuer, account } = (await this.#peek(linked)) ?? {}
+        if (accounts.includes(`${String(issuer)} ${String(account)}`)) await this.#add(linked)
+      }
+    }
   }
 
   /** Since when a person has been known here. */

@@ -13,6 +13,7 @@ import { ownFacts } from '../context/facts.ts'
 import { cedarEntities, loadClosure, refOf } from '../identity/inventory.ts'
 import { humanRoots, personBehind } from '../identity/roots.ts'
 import type { PolicySet, PolicySource } from '../policy/index.ts'
+import { NO_PROOF } from '../policy/index.ts'
 import { schemaDigest } from '../decision/redecide.ts'
 import { hex, sha256 } from '../store/hash.ts'
 import { Picture } from '../store/picture.ts'
@@ -259,7 +260,7 @@ export class Publishing {
         context: {},
         live,
         unknown,
-        proof: { approvals: {}, justification: false },
+        proof: NO_PROOF,
         entities: cedarEntities(picture, [principal]),
       })
       if (evaluation.decision === 'permit' && isAble(person, picture.now)) found.push(refKey(person))

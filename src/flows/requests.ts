@@ -21,8 +21,11 @@ import {
   deny,
   endRequest,
   holds,
-  meets,
+  isMet,
+  mayBeProved,
   needsJustification,
+  prove,
+  proversOf,
   requestAt,
   settle,
 } from '../model/request.ts'
@@ -42,8 +45,9 @@ import type { FlowDeps } from './deps.ts'
 import { lineageOf } from './lineage.ts'
 import type { Narrower } from './narrow.ts'
 import type { PasskeyAnswer, Passkeys } from './passkeys.ts'
+import { CEREMONY_MOST } from '../identity/people/ceremony.ts'
 import { NOTHING } from './narrow.ts'
-import type { SubmitInput } from './port.ts'
+import type { ListedRequest, SubmitInput } from './port.ts'
 
 /** Requests that one requester may have pending at once (B25): more are refused until some are answered. */
 export const MAX_PENDING = 20
@@ -226,7 +230,9 @@ export class Requests {
                 },
                 requester,
                 generation: known?.generation ?? 0,
-                ...(delegators.length === 0 ? {} : { behind: Object.fromEntries(delegators.map(generation)) }),
+                ...(delegators.length === 0
+                  ? {}
+                  : { behind: Object.fromEntries(delegators.map(generation)) }),
                 roots,
                 unresolved: behind.unresolved,
                 ...(justification === undefined ? {} : { justification }),
@@ -283,8 +289,7 @@ export class Requests {
                 ...said(input),
               }),
         )
-        const justified = alternatives.some((set) => meets(set, [], justification !== undefined))
-        const settled = justified
+        const settled = isMet(request, tx.now)
           ? settle(request, approvalId, tx.now, window.startsAt, window.endsAt)
           : request
         tx.put('request', settled.id, settled)
@@ -307,7 +312,7 @@ export class Requests {
   async show(caller: Caller, id: string): Promise<AccessRequest> {
     const request = await this.#find(id)
     if (request === undefined) throw unknownRequest(id)
-    if (holds(caller, request)) return request
+    if (holds(caller, request) || isProver(caller, request)) return request
     const seen = caller.kind === 'session' && (await this.#pools(caller, request)).length > 0
     if (seen || (await this.#attempts.may(caller, 'read'))) return request
     throw unknownRequest(id)
@@ -316,18 +321,19 @@ export class Requests {
   async list(
     caller: Caller,
     query: { pending?: boolean; after?: string; limit?: number },
-  ): Promise<Page<AccessRequest & Readonly<{ mayApprove: readonly string[] }>>> {
+  ): Promise<Page<ListedRequest>> {
     const all = await this.#attempts.may(caller, 'read')
     const page = await this.#deps.store.list('request', {
       ...(query.pending === true ? { index: 'request.pending' as const, value: 'pending' } : {}),
       ...(query.after === undefined ? {} : { after: query.after }),
       limit: query.limit ?? 100,
     })
-    const items: (AccessRequest & { mayApprove: readonly string[] })[] = []
+    const items: ListedRequest[] = []
     for (const { value } of page.items) {
       const mayApprove =
         caller.kind === 'session' && value.status === 'pending' ? await this.#pools(caller, value) : []
-      if (all || mayApprove.length > 0 || holds(caller, value)) items.push({ ...value, mayApprove })
+      if (all || mayApprove.length > 0 || holds(caller, value) || isProver(caller, value))
+        items.push({ ...value, mayApprove })
     }
     return { items, next: page.next }
   }
@@ -455,6 +461,79 @@ export class Requests {
     return approved as unknown as AccessRequest
   }
 
+  /**
+   * A person behind what is asked for proves with a passkey that it is them, for exactly the statement that was displayed
+   * and for five minutes. Once more is possible as long as the approval waits to be spent.
+   *
+   * @throws {WritError} `ERR_FORBIDDEN` for everybody else; `ERR_CONFLICT` when the statement is not the one displayed or
+   * nothing can be proved any more.
+   */
+  async prove(
+    caller: Caller,
+    id: string,
+    input: Readonly<{ statement: string; passkey: PasskeyAnswer }>,
+  ): Promise<AccessRequest> {
+    const found = await this.toProve(caller, id)
+    if (found.digest !== input.statement) throw notDisplayed()
+    const proven = await this.#passkeys.ofProof(caller, found, input.passkey)
+    const { passkey } = proven
+    const person = refKey(caller.subject)
+    const approvalId = this.#deps.decision.newId('appr')
+    const tasks = await lineageOf(this.#deps.store, found.task)
+    const window = windowOf(tasks)
+    return this.#deps.store.commit({
+      reads: [
+        { kind: 'request', id },
+        ...proven.reads,
+        ...tasks.map((task): Read => ({ kind: 'task', id: task.id })),
+      ],
+      run: (tx) => {
+        const request = tx.get('request', id)?.value as AccessRequest
+        if (this.#deps.decision.barrier.bars('request', id) || !mayBeProved(request, tx.now))
+          throw settledAlready(request)
+        if (this.#deps.decision.barrier.suspends(caller, request.attempt)) throw stillRestored()
+        proven.spend(tx)
+        const reauth = {
+          person,
+          generation: caller.generation,
+          passkey: passkey.id,
+          at: tx.now,
+          endsAt: tx.now + CEREMONY_MOST,
+        }
+        const proved = prove(request, reauth, approvalId, window.startsAt, window.endsAt)
+        tx.put('request', id, proved)
+        tx.append(
+          requestEntry('reauth.given', proved, {
+            person,
+            passkey: passkey.id,
+            statement: request.digest,
+            session: caller.id,
+            ends_at: reauth.endsAt,
+          }),
+        )
+        if (proved.status === 'approved' && request.status === 'pending') {
+          this.#approved(tx, proved)
+          this.#keepWaiting(tx, proved, tasks)
+        }
+        return proved
+      },
+    })
+  }
+
+  /** What a person is asked to prove that it is them for. @throws {WritError} `ERR_NOT_FOUND`, `ERR_FORBIDDEN`. */
+  async toProve(caller: Caller, id: string): Promise<AccessRequest> {
+    requireInPerson(caller)
+    const found = await this.show(caller, id)
+    if (!isProver(caller, found)) {
+      throw new WritError('ERR_FORBIDDEN', 'nobody asks you to prove that it is you', {
+        hint: `it is asked of: ${proversOf(found).join(', ') || 'nobody'}`,
+      })
+    }
+    const { now } = await this.#deps.store.read([])
+    if (!mayBeProved(found, now)) throw settledAlready(found)
+    return found
+  }
+
   /** One denial ends the request. Anyone who could approve may deny, and so may who holds `Writ::deny`. */
   async deny(
     caller: Caller,
@@ -518,11 +597,7 @@ export class Requests {
 
   async #mayJudge(caller: Caller, id: string, statement: string): Promise<AccessRequest> {
     // before anything is looked up, so that no machine learns which ids exist (B33)
-    if (caller.kind !== 'session' || caller.chain !== undefined) {
-      throw new WritError('ERR_FORBIDDEN', 'only a person in their own session can answer a request', {
-        hint: 'sign in, no key or token of a machine can approve',
-      })
-    }
+    requireInPerson(caller)
     const found = await this.#find(id)
     if (found === undefined) throw unknownRequest(id)
     const { people } = await personBehind(new Picture(this.#deps.store), caller.subject)
@@ -532,12 +607,7 @@ export class Requests {
       (await this.#pools(caller, found)).length > 0 ||
       (await this.#attempts.may(caller, 'read'))
     if (!sees) throw unknownRequest(id)
-    if (found.digest !== statement) {
-      throw new WritError('ERR_CONFLICT', 'this is not the statement that was displayed', {
-        hint: 'load the request again and read it once more',
-        problem: 'changed',
-      })
-    }
+    if (found.digest !== statement) throw notDisplayed()
     if (found.status !== 'pending') throw settledAlready(found)
     return found
   }
@@ -620,6 +690,23 @@ export class Requests {
   }
 }
 
+function requireInPerson(caller: Caller): void {
+  if (caller.kind === 'session' && caller.chain === undefined) return
+  throw new WritError('ERR_FORBIDDEN', 'only a person in their own session can answer a request', {
+    hint: 'sign in, no key or token of a machine can approve',
+  })
+}
+
+/** Whether `caller` is one of the people who are asked to prove that it is them. */
+function isProver(caller: Caller, request: AccessRequest): boolean {
+  const { attempt, generation, requester } = request
+  if (caller.kind !== 'session' || !proversOf(request).includes(refKey(caller.subject))) return false
+  // whoever was made again since is somebody else (B34)
+  return sameRef(caller.subject, requester)
+    ? caller.generation === (generation ?? 0)
+    : attempt.chain.some((party) => sameRef(party, caller.subject))
+}
+
 type Bound = Readonly<{
   entry: Entry
   attempt: Attempt
@@ -664,6 +751,12 @@ function wants(request: AccessRequest, pool: string): boolean {
     set.requirements.some((r) => r.kind === 'approval' && r.pool === pool && given < r.count),
   )
 }
+
+const notDisplayed = (): WritError =>
+  new WritError('ERR_CONFLICT', 'this is not the statement that was displayed', {
+    hint: 'load the request again and read it once more',
+    problem: 'changed',
+  })
 
 const usedForAnother = (): WritError =>
   new WritError('ERR_CONFLICT', 'the idempotency key was used for another request', {

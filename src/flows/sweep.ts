@@ -172,7 +172,6 @@ export class Sweeper {
       this.#tidiedAt = now
       await this.#tidy(now)
       await this.#parts.tokens.tidy(now)
-      await this.#parts.passkeys.tidy(now)
     }
     if (now - this.#reconciledAt >= RECONCILE_EVERY) {
       this.#reconciledAt = now

@@ -24,6 +24,8 @@ export type GrantEvidence = Readonly<{
   request?: string
   approvals: readonly Readonly<{ pool: string; root: string; generation: number }>[]
   justification: boolean
+  /** Who had proved that it is them, for this very attempt. */
+  reauth?: readonly Readonly<{ person: string; passkey: string; at: Instant }>[]
 }>
 
 export type Grant = Readonly<{

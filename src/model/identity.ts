@@ -73,21 +73,6 @@ export type Passkey = Readonly<{
   endedAt?: Instant
 }>
 
-/** A person has proved themselves anew for one statement. It is good for that one, once, for a short time. */
-export type Reauth = Readonly<{
-  id: string
-  person: EntityRef
-  generation: number
-  /** Digest of the statement that was shown. */
-  digest: string
-  passkey: string
-  /** Session in which it was given. */
-  session: string
-  at: Instant
-  endsAt: Instant
-  usedAt?: Instant
-}>
-
 export const accountId = ({ issuer, id }: AccountRef): string => `${issuer}\n${id}`
 
 /** A person lets an agent act for them, for a time and within bounds. */

@@ -11,7 +11,7 @@ import type { Flag } from './action.ts'
 import type { Entity } from './entity.ts'
 import { refKey } from './entity.ts'
 import type { Grant } from './grant.ts'
-import type { Account, Delegation, Passkey, Reauth, SpentProof } from './identity.ts'
+import type { Account, Delegation, Passkey, SpentProof } from './identity.ts'
 import type { AccessRequest } from './request.ts'
 import type { Signer } from './signer.ts'
 import type { Task } from './task.ts'
@@ -42,7 +42,6 @@ export type Records = {
   account: Account
   delegation: Delegation
   passkey: Passkey
-  reauth: Reauth
   meta: Meta
 }
 
@@ -68,7 +67,6 @@ export const kinds = [
   'account',
   'delegation',
   'passkey',
-  'reauth',
   'meta',
 ] as const satisfies readonly Kind[]
 
@@ -132,8 +130,6 @@ export const indexes = {
   'proof.ends': index('proof', (p) => [endingSpan(p.endsAt)]),
   'account.person': index('account', (a) => (a.endedAt === undefined ? [refKey(a.person)] : [])),
   'passkey.person': index('passkey', (p) => (p.endedAt === undefined ? [refKey(p.person)] : [])),
-  /** Under person and digest: what a decision on that statement may count. */
-  'reauth.for': index('reauth', (r) => (r.usedAt === undefined ? [`${refKey(r.person)}\n${r.digest}`] : [])),
   /** Under both parties, until it is revoked. */
   'delegation.party': index('delegation', (d) =>
     d.revokedAt === undefined ? [refKey(d.delegator), refKey(d.actor)] : [],

@@ -17,6 +17,8 @@ import { DAY, MINUTE } from './time.ts'
 export type Requirement =
   | Readonly<{ kind: 'approval'; pool: string; count: number }>
   | Readonly<{ kind: 'justification' }>
+  /** Each of these people proves anew, for this very statement, that it is them. */
+  | Readonly<{ kind: 'reauth'; people: readonly string[] }>
 
 /** Requirements of which all must be met; alternatives stand beside each other. */
 export type RequirementSet = Readonly<{
@@ -36,6 +38,16 @@ export type Approval = Readonly<{
   comment?: string
   /** The passkey that it was given with, for this very statement. */
   passkey?: string
+}>
+
+/** A person has proved with a passkey, for this very statement, that it is them. Good until `endsAt`, spent with the request. */
+export type Reauth = Readonly<{
+  person: string
+  /** Generation of the person then; a recreated one has proved nothing. */
+  generation: number
+  passkey: string
+  at: Instant
+  endsAt: Instant
 }>
 
 export type RequestStatus = 'pending' | 'approved' | 'denied' | 'expired' | 'cancelled' | 'failed'
@@ -80,6 +92,7 @@ export type AccessRequest = Readonly<{
   requestedAt: Instant
   expiresAt: Instant
   approvals: readonly Approval[]
+  reauths?: readonly Reauth[]
   approval?: string
   approvedAt?: Instant
   activateBy?: Instant
@@ -96,18 +109,25 @@ export type AccessRequest = Readonly<{
 
 export const ACTIVATE_WITHIN: Millis = 15 * MINUTE
 
+/** Evidence that was given: `proved` are the people who have just proved that it is them. */
+export type Given = Readonly<{
+  approvals: readonly Readonly<{ pool: string; root: string }>[]
+  justified: boolean
+  proved: readonly string[]
+}>
+
 /**
- * Whether `approvals` meet `set`: a root counts in one pool per statement, so distinct people are matched to pools.
+ * Whether what was given meets `set`: a root counts in one pool per statement, so distinct people are matched to pools.
  */
-export function meets(
-  set: RequirementSet,
-  approvals: readonly Readonly<{ pool: string; root: string }>[],
-  justified: boolean,
-): boolean {
+export function meets(set: RequirementSet, { approvals, justified, proved }: Given): boolean {
   const seats = set.requirements.flatMap((r) =>
     r.kind === 'approval' ? Array.from({ length: r.count }, () => r.pool) : [],
   )
   if (set.requirements.some((r) => r.kind === 'justification') && !justified) return false
+  if (
+    set.requirements.some((r) => r.kind === 'reauth' && !r.people.every((person) => proved.includes(person)))
+  )
+    return false
   return seated(seats, approvals) === seats.length
 }
 
@@ -157,12 +177,52 @@ export function approve(
   windowEnd: Instant | undefined,
 ): AccessRequest {
   if (request.status !== 'pending' || request.approvals.some((a) => a.root === approval.root)) return request
-  const approvals = [...request.approvals, approval]
-  const met = request.alternatives.some((set) => meets(set, approvals, request.justification !== undefined))
-  return met
-    ? settle({ ...request, approvals }, approvalId, approval.at, windowStart, windowEnd)
-    : { ...request, approvals }
+  const approved = { ...request, approvals: [...request.approvals, approval] }
+  return isMet(approved, approval.at)
+    ? settle(approved, approvalId, approval.at, windowStart, windowEnd)
+    : approved
 }
+
+/** Adds the proof of a person in place of an earlier one of theirs, and settles the request when an alternative is met. */
+export function prove(
+  request: AccessRequest,
+  reauth: Reauth,
+  approvalId: string,
+  windowStart: Instant | undefined,
+  windowEnd: Instant | undefined,
+): AccessRequest {
+  if (!mayBeProved(request, reauth.at) || !proversOf(request).includes(reauth.person)) return request
+  const others = (request.reauths ?? []).filter(({ person }) => person !== reauth.person)
+  const proved = { ...request, reauths: [...others, reauth] }
+  return isMet(proved, reauth.at) ? settle(proved, approvalId, reauth.at, windowStart, windowEnd) : proved
+}
+
+/** Whether one of the alternatives is met at `now`. */
+export const isMet = (request: AccessRequest, now: Instant): boolean =>
+  request.alternatives.some((set) =>
+    meets(set, {
+      approvals: request.approvals,
+      justified: request.justification !== undefined,
+      proved: provedAt(request, now).map(({ person }) => person),
+    }),
+  )
+
+/** People who are asked to prove that it is them. */
+export const proversOf = ({ alternatives }: Pick<AccessRequest, 'alternatives'>): readonly string[] => [
+  ...new Set(
+    alternatives.flatMap(({ requirements }) =>
+      requirements.flatMap((r) => (r.kind === 'reauth' ? r.people : [])),
+    ),
+  ),
+]
+
+/** Proofs that are good at `now`. */
+export const provedAt = ({ reauths = [] }: Pick<AccessRequest, 'reauths'>, now: Instant): readonly Reauth[] =>
+  reauths.filter(({ endsAt }) => now < endsAt)
+
+/** Whether a proof would still help: also after the approval, as long as it waits to be spent. */
+export const mayBeProved = (request: AccessRequest, now: Instant): boolean =>
+  (request.status === 'pending' && now < request.expiresAt) || isSpendable(request, now)
 
 /** pending → approved; `activate_by` runs from the window's start and never past its end. */
 export function settle(
@@ -284,7 +344,8 @@ export function progressOf(
   if (request.status !== 'pending') return undefined
   const ways = request.alternatives
     .filter(
-      (set) => request.justification !== undefined || set.requirements.every((r) => r.kind === 'approval'),
+      (set) =>
+        request.justification !== undefined || set.requirements.every((r) => r.kind !== 'justification'),
     )
     .map((set) => {
       const seats = set.requirements.flatMap((r) =>

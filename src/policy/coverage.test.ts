@@ -10,7 +10,13 @@ const info = (id: string, line: number): PolicyInfo => ({
   effect: 'permit',
   annotations: {},
   scope: { principal: {}, action: { any: true }, resource: {} },
-  reads: { facts: new Set(), contextKeys: new Set(), approvals: new Map(), justification: false },
+  reads: {
+    facts: new Set(),
+    contextKeys: new Set(),
+    approvals: new Map(),
+    justification: false,
+    reauth: false,
+  },
   governsWrit: false,
   text: '',
 })

@@ -59,7 +59,7 @@ const context = {
   source: extension('ip', '10.1.2.3'),
   big: 9_007_199_254_740_993n,
   live: { task: { id: 't1', ticket: 'OPS-7' } },
-  proof: { approvals: { dba: 0 }, justification: false },
+  proof: { approvals: { dba: 0 }, justification: false, reauth: false },
 }
 
 function envOf(sent: object = context, entities: readonly unknown[] = inventory): Env {
@@ -755,7 +755,7 @@ describe('explanations of a set', () => {
     context: { amount: 1 },
     live,
     unknown: new Set(),
-    proof: { approvals: {}, justification: false },
+    proof: { approvals: {}, justification: false, reauth: false },
     entities,
     ...more,
   })

@@ -53,4 +53,4 @@ export type {
   RequiredValue,
   RuleResult,
 } from './types.ts'
-export { sameUid, uidText } from './types.ts'
+export { NO_PROOF, sameUid, uidText } from './types.ts'

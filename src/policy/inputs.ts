@@ -180,13 +180,14 @@ export class Inputs {
     }
   }
 
-  #proof({ approvals, justification }: Proof): CedarRecord {
+  #proof({ approvals, justification, reauth }: Proof): CedarRecord {
     const counts = new Map<string, Value>()
     for (const pool of this.#pools) counts.set(pool, count(approvals, pool))
     return new CedarRecord(
       new Map<string, Value>([
         ['approvals', new CedarRecord(counts)],
         ['justification', justification],
+        ['reauth', reauth],
       ]),
     )
   }

@@ -229,7 +229,8 @@ function ceiling(rule: Rule, world: World, say: Say): void {
   const { action } = info.scope
   if (info.effect !== 'permit' || info.governsWrit || action.any) return
   if (info.annotations['ttl'] !== undefined || action.oneOf.every(({ id }) => READS.test(id))) return
-  const asks = info.reads.justification || info.reads.approvals.size > 0
+  const { approvals, justification, reauth } = info.reads
+  const asks = justification || reauth || approvals.size > 0
   if (!asks && !isSensitive(rule, world)) return
   say(
     'L004',
@@ -520,6 +521,7 @@ function asksMore(rule: Rule, than: Rule): boolean {
   const [mine, other] = [rule.info.reads, than.info.reads]
   return (
     (mine.justification && !other.justification) ||
+    (mine.reauth && !other.reauth) ||
     [...mine.approvals.keys()].some((pool) => !other.approvals.has(pool))
   )
 }

@@ -627,7 +627,7 @@ describe('loading in steps', () => {
       context: { amount: 7 },
       live: {},
       unknown: new Set<string>(),
-      proof: { approvals: {}, justification: false },
+      proof: { approvals: {}, justification: false, reauth: false },
       entities: [],
     }
     const clause = (set: PolicySet) =>

@@ -353,9 +353,10 @@ class Interned {
 }
 
 function readsKey(reads: Reads): string {
-  const { facts: names, context, principal, resource, anyEntity, approvals, justification } = reads
+  const { facts: names, context, principal, resource, anyEntity, approvals, justification, reauth } = reads
   const counts = [...approvals].map(([pool, some]) => [pool, ...some])
-  return JSON.stringify([[...names], context, principal, resource, [...anyEntity], counts, justification])
+  const entity = [principal, resource, [...anyEntity]]
+  return JSON.stringify([[...names], context, entity, counts, justification, reauth])
 }
 
 function toldReads(reads: Reads, contextKeys: ReadonlySet<string>): PolicyReads {
@@ -367,6 +368,7 @@ function toldReads(reads: Reads, contextKeys: ReadonlySet<string>): PolicyReads 
       [...reads.approvals].map(([pool, counts]) => [pool, [...counts].sort((a, b) => a - b)]),
     ),
     justification: reads.justification,
+    reauth: reads.reauth,
   }
 }
 

@@ -191,7 +191,7 @@ function queriesIn(now: World): Query[] {
           ...(now.task === undefined ? {} : { task }),
         },
         unknown: new Set(now.unknown),
-        proof: { approvals: { dba: now.dba }, justification: now.justification },
+        proof: { approvals: { dba: now.dba }, justification: now.justification, reauth: false },
         entities,
       })),
     ),
@@ -290,7 +290,7 @@ describe('the index of a set', () => {
       context: { amount: 'much' },
       live: { now: '2026-11-22T10:00:00Z', caller: 'key', chain: [] },
       unknown: new Set<string>(),
-      proof: { approvals: {}, justification: false },
+      proof: { approvals: {}, justification: false, reauth: false },
       entities: [{ uid: uid('Agent', 'bot'), attrs: { level: 'high' }, parents: [] }],
     }
     for (const set of [made.plain, made.indexed, made.deep]) {

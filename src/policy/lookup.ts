@@ -305,6 +305,7 @@ const NO_READS: PolicyReads = {
   contextKeys: new Set(),
   approvals: new Map(),
   justification: false,
+  reauth: false,
 }
 
 function mergeReads(all: readonly PolicyReads[]): PolicyReads {
@@ -321,6 +322,7 @@ function mergeReads(all: readonly PolicyReads[]): PolicyReads {
     contextKeys: new Set(all.flatMap(({ contextKeys }) => [...contextKeys])),
     approvals: new Map([...approvals].map(([pool, counts]) => [pool, [...counts].sort((a, b) => a - b)])),
     justification: all.some(({ justification }) => justification),
+    reauth: all.some(({ reauth }) => reauth),
   }
 }
 

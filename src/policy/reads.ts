@@ -22,6 +22,7 @@ export type Reads = Readonly<{
   anyEntity: ReadonlySet<string>
   approvals: ReadonlyMap<string, ReadonlySet<number>>
   justification: boolean
+  reauth: boolean
 }>
 
 /** Something whose value is not known: a fact, a path below `context`, or an attribute path of an entity. */
@@ -105,6 +106,7 @@ export function readsOf(
   const anyEntity = new Set<string>()
   const approvals = new Map<string, Set<number>>()
   let justification = false
+  let reauth = false
 
   const counts = (pool: string): Set<number> => {
     const known = approvals.get(pool) ?? new Set<number>()
@@ -135,6 +137,7 @@ export function readsOf(
     }
     if (first === undefined || first === 'proof') {
       if (second === undefined || second === 'justification') justification = true
+      if (second === undefined || second === 'reauth') reauth = true
       if (second === undefined || (second === 'approvals' && third === undefined))
         world.pools.forEach(everyCount)
       else if (second === 'approvals' && third !== undefined) everyCount(third)
@@ -178,6 +181,7 @@ export function readsOf(
     anyEntity,
     approvals,
     justification,
+    reauth,
   }
 }
 

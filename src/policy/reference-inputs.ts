@@ -87,6 +87,7 @@ export class ReferenceInputs {
     for (const path of found.unknown) unknowns.push({ kind: 'context', path })
 
     const live = this.#live(query, unknowns)
+    const { justification, reauth } = query.proof
     const approvals = Object.fromEntries(
       this.#pools.map((pool) => [pool, count(query.proof.approvals, pool)]),
     )
@@ -97,7 +98,7 @@ export class ReferenceInputs {
         principal: query.principal,
         action: query.action,
         resource: query.resource,
-        context: { ...context, live, proof: { approvals, justification: query.proof.justification } },
+        context: { ...context, live, proof: { approvals, justification, reauth } },
         entities,
       },
       unknowns,

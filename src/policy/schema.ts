@@ -401,6 +401,7 @@ function writNamespace(pools: readonly string[], types: readonly string[]): Name
             attributes: Object.fromEntries(pools.map((pool) => [pool, { type: 'Long' }])),
           },
           justification: { type: 'Bool' },
+          reauth: { type: 'Bool' },
         },
       },
     },

@@ -77,7 +77,7 @@ const ask = (more: Partial<Query> = {}): Query => ({
   context: { amount: 1 },
   live,
   unknown: new Set(),
-  proof: { approvals: {}, justification: false },
+  proof: { approvals: {}, justification: false, reauth: false },
   entities,
   ...more,
 })
@@ -109,6 +109,7 @@ const atoms = [
   '{ a: context }.a.amount > 0',
   '(if context.amount > 1 then principal else principal).level < 9',
   'context.proof.justification',
+  'context.proof.reauth',
   'context.proof.approvals.dba >= 1',
   'principal in Group::"bots"',
 ] as const
@@ -158,6 +159,7 @@ const world = fc.record({
   ownerNick: fc.constantFrom(undefined, 'n'),
   approvals: fc.constantFrom({}, { dba: 1 }),
   justification: fc.boolean(),
+  reauth: fc.boolean(),
 })
 type World = typeof world extends fc.Arbitrary<infer T> ? T : never
 
@@ -168,7 +170,7 @@ function queryIn(now: World): Query {
   return ask({
     context: defined<Json>({ amount, ticket, actor, tags, at, action_properties: properties }),
     live: { ...live, ...defined<Json>({ task: now.task, history: now.history }) },
-    proof: { approvals: now.approvals, justification: now.justification },
+    proof: { approvals: now.approvals, justification: now.justification, reauth: now.reauth },
     entities: [
       {
         uid: bot,
@@ -359,7 +361,7 @@ describe('what a PEP cannot say', () => {
     const text = permit('context.proof.approvals.dba >= 1 && context.live has task')
     const forged: Record<string, Json> = {
       amount: 1,
-      proof: { approvals: { dba: 9 }, justification: true },
+      proof: { approvals: { dba: 9 }, justification: true, reauth: false },
       live: { ...live, task },
       task: 't',
       grant: 'g',
@@ -441,14 +443,14 @@ describe('what a PEP cannot say', () => {
     for (const dba of [NaN, -1, 0.5, 1.5, Infinity]) {
       assert.equal(
         decide(permit('context.proof.approvals.dba >= 1'), {
-          proof: { approvals: { dba }, justification: true },
+          proof: { approvals: { dba }, justification: true, reauth: false },
         }),
         'deny',
       )
     }
     assert.equal(
       decide(permit('context.proof.approvals.dba >= 1'), {
-        proof: { approvals: { other: 5 }, justification: true },
+        proof: { approvals: { other: 5 }, justification: true, reauth: false },
       }),
       'deny',
     )
@@ -556,6 +558,7 @@ describe('scope', () => {
             proof: {
               approvals: { dba: query.proof.approvals['dba'] ?? 0, peer: 0 },
               justification: query.proof.justification,
+              reauth: query.proof.reauth,
             },
           },
           schema: set.schemaText,
@@ -673,7 +676,8 @@ describe('reads', () => {
           .join(' && ')
         const set = setOf(permit(`context.amount > 0 && ${condition}`))
         const permits = (dba: number) =>
-          set.evaluate(ask({ proof: { approvals: { dba }, justification: false } })).decision === 'permit'
+          set.evaluate(ask({ proof: { approvals: { dba }, justification: false, reauth: false } }))
+            .decision === 'permit'
         const counts = [0, ...(set.readsFor(ask(), entities).approvals.get('dba') ?? [])]
         const possible = [0, 1, 2, 3, 4, 5, 6, 7].some(permits)
         // What only a count strictly between two borders would permit is not tried; `x > 1 && x < 4` is found at 2.

@@ -346,6 +346,7 @@ const NO_READS: PolicyReads = {
   contextKeys: new Set(),
   approvals: new Map(),
   justification: false,
+  reauth: false,
 }
 
 const NOTHING: Evaluation = {

@@ -49,6 +49,7 @@ export type PolicyReads = Readonly<{
   /** Counts worth trying per pool: the literals it is compared with, ascending. */
   approvals: ReadonlyMap<string, readonly number[]>
   justification: boolean
+  reauth: boolean
 }>
 
 export type PolicyInfo = Readonly<{
@@ -177,8 +178,17 @@ export type Explanation = Readonly<{
   mismatch?: string
 }>
 
-/** Evidence that is present or assumed: approvals by pool, and whether the attempt is justified. */
-export type Proof = Readonly<{ approvals: Readonly<Record<string, number>>; justification: boolean }>
+/**
+ * Evidence that is present or assumed: approvals by pool, whether the attempt is justified, and whether every person of
+ * its chain has proved anew, for this statement, that it is them.
+ */
+export type Proof = Readonly<{
+  approvals: Readonly<Record<string, number>>
+  justification: boolean
+  reauth: boolean
+}>
+
+export const NO_PROOF: Proof = { approvals: {}, justification: false, reauth: false }
 
 /** A query taken through the schema once, to be evaluated with whatever evidence. Valid as long as nobody changes it. */
 export interface Asked {

@@ -8,9 +8,13 @@ import type { Decision } from '../model/outcome.ts'
 import { encodeDuration, given } from './bounds.ts'
 
 const requirementOut = z.object({
-  kind: z.enum(['approval', 'justification']),
+  kind: z.enum(['approval', 'justification', 'reauth']),
   pool: z.string().exactOptional(),
   count: z.int().exactOptional(),
+  people: z
+    .array(z.string())
+    .exactOptional()
+    .meta({ description: 'Who proves with a passkey, for this statement, that it is them' }),
 })
 
 /** One way to turn a denial into a permit: all of `requirements`, with the obligations that come with them. */
@@ -29,7 +33,7 @@ export type Alternative = z.infer<typeof alternative>
 export function encodeAlternatives(alternatives: Decision['alternatives']): Alternative[] {
   return alternatives.map((set) => ({
     requirements: set.requirements.map((r) =>
-      r.kind === 'approval' ? { kind: r.kind, pool: r.pool, count: r.count } : { kind: r.kind },
+      r.kind === 'reauth' ? { ...r, people: [...r.people] } : { ...r },
     ),
     binding: set.binding,
     ...(set.ttl === undefined ? {} : { ttl: encodeDuration(set.ttl) }),

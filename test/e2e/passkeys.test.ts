@@ -10,7 +10,7 @@ import type { AccessRequest } from '../../src/model/request.ts'
 import { browserMissing, startChromium } from '../support/chromium.ts'
 import { shoot } from '../support/screenshots.ts'
 import type { World } from '../support/world.ts'
-import { callerOf, migration, openWorld, ref } from '../support/world.ts'
+import { attempt, callerOf, migration, openWorld, ref, starterPolicies } from '../support/world.ts'
 
 type Device = Readonly<{ cdp: CDPSession; id: string }>
 
@@ -95,7 +95,15 @@ async function kinds(world: World, kind: string): Promise<Record<string, unknown
 
 describe('passkeys', { skip: browserMissing() }, () => {
   test('S07 B23 made, signed in with, and good for the one approval it was used for', async () => {
-    await using world = await openWorld()
+    await using world = await openWorld({
+      policies: [
+        ...starterPolicies(),
+        {
+          name: 'close.cedar',
+          text: 'permit (principal, action == Action::"ledger:close", resource) when { context.proof.reauth };',
+        },
+      ],
+    })
     await using browser = await startChromium()
     const page = await signedIn(world, browser, world.tokens.grace)
     const complaints: string[] = []
@@ -146,7 +154,7 @@ describe('passkeys', { skip: browserMissing() }, () => {
       flows.approve(world.hedy, one.id, { statement: one.digest, passkey: caught }),
       refusedAs('passkey_refused'),
     )
-    await assert.rejects(flows.passkeys.reauth(grace, one.digest, caught), refusedAs('passkey_refused'))
+    await assert.rejects(flows.passkeys.ofProof(grace, one, caught), refusedAs('passkey_refused'))
     await assert.rejects(flows.signIns.byPasskey(caught), refusedAs('passkey_refused'))
     await assert.rejects(
       flows.approve(grace, one.id, {
@@ -169,14 +177,22 @@ describe('passkeys', { skip: browserMissing() }, () => {
     assert.equal(given?.['passkey'], approved.approvals[0]?.passkey)
 
     // the evidence that it is really the person who asks: once
-    const three = await requested(world, 'INC-3')
-    await page.goto(`${named(world)}/requests/${three.id}/prove`)
+    const closing = attempt('Person/grace', 'ledger:close', 'Database/payments')
+    const { id: denied } = await flows.evaluate(grace, closing)
+    const own = await flows.submit(grace, { ...closing, denial: { evaluationId: denied, expiresAt: 0 } })
+    await page.goto(`${named(world)}/inbox`)
+    await shoot(page, 'inbox-prove')
+    await page.getByRole('link', { name: 'Review' }).first().click()
+    await shoot(page, 'request-prove')
+    await page.getByRole('link', { name: 'Use your passkey' }).click()
     await shoot(page, 'prove')
-    const proof = { ...(await answered(page, /Use passkey/)), origin }
-    const reauth = await flows.passkeys.reauth(grace, three.digest, proof)
-    assert.equal(reauth.digest, three.digest)
-    assert.ok(reauth.endsAt - reauth.at <= 300_000)
-    await assert.rejects(flows.passkeys.reauth(grace, three.digest, proof), refusedAs('passkey_refused'))
+    await page.getByRole('button', { name: /Use passkey/ }).click()
+    await page.getByText('This request was approved.').waitFor()
+    await shoot(page, 'proved')
+    const { approval = '' } = await flows.request(grace, own.id)
+    const permit = await flows.evaluate(grace, { ...closing, context: { approval } })
+    assert.deepEqual([permit.outcome, permit.reason], ['permit', 'evidence'])
+    const three = await requested(world, 'INC-3')
 
     // a copy that has counted less
     const { credentials } = await cdp.send('WebAuthn.getCredentials', { authenticatorId })

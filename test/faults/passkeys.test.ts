@@ -78,7 +78,7 @@ describe('B23 the proof of an approval', () => {
       isWritError(error, 'ERR_CONFLICT'),
     )
     await assert.rejects(flows.signIns.byPasskey(proof), NOT_PROVED)
-    await assert.rejects(flows.passkeys.reauth(caller, one.digest, proof), NOT_PROVED)
+    await assert.rejects(flows.passkeys.ofProof(caller, one, proof), NOT_PROVED)
     await assert.rejects(flows.passkeys.remove(caller, device.id, proof), NOT_PROVED)
     // the answer to another question, also of one's own
     const other = device.get(await flows.passkeys.forApproval(caller, two, ORIGIN))
@@ -114,8 +114,7 @@ describe('B23 the proof of an approval', () => {
     const { flows } = w.app
     const { caller, device } = await owner(w)
     const request = await requestMigration(w, await declare(w))
-    const used = device.get(await flows.passkeys.forStatement(caller, request.digest, ORIGIN))
-    await flows.passkeys.reauth(caller, request.digest, used)
+    await flows.passkeys.change(caller, device.get(await flows.passkeys.forChange(caller, ORIGIN)))
     assert.equal(device.counter, 1)
     for (const [what, lie] of lies) {
       const before = device.counter
@@ -168,11 +167,10 @@ describe('B23 the proof of an approval', () => {
     await using w = await world()
     const { flows } = w.app
     const { caller, device } = await owner(w)
-    const { digest } = await requestMigration(w, await declare(w))
-    const proof = device.get(await flows.passkeys.forStatement(caller, digest, ORIGIN))
+    const proof = device.get(await flows.passkeys.forChange(caller, ORIGIN))
     const both = await Promise.allSettled([
-      flows.passkeys.reauth(caller, digest, proof),
-      flows.passkeys.reauth(caller, digest, proof),
+      flows.passkeys.change(caller, proof),
+      flows.passkeys.change(caller, proof),
     ])
     assert.deepEqual(both.map(({ status }) => status).sort(), ['fulfilled', 'rejected'])
   })
@@ -180,12 +178,11 @@ describe('B23 the proof of an approval', () => {
   test('it was spent before a restart', async () => {
     await using w = await world()
     const { caller, device } = await owner(w)
-    const { digest } = await requestMigration(w, await declare(w))
     // a device that does not count: the nonce alone tells
-    const proof = device.get(await w.app.flows.passkeys.forStatement(caller, digest, ORIGIN), { counter: 0 })
-    await w.app.flows.passkeys.reauth(caller, digest, proof)
+    const proof = device.get(await w.app.flows.passkeys.forChange(caller, ORIGIN), { counter: 0 })
+    await w.app.flows.passkeys.change(caller, proof)
     const again = await w.restart()
-    await assert.rejects(again.app.flows.passkeys.reauth(caller, digest, proof), NOT_PROVED)
+    await assert.rejects(again.app.flows.passkeys.change(caller, proof), NOT_PROVED)
     await again.app.stop()
   })
 })

@@ -60,6 +60,8 @@ async function waiting(w: FaultWorld): Promise<{ id: string; digest: string }> {
   return requestMigration(w, await declare(w))
 }
 
+const CLOSE = 'permit (principal, action == Action::"ledger:close", resource) when { context.proof.reauth };'
+
 /** By route. Whatever is written `canary-…` must be found in the record, and `secret-…` nowhere in it. */
 const calls: Readonly<Record<string, (w: FaultWorld) => Promise<Sent> | Sent>> = {
   'POST /access/v1/evaluation': () => ({
@@ -211,7 +213,7 @@ const calls: Readonly<Record<string, (w: FaultWorld) => Promise<Sent> | Sent>> =
     const { flows } = w.app
     const { code } = await flows.invite(w.ada, { id: 'hedy', groups: [ref('Group/administrators')] })
     await flows.redeem(code.expose())
-    const policies = withPolicy('@id("b") permit (principal, action == Action::"b", resource);')
+    const policies = withPolicy(`${CLOSE}@id("b") permit (principal, action == Action::"b", resource);`)
     const { version } = await flows.publish(w.ada, { policies })
     return {
       path: `/v1/policies/${version}/agree`,
@@ -335,13 +337,20 @@ const calls: Readonly<Record<string, (w: FaultWorld) => Promise<Sent> | Sent>> =
     return { ...sent, form: { ...sent.form, id: passkey }, beside: ['passkey.used'] }
   },
   'POST /requests/:id/prove': async (w) => {
-    const { id, digest } = await waiting(w)
     const { caller, device, headers } = await withPasskey(w, 'ada')
-    const { nonce, answer } = device.get(
-      await w.app.flows.passkeys.forStatement(caller, digest, device.origin),
-    )
+    const input = {
+      subject: ref('Person/ada'),
+      action: { name: 'ledger:close' },
+      resource: ref('Database/orders'),
+    }
+    const denied = await w.app.flows.evaluate(caller, input)
+    const denial = { evaluationId: denied.id, expiresAt: denied.requestableUntil ?? 0 }
+    const request = await w.app.flows.submit(caller, { ...input, denial })
+    const { id, digest } = request
+    const { nonce, answer } = device.get(await w.app.flows.passkeys.forProof(caller, request, device.origin))
     const path = `/requests/${id}/prove`
-    return { path, origin: device.origin, as: 'nobody', headers, form: { nonce, answer, statement: digest } }
+    const form = { nonce, answer, statement: digest }
+    return { path, origin: device.origin, as: 'nobody', headers, form, beside: ['request.approved'] }
   },
   'POST /accounts/link': async (w) => {
     const { sent } = await changing(w, 'passkey-linking')

@@ -38,6 +38,7 @@ const atoms = [
   'context.live has task && context.live.task.state == "open"',
   '!(context.live has history)',
   'context.proof.justification',
+  'context.proof.reauth',
   'context.proof.approvals.dba >= 1',
   // too large only for some values: the policy fails when it is asked
   'principal.level * 4611686018427387904 > 0',
@@ -103,6 +104,7 @@ export const world = fc.record({
   registered: fc.boolean(),
   approvals: fc.constantFrom({}, { dba: 1 }),
   justification: fc.boolean(),
+  reauth: fc.boolean(),
 })
 
 const defined = (record: Record<string, Json | undefined>): Record<string, Json> =>
@@ -134,7 +136,7 @@ export function inputsIn(now: typeof world extends fc.Arbitrary<infer T> ? T : n
       ...defined({ task: now.task, history: now.history }),
     },
     unknown: now.unknown,
-    proof: { approvals: now.approvals, justification: now.justification },
+    proof: { approvals: now.approvals, justification: now.justification, reauth: now.reauth },
     entities: now.registered ? entities : entities.slice(1),
   }
 }

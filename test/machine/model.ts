@@ -283,11 +283,11 @@ export class Model {
 
   /** Law 4: everyone who stands behind, as people. */
   roots(caller: Caller, attempt: Attempt): { roots: ReadonlySet<string>; unresolved: boolean } {
-    const task = this.tasks.get(attempt.task ?? '')
+    const tasks = this.lineage(attempt.task)
     const carries = caller.subject !== attempt.subject && !caller.session
     const instigators = new Set([attempt.subject])
-    if (task !== undefined && !(carries && task.declaredBy === caller.subject))
-      instigators.add(task.declaredBy)
+    for (const { declaredBy } of tasks)
+      if (!(carries && declaredBy === caller.subject)) instigators.add(declaredBy)
     if (!carries) instigators.add(caller.subject)
     const owners = new Set<string>()
     const team = new Set<string>()
@@ -319,7 +319,7 @@ export class Model {
     }
     const roots = new Set([...owners, ...(isVerified ? [] : team)])
     if (roots.size === 0) unresolved = true
-    return { roots: new Set([...roots, ...(task?.instigators ?? [])]), unresolved }
+    return { roots: new Set([...roots, ...tasks.flatMap((task) => task.instigators)]), unresolved }
   }
 
   // policy

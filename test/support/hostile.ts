@@ -95,7 +95,7 @@ function loaded(text: string): string {
     context: { note: `${'a'.repeat(100_000)}b`, size: 1 },
     live: { now: '2026-11-22T10:00:00Z', caller: 'key', chain: [] },
     unknown: new Set(),
-    proof: { approvals: {}, justification: false },
+    proof: { approvals: {}, justification: false, reauth: false },
     entities: [],
   }).decision
 }

@@ -180,9 +180,9 @@ export function passkeyRoutes({ flows }: Door): Route[] {
       responses: RESPONSES,
       handle: async ({ caller, params, origin }) => {
         const at = `/requests/${encodeURIComponent(params.id)}`
-        const request = await flows.request(caller, params.id)
+        const request = await flows.requestToProve(caller, params.id)
         return proving(caller, at, async () => {
-          const offer = await flows.passkeys.forStatement(caller, request.digest, origin)
+          const offer = await flows.passkeys.forProof(caller, request, origin)
           return scripted(
             confirmPage({
               person: caller.subject,
@@ -209,9 +209,8 @@ export function passkeyRoutes({ flows }: Door): Route[] {
       handle: async ({ caller, params, body, origin }) => {
         const at = `/requests/${encodeURIComponent(params.id)}`
         return proving(caller, at, async () => {
-          // whoever may not see the request proves nothing about it
-          await flows.request(caller, params.id)
-          await flows.passkeys.reauth(caller, body.statement, required(answerOf(body, origin)))
+          const passkey = required(answerOf(body, origin))
+          await flows.proveRequest(caller, params.id, { statement: body.statement, passkey })
           return { status: 303, headers: { location: at } }
         })
       },

@@ -4,6 +4,7 @@
  * @module
  */
 import * as z from 'zod'
+import type { ListedRequest } from '../../../flows/port.ts'
 import type { Caller } from '../../../model/access.ts'
 import { isWritError } from '../../../model/errors.ts'
 import { cursor, given } from '../../../wire/bounds.ts'
@@ -13,11 +14,10 @@ import type { Answer, Door, Route } from '../route.ts'
 import { READS, route } from '../route.ts'
 import { byId } from '../api/shared.ts'
 import { ICON, STYLE } from './style.ts'
-import { loginRoutes, next } from './login.ts'
+import { loginRoutes, next, signInForm } from './login.ts'
 import { answerFields, answerOf, approving, isAboutPasskey, passkeyRoutes } from './passkeys.ts'
 import { programRoutes } from './programs.ts'
-import type { Listed } from './views.ts'
-import { changedPage, inboxPage, requestPage, signinPage } from './views.ts'
+import { changedPage, inboxPage, requestPage } from './views.ts'
 
 export { errorPage } from './views.ts'
 
@@ -50,7 +50,7 @@ const filled = <S extends z.ZodType>(schema: S) =>
 export function pageRoutes(door: Door): Route[] {
   const { flows, now } = door
   /** The request, with the pools in which this person could approve it now. */
-  async function review(caller: Caller, id: string): Promise<Listed> {
+  async function review(caller: Caller, id: string): Promise<ListedRequest> {
     const request = await flows.request(caller, id)
     if (request.status !== 'pending') return { ...request, mayApprove: [] }
     let after: string | undefined
@@ -64,16 +64,18 @@ export function pageRoutes(door: Door): Route[] {
     return { ...request, mayApprove: [] }
   }
 
-  async function redeem(code: string, origin: string, then = '/inbox'): Promise<Answer> {
+  async function redeem(code: string, origin: string, then?: string): Promise<Answer> {
     const parsed = codeSchema.safeParse(code)
+    const again = (): Promise<Answer> =>
+      signInForm(flows, origin, { problem: WRONG_CODE, ...given('next', then) }, 401)
     try {
-      if (!parsed.success) return page(signinPage({ problem: WRONG_CODE }), 401)
+      if (!parsed.success) return await again()
       const { token, endsAt } = await flows.redeem(parsed.data)
       const cookie = setSessionCookie(token.expose(), (endsAt - now()) / 1000, origin.startsWith('https:'))
-      return to(then, { 'set-cookie': cookie })
+      return to(then ?? '/inbox', { 'set-cookie': cookie })
     } catch (error) {
       if (!isWritError(error, 'ERR_UNAUTHENTICATED', 'ERR_NOT_FOUND', 'ERR_INPUT_INVALID')) throw error
-      return page(signinPage({ problem: WRONG_CODE }), 401)
+      return again()
     }
   }
 
@@ -107,7 +109,7 @@ export function pageRoutes(door: Door): Route[] {
         const site = headers['sec-fetch-site']
         const ahead = headers['sec-purpose'] !== undefined || headers['purpose'] !== undefined
         if ((site !== 'none' && site !== 'same-origin') || ahead) {
-          return page(signinPage({ code: query.code }))
+          return signInForm(flows, origin, { code: query.code })
         }
         return redeem(query.code, origin)
       },

@@ -7,8 +7,10 @@ import type { Json } from '../../../model/canonical.ts'
 import type { EntityRef } from '../../../model/entity.ts'
 import { refKey } from '../../../model/entity.ts'
 import type { AccessRequest, RequirementSet } from '../../../model/request.ts'
+import { mayBeProved, provedAt, proversOf } from '../../../model/request.ts'
 import type { Instant, Millis } from '../../../model/time.ts'
 import { HOUR, MINUTE, SECOND, toRfc3339 } from '../../../model/time.ts'
+import type { ListedRequest } from '../../../flows/port.ts'
 import type { Problem } from '../../../wire/problem.ts'
 import type { Html } from './html.ts'
 import { markup } from './html.ts'
@@ -143,30 +145,36 @@ function quotes(request: AccessRequest): Html[] {
   )
 }
 
-export type Listed = AccessRequest & Readonly<{ mayApprove: readonly string[] }>
+/** Whether `person` is asked to prove that it is them, and has not just done so. */
+const asksProofOf = (person: EntityRef, request: AccessRequest, now: Instant): boolean =>
+  mayBeProved(request, now) &&
+  proversOf(request).includes(refKey(person)) &&
+  !provedAt(request, now).some((proof) => proof.person === refKey(person))
 
-function card(request: Listed, now: Instant): Html {
+function card(request: ListedRequest, waitsForMe: boolean, now: Instant): Html {
   return markup`<li class="card">
     <h2>${sentence(request)}</h2>
     ${chips(request)} ${quotes(request)}
     <div class="foot">
       <span class="soft small">Expires in ${spell(request.expiresAt - now)}</span>
-      <a class="button${request.mayApprove.length > 0 ? ' go' : ''}" href="/requests/${encodeURIComponent(request.id)}">Review</a>
+      <a class="button${waitsForMe ? ' go' : ''}" href="/requests/${encodeURIComponent(request.id)}">Review</a>
     </div>
   </li>`
 }
 
 export function inboxPage(
   person: EntityRef,
-  requests: readonly Listed[],
+  requests: readonly ListedRequest[],
   more: string | undefined,
   now: Instant,
 ): string {
-  const mine = requests.filter(({ mayApprove }) => mayApprove.length > 0)
-  const others = requests.filter(({ mayApprove }) => mayApprove.length === 0)
-  const list = (items: readonly Listed[]): Html =>
+  const waitsForMe = (request: ListedRequest): boolean =>
+    request.mayApprove.length > 0 || asksProofOf(person, request, now)
+  const mine = requests.filter(waitsForMe)
+  const others = requests.filter((request) => !waitsForMe(request))
+  const list = (items: readonly ListedRequest[]): Html =>
     markup`<ul class="cards">
-      ${items.map((item) => card(item, now))}
+      ${items.map((item) => card(item, waitsForMe(item), now))}
     </ul>`
   return frame(
     { title: mine.length === 0 ? 'Inbox' : `${mine.length} waiting`, person },
@@ -253,11 +261,11 @@ function shown(value: Json | undefined, member: string): Html {
 /** How a set of requirements reads, e.g. `2 approvals from peer and a reason`. */
 function requirementText(set: RequirementSet): string {
   return set.requirements
-    .map((r) =>
-      r.kind === 'justification'
-        ? 'a reason'
-        : `${r.count === 1 ? 'one approval' : `${r.count} approvals`} from ${r.pool}`,
-    )
+    .map((r) => {
+      if (r.kind === 'justification') return 'a reason'
+      if (r.kind === 'reauth') return `the passkey of ${r.people.join(' and ')}`
+      return `${r.count === 1 ? 'one approval' : `${r.count} approvals`} from ${r.pool}`
+    })
     .join(' and ')
 }
 
@@ -301,7 +309,7 @@ function usability({ grant, activateBy }: AccessRequest, now: Instant): Html | u
   return markup`It can be used for ${spell(activateBy - now)} more (until ${clockTime(activateBy)}); its clock starts with the first use.`
 }
 
-function decideForms(request: Listed): Html {
+function decideForms(request: ListedRequest): Html {
   const action = `/requests/${encodeURIComponent(request.id)}`
   const statement = markup`<input type="hidden" name="statement" value="${request.digest}" />`
   const [only] = request.mayApprove
@@ -344,7 +352,18 @@ function decideForms(request: Listed): Html {
     </div>`
 }
 
-export function requestPage(person: EntityRef, request: Listed, now: Instant): string {
+function proofCard({ id }: AccessRequest): Html {
+  return markup`<h2>Is it you who asks?</h2>
+    <div class="card">
+      <p>
+        This needs your passkey, for exactly what is written above. What it proves is good for five minutes. If you
+        did not ask for this, leave it and tell an administrator.
+      </p>
+      <p><a class="button go" href="/requests/${encodeURIComponent(id)}/prove">Use your passkey</a></p>
+    </div>`
+}
+
+export function requestPage(person: EntityRef, request: ListedRequest, now: Instant): string {
   const pending = request.status === 'pending'
   const { kind, ...rest } = (request.statement ?? {}) as Record<string, Json>
   const statement: Record<string, Json> = kind === undefined ? rest : { kind, ...rest }
@@ -375,12 +394,20 @@ export function requestPage(person: EntityRef, request: Listed, now: Instant): s
                 ${request.approvals.map((approval) => markup`<li><bdi>${approval.person}</bdi> as <bdi>${approval.pool}</bdi>, ${clockTime(approval.at)}${approval.comment === undefined ? undefined : markup`: <bdi>${approval.comment}</bdi>`}</li>`)}
               </ul>`
         }
+        ${
+          request.reauths === undefined
+            ? undefined
+            : markup`<ul>
+                ${request.reauths.map(({ person: who, at, endsAt }) => markup`<li><bdi>${who}</bdi> proved with a passkey that it is them, ${clockTime(at)}${endsAt > now ? undefined : ': that is over'}</li>`)}
+              </ul>`
+        }
         <p class="soft small">
           Requested by <bdi>${refKey(request.requester)}</bdi>, ${clockTime(request.requestedAt)}.
         </p>
       </div>
+      ${asksProofOf(person, request, now) ? proofCard(request) : undefined}
       ${
-        !pending
+        !pending || (proversOf(request).includes(refKey(person)) && request.mayApprove.length === 0)
           ? undefined
           : request.mayApprove.length > 0
             ? decideForms(request)
@@ -401,35 +428,50 @@ export type SignInOptions = Readonly<{
   next?: string
   passkey?: Offer
   providers?: readonly Readonly<{ name: string; label: string }>[]
+  /** The provider that was asked for, before all other ways. */
+  chosen?: string
 }>
 
-/** Ways to sign in beside the code. */
-function others({ passkey, providers = [], next }: SignInOptions): Html | undefined {
-  const on = next === undefined ? undefined : markup`<input type="hidden" name="next" value="${next}" />`
-  if (passkey === undefined && providers.length === 0) return undefined
-  return markup`<h2>Or</h2>
-    ${passkey === undefined ? undefined : passkeyForm({ action: '/signin/passkey', offer: passkey, fields: on, button: 'Sign in with a passkey', plain: true })}
-    ${providers.map(
+const onTo = (next: string | undefined): Html | undefined =>
+  next === undefined ? undefined : markup`<input type="hidden" name="next" value="${next}" />`
+
+/** Those named `chosen` stand out; all others do not. */
+function providerForms({ providers = [], next, chosen }: SignInOptions, isChosen: boolean): Html[] {
+  return providers
+    .filter(({ name }) => (name === chosen) === isChosen)
+    .map(
       ({ name, label: shownAs }) =>
         markup`<form class="way" method="post" action="/signin/provider">
-          <input type="hidden" name="provider" value="${name}" />${on}
-          <button>Sign in with ${shownAs}</button>
+          <input type="hidden" name="provider" value="${name}" />${onTo(next)}
+          <button${isChosen ? markup` class="go" autofocus` : undefined}>Sign in with ${shownAs}</button>
         </form>`,
-    )}`
+    )
+}
+
+/** Ways to sign in beside the code. */
+function others(options: SignInOptions): Html | undefined {
+  const { passkey, next } = options
+  const providers = providerForms(options, false)
+  if (passkey === undefined && providers.length === 0) return undefined
+  return markup`<h2>Or</h2>
+    ${passkey === undefined ? undefined : passkeyForm({ action: '/signin/passkey', offer: passkey, fields: onTo(next), button: 'Sign in with a passkey', plain: true })}
+    ${providers}`
 }
 
 export function signinPage(options: SignInOptions = {}): string {
   const { problem, code, next } = options
   const known = code !== undefined
+  const first = providerForms(options, true)
   return frame(
     { title: 'Sign in', narrow: true, script: options.passkey !== undefined },
     markup`<h1>Sign in</h1>
       ${problem === undefined ? undefined : markup`<div class="banner bad" role="alert"><p>${problem}</p></div>`}
+      ${first.length === 0 ? undefined : markup`${first}<h2>Or</h2>`}
       <p class="soft">
         ${known ? 'Your link holds a code that works once.' : 'Type the one-time code that you were given.'}
       </p>
       <form class="card" method="post" action="/signin">
-        ${next === undefined ? undefined : markup`<input type="hidden" name="next" value="${next}" />`}
+        ${onTo(next)}
         ${
           known
             ? markup`<input type="hidden" name="code" value="${code}" />`
@@ -440,7 +482,7 @@ export function signinPage(options: SignInOptions = {}): string {
                   id="code"
                   name="code"
                   required
-                  autofocus
+                  ${first.length === 0 ? markup`autofocus` : undefined}
                   autocomplete="one-time-code"
                   autocapitalize="none"
                   autocorrect="off"
