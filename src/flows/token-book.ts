@@ -4,7 +4,7 @@
  * @module
  */
 import type { KeyObject } from 'node:crypto'
-import { createPublicKey, sign, verify } from 'node:crypto'
+import { createPublicKey } from 'node:crypto'
 import { setImmediate as breathe } from 'node:timers/promises'
 import type { Json } from '../model/canonical.ts'
 import { isOver, refKey } from '../model/entity.ts'
@@ -21,6 +21,7 @@ import { analyse } from '../decision/analyse.ts'
 import { delegationEnded } from '../identity/chain.ts'
 import { readAssertion } from '../identity/clients.ts'
 import type { UnverifiedToken } from '../identity/issuers/token.ts'
+import { signEs256, wasSignedBy } from '../identity/jws.ts'
 import type { Page, Read, Stored, View } from '../store/port.ts'
 import type { FlowDeps } from './deps.ts'
 import { lineageOf } from './lineage.ts'
@@ -66,13 +67,11 @@ export class TokenBook {
       .map((signer) => ({ ...signer.public, kid: signer.id, use: 'sig', alg: ALGORITHM }))
   }
 
-  text(token: Token): string {
+  text(token: Token): Promise<string> {
     const { signer, privateKey } = this.#signers.current('token')
     const claims = this.#deps.tokens.claims(token, this.#issuer)
     const part = (value: Json): string => Buffer.from(JSON.stringify(value)).toString('base64url')
-    const input = `${part({ alg: ALGORITHM, typ: TYP, kid: signer.id })}.${part(claims)}`
-    const signature = sign('sha256', Buffer.from(input), { key: privateKey, dsaEncoding: 'ieee-p1363' })
-    return `${input}.${signature.toString('base64url')}`
+    return signEs256(`${part({ alg: ALGORITHM, typ: TYP, kid: signer.id })}.${part(claims)}`, privateKey)
   }
 
   /** The record behind a token that we signed; `undefined` for everything else. Nothing of its state is looked at. */
@@ -92,10 +91,7 @@ export class TokenBook {
     if (signer === undefined) return undefined
     // a key that was retired signs nothing (B45)
     if (signer.retiredAt !== undefined && iat * SECOND > signer.retiredAt) return undefined
-    const at = text.lastIndexOf('.')
-    const signature = Buffer.from(text.slice(at + 1), 'base64url')
-    const key = { key: this.#publicKey(signer), dsaEncoding: 'ieee-p1363' } as const
-    if (!verify('sha256', Buffer.from(text.slice(0, at)), key, signature)) return undefined
+    if (!(await wasSignedBy(text, this.#publicKey(signer), ALGORITHM))) return undefined
     const token = (await this.#deps.store.read([{ kind: 'token', id: jti }])).get('token', jti)?.value
     return token?.aud === aud ? token : undefined
   }

@@ -190,7 +190,7 @@ export class Tokens {
         throw refuse('invalid_scope', 'say what the token is for: scope, or authorization_details')
       if (jkt === undefined && this.#deps.tokens.senderConstrained === 'always') throw needsProof()
       const token = await this.#signIn({ caller, chain, acting, parties, jkt, spends })
-      return { token, text: this.#book.text(token) }
+      return { token, text: await this.#book.text(token) }
     }
 
     const approval = await this.#approval(request, caller)
@@ -259,7 +259,7 @@ export class Tokens {
       spends,
     })
     if ('denied' in issue) return this.#answer(caller, issue.denied, request)
-    return { token: issue.token, text: this.#book.text(issue.token) }
+    return { token: issue.token, text: await this.#book.text(issue.token) }
   }
 
   /** Decides the last attempt and writes the token with it: no token without a committed permit (B40). */

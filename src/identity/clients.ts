@@ -6,7 +6,6 @@
  */
 import type { KeyObject } from 'node:crypto'
 import { createPublicKey } from 'node:crypto'
-import { compactVerify, errors as joseErrors } from 'jose'
 import type { Json } from '../model/canonical.ts'
 import type { Properties } from '../model/entity.ts'
 import { refKey } from '../model/entity.ts'
@@ -20,6 +19,7 @@ import type { Client, ClientConfig } from '../model/token.ts'
 import type { UnverifiedToken } from './issuers/token.ts'
 import { readToken } from './issuers/token.ts'
 import { Refused } from './issuers/refusal.ts'
+import { isSignedBy } from './jws.ts'
 import { spentProof } from './spent.ts'
 
 /** An assertion is made for one request: one that is good for longer than this is refused. */
@@ -104,12 +104,7 @@ export async function verifyAssertion(
   )
   const [key, ...more] = fitting
   if (key === undefined || more.length > 0) throw wrong('names no key (kid) of the client')
-  try {
-    await compactVerify(assertion, keyOf(key), { algorithms: [alg] })
-  } catch (error) {
-    if (!(error instanceof joseErrors.JOSEError || error instanceof TypeError)) throw error
-    throw wrong('is not signed by the client')
-  }
+  if (!(await isSignedBy(assertion, keyOf(key), alg))) throw wrong('is not signed by the client')
   const { iss, sub, aud, exp, nbf, iat, jti } = claims
   if (iss !== client.id || sub !== client.id) throw wrong('is not by and about the client (iss and sub)')
   // one audience, spelled exactly: one that others accept too could be used by any of them

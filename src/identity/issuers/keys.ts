@@ -6,7 +6,8 @@
  * @module
  */
 import { isUtf8 } from 'node:buffer'
-import type { CryptoKey, JWK } from 'jose'
+import { KeyObject } from 'node:crypto'
+import type { JWK } from 'jose'
 import { importJWK } from 'jose'
 import { isText } from '../../model/name.ts'
 import type { Issuer, Jwk } from '../../model/issuer.ts'
@@ -32,7 +33,7 @@ const REDIRECTS = 2
 const RSA_BITS = { least: 2_048, most: 8_192 }
 
 export type FoundKey =
-  | Readonly<{ key: CryptoKey; problem?: undefined }>
+  | Readonly<{ key: KeyObject; problem?: undefined }>
   /** `unavailable`: the keys cannot be had, `reason` says why. */
   | Readonly<{ problem: 'unknown' | 'ambiguous' | 'unavailable'; reason?: string }>
 
@@ -55,7 +56,7 @@ type Usable = Readonly<{
   kid?: string
   alg?: string
   jwk: JWK
-  imported: Map<string, Promise<CryptoKey | undefined>>
+  imported: Map<string, Promise<KeyObject | undefined>>
 }>
 type Moment = Readonly<{ wall: Instant; monotonic: Millis }>
 type Known = Readonly<{ keys: readonly Usable[]; at: Moment; fresh: Millis }>
@@ -311,11 +312,11 @@ function fits({ jwk, alg }: Usable, algorithm: string): boolean {
   return /^[RP]S(?:256|384|512)$/u.test(algorithm) && jwk.kty === 'RSA'
 }
 
-function importOnce({ jwk, imported }: Usable, algorithm: string): Promise<CryptoKey | undefined> {
+function importOnce({ jwk, imported }: Usable, algorithm: string): Promise<KeyObject | undefined> {
   const before = imported.get(algorithm)
   if (before !== undefined) return before
   const key = importJWK(jwk, algorithm).then(
-    (one) => (one instanceof Uint8Array ? undefined : one),
+    (one) => (one instanceof Uint8Array ? undefined : KeyObject.from(one)),
     // a point that is not on its curve, and the like
     () => undefined,
   )

@@ -4,13 +4,13 @@
  *
  * @module
  */
-import { compactVerify, errors as joseErrors } from 'jose'
 import type { Properties } from '../../model/entity.ts'
 import type { Proved } from '../../model/identity.ts'
 import type { Issuer } from '../../model/issuer.ts'
 import { checkIssuers } from '../../model/issuer.ts'
 import type { Instant } from '../../model/time.ts'
 import type { Clock } from '../../store/clock.ts'
+import { wasSignedBy } from '../jws.ts'
 import { accountUid, checkClaims, provedBy, spiffeId } from './claims.ts'
 import type { Fetcher } from './fetcher.ts'
 import type { KeySource } from './keys.ts'
@@ -73,12 +73,7 @@ export function createVerifier({ issuers, fetch, readText, clock }: Options): Ve
     if (found.problem !== undefined) {
       throw new Refused(found.problem === 'unavailable' ? 'keys' : 'key', found.reason ?? found.problem)
     }
-    try {
-      await compactVerify(token, found.key, { algorithms: [alg] })
-    } catch (error) {
-      if (!(error instanceof joseErrors.JOSEError || error instanceof TypeError)) throw error
-      throw new Refused('signature')
-    }
+    if (!(await wasSignedBy(token, found.key, alg))) throw new Refused('signature')
     const proved = provedBy(claims, issuer, now)
     const review = { token, audience, subject: claims['sub'] as string, uid: accountUid(claims) }
     await reviewToken(review, issuer, fetch, readText)
