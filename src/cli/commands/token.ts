@@ -142,7 +142,10 @@ async function evidence(
 ): Promise<TokenAnswer> {
   const needs = requirements(answer.challenge.alternatives)
   const what = `a token for ${plain(answer.attempt.action.name)} needs ${needs === '' ? plain(answer.description) : needs}`
-  if (options.wait === undefined) throw new CliError(exit.denied, what, 'give --wait to ask for it and wait')
+  if (options.wait === undefined) {
+    const bound = input.dpop === undefined ? '; with --dpop FILE, where what is approved is bound to a key' : ''
+    throw new CliError(exit.denied, what, `give --wait to ask for it and wait${bound}`)
+  }
   context.note('wait', what)
   const state = await context.writ.tokens.request(answer, {
     reason: options.reason,
