@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import type { ClauseResult, RuleResult } from '../policy/index.ts'
 import type { Members } from './explanation.ts'
-import { describeDecision, describeRules } from './explanation.ts'
+import { describeDecision, describeRules, describeToken } from './explanation.ts'
 
 const place = { line: 12, column: 1, endLine: 12, endColumn: 9 }
 const clause = (
@@ -262,5 +262,70 @@ describe('writ why', () => {
         assert.ok(line.length <= (columns || 100) || !line.slice(6, columns || 100).includes(' '), line)
     }
     assert.ok(describeDecision({}, {}).length > 0)
+  })
+})
+
+describe('who asked', () => {
+  const chain = [
+    { type: 'Agent', id: 'helper' },
+    { type: 'Person', id: 'grace' },
+  ]
+  const entry: Members = {
+    id: 'dec_1',
+    outcome: 'deny',
+    reason: 'policy_denied',
+    attempt: { subject: chain[0], action: { name: 'stow' }, resource: chain[0], chain, delegation: 'dlg_1' },
+    instigators: [{ issuer: 'github', id: '31415' }],
+    unresolved: true,
+    facts: { workload: { issuer: 'github', repository_id: '456', claims: ['team=payments'] } },
+  }
+  const line = (at: Members, wanted: RegExp): string =>
+    describeDecision(at, undefined, { columns: 50 }).find((one) => wanted.test(one)) ?? ''
+
+  test('is told with the chain, the delegation, what was proved, and who set it going', () => {
+    assert.equal(line(entry, /^for /), 'for Person/grace, under dlg_1')
+    assert.equal(line(entry, /^set going/), 'set going by account 31415 at github')
+    assert.equal(line(entry, /^proved/), 'proved by issuer github: repository_id 456,')
+    assert.equal(line(entry, /team/), '  team=payments')
+  })
+  test('says why no approval counts, and how it would', () => {
+    assert.match(line(entry, /no approval counts/), /an administrator links the account:$/)
+    assert.equal(line(entry, /accounts link/), '  `writ accounts link 31415 --issuer github --person …`')
+    assert.match(
+      line({ ...entry, instigators: [] }, /no approval counts/),
+      /give it an owner in the inventory$/,
+    )
+    assert.equal(line({ ...entry, unresolved: false }, /no approval counts/), '')
+  })
+  test('a token is told by what was proved of each party, whatever the entry holds', () => {
+    const told = describeToken({
+      at: 0,
+      ends_at: 300_000,
+      token: 'tok_1',
+      chain: ['Agent/helper', 'Person/grace'],
+      audience: 'Api/ledger',
+      scope: ['read'],
+      details: [{ action: 'post', resource: { type: 'Api', id: 'ledger' } }],
+      proofs: [
+        { chain: ['Agent/helper'], issuer: 'github', jti: 'j', workload: { issuer: 'github', ref: 'r' } },
+        { chain: ['Person/grace'], token: 'tok_0' },
+        { chain: ['Service/web'], client: 'web' },
+      ],
+      parents: ['tok_0'],
+      grants: ['grant_1'],
+    })
+    assert.deepEqual(told, [
+      'TOKEN  tok_1',
+      'Agent/helper → read, post on Api/ledger at Api/ledger',
+      'issued 1970-01-01T00:00:00Z, ends 1970-01-01T00:05:00Z',
+      'for Person/grace',
+      'Agent/helper proved by issuer github (j): ref r',
+      'Person/grace proved by token tok_0',
+      'Service/web proved by a key of client web',
+      'bound to no key',
+      'lives no longer than grant_1',
+      'exchanged for tok_0',
+    ])
+    assert.equal(describeToken({ proofs: 3, chain: null, scope: {} })[1], '? → signing in at ')
   })
 })

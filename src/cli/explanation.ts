@@ -46,6 +46,7 @@ export function describeDecision(
     ...(typeof entry['at'] === 'number'
       ? [`at ${new Date(entry['at']).toISOString().replace(/\.\d+Z$/u, 'Z')}`]
       : []),
+    ...behindOf(entry, telling),
     ...evidenceOf(record(entry['evidence'])),
     ...(parts?.rules ?? []),
     ...(outcome === 'permit' ? [] : remedies(entry, explanation, telling)),
@@ -67,6 +68,116 @@ function triedLines(entry: Members, attributes: string, telling: Telling): strin
   if (attempt['task'] === undefined) return [line]
   const task = `for ${word(attempt['task'])}`
   return line.length + task.length + 3 <= mostOf(telling) ? [`${line}   ${task}`] : [line, `  ${task}`]
+}
+
+/** For whom it was tried, what was proved of who asked, and who set it going. */
+function behindOf(entry: Members, telling: Telling): string[] {
+  const attempt = record(entry['attempt'])
+  const [, ...others] = list(attempt['chain']).map(record)
+  const { delegation } = attempt
+  const accounts = accountsOf(entry['instigators'])
+  const { issuer, claims, ...workload } = record(record(entry['facts'])['workload'])
+  const proved = [
+    ...Object.entries(workload).map(([name, value]) => `${plain(name)} ${word(value)}`),
+    ...list(claims).map(word),
+  ]
+  const links = accounts.flatMap(({ issuer: at, id }) =>
+    at === undefined ? [] : [`\`writ accounts link ${id} --issuer ${at} --person …\``],
+  )
+  return [
+    ...(others.length === 0
+      ? []
+      : [
+          `for ${others.map(named).join(', then ')}${delegation === undefined ? '' : `, under ${word(delegation)}`}`,
+        ]),
+    ...(accounts.length === 0 ? [] : [`set going by ${accounts.map(({ text }) => text).join(' and ')}`]),
+    ...(entry['unresolved'] === true
+      ? [
+          links.length === 0
+            ? 'It is not known which person is behind it, and no approval counts: give it an owner in the inventory'
+            : 'It is not known which person that is, and no approval counts; an administrator links the account:',
+          ...links.map((link) => `  ${link}`),
+        ]
+      : []),
+    ...(issuer === undefined ? [] : filled([`proved by issuer ${word(issuer)}:`, ...proved], telling)),
+  ]
+}
+
+type Account = Readonly<{ text: string; issuer?: string; id?: string }>
+
+const accountsOf = (value: unknown): Account[] =>
+  list(value)
+    .map(record)
+    .map((one) =>
+      one['issuer'] === undefined
+        ? { text: named(one) }
+        : {
+            text: `account ${word(one['id'])} at ${word(one['issuer'])}`,
+            issuer: word(one['issuer']),
+            id: word(one['id']),
+          },
+    )
+
+/** A lead and what follows it, in as many lines as it takes. */
+export function filled(parts: readonly string[], telling: Telling): string[] {
+  const most = mostOf(telling)
+  const lines: string[] = []
+  for (const [at, part] of parts.entries()) {
+    const text = at === 0 || at === parts.length - 1 ? part : `${part},`
+    const last = lines.at(-1)
+    if (last === undefined) lines.push(text)
+    else if (last.length + text.length + 1 <= most) lines[lines.length - 1] = `${last} ${text}`
+    else lines.push(`  ${text}`)
+  }
+  return lines
+}
+
+/** What an entry says of the issue of a token, without its decisions. */
+export function describeToken(entry: Members, telling: Telling = {}): string[] {
+  const { style = (_, text) => text } = telling
+  const [actor = '?', ...others] = list(entry['chain']).map(word)
+  const scope = [
+    ...list(entry['scope']).map(word),
+    ...list(entry['details'])
+      .map(record)
+      .map((one) => `${word(one['action'])} on ${named(record(one['resource']))}`),
+  ]
+  const instant = (name: string): string =>
+    typeof entry[name] === 'number' ? new Date(entry[name]).toISOString().replace(/\.\d+Z$/u, 'Z') : '?'
+  const under = [...list(entry['grants']), ...list(entry['tasks'])].map(word)
+  const parents = list(entry['parents']).map(word)
+  return [
+    `${style('green', 'TOKEN')}  ${word(entry['token'])}`,
+    `${actor} → ${scope.length === 0 ? 'signing in' : scope.join(', ')} at ${word(entry['audience'])}`,
+    `issued ${instant('at')}, ends ${instant('ends_at')}`,
+    ...(others.length === 0 ? [] : [`for ${others.join(', then ')}`]),
+    ...list(entry['proofs'])
+      .map(record)
+      .flatMap((proof) => proofLines(proof, telling)),
+    entry['jkt'] === undefined ? 'bound to no key' : `bound to the key ${word(entry['jkt'])}`,
+    ...(under.length === 0 ? [] : [`lives no longer than ${under.join(', ')}`]),
+    ...(parents.length === 0 ? [] : [`exchanged for ${parents.join(', ')}`]),
+  ]
+}
+
+function proofLines(proof: Members, telling: Telling): string[] {
+  const { issuer, client, token, jti } = proof
+  const workload = Object.entries(record(proof['workload'])).filter(
+    ([name, value]) => name !== 'issuer' && value !== '',
+  )
+  const who = list(proof['chain']).map(word).join(', then ')
+  const accounts = accountsOf(proof['instigator'] === undefined ? [] : [proof['instigator']])
+  const how =
+    issuer !== undefined
+      ? `issuer ${word(issuer)}${jti === undefined ? '' : ` (${word(jti)})`}`
+      : token !== undefined
+        ? `token ${word(token)}`
+        : `a key of client ${word(client)}`
+  const lead = `${who} proved by ${how}${workload.length === 0 ? '' : ':'}`
+  return [
+    ...filled([lead, ...workload.map(([name, value]) => `${plain(name)} ${word(value)}`)], telling),
+    ...accounts.map(({ text }) => `set going by ${text}`),
+  ]
 }
 
 const mostOf = ({ columns = 0 }: Telling): number => (columns > 0 ? Math.min(columns, COLUMNS) : COLUMNS)

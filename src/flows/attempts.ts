@@ -369,6 +369,9 @@ function forRequester(entry: Entry): Json {
     'alternatives',
     'truncated',
     'grant',
+    // whose account nobody knows can be mended by who asked alone
+    'instigators',
+    'unresolved',
   ]
   return Object.fromEntries(
     shown.filter((member) => entry[member] !== undefined).map((member) => [member, entry[member]]),

@@ -394,11 +394,13 @@ class Closure {
   /** Which of its roots the accounts were that set it going. */
   async #accounts({ instigators, roots }: Entry, seq: number): Promise<void> {
     if (!Array.isArray(instigators) || !Array.isArray(roots)) return
-    const accounts = (instigators as readonly Entry[]).map(({ issuer, id }) => `${String(issuer)} ${String(id)}`)
+    const accounts = (instigators as readonly Entry[]).map(({ issuer, id }) =>
+      canonical([issuer ?? '', id ?? '']),
+    )
     for (const root of roots as readonly string[]) {
       for (const linked of await this.#found([root, 'kind=account.linked'], 0, seq)) {
         const { issuer, account } = (await this.#peek(linked)) ?? {}
-        if (accounts.includes(`${String(issuer)} ${String(account)}`)) await this.#add(linked)
+        if (accounts.includes(canonical([issuer ?? '', account ?? '']))) await this.#add(linked)
       }
     }
   }

@@ -10,7 +10,7 @@ import { isWritClientError } from '../../../client/src/index.ts'
 import type { Context } from '../context.ts'
 import { authorityAt } from './authority.ts'
 import type { Members, Telling } from '../explanation.ts'
-import { describeDecision, record } from '../explanation.ts'
+import { describeDecision, describeToken, record } from '../explanation.ts'
 import { instantOf } from '../times.ts'
 import { CliError, exit, usage } from '../exit.ts'
 import { plain, reasonOf, requirements } from '../text.ts'
@@ -91,6 +91,7 @@ export async function why(context: Context, id: string | undefined, options: Why
     const at = instantOf(options.at, context.io.now(), 'at')
     return authorityAt(context, options.subject, at)
   }
+  if (id?.startsWith('tok_') === true) return whyToken(context, id)
   const wanted = id === undefined ? await latest(context, options) : await decisionOf(context, id)
   const explained = await explanationOf(context.writ, wanted)
   const { io } = context
@@ -100,10 +101,37 @@ export async function why(context: Context, id: string | undefined, options: Why
   )
 }
 
+/** A token is because of what was proved, and of the decisions that it was issued by. */
+async function whyToken(context: Context, id: string): Promise<void> {
+  const { writ, io } = context
+  const page = await writ.log.search({ term: id, kind: 'token.issued', limit: 1 })
+  const [item] = page.items
+  const issued = record(item !== undefined && 'entry' in item ? item.entry : undefined)
+  if (issued['token'] !== id)
+    throw new CliError(
+      exit.error,
+      `there is no token \`${plain(id)}\` in the record`,
+      'is it its `jti`, `tok_…`?',
+    )
+  const ids = Array.isArray(issued['decisions']) ? (issued['decisions'] as readonly unknown[]) : []
+  const decisions: Members[] = []
+  for (const one of ids) if (typeof one === 'string') decisions.push(await explanationOf(writ, one))
+  const telling: Telling = { columns: io.columns, style: (style, text) => io.styleOut(style, text) }
+  context.print(
+    { item: { token: issued, decisions } },
+    {
+      lines: [
+        ...describeToken(issued, telling),
+        ...decisions.flatMap((one) => ['', ...linesOf(one, telling)]),
+      ],
+    },
+  )
+}
+
 /** A grant is because of the decision that made it; of what else has an id, the proof tells. */
 async function decisionOf(context: Context, id: string): Promise<string> {
   if (id.startsWith('grant_')) return (await context.writ.grants.get(id)).grant.decision
-  if (/^(?:task|req|cred)_/u.test(id)) {
+  if (/^(?:task|req|cred|dlg)_/u.test(id)) {
     throw usage(
       `\`${plain(id)}\` is no decision`,
       `\`writ audit search ${plain(id)} --kind decision\` finds those about it, \`writ audit prove\` tells all of it`,
