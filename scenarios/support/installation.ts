@@ -46,8 +46,6 @@ export type InstallationOptions = Readonly<{
   config?: Readonly<Record<string, unknown>>
   /** Files of JSON beside the configuration file, which it may name. */
   files?: Readonly<Record<string, unknown>>
-  /** What else stands in `writ.config.yaml`, such as `issuers`; for a process of its own. */
-  config?: Readonly<Record<string, unknown>>
   /** Groups of everybody who is invited, by name. Ada administers already. */
   people: Readonly<Record<string, readonly string[]>>
 }>
