@@ -6,7 +6,7 @@
 import type { Caller, SignedIn } from '../model/access.ts'
 import type { EntityRef } from '../model/entity.ts'
 import { isOver, refKey, sameRef } from '../model/entity.ts'
-import { WritError } from '../model/errors.ts'
+import { WritError, isWritError } from '../model/errors.ts'
 import type { Account } from '../model/identity.ts'
 import { accountId } from '../model/identity.ts'
 import type { Secret } from '../model/secret.ts'
@@ -27,7 +27,7 @@ export type Signed = Readonly<{ token: Secret<string>; person: EntityRef; endsAt
 /** How a sign-in at a provider ended; `ticket` proves to us for a while that the account is this browser's. */
 export type Finished =
   | (Signed & Readonly<{ next?: string }>)
-  | Readonly<{ linked: Account }>
+  | Readonly<{ linked: Account; shown: string }>
   | Readonly<{ unlinked: Unlinked; ticket: string }>
 
 /** An account that is nobody here. */
@@ -111,7 +111,7 @@ export class SignIns {
     if (ticket.link !== undefined) {
       const caller = await this.#ofSession(ticket.link)
       await this.#deps.store.commit({ reads, run: spend })
-      return { linked: await this.#accounts.linkOwn(caller, ref) }
+      return { linked: await this.#accounts.linkOwn(caller, ref), shown: arrived.shown }
     }
     const view = await this.#deps.store.read([{ kind: 'account', id }])
     const account = view.get('account', id)?.value
@@ -145,13 +145,26 @@ export class SignIns {
     return { provider: arrived.provider, account: arrived.account, shown: arrived.shown }
   }
 
-  /** A one-time code says who the account behind `ticket` is. */
-  async linkByCode(sealed: string | undefined, code: string): Promise<Signed> {
+  /**
+   * A one-time code says who the account behind `ticket` is, and signs them in. It is linked if the code is all that such a
+   * change needs: who has passkeys proves one, in their session, or whoever gets hold of a code once would have the door for
+   * good.
+   */
+  async linkByCode(
+    sealed: string | undefined,
+    code: string,
+  ): Promise<Signed & Readonly<{ unlinked?: WritError }>> {
     const { arrived } = await this.#open(sealed, 'arrived')
     const signed = await this.#admin.redeem(code)
     const caller = await this.#ofSession(secretDigest(signed.token.expose()))
-    await this.#accounts.linkOwn(caller, { issuer: arrived.provider, id: arrived.account })
-    return signed
+    try {
+      await this.#passkeys.change(caller, undefined)
+      await this.#accounts.linkOwn(caller, { issuer: arrived.provider, id: arrived.account })
+      return signed
+    } catch (error) {
+      if (!isWritError(error, 'ERR_FORBIDDEN', 'ERR_CONFLICT')) throw error
+      return { ...signed, unlinked: error }
+    }
   }
 
   /** A program may act for the person, by the token that it now gets. */

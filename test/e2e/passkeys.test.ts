@@ -161,7 +161,7 @@ describe('passkeys', { skip: browserMissing() }, () => {
         statement: one.digest,
         passkey: { ...caught, origin: 'http://localhost:1' },
       }),
-      refusedAs('passkey_refused'),
+      refusedAs('no_party'),
     )
     assert.equal((await flows.request(grace, one.id)).status, 'pending')
     const approved = await flows.approve(grace, one.id, { statement: one.digest, passkey: caught })

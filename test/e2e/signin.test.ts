@@ -10,6 +10,7 @@ import * as oauth from 'oauth4webapi'
 import type { Page } from 'playwright-core'
 import { LOGIN } from '../../src/config/index.ts'
 import { isWritError } from '../../src/model/errors.ts'
+import { Authenticator } from '../support/authenticator.ts'
 import { browserMissing, startChromium } from '../support/chromium.ts'
 import { Cli } from '../support/cli.ts'
 import type { Idp } from '../support/idp.ts'
@@ -83,6 +84,45 @@ describe('at a provider', () => {
     idp.account = 'u-grace'
     const locked = await begin()
     await assert.rejects(signIns.finish(locked.ticket, await through(locked.url)), refused)
+  })
+
+  test('B8 a code links no account for who has passkeys, nor one that is another’s; it signs in all the same', async () => {
+    await using idp = await startIdp()
+    await using world = await openWorld(loginAt(idp))
+    const { flows } = world.app
+    const arrive = async (account: string): Promise<string> => {
+      idp.account = account
+      const begun = await flows.signIns.begin({ provider: 'test', redirect: callbackAt(world) })
+      const finished = await flows.signIns.finish(begun.ticket, await through(begun.url))
+      assert.ok('unlinked' in finished)
+      return finished.ticket
+    }
+    const code = async (id: string): Promise<string> => (await flows.invite(world.ada, { id })).code.expose()
+    const accounts = async (id: string) =>
+      (await flows.accounts.list(world.ada, { person: ref(`Person/${id}`) })).items.map(
+        ({ account }) => account,
+      )
+
+    const origin = world.app.url.replace('127.0.0.1', 'localhost')
+    const fresh = await callerOf(world.app, (await flows.redeem(await code('grace'))).token.expose())
+    const offer = await flows.passkeys.forRegistration(fresh, origin)
+    await flows.passkeys.register(fresh, new Authenticator(origin).create(offer))
+    // somebody got hold of a code: they have a session, not the door
+    const thief = await flows.signIns.linkByCode(await arrive('u-thief'), await code('grace'))
+    assert.equal(thief.unlinked?.problem, 'passkey')
+    assert.equal((await callerOf(world.app, thief.token.expose())).subject.id, 'grace')
+    assert.deepEqual(await accounts('grace'), [])
+    await arrive('u-thief')
+
+    // who has none has nothing to prove
+    const ticket = await arrive('u-hedy')
+    assert.equal((await flows.signIns.linkByCode(ticket, await code('hedy'))).unlinked, undefined)
+    assert.deepEqual(await accounts('hedy'), ['u-hedy'])
+    const other = await flows.signIns.linkByCode(ticket, await code('mary'))
+    assert.ok(isWritError(other.unlinked, 'ERR_CONFLICT'))
+    assert.equal(other.person.id, 'mary')
+    assert.deepEqual([await accounts('mary'), await accounts('hedy')], [[], ['u-hedy']])
+    await assert.rejects(flows.signIns.linkByCode(ticket, 'wrong-wrong-wrong-wrong'), refused)
   })
 
   test(
@@ -336,7 +376,7 @@ describe('programs', { skip: browserMissing() }, () => {
     )
     await page.goto('https://agent.example/')
     await page.getByRole('link', { name: 'connect' }).click()
-    await page.getByRole('heading', { name: /Let .* in\?/ }).waitFor()
+    await page.getByRole('heading', { name: 'Let a program in?' }).waitFor()
     assert.match(await page.locator('main').innerText(), /<b>Helpful<\/b> assistant/)
     await shoot(page, 'program')
     await page.getByRole('button', { name: /Yes/ }).click()

@@ -5,6 +5,9 @@
  */
 import assert from 'node:assert/strict'
 import { createHash, randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import type { IncomingMessage } from 'node:http'
+import { request as httpRequest } from 'node:http'
 import { describe, test } from 'node:test'
 import { LOGIN } from '../../src/config/index.ts'
 import { declare, requestMigration } from '../support/world.ts'
@@ -123,6 +126,50 @@ describe('what a program asks', () => {
       )
     }
     assert.equal((await fetch(`${w.app.url}/login/oidc/reg`, { method: 'POST', body: '{}' })).status, 404)
+  })
+
+  test('goes into the address, asked for by GET: no page of ours posts for anybody', async () => {
+    await using w = await faultWorld({ http: true })
+    for (const mode of ['form_post', 'fragment', 'web_message', 'jwt']) {
+      const response = await fetch(asked(w, { response_mode: mode }), { redirect: 'manual' })
+      const said = `${response.headers.get('location') ?? ''} ${await response.text()}`
+      assert.match(said, /unsupported response_mode|unsupported_response_mode|response_mode/, mode)
+      assert.doesNotMatch(said, /login\/continue|<form|<script/, mode)
+    }
+    const encoded = await fetch(`${asked(w).href}&%72esponse_mode=form_post`, { redirect: 'manual' })
+    assert.doesNotMatch(encoded.headers.get('location') ?? '', /login\/continue/)
+    const posted = await fetch(`${w.app.url}/login/oidc/auth`, {
+      method: 'POST',
+      redirect: 'manual',
+      body: asked(w).searchParams,
+    })
+    assert.ok([400, 404].includes(posted.status), String(posted.status))
+    assert.deepEqual(posted.headers.getSetCookie(), [])
+    const plain = await fetch(asked(w, { response_mode: 'query' }), { redirect: 'manual' })
+    assert.match(plain.headers.get('location') ?? '', /login\/continue/)
+  })
+
+  test('cookies are its own, of this browser, and not for scripts', async () => {
+    await using w = await faultWorld({ http: true })
+    const begun = await fetch(asked(w), { redirect: 'manual' })
+    const cookies = begun.headers.getSetCookie()
+    assert.ok(cookies.length > 0)
+    for (const cookie of cookies) assert.match(cookie, /; httponly/i)
+    for (const cookie of cookies) assert.match(cookie, /; samesite=lax/i)
+  })
+
+  test('names of this machine that somebody made up take the place of none that is used', async () => {
+    await using w = await faultWorld({ http: true })
+    const at = async (host: string): Promise<number | undefined> => {
+      const path = asked(w).href.slice(w.app.url.length)
+      const sent = httpRequest(w.app.url, { path, headers: { host } }).end()
+      const [response] = (await once(sent, 'response')) as [IncomingMessage]
+      response.resume()
+      return response.statusCode
+    }
+    for (let port = 1; port <= 6; port++) assert.equal(await at(`127.0.0.1:${port}`), 303)
+    assert.equal(await at(new URL(w.app.url).host), 303)
+    assert.equal(await at('evil.example'), 403)
   })
 
   test('a metadata document is never fetched from a private address', async () => {

@@ -37,8 +37,8 @@ import { witnessRoutes } from './api/witnesses.ts'
 import { hostTest, hostnameOf, requireSameOrigin, secureHeaders, sessionCookie } from './guard.ts'
 import { parseFields, parseForm, parseJson } from './json.ts'
 import { openapi } from './openapi.ts'
-import type { Programs } from '../provider/provider.ts'
-import { METADATA, MOUNT } from '../provider/provider.ts'
+import type { Programs } from '../provider/programs.ts'
+import { METADATA, MOUNT } from '../provider/programs.ts'
 import { errorPage, pageRoutes } from './pages/routes.ts'
 import { publicError, renderOAuthError, renderProblem } from './problems.ts'
 import { Rates, Turns, addressKey } from './rates.ts'
@@ -492,6 +492,7 @@ const PROGRAM_HEADERS = {
   'x-frame-options': 'DENY',
   'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
   'referrer-policy': 'no-referrer',
+  'cache-control': 'no-store',
 } as const
 
 function stackOf(error: unknown): string {

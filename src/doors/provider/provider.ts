@@ -7,26 +7,18 @@
  */
 import type { KeyObject } from 'node:crypto'
 import { generateKeyPairSync } from 'node:crypto'
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { IncomingMessage } from 'node:http'
 import type { ClientMetadata, Configuration, KoaContextWithOIDC } from 'oidc-provider'
 import Provider, { errors, interactionPolicy } from 'oidc-provider'
-import type { Fetcher } from '../../identity/issuers/fetcher.ts'
 import { DOCUMENT_MOST, FETCH_TIMEOUT } from '../../identity/issuers/fetcher.ts'
-import type { Caller } from '../../model/access.ts'
 import type { EntityRef } from '../../model/entity.ts'
 import { refKey } from '../../model/entity.ts'
 import { WritError } from '../../model/errors.ts'
 import { isIdentity } from '../../model/name.ts'
-import type { Instant } from '../../model/time.ts'
 import { SECOND } from '../../model/time.ts'
+import type { Programs, ProgramsOptions } from './programs.ts'
+import { CLI_CLIENT, METADATA, MOUNT, isOfPrograms } from './programs.ts'
 import { Storage } from './storage.ts'
-
-/** Below this everything is its own; the token endpoint for machines is elsewhere. */
-export const MOUNT = '/login/oidc'
-/** The metadata of its issuer, where RFC 8414 §3 looks for it. */
-export const METADATA = `/.well-known/oauth-authorization-server${MOUNT}`
-/** The command line, by the name under which it asks. */
-export const CLI_CLIENT = 'writ-cli'
 
 /** What a program may: ask in the name of whoever let it in. */
 const SCOPE = 'writ'
@@ -36,65 +28,25 @@ const CLI_TOKEN_LIFE = 12 * 3_600
 const TOKEN_LIFE = 3_600
 /** Host names under which one server is found. */
 const ORIGINS_MOST = 4
+/** Of what programs call themselves. */
+const NAME_MOST = 60
 
-export type ProgramsConfig = Readonly<{
-  /** Whether a program may be named by the URL of its metadata document. */
-  clientMetadata: boolean
-  registration: boolean
-}>
-
-/** A sign-in that waits for its person. */
-export type Waiting = Readonly<{
-  uid: string
-  client: Readonly<{ name: string; id: string; at: string; known: boolean }>
-}>
-
-export interface Programs {
-  /** Whether the request is one of its own; then it is answered. */
-  handle(request: IncomingMessage, response: ServerResponse, origin: string): boolean
-  /** What waits for an answer in this browser; nothing if nothing does. */
-  waiting(request: IncomingMessage, response: ServerResponse, origin: string): Promise<Waiting | undefined>
-  /** The person's answer; where the browser goes on. */
-  answer(
-    request: IncomingMessage,
-    response: ServerResponse,
-    origin: string,
-    person: Caller | undefined,
-  ): Promise<string>
-  /** The caller behind an access token. @throws {WritError} `ERR_UNAUTHENTICATED`. */
-  caller(token: string): Promise<Caller | undefined>
-}
-
-type Options = Readonly<{
-  config: ProgramsConfig
-  /** The URL under which people reach this server, as it is configured. */
-  publicUrl?: string
-  /** Whether `person` of that generation may be signed in now. */
-  stands(person: EntityRef, generation: number): Promise<boolean>
-  fetch: Fetcher
-  now(): Instant
-  /** Signs cookies. */
-  cookieKey: Uint8Array
-  log(message: string, detail: string): void
-  errorPage(detail: string): string
-}>
-
-export function createPrograms(options: Options): Programs {
+export function createProvider(options: ProgramsOptions): Programs {
   const storage = new Storage(options.now)
   // nothing is signed with it: there are no ID tokens. The library would use one that everybody knows
   const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
   const providers = new Map<string, Provider>()
 
-  /** One for each origin; `public_url` is the only one where it is set. */
+  /** One for each origin; `public_url` is the only one where it is set. Names that nobody has used for long make room. */
   function at(origin: string): Provider | undefined {
-    const fixed = options.publicUrl === undefined ? origin : new URL(options.publicUrl).origin
-    const known = providers.get(fixed)
-    if (known !== undefined) return known
-    if (options.publicUrl === undefined && !isLocal(fixed)) return undefined
-    if (providers.size >= ORIGINS_MOST) return undefined
-    const made = createProvider(fixed, options, storage, privateKey)
-    providers.set(fixed, made)
-    return made
+    const { publicUrl } = options
+    if (!isOfPrograms(origin, publicUrl)) return undefined
+    const fixed = publicUrl === undefined ? origin : new URL(publicUrl).origin
+    const provider = providers.get(fixed) ?? providerAt(fixed, options, storage, privateKey)
+    providers.delete(fixed)
+    providers.set(fixed, provider)
+    for (const oldest of providers.keys()) if (providers.size > ORIGINS_MOST) providers.delete(oldest)
+    return provider
   }
 
   const required = (origin: string): Provider => {
@@ -108,9 +60,7 @@ export function createPrograms(options: Options): Programs {
     handle(request, response, origin) {
       const { url = '' } = request
       const [path = ''] = url.split('?')
-      const isOurs = path.startsWith(`${MOUNT}/`) || path === METADATA
-      const provider = isOurs ? at(origin) : undefined
-      if (provider === undefined) return false
+      const provider = required(origin)
       const inside =
         path === METADATA ? '/.well-known/openid-configuration' : withScope(url.slice(MOUNT.length))
       asFrom(request, provider.issuer)
@@ -127,12 +77,14 @@ export function createPrograms(options: Options): Programs {
         const id = String(params['client_id'])
         const client = await provider.Client.find(id)
         if (client === undefined) return undefined
+        const { provider: chosen } = params
         return {
           uid,
+          ...(typeof chosen === 'string' && chosen !== '' ? { provider: chosen } : {}),
           client: {
             id,
-            name: client.clientName ?? id,
-            at: new URL(String(params['redirect_uri'])).host,
+            name: shownName(client.clientName) ?? id,
+            at: whereTo(String(params['redirect_uri'])),
             known: id === CLI_CLIENT,
           },
         }
@@ -193,18 +145,48 @@ export function createPrograms(options: Options): Programs {
   }
 }
 
-/** RFC 6749 §3.3: there is one scope, and the answer names it, whatever was asked for. */
+/**
+ * RFC 6749 §3.3: there is one scope, and the answer names it, whatever was asked for. The answer goes into the address:
+ * a page that posts it by script would be another's form on our page.
+ */
 function withScope(url: string): string {
   if (!url.startsWith('/auth?')) return url
-  const others = url
-    .slice('/auth?'.length)
-    .split('&')
-    .filter((one) => !/^scope(?:=|$)/.test(one))
-  return `/auth?${[...others, `scope=${SCOPE}`].join('&')}`
+  const asked = url.slice('/auth?'.length).split('&')
+  const name = (one: string): string => new URLSearchParams(one).keys().next().value ?? ''
+  const others = asked.filter((one) => !['scope', ''].includes(name(one)))
+  const kept = others.map((one) =>
+    name(one) === 'response_mode' && new URLSearchParams(one).get('response_mode') !== 'query'
+      ? 'response_mode=none'
+      : one,
+  )
+  return `/auth?${[...kept, `scope=${SCOPE}`].join('&')}`
 }
 
-const isLocal = (origin: string): boolean =>
-  ['localhost', '127.0.0.1', '[::1]'].includes(new URL(origin).hostname)
+/** What a program calls itself, if that can be shown; it is a word of its own. */
+function shownName(name: string | undefined): string | undefined {
+  const trimmed = name?.trim() ?? ''
+  return trimmed === '' || trimmed.length > NAME_MOST || !isIdentity(trimmed) ? undefined : trimmed
+}
+
+/** RFC 9700 §4.1.1: over TLS, or on this machine. */
+function requireSafeRedirects(
+  _ctx: unknown,
+  _key: string,
+  _value: unknown,
+  { redirect_uris: uris }: ClientMetadata,
+): void {
+  for (const uri of Array.isArray(uris) ? uris : []) {
+    const url = URL.parse(String(uri))
+    if (url?.protocol === 'http:' && !isOfPrograms(url.origin, undefined))
+      throw new errors.InvalidRedirectUri('redirect_uris must use https, but for this machine')
+  }
+}
+
+/** The host, or the program of this machine that opens such addresses (RFC 8252 §7.1). */
+function whereTo(redirect: string): string {
+  const { host, protocol } = new URL(redirect)
+  return ['http:', 'https:'].includes(protocol) ? host : protocol
+}
 
 /** What the library builds addresses from: the origin that we know, not what a request says. */
 function asFrom(request: IncomingMessage, issuer: string): void {
@@ -226,7 +208,7 @@ function personOf(accountId: unknown): Readonly<{ person: EntityRef; generation:
   return { person: { type, id }, generation }
 }
 
-function createProvider(origin: string, options: Options, storage: Storage, key: KeyObject): Provider {
+function providerAt(origin: string, options: ProgramsOptions, storage: Storage, key: KeyObject): Provider {
   const issuer = `${origin}${MOUNT}`
   const { config, stands, cookieKey, fetch, log, errorPage } = options
   const cookies = { signed: true, httpOnly: true, sameSite: 'lax', path: '/' } as const
@@ -268,6 +250,9 @@ function createProvider(origin: string, options: Options, storage: Storage, key:
       response_types: ['code'],
       id_token_signed_response_alg: 'ES256',
     },
+    // beside its own rules, by which anybody on the way reads the code of a web application
+    extraClientMetadata: { properties: ['writ'], validator: requireSafeRedirects },
+    extraParams: ['provider'],
     pkce: { required: () => true },
     jwks: { keys: [{ ...key.export({ format: 'jwk' }), use: 'sig', alg: 'ES256' }] },
     cookies: {
@@ -315,8 +300,9 @@ function createProvider(origin: string, options: Options, storage: Storage, key:
       clientIdMetadataDocument: {
         enabled: config.clientMetadata,
         ack: 'draft-02',
-        // it becomes the name of an agent
-        allowFetch: async (_ctx, clientId) => clientId.length <= 256 && isIdentity(clientId),
+        // it becomes the name of an agent: one spelling, in letters that look like no others
+        allowFetch: async (_ctx, clientId) =>
+          clientId.length <= 256 && isIdentity(clientId) && URL.parse(clientId)?.href === clientId,
       },
     },
     fetch: async (url: URL | string | Request, init: RequestInit = {}) => {

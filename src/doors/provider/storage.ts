@@ -8,17 +8,29 @@ import type { Adapter, AdapterPayload } from 'oidc-provider'
 import type { Instant } from '../../model/time.ts'
 import { SECOND } from '../../model/time.ts'
 
-type Row = { payload: AdapterPayload; endsAt: Instant }
+type Row = { payload: AdapterPayload; endsAt: Instant; size: number }
 
 /** Of each kind; the oldest make room. */
 const MOST = 5_000
+/** Of all kinds together, in characters of JSON; the oldest of the largest kind make room, so that no flood of one drowns another. */
+const SIZE_MOST = 32 * 1_024 * 1_024
+/** More than any honest request says. */
+const ROW_MOST = 64 * 1_024
 
 export class Storage {
   readonly #now: () => Instant
+  readonly #sizeMost: number
   readonly #kinds = new Map<string, Map<string, Row>>()
+  readonly #sizes = new Map<Map<string, Row>, number>()
 
-  constructor(now: () => Instant) {
+  constructor(now: () => Instant, sizeMost = SIZE_MOST) {
     this.#now = now
+    this.#sizeMost = sizeMost
+  }
+
+  /** Characters that are kept. */
+  get size(): number {
+    return [...this.#sizes.values()].reduce((sum, size) => sum + size, 0)
   }
 
   /** One that has not ended. */
@@ -37,12 +49,16 @@ export class Storage {
     }
     return {
       upsert: async (id, payload, expiresIn) => {
-        rows.delete(id)
+        const size = JSON.stringify(payload).length
+        if (size > ROW_MOST) throw new RangeError('more than is remembered of one sign-in')
+        this.#delete(rows, id)
         rows.set(id, {
           payload,
           endsAt: expiresIn === undefined ? Infinity : this.#now() + expiresIn * SECOND,
+          size,
         })
-        if (rows.size > MOST) this.#makeRoom(rows)
+        this.#sizes.set(rows, (this.#sizes.get(rows) ?? 0) + size)
+        this.#makeRoom(rows)
       },
       find: async (id) => find(id),
       findByUid: async (uid) => by('uid', uid),
@@ -51,12 +67,10 @@ export class Storage {
         const row = rows.get(id)
         if (row !== undefined) row.payload = { ...row.payload, consumed: Math.floor(this.#now() / SECOND) }
       },
-      destroy: async (id) => {
-        rows.delete(id)
-      },
+      destroy: async (id) => this.#delete(rows, id),
       revokeByGrantId: async (grantId) => {
         for (const kept of this.#kinds.values()) {
-          for (const [id, { payload }] of kept) if (payload.grantId === grantId) kept.delete(id)
+          for (const [id, { payload }] of kept) if (payload.grantId === grantId) this.#delete(kept, id)
         }
       },
     }
@@ -70,12 +84,35 @@ export class Storage {
     return rows
   }
 
+  #delete(rows: Map<string, Row>, id: string): void {
+    const row = rows.get(id)
+    if (row === undefined) return
+    rows.delete(id)
+    this.#sizes.set(rows, (this.#sizes.get(rows) ?? 0) - row.size)
+  }
+
   #makeRoom(rows: Map<string, Row>): void {
     const now = this.#now()
-    for (const [id, { endsAt }] of rows) if (now >= endsAt) rows.delete(id)
+    // the oldest stand first; those of one kind live about equally long
+    for (const [id, { endsAt }] of rows) {
+      if (now < endsAt) break
+      this.#delete(rows, id)
+    }
+    if (rows.size > MOST) {
+      for (const [id, { endsAt }] of rows) if (now >= endsAt) this.#delete(rows, id)
+      this.#deleteOldest(rows, () => rows.size <= MOST)
+    }
+    while (this.size > this.#sizeMost) {
+      const [largest] = [...this.#sizes].toSorted(([, a], [, b]) => b - a)
+      if (largest === undefined) return
+      this.#deleteOldest(largest[0], () => true)
+    }
+  }
+
+  #deleteOldest(rows: Map<string, Row>, isEnough: () => boolean): void {
     for (const id of rows.keys()) {
-      if (rows.size <= MOST) return
-      rows.delete(id)
+      this.#delete(rows, id)
+      if (isEnough()) return
     }
   }
 }

@@ -5,6 +5,8 @@
  */
 import type { Unlinked } from '../../../flows/signin.ts'
 import type { EntityRef } from '../../../model/entity.ts'
+import type { WritError } from '../../../model/errors.ts'
+import type { Account } from '../../../model/identity.ts'
 import { markup } from './html.ts'
 import { frame, prose } from './views.ts'
 
@@ -54,6 +56,38 @@ export function unlinkedPage({ account, shown }: Unlinked, provider: string, pro
   )
 }
 
+/** The code was good, and is not all that it takes to link an account. */
+export function unlinkedStillPage({ shown }: Unlinked, person: EntityRef, why: WritError): string {
+  const how =
+    why.problem === 'passkey'
+      ? 'You have passkeys, and what you sign in with changes with one of them: link the account under your name.'
+      : `${why.message}.`
+  return frame(
+    { title: 'You are signed in', narrow: true, person },
+    markup`<h1>You are signed in</h1>
+      <div class="banner bad" role="alert">
+        <p>The account <bdi class="thing">${shown}</bdi> is not linked to you. ${how}</p>
+      </div>
+      <p><a class="button go" href="/inbox">Go on</a> <a class="button" href="/passkeys">How you sign in</a></p>`,
+  )
+}
+
+/** What a person has linked is shown to them: at the provider somebody else may have been signed in. */
+export function linkedPage({ account, issuer }: Account, shown: string, person: EntityRef): string {
+  return frame(
+    { title: 'Linked', narrow: true },
+    markup`<h1>Your account is linked</h1>
+      <div class="card">
+        <p>
+          <bdi class="thing">${shown}</bdi> at ${issuer} now signs in <bdi class="thing">${person.id}</bdi>, and what it
+          sets going counts as yours.
+        </p>
+        <p class="soft small">Not you? Unlink it at once: at the provider, somebody else is signed in. <code>${account}</code></p>
+        <p><a class="button go" href="/passkeys">How you sign in</a></p>
+      </div>`,
+  )
+}
+
 export function notSignedInPage(detail: string, person?: EntityRef): string {
   return frame(
     { title: 'Not signed in', narrow: true, person },
@@ -73,6 +107,8 @@ export function programErrorPage(detail: string): string {
   )
 }
 
+const isHere = (at: string): boolean => /^(?:127\.0\.0\.1|localhost|\[::1\])(?::\d+)?$|^[^:]+:$/.test(at)
+
 /** A program asks to act for the person. */
 export function consentPage(
   input: Readonly<{
@@ -83,23 +119,27 @@ export function consentPage(
   }>,
 ): string {
   const { person, client, action } = input
+  // its own word is quoted, never ours: a program may call itself whatever it likes
   return frame(
     { title: 'Let a program in', person, narrow: true },
-    markup`<h1>${client.known ? markup`Sign in <bdi>${client.name}</bdi>` : markup`Let <bdi>${client.name}</bdi> in?`}</h1>
+    markup`<h1>${client.known ? markup`Sign in <bdi>${client.name}</bdi>` : 'Let a program in?'}</h1>
       <div class="card">
-        <p>It may then ask Writ in your name. It cannot approve anything, and what you may not do, it may not either.</p>
         ${
           client.known
             ? undefined
             : markup`<div class="quote">
                 <p class="label">What the program says of itself (not verified)</p>
                 <p>${client.name}</p>
-                <p class="small mono">${client.id}</p>
+                ${client.name === client.id ? undefined : markup`<p class="small mono">${client.id}</p>`}
               </div>`
         }
-        <p class="soft small">You are then sent to <bdi class="mono">${client.at}</bdi>.</p>
+        <p>
+          It may then ask Writ in your name, ${client.known ? 'for twelve hours' : 'for an hour'}. It cannot approve
+          anything, and what you may not do, it may not either.
+        </p>
+        <p>The answer goes to <bdi class="thing">${client.at}</bdi>${isHere(client.at) ? ', a program on this machine' : undefined}.</p>
         <form method="post" action="${action}">
-          <p>
+          <p class="acts">
             <button class="go" name="answer" value="yes">Yes, it is me who asked</button>
             <button class="stop" name="answer" value="no">No</button>
           </p>

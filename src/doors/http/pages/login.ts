@@ -11,7 +11,7 @@ import { code as codeSchema } from '../../../wire/v1/index.ts'
 import { requireSameOrigin, setSessionCookie, setTicketCookie, ticketCookie } from '../guard.ts'
 import type { Answer, Context, Door, Route } from '../route.ts'
 import { route } from '../route.ts'
-import { notSignedInPage, onwardPage, unlinkedPage } from './login-views.ts'
+import { linkedPage, notSignedInPage, onwardPage, unlinkedPage, unlinkedStillPage } from './login-views.ts'
 import { answerFields, answerOf, isAboutPasskey, scripted } from './passkeys.ts'
 import { notProvedPage } from './passkeys-views.ts'
 import { signinPage } from './views.ts'
@@ -30,6 +30,22 @@ export const next = z
 
 type Asked = Pick<Context<unknown, unknown, unknown, unknown>, 'request' | 'origin' | 'reply'>
 
+/** Every way to sign in at `origin`, also after one of them did not work. */
+export async function signInForm(
+  flows: Door['flows'],
+  origin: string,
+  { provider, ...shown }: Readonly<{ next?: string; provider?: string; problem?: string; code?: string }>,
+  status = 200,
+): Promise<Answer> {
+  const passkey = await flows.passkeys.forSignIn(origin)
+  const { providers } = flows.signIns
+  const chosen = providers.find(({ name }) => name === provider)?.name
+  return scripted(
+    signinPage({ ...shown, providers, ...given('chosen', chosen), ...given('passkey', passkey) }),
+    status,
+  )
+}
+
 export function loginRoutes({ flows, now, log }: Door): Route[] {
   const common = { tag: 'Pages', errors: 'page' } as const
 
@@ -46,17 +62,6 @@ export function loginRoutes({ flows, now, log }: Door): Route[] {
     return { status: 200, body: onwardPage(to ?? '/inbox', 'You are signed in') }
   }
 
-  async function page(origin: string, to: string | undefined): Promise<Answer> {
-    const passkey = await flows.passkeys.forSignIn(origin)
-    return scripted(
-      signinPage({
-        providers: flows.signIns.providers,
-        ...given('passkey', passkey),
-        ...given('next', to),
-      }),
-    )
-  }
-
   const label = (name: string): string =>
     flows.signIns.providers.find((provider) => provider.name === name)?.label ?? name
 
@@ -68,9 +73,10 @@ export function loginRoutes({ flows, now, log }: Door): Route[] {
       summary: 'Sign in with a one-time code, a passkey or at a provider',
       who: 'public',
       audit: { none: 'a form' },
-      query: z.looseObject({ next }),
+      query: z.looseObject({ next, provider: z.string().max(64).optional().catch(undefined) }),
       responses: RESPONSES,
-      handle: async ({ origin, query }) => page(origin, query.next),
+      handle: ({ origin, query }) =>
+        signInForm(flows, origin, { ...given('next', query.next), ...given('provider', query.provider) }),
     }),
     route({
       ...common,
@@ -161,7 +167,8 @@ export function loginRoutes({ flows, now, log }: Door): Route[] {
           const finished = await flows.signIns.finish(ticket(context), new URL(`${origin}${request.url}`))
           if ('linked' in finished) {
             context.reply.header('set-cookie', setTicketCookie('', 0, secure(context)))
-            return { status: 200, body: onwardPage('/passkeys', 'Your account is linked') }
+            const { linked, shown } = finished
+            return { status: 200, body: linkedPage(linked, shown, linked.person) }
           }
           if ('unlinked' in finished) {
             const cookie = setTicketCookie(finished.ticket, TICKET_SECONDS, secure(context))
@@ -199,12 +206,12 @@ export function loginRoutes({ flows, now, log }: Door): Route[] {
         try {
           const unlinked = await flows.signIns.unlinked(ticket(context))
           try {
-            if (parsed.success)
-              return signedIn(
-                context,
-                await flows.signIns.linkByCode(ticket(context), parsed.data),
-                undefined,
-              )
+            if (parsed.success) {
+              const done = await flows.signIns.linkByCode(ticket(context), parsed.data)
+              const answer = signedIn(context, done, undefined)
+              if (done.unlinked === undefined) return answer
+              return { ...answer, body: unlinkedStillPage(unlinked, done.person, done.unlinked) }
+            }
           } catch (error) {
             if (!isWritError(error, 'ERR_UNAUTHENTICATED', 'ERR_NOT_FOUND', 'ERR_INPUT_INVALID')) throw error
           }

@@ -22,6 +22,12 @@ const waiting: Partial<Flows> = {
   requests: async () => ({ items: [{ ...requestLike(), mayApprove: ['dba'] }], next: undefined }),
 }
 
+/** No other way to sign in than the code. */
+const codeOnly = {
+  passkeys: { forSignIn: async () => undefined },
+  signIns: { providers: [] },
+} as unknown as Pick<Flows, 'passkeys' | 'signIns'>
+
 /** Names, reasons and tool text as an attacker would choose them. */
 const hostile = [
   '<script>alert(1)</script>',
@@ -155,6 +161,7 @@ describe('B71 no other site acts for a person', () => {
   test('a link on another page does not sign anybody in, it only offers to', async () => {
     const tried: string[] = []
     await using door = await knock({
+      ...codeOnly,
       redeem: async (code) => {
         tried.push(code)
         return { token: new Secret('writ_sess_new'), person: ada.subject, endsAt: NOW + 60_000 }
@@ -224,6 +231,7 @@ describe('B71 no other site acts for a person', () => {
 describe('pages', () => {
   test('wrong, used and late codes look alike', async () => {
     await using door = await knock({
+      ...codeOnly,
       redeem: () => Promise.reject(new WritError('ERR_UNAUTHENTICATED', 'x')),
     })
     const bodies = await Promise.all(
@@ -236,6 +244,23 @@ describe('pages', () => {
     assert.equal(new Set(bodies).size, 1)
     assert.match(bodies[0] ?? '', /That code is wrong, was used, or is too old/)
   })
+  test('a wrong code takes no other way to sign in away, nor where one was going', async () => {
+    await using door = await knock({
+      ...codeOnly,
+      signIns: { providers: [{ name: 'corp', label: 'Corp' }] } as unknown as Flows['signIns'],
+      redeem: () => Promise.reject(new WritError('ERR_UNAUTHENTICATED', 'x')),
+    })
+    const sent = form({ code: 'abcd-efgh', next: '/requests/req_1' }, { 'sec-fetch-site': 'same-origin' })
+    const page = await (await door.fetch('/signin', sent)).text()
+    assert.equal(page.split('name="next" value="/requests/req_1"').length, 3)
+    assert.match(page, /Sign in with Corp/)
+    // one that was asked for stands before the code
+    const chosen = await (await door.fetch('/signin?provider=corp')).text()
+    assert.ok(chosen.indexOf('Sign in with Corp') < chosen.indexOf('One-time code'))
+    const nobody = await (await door.fetch('/signin?provider=<b>')).text()
+    assert.ok(nobody.indexOf('Sign in with Corp') > nobody.indexOf('One-time code'))
+  })
+
   test('who is not signed in is sent to sign in', async () => {
     await using door = await knock(waiting)
     for (const path of ['/inbox', '/requests/req_1']) {

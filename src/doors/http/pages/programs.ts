@@ -6,6 +6,7 @@
 import * as z from 'zod'
 import type { Caller } from '../../../model/access.ts'
 import { WritError, isWritError } from '../../../model/errors.ts'
+import { given } from '../../../wire/bounds.ts'
 import { requireSameOrigin, sessionCookie } from '../guard.ts'
 import type { Answer, Context, Door, Route } from '../route.ts'
 import { route } from '../route.ts'
@@ -66,8 +67,10 @@ export function programRoutes({ callers, flows, programs }: Door): Route[] {
         const waiting = await programs?.waiting(request.raw, reply.raw, origin)
         if (waiting?.uid !== uid) throw ended()
         const person = await signedIn(context)
-        if (person === undefined)
-          return { status: 303, headers: { location: `/signin?next=${encodeURIComponent(at(uid))}` } }
+        if (person === undefined) {
+          const asked = new URLSearchParams({ next: at(uid), ...given('provider', waiting.provider) })
+          return { status: 303, headers: { location: `/signin?${asked.toString()}` } }
+        }
         return {
           status: 200,
           body: consentPage({ person: person.subject, client: waiting.client, action: at(uid) }),

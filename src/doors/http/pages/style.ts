@@ -43,6 +43,7 @@ body {
 .way { margin: 0 0 .75rem; }
 .way button { width: 100%; }
 .passkey [hidden] { display: none; }
+.acts { display: flex; flex-wrap: wrap; gap: .6rem; }
 .rows { list-style: none; margin: 0; padding: 0; }
 .rows > li { display: flex; flex-wrap: wrap; align-items: center; justify-content: space-between; gap: .5rem 1rem; padding: .7rem 0; border-top: 1px solid var(--line); }
 .rows > li:first-child { border-top: 0; }

@@ -1,0 +1,96 @@
+/**
+ * The sign-in server for programs as others see it. What answers there is loaded with the first program that asks: its library
+ * takes as long to load as half of a start, and most servers need it late or never.
+ *
+ * @module
+ */
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Fetcher } from '../../identity/issuers/fetcher.ts'
+import type { Caller } from '../../model/access.ts'
+import type { EntityRef } from '../../model/entity.ts'
+import type { Instant } from '../../model/time.ts'
+
+/** Below this everything is its own; the token endpoint for machines is elsewhere. */
+export const MOUNT = '/login/oidc'
+/** The metadata of its issuer, where RFC 8414 §3 looks for it. */
+export const METADATA = `/.well-known/oauth-authorization-server${MOUNT}`
+/** The command line, by the name under which it asks. */
+export const CLI_CLIENT = 'writ-cli'
+
+export type ProgramsConfig = Readonly<{
+  /** Whether a program may be named by the URL of its metadata document. */
+  clientMetadata: boolean
+  registration: boolean
+}>
+
+/** A sign-in that waits for its person. */
+export type Waiting = Readonly<{
+  uid: string
+  /** The provider that the person wants to sign in with, if the program says one. */
+  provider?: string
+  client: Readonly<{ name: string; id: string; at: string; known: boolean }>
+}>
+
+export interface Programs {
+  /** Whether the request is one of its own; then it is answered. */
+  handle(request: IncomingMessage, response: ServerResponse, origin: string): boolean
+  /** What waits for an answer in this browser; nothing if nothing does. */
+  waiting(request: IncomingMessage, response: ServerResponse, origin: string): Promise<Waiting | undefined>
+  /** The person's answer; where the browser goes on. */
+  answer(
+    request: IncomingMessage,
+    response: ServerResponse,
+    origin: string,
+    person: Caller | undefined,
+  ): Promise<string>
+  /** The caller behind an access token. @throws {WritError} `ERR_UNAUTHENTICATED`. */
+  caller(token: string): Promise<Caller | undefined>
+}
+
+export type ProgramsOptions = Readonly<{
+  config: ProgramsConfig
+  /** The URL under which people reach this server, as it is configured. */
+  publicUrl?: string
+  /** Whether `person` of that generation may be signed in now. */
+  stands(person: EntityRef, generation: number): Promise<boolean>
+  fetch: Fetcher
+  now(): Instant
+  /** Signs cookies. */
+  cookieKey: Uint8Array
+  log(message: string, detail: string): void
+  errorPage(detail: string): string
+}>
+
+/** Whether programs may sign people in at `origin`; a `Host` header is nobody's word, but for this machine. */
+export const isOfPrograms = (origin: string, publicUrl: string | undefined): boolean =>
+  publicUrl !== undefined || ['localhost', '127.0.0.1', '[::1]'].includes(new URL(origin).hostname)
+
+export function createPrograms(options: ProgramsOptions): Programs {
+  let loading: Promise<Programs> | undefined
+  const loaded = (): Promise<Programs> =>
+    (loading ??= import('./provider.ts').then(({ createProvider }) => createProvider(options)))
+
+  return {
+    handle(request, response, origin) {
+      const { url = '', method } = request
+      const [path = ''] = url.split('?')
+      const isOurs = path === METADATA || path.startsWith(`${MOUNT}/`)
+      // RFC 6749 §3.1 wants GET; what is posted there is a form on somebody else's page
+      const isPosted = method !== 'GET' && /^\/auth(?:\/|$)/.test(path.slice(MOUNT.length))
+      if (!isOurs || isPosted || !isOfPrograms(origin, options.publicUrl)) return false
+      loaded().then(
+        (programs) => programs.handle(request, response, origin),
+        (error: unknown) => {
+          options.log('programs cannot sign people in', error instanceof Error ? error.message : typeof error)
+          response.writeHead(503).end()
+        },
+      )
+      return true
+    },
+    waiting: async (request, response, origin) => (await loaded()).waiting(request, response, origin),
+    answer: async (request, response, origin, person) =>
+      (await loaded()).answer(request, response, origin, person),
+    // who has issued nothing knows no token
+    caller: async (token) => (loading === undefined ? undefined : (await loading).caller(token)),
+  }
+}
