@@ -142,7 +142,7 @@ export class Writ {
       requested_token_type: `${TYPE}:access_token`,
       subject_token: await this.#token(),
       subject_token_type: `${TYPE}:jwt`,
-      ...(task ? { task } : {}),
+      ...(task ? { writ_task: task } : {}),
       ...(approval === undefined ? {} : { approval: JSON.stringify(approval) }),
     })
     let nonce

@@ -121,8 +121,7 @@ export class TokenBook {
       const other = (entity?.generation ?? 0) !== token.generations[refKey(ref)]
       if (other || isOver(entity, view.now)) return 'subject_ended'
     }
-    if (token.registered !== undefined && view.get('client', token.registered) === undefined)
-      return 'subject_ended'
+    if (clientsOf(token).some((id) => view.get('client', id) === undefined)) return 'subject_ended'
     for (const id of token.grants) {
       const grant = view.get('grant', id)?.value
       if ((grant !== undefined && !isLiveGrant(grant, view.now)) || barrier.bars('grant', id))
@@ -249,5 +248,11 @@ const readsOf = (token: Token, tasks: readonly string[]): Read[] => [
   ...tasks.map((id): Read => ({ kind: 'task', id })),
   ...token.parents.map((id): Read => ({ kind: 'token', id })),
   ...(token.delegations ?? []).map((id): Read => ({ kind: 'delegation', id })),
-  ...(token.registered === undefined ? [] : [{ kind: 'client' as const, id: token.registered }]),
+  ...clientsOf(token).map((id): Read => ({ kind: 'client', id })),
+]
+
+/** Every registered client that a token rests on. */
+export const clientsOf = ({ registered, clients = [] }: Token): readonly string[] => [
+  ...(registered === undefined ? [] : [registered]),
+  ...clients,
 ]

@@ -115,6 +115,9 @@ export class TokenParties {
     }
     if (request.grant === 'assertion') {
       const subject = await this.#prove(request.assertion ?? '', url, now, 'invalid_grant')
+      if (subject.own !== undefined)
+        throw refuse('invalid_grant', 'an access token is no assertion: exchange it (RFC 8693)')
+      checkMayAct(subject, undefined, client, 'invalid_grant')
       return client === undefined ? [subject] : [client, subject]
     }
     const subject = await this.#prove(request.subjectToken ?? '', url, now, 'invalid_request', client)
@@ -125,7 +128,7 @@ export class TokenParties {
     if (actor !== undefined && actor.chain.length > 1) {
       throw refuse('invalid_request', 'actor_token is itself of somebody who acts for another')
     }
-    checkMayAct(subject, actor, client)
+    checkMayAct(subject, actor, client, 'invalid_request')
     return [client, actor, subject].filter((party) => party !== undefined)
   }
 
@@ -165,7 +168,8 @@ export class TokenParties {
     const registered = typeof iss === 'string' && iss === sub ? await this.#registered(iss) : undefined
     // a client speaks for itself by its key, and for nobody in exchanges
     if (registered !== undefined && code !== 'invalid_request') {
-      const audiences = [this.#issuer, url]
+      // ours as we say it, whatever the request calls us: what was made for another server is not for this one
+      const audiences = [this.#issuer, `${this.#issuer}${URL.parse(url)?.pathname ?? ''}`]
       const { spends } = await verifyAssertion(registered, text, { audiences, now, code })
       const key = refKey(registered.subject)
       const entity = (await store.read([{ kind: 'entity', id: key }])).get('entity', key)?.value
@@ -272,7 +276,12 @@ export function chainOf(parties: readonly Party[]): readonly EntityRef[] {
 }
 
 /** RFC 8693 §4.4: who may act is said by the token, if it says it. */
-function checkMayAct(subject: Party, actor: Party | undefined, client: Party | undefined): void {
+function checkMayAct(
+  subject: Party,
+  actor: Party | undefined,
+  client: Party | undefined,
+  code: OAuthErrorCode,
+): void {
   const may = subject.proved?.claims['may_act']
   const acting = [client, actor].filter((party) => party !== undefined)
   if (
@@ -291,7 +300,7 @@ function checkMayAct(subject: Party, actor: Party | undefined, client: Party | u
       : claims['sub'] === sub && claims['iss'] === issuer
   }
   if (!acting.every(isNamed))
-    throw refuse('invalid_request', 'the subject token names another who may act (may_act)')
+    throw refuse(code, 'the token of the subject names another who may act (may_act)')
 }
 
 /** `client_id` without an assertion is the word of whoever sent it: it must be who is proved. */

@@ -4,12 +4,13 @@
  *
  * @module
  */
+import { setImmediate as breathe } from 'node:timers/promises'
 import type { Caller } from '../model/access.ts'
 import type { Attempt } from '../model/attempt.ts'
 import type { Json } from '../model/canonical.ts'
 import { canonical, sameJson } from '../model/canonical.ts'
 import type { EntityRef, Properties } from '../model/entity.ts'
-import { refKey, sameRef } from '../model/entity.ts'
+import { isOver, refKey, sameRef } from '../model/entity.ts'
 import { isWritError, WritError } from '../model/errors.ts'
 import type { Decision } from '../model/outcome.ts'
 import { isOAuthError, refuse } from '../model/refusal.ts'
@@ -36,14 +37,14 @@ import { createDpop } from '../identity/dpop.ts'
 import type { Verifier } from '../identity/issuers/verify.ts'
 import type { UnverifiedToken } from '../identity/issuers/token.ts'
 import { readOf, spendProof } from '../identity/spent.ts'
-import type { Page, Read } from '../store/port.ts'
+import type { Page, Read, Transaction } from '../store/port.ts'
 import type { Attempts } from './attempts.ts'
 import { SYSTEM } from './attempts.ts'
 import type { FlowDeps } from './deps.ts'
 import { lineageOf } from './lineage.ts'
 import type { Requests } from './requests.ts'
 import type { Signers } from './signers.ts'
-import { TokenBook } from './token-book.ts'
+import { TokenBook, clientsOf } from './token-book.ts'
 import type { Party, Spend } from './token-parties.ts'
 import {
   TokenParties,
@@ -96,6 +97,8 @@ const SENSITIVE = 3
 /** Refusals on the record one by one; what is beyond is counted in the next one (law 12). */
 const NOTED = { perSecond: 20, burst: 200 }
 const POLL_SECONDS = 5
+/** Tokens looked at before others get their turn. */
+const AT_ONCE = 200
 
 export class Tokens {
   readonly #deps: FlowDeps
@@ -142,6 +145,7 @@ export class Tokens {
       return asked
     } catch (error) {
       if (isWritError(error) && isOAuthError(error.problem)) await this.refused(error, who, spends)
+      else if (isWritError(error)) await this.#spend(spends).catch(unlessRefused)
       throw error
     }
   }
@@ -224,23 +228,27 @@ export class Tokens {
     // said once everything is permitted: what a denial looks like must not tell what there is
     const lacksProof =
       jkt === undefined &&
-      mode === 'privileged' &&
-      (await this.#isSensitive([audience, ...wanted.map((one) => one.resource)]))
+      // what comes of a bound token is bound too (B8)
+      (parties.some((party) => party.jkt !== undefined) ||
+        (mode === 'privileged' &&
+          (await this.#isSensitive([audience, ...wanted.map((one) => one.resource)]))))
 
     // several things are one token or none: what one of them would be denied must not cost the others anything
     if (attempts.length > 1) {
       for (const attempt of attempts) {
         const analysis = await analyse(this.#deps.decision, caller, attempt, 'attempt')
-        if (analysis.outcome !== 'permit') return this.#denied(caller, attempt, request)
+        if (analysis.outcome !== 'permit') return this.#denied(caller, attempt, request, spends)
         const carried = analysis.grant !== undefined || analysis.request !== undefined
         if (carried && jkt === undefined && mode === 'privileged') throw needsProof()
       }
       if (lacksProof) throw needsProof()
     }
+    // each of several spends something before the last one issues the token: none does by what was used before (B6)
+    if (attempts.length > 1) await this.#spendFirst(spends)
     const before: Decision[] = []
     for (const attempt of attempts.slice(0, -1)) {
       const decision = await decide(this.#deps.decision, caller, attempt)
-      if (decision.outcome !== 'permit') return this.#answer(caller, decision, request)
+      if (decision.outcome !== 'permit') return this.#answer(caller, decision, request, spends)
       before.push(decision)
     }
     const issue = await this.#issue({
@@ -258,7 +266,7 @@ export class Tokens {
       lacksProof,
       spends,
     })
-    if ('denied' in issue) return this.#answer(caller, issue.denied, request)
+    if ('denied' in issue) return this.#answer(caller, issue.denied, request, spends)
     return { token: issue.token, text: await this.#book.text(issue.token) }
   }
 
@@ -298,6 +306,14 @@ export class Tokens {
         ...own.flatMap((token) => token.delegations ?? []),
       ]),
     ]
+    const clients = [
+      ...new Set([
+        ...parties.slice(1).flatMap(({ registered }) => (registered === undefined ? [] : [registered.id])),
+        ...own.flatMap(clientsOf),
+      ]),
+    ]
+    // what is spent below is spent above (law 5): on tasks that these attempts do not name themselves
+    const above = own.flatMap((token) => token.tasks).filter((task) => !lineage.some(({ id }) => id === task))
     const single = own.filter((token) => token.singleUse)
     const last = attempts.at(-1) as Attempt
     const id = decisions.newId('tok')
@@ -309,9 +325,8 @@ export class Tokens {
       ...tasks.map((task): Read => ({ kind: 'task', id: task })),
       ...delegations.map((one): Read => ({ kind: 'delegation', id: one })),
       ...chain.map((ref): Read => ({ kind: 'entity', id: refKey(ref) })),
-      ...[acting.registered?.id, ...own.map((token) => token.registered)].flatMap((client): Read[] =>
-        client === undefined ? [] : [{ kind: 'client', id: client }],
-      ),
+      ...(acting.registered === undefined ? [] : [{ kind: 'client' as const, id: acting.registered.id }]),
+      ...clients.map((client): Read => ({ kind: 'client', id: client })),
     ]
     const decision = await decide(decisions, caller, last, {
       also: {
@@ -360,6 +375,7 @@ export class Tokens {
             asked: caller,
             client: acting.registered?.id ?? acting.name,
             ...(acting.registered === undefined ? {} : { registered: acting.registered.id }),
+            ...(clients.length === 0 ? {} : { clients }),
             grants,
             tasks,
             parents,
@@ -374,6 +390,12 @@ export class Tokens {
           }
           if (token.endsAt <= tx.now) throw refuse('invalid_grant', 'what the token would rest on ends now')
           if (this.#book.endOf(tx, token, tasks) !== undefined) return 'changed'
+          for (const one of new Set(above)) {
+            const task = tx.get('task', one)?.value as Task
+            const calls = task.calls + attempts.length
+            if (calls > (task.limits.calls ?? Infinity)) return 'task_limit'
+            tx.put('task', one, { ...task, calls })
+          }
           for (const parent of single) {
             const current = tx.get('token', parent.id)?.value as Token
             tx.put('token', parent.id, { ...current, usedAt: tx.now })
@@ -491,18 +513,20 @@ export class Tokens {
     })
   }
 
-  async #denied(caller: Caller, attempt: Attempt, request: TokenRequest): Promise<Issued> {
+  async #denied(caller: Caller, attempt: Attempt, request: TokenRequest, spends: Spend[]): Promise<Issued> {
     const decision = await decide(this.#deps.decision, caller, attempt, {
       // what was not permitted a moment ago might be now: nothing comes of it alone
       also: { reads: [], run: () => 'changed' },
     })
-    return this.#answer(caller, decision, request)
+    return this.#answer(caller, decision, request, spends)
   }
 
   /** A denial; of a challenge, with the access request if it was to be submitted at once. */
-  async #answer(caller: Caller, decision: Decision, request: TokenRequest): Promise<Issued> {
+  async #answer(caller: Caller, decision: Decision, request: TokenRequest, spends: Spend[]): Promise<Issued> {
     const denied = this.#attempts.sealed(decision)
     if (denied.outcome !== 'challenge' || request.accessRequest !== 'submit') return { denied }
+    // nobody is asked by what was used before (B6)
+    await this.#spendFirst(spends)
     const { subject, action, resource, task, delegation } = denied.attempt
     const context = {
       ...(task === undefined ? {} : { task }),
@@ -636,6 +660,7 @@ export class Tokens {
    */
   async introspect(viewer: Caller | ClientProof, text: string, arrival: Arrival): Promise<Token | undefined> {
     const party = await this.#viewer(viewer, arrival)
+    if (await this.#isOver(party.viewer)) return undefined
     const token = await this.#book.open(text)
     if (token === undefined || (await this.#book.end(token)) !== undefined) return undefined
     const isServer = isServerOf(party, token) || (await this.#observes(party, token))
@@ -671,17 +696,45 @@ export class Tokens {
   /** Tokens that have not been forgotten: the caller's own, all for who may read. */
   async list(caller: Caller, query: { after?: string; limit?: number }): Promise<Page<Token>> {
     const all = await this.#attempts.may(caller, 'read')
-    const { after, limit = 100 } = query
-    const page = await this.#deps.store.list('token', { limit, ...(after === undefined ? {} : { after }) })
-    const items = page.items.map(({ value }) => value)
-    return {
-      items: items.filter((token) => all || sameRef(token.chain[0] as EntityRef, caller.subject)),
-      next: page.next,
+    const { limit = 100 } = query
+    const self = refKey(caller.subject)
+    const isTheirs = ({ chain: [acting], generations }: Token): boolean =>
+      refKey(acting as EntityRef) === self && generations[self] === caller.generation
+    const items: Token[] = []
+    let { after } = query
+    for (;;) {
+      const page = await this.#deps.store.list('token', {
+        limit: all ? limit : AT_ONCE,
+        ...(after === undefined ? {} : { after }),
+      })
+      const found = page.items.map(({ value }) => value)
+      items.push(...(all ? found : found.filter(isTheirs)))
+      if (all) return { items, next: page.next }
+      // where the next page begins is one of their own too: of others not even an id is told (B33)
+      const shown = items.slice(0, limit)
+      if (items.length > limit) return { items: shown, next: shown.at(-1)?.id }
+      if (page.next === undefined) return { items: shown, next: undefined }
+      after = page.next
+      await breathe()
     }
   }
 
   async #observes({ viewer }: Readonly<{ viewer: Caller }>, { audience }: Token): Promise<boolean> {
     return this.#attempts.may(viewer, 'observe', audience)
+  }
+
+  /** Whether whoever asks is nobody any more: locked, ended, or another than it was. */
+  async #isOver({ id, subject, generation, chain = [] }: Caller): Promise<boolean> {
+    const parties = [subject, ...chain]
+    const view = await this.#deps.store.read(
+      parties.map((ref): Read => ({ kind: 'entity', id: refKey(ref) })),
+    )
+    const { barrier } = this.#deps.decision
+    return (
+      parties.some((ref) => isOver(view.get('entity', refKey(ref))?.value, view.now)) ||
+      (view.get('entity', refKey(subject))?.value.generation ?? 0) !== generation ||
+      barrier.denies({ chain: parties, tasks: [], caller: id }) !== undefined
+    )
   }
 
   async #viewer(
@@ -749,7 +802,12 @@ export class Tokens {
         // a sign-in has none: whatever its subject may do
         ...(token.decided.length === 0
           ? {}
-          : { scope: [...new Set([...token.scope, ...token.details.map(({ action }) => action)])] }),
+          : {
+              scope: [
+                ...token.scope.map((action) => ({ action, resource: token.audience })),
+                ...token.details,
+              ],
+            }),
       },
     }
   }
@@ -796,6 +854,12 @@ export class Tokens {
     })
   }
 
+  /** Spends proofs before anything comes of them. */
+  async #spendFirst(spends: Spend[]): Promise<void> {
+    await this.#spend(spends)
+    spends.length = 0
+  }
+
   /** Records a refusal, and spends what came with it. Of many, some are only counted. */
   async refused(
     error: WritError,
@@ -817,9 +881,9 @@ export class Tokens {
     else if (isNews) noted.skipped += 1
     if (!isNoted && spends.length === 0) return
     const skipped = noted.skipped
-    await this.#deps.store.commit({
+    const item = {
       reads: spends.map(readOf),
-      run: (tx) => {
+      run: (tx: Transaction): void => {
         for (const proof of spends) spendProof(tx, proof)
         if (!isNoted) return
         tx.append({
@@ -832,13 +896,26 @@ export class Tokens {
           ...(skipped === 0 ? {} : { uncounted: skipped }),
         })
       },
-    })
+    }
+    try {
+      await this.#deps.store.commit(item)
+    } catch (failure) {
+      // a record that is full makes no refusal another one; a proof that could not be spent does
+      if (spends.length > 0 || !isWritError(failure, 'ERR_STORE_FULL', 'ERR_CLOCK_INVALID')) throw failure
+      noted.skipped += 1
+      return
+    }
     if (isNoted) noted.skipped -= skipped
   }
 }
 
 const given = (problem: string | undefined): { problem?: string } =>
   problem === undefined ? {} : { problem }
+
+/** A proof that could not be spent, when there is something worse to say. */
+function unlessRefused(error: unknown): void {
+  if (!isWritError(error)) throw error
+}
 
 const needsProof = (): WritError =>
   refuse('invalid_dpop_proof', 'a token for this is bound to a key: send a DPoP proof with the request')

@@ -26,11 +26,22 @@ import { spentProof } from './spent.ts'
 export const ASSERTION_MOST: Millis = 10 * MINUTE
 const SKEW: Millis = MINUTE
 const JTI_MOST = 256
-/** RFC 7523 names none; the third is of its revision. What else a key signs is no assertion (B4). */
-const types: ReadonlySet<string | null> = new Set([null, 'JWT', 'client-authentication+jwt'])
+/** RFC 7523 names none; its revision one for each use, and none is good for the other. What else a key signs is no assertion (B4). */
+const isOfType = (typ: string | null, code: OAuthErrorCode): boolean =>
+  typ === null ||
+  typ === 'JWT' ||
+  typ === (code === 'invalid_client' ? 'client-authentication+jwt' : 'authorization-grant+jwt')
 
-/** By type and curve of a key, what it may sign with. */
-const algorithmsOf = ({ kty, crv }: Properties): readonly string[] => {
+/** By type and curve of a key, and by what it says it is for, what it may sign with. */
+function algorithmsOf(jwk: Properties): readonly string[] {
+  const { alg, use, key_ops: operations } = jwk
+  if (use !== undefined && use !== 'sig') return []
+  if (operations !== undefined && !(Array.isArray(operations) && operations.includes('verify'))) return []
+  const able = signsWith(jwk)
+  return alg === undefined ? able : able.filter((one) => one === alg)
+}
+
+const signsWith = ({ kty, crv }: Properties): readonly string[] => {
   if (kty === 'RSA') return ['PS256', 'RS256', 'PS384', 'RS384', 'PS512', 'RS512']
   if (kty === 'OKP' && crv === 'Ed25519') return ['EdDSA', 'Ed25519']
   if (kty !== 'EC') return []
@@ -96,7 +107,7 @@ export async function verifyAssertion(
 ): Promise<Readonly<{ endsAt: Instant; spends: SpentProof }>> {
   const wrong = (why: string) => refuse(code, `the assertion ${why}`, `client \`${client.id}\``)
   const { claims, alg, kid, typ } = readAssertion(assertion, code)
-  if (!types.has(typ)) throw wrong('is of another type (typ)')
+  if (!isOfType(typ, code)) throw wrong('is of another type (typ)')
   const fitting = client.keys.filter(
     (jwk) =>
       algorithmsOf(jwk).includes(alg) &&

@@ -34,6 +34,9 @@ export const dpopAlgorithms: readonly string[] = Object.keys(algorithms)
 /** Longest `DPoP` header: a proof has a key and a few claims. */
 const PROOF_MOST = 8 * 1024
 const JTI_MOST = 128
+/** Longest RSA modulus and exponent in base64url: 4096 and 32 bits. Anybody may have us calculate with a key of theirs. */
+const MODULUS_MOST = 683
+const EXPONENT_MOST = 6
 /** How far the clocks of clients may be off. */
 export const DPOP_SKEW: Millis = MINUTE
 /** A nonce is good in the span it was given out in and in the next one. */
@@ -163,6 +166,9 @@ function publicKey(value: Json | undefined, shape: Readonly<{ kty: string; crv?:
   const parts = kty === 'RSA' ? { n, e } : kty === 'EC' ? { crv, x, y } : { crv, x }
   if (!Object.values(parts).every((part) => typeof part === 'string' && part !== ''))
     throw invalid('has half a key')
+  const isCostly =
+    kty === 'RSA' && ((n as string).length > MODULUS_MOST || (e as string).length > EXPONENT_MOST)
+  if (isCostly) throw invalid('has a key of more than 4096 bits, or with an exponent of more than 32')
   return { kty, ...parts } as JWK
 }
 

@@ -4,7 +4,9 @@
  * @module
  */
 import type { EntityRef, Properties } from './entity.ts'
+import { sameRef } from './entity.ts'
 import type { Json } from './canonical.ts'
+import { sameJson } from './canonical.ts'
 import type { AccountRef } from './identity.ts'
 import type { Instant } from './time.ts'
 
@@ -67,8 +69,27 @@ export type Caller = Readonly<{
   confirmed?: string
   /** Of a person: how they signed in. */
   auth?: SignedIn
-  /** Of an access token of ours: the actions that it is for; absent, whatever its subject may do. */
-  scope?: readonly string[]
+  /** Of an access token of ours: what it is for; absent, whatever its subject may do. */
+  scope?: readonly Scoped[]
+}>
+
+/** One thing that a token is for: with the properties of the action, these; without, any that policy permits. */
+export type Scoped = Readonly<{ action: string; resource: EntityRef; properties?: Properties }>
+
+/** Whether the credential of `caller` is for this: an access token is for what it was issued for, and nothing else (B41). */
+export function isInScope({ scope }: Pick<Caller, 'scope'>, { action, resource }: ScopedAttempt): boolean {
+  if (scope === undefined) return true
+  return scope.some(
+    (one) =>
+      one.action === action.name &&
+      sameRef(one.resource, resource) &&
+      (one.properties === undefined || sameJson(one.properties, action.properties ?? null)),
+  )
+}
+
+type ScopedAttempt = Readonly<{
+  action: Readonly<{ name: string; properties?: Properties }>
+  resource: EntityRef
 }>
 
 /** A one-time code that enrols a person; kept under the digest of the code. */

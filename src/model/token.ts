@@ -44,6 +44,8 @@ export type Token = Readonly<{
   client: string
   /** The registered client that it was issued to. */
   registered?: string
+  /** Other registered clients that proved somebody behind it. */
+  clients?: readonly string[]
   /** Everything that must live: those of the tokens that it came from too. */
   grants: readonly string[]
   tasks: readonly string[]

@@ -128,6 +128,11 @@ function encodeToken(token: Token): z.infer<typeof wireToken> {
   }
 }
 
+/** RFC 6749 §3.2: what stands in a URL stands in logs, and may say another thing than the body. */
+function requireNoQuery({ url }: Readonly<{ url: string }>): void {
+  if (url.includes('?')) throw refuse('invalid_request', 'parameters stand in the body alone, not in the URL')
+}
+
 export function oauthRoutes(door: Door): Route[] {
   const tag = 'OAuth'
 
@@ -150,7 +155,10 @@ export function oauthRoutes(door: Door): Route[] {
   async function asking(
     context: Context<unknown, unknown, unknown, Fields>,
   ): Promise<Readonly<{ by: Caller | ClientProof; token: string }>> {
-    const { token, client } = await parsed(() => parseTokenForm(context.body))
+    const { token, client } = await parsed(() => {
+      requireNoQuery(context.request)
+      return parseTokenForm(context.body)
+    })
     const { authorization } = context.request.headers
     if (authorization === undefined) return { by: client, token }
     if (client.assertion !== undefined) throw refuse('invalid_request', 'there are two proofs of who asks')
@@ -187,6 +195,7 @@ export function oauthRoutes(door: Door): Route[] {
         const { reply, body, origin, request: sent } = context
         reply.header('dpop-nonce', door.flows.tokens.dpop.nonce(door.now()))
         const request = await parsed(() => {
+          requireNoQuery(sent)
           if (sent.headers.authorization !== undefined) {
             throw refuse('invalid_client', 'no client has a secret here; send a client_assertion (RFC 7523)')
           }
@@ -266,6 +275,7 @@ export function oauthRoutes(door: Door): Route[] {
       tag,
       summary: "Access tokens that have not ended long ago: the caller's own, all for who may read",
       who: 'caller',
+      heavy: true,
       audit: READS,
       query: z.strictObject({ cursor: cursor.exactOptional(), limit: limit.exactOptional() }),
       responses: { 200: { description: 'A page', schema: page(wireToken) } },
