@@ -5,6 +5,7 @@ import {
   approve as approveByToken,
   ask,
   openInstallation,
+  starter,
   under,
 } from './support/installation.ts'
 import { PersonAtPage } from './support/page.ts'
@@ -13,10 +14,17 @@ import { refused } from './support/story.ts'
 
 const MINUTE = 60_000
 
+const CLOSING = `
+@id("close-in-person") @ttl("5m")
+permit (principal is Person, action == Action::"ledger:close", resource is Database)
+when { principal in Group::"dba" && context.proof.reauth };
+`
+
 export const scenario: Scenario = {
   id: 'S07',
   name: 'step-up-is-not-login',
-  right: 'whoever approves what is sensitive proves with a passkey that it is them, for this very request',
+  right:
+    'whoever approves what is sensitive, or does what policy asks it for, proves with a passkey that it is them, for this',
   wrong: 'a fresh login, or proof that was given for another action, another time or by somebody else',
 
   async run(story) {
@@ -24,6 +32,7 @@ export const scenario: Scenario = {
     const writ = await story.part(
       openInstallation({
         clock,
+        policies: [starter('migration.cedar'), { name: 'ledger.cedar', text: CLOSING }],
         people: { grace: ['dba'], hedy: ['dba'] },
         entities: [
           { type: 'Agent', id: 'migrator', kind: 'agent', owner: 'Person/ada', parents: ['Group/deployers'] },
@@ -110,10 +119,56 @@ export const scenario: Scenario = {
       assert.equal(again.status, 403)
       await isPending(payments.id)
     })
+    const person = writ.person('grace')
+    const { id: closingTask } = await person.tasks.declare({
+      purpose: 'end of the month',
+      scope: {
+        actions: ['ledger:close'],
+        resources: [
+          { type: 'Database', id: 'orders' },
+          { type: 'Database', id: 'payments' },
+        ],
+      },
+    })
+    const books = (resource: string, approval?: string): AttemptInput =>
+      under(
+        closingTask,
+        { action: 'ledger:close', resource: `Database/${resource}` },
+        approval === undefined ? {} : { approval },
+      )
+    const closing = await ask(person, books('orders'))
+    const prove = (fields: Record<string, string>) => grace.send(`/requests/${closing.id}/prove`, fields)
+    await story.wrong(
+      'what policy asks a passkey for, by being signed in, or with the proof of a login',
+      async () => {
+        const decision = await person.evaluate(books('orders'))
+        assert.equal(decision.outcome, 'challenge')
+        const login = grace.answer(grace.asked(await grace.get('/signin')))
+        assert.equal((await prove({ ...login, statement: closing.digest })).status, 403)
+        await isPending(closing.id)
+      },
+    )
+    let approval: string | undefined
+    await story.right('proved for that act, it can be used', async () => {
+      const proof = grace.answer(grace.asked(await grace.get(`/requests/${closing.id}/prove`)))
+      assert.equal((await prove(proof)).status, 303)
+      approval = (await person.requests.wait(closing.id)).approval?.id
+      assert.ok(approval)
+    })
+    await story.wrong('another act, with the proof of that one', async () => {
+      assert.notEqual((await person.evaluate(books('payments', approval))).outcome, 'permit')
+    })
+    await story.right('the act that it was given for', async () => {
+      assert.equal((await person.evaluate(books('orders', approval))).outcome, 'permit')
+    })
+    await story.wrong('the same act once more', async () => {
+      assert.notEqual((await person.evaluate(books('orders', approval))).outcome, 'permit')
+    })
     await story.right('denying asks for nothing more', async () => {
       const denied = await grace.send(`/requests/${payments.id}/deny`, { statement: payments.digest })
       assert.equal(denied.status, 303)
       await workflow.tasks.end(task, 'completed')
+      await person.tasks.end(closingTask, 'completed')
     })
   },
 }
