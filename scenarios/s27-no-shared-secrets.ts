@@ -184,7 +184,7 @@ export const scenario: Scenario = {
     })
 
     const useKey = (): Promise<Response> =>
-      fetch(`${ledger.url}/entries`, { method: 'POST', headers: { 'x-api-key': ledger.key } })
+      fetch(`${ledger.url}/post`, { method: 'POST', headers: { 'x-api-key': ledger.key } })
     await story.wrong('the old password: at the database, anew and in a session of before', async () => {
       await sqlRefused(database.connect(account), sql.noLogin)
       await sqlRefused(standing.query(`insert into booking (who) values ('old')`), sql.cut)
@@ -230,7 +230,7 @@ export const scenario: Scenario = {
     })
 
     const asShop = async (): Promise<number> => {
-      const request = { method: 'POST', url: `${ledger.url}/entries`, now: Date.now(), accessToken: token }
+      const request = { method: 'POST', url: `${ledger.url}/post`, now: Date.now(), accessToken: token }
       const headers = { authorization: `DPoP ${token}`, dpop: await dpopProof(bound, request) }
       return (await fetch(request.url, { method: 'POST', headers })).status
     }

@@ -65,7 +65,8 @@ export async function openApi({ writ, audience, identity }: ApiOptions): Promise
     const { authorization, dpop } = request.headers
     const given = request.headers['x-api-key']
     if (authorization !== undefined) shown.push(authorization)
-    const action = request.method === 'POST' ? 'ledger:post' : 'ledger:read'
+    // `/post` is the action `ledger:post`
+    const action = `ledger:${(request.url ?? '').slice(1)}`
     if (typeof given === 'string') {
       shown.push(given)
       if (retired || given !== key) return refusal('no such key')

@@ -26,6 +26,8 @@ export type Program = Part &
     /** The first line on standard output that holds `text`, once it is there; fails if the process ends without. */
     says(text: string): Promise<string>
     write(line: string): void
+    /** Nothing more is written. */
+    endInput(): void
     kill(signal: NodeJS.Signals): void
   }>
 
@@ -52,6 +54,7 @@ export async function writ(
 ): Promise<string> {
   await using program = await startWrit(args, options)
   if (options.input !== undefined) program.write(options.input)
+  program.endInput()
   const { code } = await program.ended
   assert.equal(code, 0, `\`writ ${args.join(' ')}\` ended with ${code}: ${program.err.join('\n')}`)
   return program.out.join('\n')
@@ -110,6 +113,7 @@ export async function start(
       }
     },
     write: (line) => void stdin.write(`${line}\n`),
+    endInput: () => void stdin.end(),
     kill: (signal) => void process_.kill(signal),
     async [Symbol.asyncDispose]() {
       stdin.destroy()

@@ -44,15 +44,19 @@ export function secretsInFiles(folder: string, known: readonly string[]): Found[
 
 /** In environment and arguments of `root` and of everything below it. */
 export function secretsInProcesses(root: number, known: readonly string[]): Found[] {
+  return below(root).flatMap((pid) => [
+    ...secretsIn(proc(pid, 'environ'), 'environment', known),
+    ...secretsIn(proc(pid, 'cmdline'), 'arguments', known),
+  ])
+}
+
+function below(root: number): number[] {
   const parents = new Map(
     processes().map((pid) => [pid, Number(/^PPid:\s*(\d+)/mu.exec(proc(pid, 'status'))?.[1] ?? 0)]),
   )
   const isBelow = (pid: number | undefined): boolean =>
     pid !== undefined && pid > 0 && (pid === root || isBelow(parents.get(pid)))
-  return [...parents.keys()].filter(isBelow).flatMap((pid) => [
-    ...secretsIn(proc(pid, 'environ'), 'environment', known),
-    ...secretsIn(proc(pid, 'cmdline'), 'arguments', known),
-  ])
+  return [...parents.keys()].filter(isBelow)
 }
 
 /** The arguments of every process on this machine, which everybody on it may read. */
@@ -66,6 +70,12 @@ const processes = (): number[] =>
   readdirSync('/proc')
     .map(Number)
     .filter((pid) => pid > 0)
+
+/** A variable in the environment of some process below `root`: as whoever is on the same machine, and may, reads it. */
+export function copiedVariable(root: number, name: string): string | undefined {
+  const texts = below(root).map((pid) => proc(pid, 'environ'))
+  return texts.map((text) => new RegExp(`^${name}=(.+)$`, 'mu').exec(text)?.[1]).find((value) => value !== undefined)
+}
 
 /** '' for a process that has ended meanwhile. */
 function proc(pid: number, file: string): string {

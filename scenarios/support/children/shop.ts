@@ -28,7 +28,7 @@ async function credentials(): Promise<Record<string, string>> {
   })
   const token = readFileSync(TOKEN, 'utf8').trim()
   const key = await importDpopKey(JSON.parse(readFileSync(KEY, 'utf8')))
-  const request = { method: 'POST', url: `${ledger}/entries`, now: Date.now(), accessToken: token }
+  const request = { method: 'POST', url: `${ledger}/post`, now: Date.now(), accessToken: token }
   return { authorization: `DPoP ${token}`, dpop: await dpopProof(key, request) }
 }
 
@@ -36,7 +36,7 @@ const client = new pg.Client({ connectionString: DATABASE_URL })
 client.on('error', () => {}) // cut on purpose
 await client.connect()
 await client.query(`insert into booking (who) values (session_user)`)
-const { status } = await fetch(`${ledger}/entries`, { method: 'POST', headers: await credentials() })
+const { status } = await fetch(`${ledger}/post`, { method: 'POST', headers: await credentials() })
 console.log(status === 200 ? 'booked' : `the ledger answered ${status}`)
 await new Promise((told) => process.stdin.once('data', told))
 process.stdin.destroy()
