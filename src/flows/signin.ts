@@ -20,6 +20,7 @@ import { readOf, spendProof, spentProof } from '../identity/spent.ts'
 import type { Accounts } from './accounts.ts'
 import type { Administration } from './admin.ts'
 import type { FlowDeps } from './deps.ts'
+import { Noted } from './noted.ts'
 import type { PasskeyAnswer, Passkeys } from './passkeys.ts'
 
 export type Signed = Readonly<{ token: Secret<string>; person: EntityRef; endsAt: Instant }>
@@ -46,6 +47,7 @@ export class SignIns {
   readonly #admin: Administration
   readonly #passkeys: Passkeys
   readonly #relying: RelyingParty
+  readonly #noted = new Noted()
 
   constructor(
     deps: FlowDeps,
@@ -100,7 +102,7 @@ export class SignIns {
   /** @throws {WritError} `ERR_UNAUTHENTICATED` for what does not belong together; nothing is linked, nobody signed in. */
   async finish(sealed: string | undefined, url: URL): Promise<Finished> {
     const ticket = await this.#open(sealed, 'begun')
-    const arrived = await this.#relying.finish(ticket.begun, url)
+    const arrived = await this.#arrive(ticket.begun, url)
     const spends = spentProof('login', ticket.begun.issuer, ticket.begun.state, ticket.endsAt)
     const ref = { issuer: arrived.provider, id: arrived.account }
     const id = accountId(ref)
@@ -219,6 +221,32 @@ export class SignIns {
         return { token, person: session.person, endsAt: session.endsAt }
       },
     })
+  }
+
+  /** Who came back to `url`; an answer that is not good is on the record. */
+  async #arrive(begun: Begun, url: URL): Promise<Arrived> {
+    try {
+      return await this.#relying.finish(begun, url)
+    } catch (error) {
+      if (!isWritError(error, 'ERR_UNAUTHENTICATED')) throw error
+      const { provider } = begun
+      const { now } = await this.#deps.store.read([])
+      const skipped = this.#noted.take(now)
+      if (skipped === undefined) throw error
+      await this.#deps.store.commit({
+        reads: [],
+        run: (tx) => {
+          tx.append({
+            kind: 'session.refused',
+            refs: [],
+            provider,
+            why: error.detail ?? error.message,
+            ...(skipped === 0 ? {} : { uncounted: skipped }),
+          })
+        },
+      })
+      throw error
+    }
   }
 
   /** Nothing but the attempt is written down: whoever has an account somewhere must not fill the store. */

@@ -42,6 +42,7 @@ import type { Attempts } from './attempts.ts'
 import { SYSTEM } from './attempts.ts'
 import type { FlowDeps } from './deps.ts'
 import { lineageOf } from './lineage.ts'
+import { Noted } from './noted.ts'
 import type { Requests } from './requests.ts'
 import type { Signers } from './signers.ts'
 import { TokenBook, clientsOf } from './token-book.ts'
@@ -94,8 +95,6 @@ type Wanted = Readonly<{ action: string; resource: EntityRef; properties?: Prope
 
 /** What is at least this sensitive is privileged: its tokens are bound to a key. */
 const SENSITIVE = 3
-/** Refusals on the record one by one; what is beyond is counted in the next one (law 12). */
-const NOTED = { perSecond: 20, burst: 200 }
 const POLL_SECONDS = 5
 /** Tokens looked at before others get their turn. */
 const AT_ONCE = 200
@@ -107,7 +106,7 @@ export class Tokens {
   readonly #book: TokenBook
   readonly #parties: TokenParties
   readonly dpop: Dpop
-  #noted = { left: NOTED.burst, at: 0, skipped: 0 }
+  readonly #noted = new Noted()
 
   constructor(deps: FlowDeps, parts: Readonly<{ attempts: Attempts; requests: Requests; signers: Signers }>) {
     this.#deps = deps
@@ -873,19 +872,13 @@ export class Tokens {
     const { now } = await this.#deps.store.read([])
     // a client that asks for a nonce, or how its request stands, has been refused nothing
     const isNews = error.problem !== 'use_dpop_nonce' && error.problem !== 'authorization_pending'
-    const noted = this.#noted
-    noted.left = Math.min(NOTED.burst, noted.left + (Math.max(0, now - noted.at) * NOTED.perSecond) / SECOND)
-    noted.at = now
-    const isNoted = isNews && noted.left >= 1
-    if (isNoted) noted.left -= 1
-    else if (isNews) noted.skipped += 1
-    if (!isNoted && spends.length === 0) return
-    const skipped = noted.skipped
+    const skipped = isNews ? this.#noted.take(now) : undefined
+    if (skipped === undefined && spends.length === 0) return
     const item = {
       reads: spends.map(readOf),
       run: (tx: Transaction): void => {
         for (const proof of spends) spendProof(tx, proof)
-        if (!isNoted) return
+        if (skipped === undefined) return
         tx.append({
           kind: 'token.refused',
           refs: who.map(refKey),
@@ -902,10 +895,8 @@ export class Tokens {
     } catch (failure) {
       // a record that is full makes no refusal another one; a proof that could not be spent does
       if (spends.length > 0 || !isWritError(failure, 'ERR_STORE_FULL', 'ERR_CLOCK_INVALID')) throw failure
-      noted.skipped += 1
-      return
+      this.#noted.missed(1 + (skipped ?? 0))
     }
-    if (isNoted) noted.skipped -= skipped
   }
 }
 

@@ -152,7 +152,32 @@ export function createHttp(options: HttpOptions): FastifyInstance {
   const { flows, callers, config, clock, random, log, version } = options
   const now = (): Instant => clock.now()
   const { programs } = options
-  const door: Door = { flows, callers, now, log, version, ...(programs === undefined ? {} : { programs }) }
+  /** A token that is not good is on the record, as it is at the token endpoint. */
+  async function note(error: unknown, authorization: string | undefined): Promise<void> {
+    // what has no dot is a key or a session, or nothing
+    if (!isWritError(error, 'ERR_UNAUTHENTICATED') || authorization?.includes('.') !== true) return
+    const { message, detail, problem = 'invalid_token' } = error
+    const why = detail === undefined ? {} : { detail }
+    await flows.tokens.refused(new WritError('ERR_UNAUTHENTICATED', message, { problem, ...why }))
+  }
+  const noting: Pick<Callers, 'authenticate'> = {
+    async authenticate(credentials) {
+      try {
+        return await callers.authenticate(credentials)
+      } catch (error) {
+        await note(error, credentials.authorization)
+        throw error
+      }
+    },
+  }
+  const door: Door = {
+    flows,
+    callers: noting,
+    now,
+    log,
+    version,
+    ...(programs === undefined ? {} : { programs }),
+  }
   const streams = new Set<Stream>()
   const routes = httpRoutes(door, streams)
 
@@ -261,6 +286,14 @@ export function createHttp(options: HttpOptions): FastifyInstance {
     void reply.type('application/problem+json').send(JSON.stringify(body))
   }
 
+  /** A request for a token that could not even be read is refused like one that could. */
+  async function noteUnread(error: unknown, request: FastifyRequest): Promise<void> {
+    const { code, message, problem } = publicError(error)
+    if (request.routeOptions.config.writ?.errors !== 'oauth' || problem !== undefined) return
+    if (code !== 'ERR_INPUT_INVALID' && code !== 'ERR_TOO_LARGE') return
+    await flows.tokens.refused(new WritError(code, message, { problem: 'invalid_request' }))
+  }
+
   /** The key that a DPoP proof shows to be the caller's; the token says whether it is the one it is bound to. */
   async function possession(
     request: FastifyRequest,
@@ -287,6 +320,7 @@ export function createHttp(options: HttpOptions): FastifyInstance {
     } catch (error) {
       // whoever fails often from one address waits; whoever authenticates there is not touched
       if (isWritError(error, 'ERR_UNAUTHENTICATED')) rates.anonymous.take(addressKey(request.ip))
+      await note(error, authorization)
       throw error
     }
     const cookieOnly = session !== undefined
@@ -411,8 +445,10 @@ export function createHttp(options: HttpOptions): FastifyInstance {
       }),
     )
   })
-  server.setErrorHandler((error, request, reply) => {
+  server.setErrorHandler(async (error, request, reply) => {
+    await noteUnread(error, request)
     fail(error, request, reply)
+    return reply
   })
   const paths = routes.map(({ method, path }) => ({
     method,

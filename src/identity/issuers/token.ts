@@ -24,8 +24,12 @@ export type UnverifiedToken = Readonly<{
   typ: string | null
 }>
 
-/** @throws {Refused} */
-export function readToken(token: string): UnverifiedToken {
+/**
+ * `free` leaves invisible characters in claims: where names are for people to read, and who reads them takes care.
+ *
+ * @throws {Refused}
+ */
+export function readToken(token: string, free = false): UnverifiedToken {
   if (token.length > TOKEN_MOST) throw new Refused('size')
   const parts = token.split('.')
   if (parts.length === 5) throw new Refused('encrypted')
@@ -45,7 +49,7 @@ export function readToken(token: string): UnverifiedToken {
   // `jku`, `jwk`, `x5u` and `x5c` are ignored: which keys there are is not the token's to say
   return {
     header,
-    claims: objectOf(body),
+    claims: objectOf(body, free),
     alg,
     typ: typ ?? null,
     ...(kid === undefined ? {} : { kid }),
@@ -58,7 +62,7 @@ function bytesOf(part: string): Buffer | undefined {
   return bytes.toString('base64url') === part ? bytes : undefined
 }
 
-function objectOf(bytes: Buffer): Properties {
+function objectOf(bytes: Buffer, free = false): Properties {
   if (!isUtf8(bytes)) throw new Refused('form')
   const text = bytes.toString('utf8')
   const read = readJson(text, DEPTH)
@@ -66,14 +70,16 @@ function objectOf(bytes: Buffer): Properties {
   if (read.problem !== undefined) throw new Refused('form')
   const value = read.value as Json
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new Refused('form')
-  if (!isWellSaid(value)) throw new Refused('text')
+  if (!isWellSaid(value, free ? isPlain : isText)) throw new Refused('text')
   return value as Properties
 }
 
+const isPlain = (text: string): boolean => !/[\p{Cc}\p{Cs}]/u.test(text)
+
 /** No lone surrogates and no controls, in names and in values. */
-function isWellSaid(value: Json): boolean {
-  if (typeof value === 'string') return isText(value)
+function isWellSaid(value: Json, isSaid: (text: string) => boolean): boolean {
+  if (typeof value === 'string') return isSaid(value)
   if (typeof value !== 'object' || value === null) return true
-  if (Array.isArray(value)) return value.every(isWellSaid)
-  return Object.entries(value).every(([name, member]) => isText(name) && isWellSaid(member as Json))
+  if (Array.isArray(value)) return value.every((one: Json) => isWellSaid(one, isSaid))
+  return Object.entries(value).every(([name, member]) => isSaid(name) && isWellSaid(member as Json, isSaid))
 }

@@ -133,7 +133,7 @@ describe('B8 a sign-in at a provider', () => {
       const relying = party([provider(at.issuer)])
       const { begun } = await relying.begin('corp', REDIRECT)
       at.how.begun = begun
-      at.how.token = (of) => token(at.issuer, of)
+      at.how.token = () => token(at.issuer, begun)
       await assert.rejects(relying.finish(begun, back(begun)), (error) =>
         isWritError(error, 'ERR_UNAUTHENTICATED'),
       )

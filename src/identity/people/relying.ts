@@ -27,6 +27,8 @@ import type { Millis } from '../../model/time.ts'
 import { HOUR, SECOND } from '../../model/time.ts'
 import type { Fetcher } from '../issuers/fetcher.ts'
 import { DOCUMENT_MOST, FETCH_TIMEOUT } from '../issuers/fetcher.ts'
+import { Refused } from '../issuers/refusal.ts'
+import { readToken } from '../issuers/token.ts'
 
 /** A provider as it is configured. */
 export type Provider = Readonly<{
@@ -161,7 +163,8 @@ export function createRelyingParty({ providers, fetch, random, monotonic }: Opti
           idTokenExpected: true,
         })
         const claims = tokens.claims()
-        if (claims === undefined) throw refused('there is no ID token')
+        if (claims === undefined || tokens.id_token === undefined) throw refused('there is no ID token')
+        requireIdToken(tokens.id_token)
         const { sub, auth_time: authTime, acr, amr, aud } = claims
         const several = Array.isArray(aud) && aud.length > 1
         if (several || sub === '' || sub.length > TEXT_MOST || !isIdentity(sub))
@@ -187,6 +190,21 @@ export function createRelyingParty({ providers, fetch, random, monotonic }: Opti
 /** Of RFC 8176, or like one: it stands in the record and in facts of policy. */
 const isMethod = (one: unknown): one is string =>
   typeof one === 'string' && one.length <= METHOD_MOST && isIdentity(one)
+
+/**
+ * The library has verified it. It lets pass what has several readings, and other tokens that the same key signs (B4): the
+ * type must be right, and what tells of an event signs nobody in.
+ */
+function requireIdToken(text: string): void {
+  try {
+    const { typ, claims } = readToken(text, true)
+    if (typ !== null && typ !== 'JWT') throw refused('the ID token is of another type (typ)')
+    if (Object.hasOwn(claims, 'events')) throw refused('the ID token tells of an event')
+  } catch (error) {
+    if (error instanceof Refused) throw refused(`ID token: ${error.refusal.sentence}`, error)
+    throw error
+  }
+}
 
 function shownName(claims: Readonly<Record<string, unknown>>): string | undefined {
   for (const name of ['email', 'preferred_username', 'name']) {
