@@ -70,6 +70,29 @@ export type Authority = Readonly<{
     ends_at?: string
     parent?: string
   }>[]
+  /** Access tokens that it could use. */
+  tokens: readonly Readonly<{
+    id: string
+    audience: string
+    scope: readonly string[]
+    chain: readonly string[]
+    /** What was proved of each party, by whose token or key. */
+    proofs: readonly Readonly<{ [member: string]: Json }>[]
+    decisions: readonly string[]
+    issued_at: string
+    ends_at: string
+    jkt?: string
+  }>[]
+  /** Who let it act for them. */
+  delegations: readonly Readonly<{
+    id: string
+    delegator: string
+    actions?: readonly string[]
+    resources?: readonly string[]
+    reason?: string
+    made_at: string
+    ends_at: string
+  }>[]
   requests: readonly Readonly<{
     id: string
     state: string

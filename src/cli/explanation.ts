@@ -160,7 +160,8 @@ export function describeToken(entry: Members, telling: Telling = {}): string[] {
   ]
 }
 
-function proofLines(proof: Members, telling: Telling): string[] {
+/** What was proved of one party, and by whom. */
+export function proofLines(proof: Members, telling: Telling): string[] {
   const { issuer, client, token, jti } = proof
   const workload = Object.entries(record(proof['workload'])).filter(
     ([name, value]) => name !== 'issuer' && value !== '',

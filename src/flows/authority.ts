@@ -75,6 +75,44 @@ export type TaskThen = Readonly<{
   parent?: string
 }>
 
+/** An access token of ours that it could use: what it was for, and what was proved for it. */
+export type TokenThen = Readonly<{
+  id: string
+  audience: string
+  /** Actions on the audience, and `action on Type/id` for others. */
+  scope: readonly string[]
+  /** The acting party first. */
+  chain: readonly string[]
+  proofs: readonly ProofThen[]
+  decisions: readonly string[]
+  issuedAt: Instant
+  endsAt: Instant
+  /** Thumbprint of the key that it was bound to. */
+  jkt?: string
+}>
+
+export type ProofThen = Readonly<{
+  chain: readonly string[]
+  /** The configured issuer, or the client or token of ours that proved it. */
+  issuer?: string
+  client?: string
+  token?: string
+  jti?: string
+  instigator?: Json
+  workload?: Json
+}>
+
+/** Somebody let it act for them. */
+export type DelegationThen = Readonly<{
+  id: string
+  delegator: string
+  actions?: readonly string[]
+  resources?: readonly string[]
+  reason?: string
+  madeAt: Instant
+  endsAt: Instant
+}>
+
 export type RequestThen = Readonly<{
   id: string
   state: 'pending' | 'approved'
@@ -113,6 +151,8 @@ export type Authority = Readonly<{
   grants: readonly GrantThen[]
   credentials: readonly CredentialThen[]
   tasks: readonly TaskThen[]
+  tokens: readonly TokenThen[]
+  delegations: readonly DelegationThen[]
   requests: readonly RequestThen[]
   /** What policy permits without evidence, on what was registered then. */
   standing: readonly StandingThen[]
@@ -206,6 +246,8 @@ class Question {
       grants,
       credentials: await this.#credentials(),
       tasks,
+      tokens: over === undefined ? await this.#tokens() : [],
+      delegations: over === undefined ? await this.#delegations() : [],
       requests: await this.#requests(),
       standing: standing.rights,
       tried: standing.tried,
@@ -379,6 +421,70 @@ class Question {
       })
     }
     return tasks
+  }
+
+  /** Tokens that it acted with: neither ended, taken back nor used up, and everything that they hang on alive. */
+  async #tokens(): Promise<TokenThen[]> {
+    const tokens: TokenThen[] = []
+    for await (const { entry, at } of this.#mine('token.issued')) {
+      const names = (member: string): readonly string[] => (entry[member] ?? []) as readonly string[]
+      const id = entry['token'] as string
+      const endsAt = entry['ends_at'] as number
+      if (names('chain')[0] !== this.#key || this.#at >= endsAt) continue
+      if (await this.#isOver(id, ['token.revoked', 'token.used'])) continue
+      const behind = [
+        ...names('grants').map((grant) => this.#isOver(grant, ['grant.ended'])),
+        ...names('tasks').map(async (task) => (await this.#ofTask(task, 'task.ended')) !== undefined),
+        ...names('parents').map((parent) => this.#isOver(parent, ['token.revoked'])),
+      ]
+      if ((await Promise.all(behind)).includes(true)) continue
+      const details = (entry['details'] ?? []) as unknown as readonly Readonly<{
+        action: string
+        resource: EntityRef
+      }>[]
+      const jkt = entry['jkt']
+      tokens.push({
+        id,
+        audience: entry['audience'] as string,
+        scope: [
+          ...names('scope'),
+          ...details.map(({ action, resource }) => `${action} on ${refKey(resource)}`),
+        ],
+        chain: names('chain'),
+        proofs: (entry['proofs'] ?? []) as unknown as readonly ProofThen[],
+        decisions: names('decisions'),
+        issuedAt: at,
+        endsAt,
+        ...(typeof jkt === 'string' ? { jkt } : {}),
+      })
+    }
+    return tokens
+  }
+
+  async #delegations(): Promise<DelegationThen[]> {
+    const delegations: DelegationThen[] = []
+    for await (const { entry, at } of this.#mine('delegation.made')) {
+      const { delegation, actor, delegator, actions, resources, reason } = entry
+      const endsAt = entry['ends_at'] as number
+      if (actor !== this.#key || this.#at >= endsAt) continue
+      if (await this.#isOver(delegation as string, ['delegation.revoked'])) continue
+      delegations.push({
+        id: delegation as string,
+        delegator: delegator as string,
+        ...(actions === undefined ? {} : { actions: actions as readonly string[] }),
+        ...(resources === undefined ? {} : { resources: resources as readonly string[] }),
+        ...(typeof reason === 'string' ? { reason } : {}),
+        madeAt: at,
+        endsAt,
+      })
+    }
+    return delegations
+  }
+
+  /** Whether one of the entries that end it stands in the record by then. */
+  async #isOver(id: string, kinds: readonly string[]): Promise<boolean> {
+    for (const kind of kinds) if ((await this.#last(id, `kind=${kind}`)) !== undefined) return true
+    return false
   }
 
   /** A task opens with the first permit under it or under a task below it. */

@@ -114,6 +114,46 @@ describe('a job of GitHub', () => {
     const { items } = await world.app.flows.tokens.list(world.ada, {})
     assert.notEqual(items.find(({ id }) => id === jti)?.revokedAt, undefined)
   })
+  test('S06 an auditor sees later what was proved, and verifies it with nothing but the file and a key', async () => {
+    const ran = await cli.run(ledger, { env: job })
+    const jti = String(claimsOf(ran.stdout.trim())['jti'])
+    const auditor = { WRIT_TOKEN: world.tokens.ada }
+    const at = new Date().toISOString()
+    const why = await cli.run(['why', jti], { env: auditor })
+    assert.match(why.stdout, /proved by issuer github[^]*repository_id 5678[^]*set going by account 583231/)
+    assert.match(why.stdout, /PERMIT {2}standing[^]*Permitted by: ledger\.cedar/)
+    assert.match((await cli.run(['why', 'tok_none'], { env: auditor })).stderr, /no token `tok_none`/)
+    const then = async (): Promise<string> =>
+      (await cli.run(['why', '--subject', 'Agent/migrator', '--at', at], { env: auditor })).stdout
+    const tokens = async (): Promise<string> => /^Tokens\n([^]*?)\n\n/mu.exec(await then())?.[1] ?? ''
+    assert.match(await tokens(), new RegExp(`${jti}[^]*repository_id 5678`, 'u'))
+    // what is revoked later was good then
+    await cli.run(['token', 'revoke'], { env: job, stdin: ran.stdout })
+    assert.match(await tokens(), new RegExp(jti, 'u'))
+    const now = await cli.run(
+      ['why', '--subject', 'Agent/migrator', '--at', new Date().toISOString(), '--json'],
+      { env: auditor },
+    )
+    const { tokens: left } = JSON.parse(now.stdout) as { tokens: { id: string }[] }
+    assert.equal(
+      left.some(({ id }) => id === jti),
+      false,
+    )
+    const proved = await cli.run(['audit', 'prove', jti, '-o', `${jti}.json`], { env: auditor })
+    assert.equal(proved.code, 0, proved.stderr)
+    const keys = JSON.parse((await cli.run(['audit', 'keys', '--json'], { env: auditor })).stdout) as {
+      items: { vkey: string }[]
+    }
+    const verified = await cli.run(['audit', 'verify', `${jti}.json`, '--key', keys.items[0]?.vkey ?? ''])
+    assert.equal(verified.code, 0, verified.stderr)
+    assert.match(
+      verified.stdout,
+      new RegExp(
+        `Token ${jti} for Api/ledger \\(ledger:read\\)[^]*issuer .github.[^]*repository_id "5678"[^]*revoked at`,
+        'u',
+      ),
+    )
+  })
   test('is refused what no policy permits', async () => {
     const ran = await cli.run(['token', 'exchange', '--resource', 'Api/ledger', '--scope', 'ledger:post'], {
       env: job,

@@ -5,6 +5,7 @@
  */
 import type { Authority } from '../../../client/src/index.ts'
 import type { Context } from '../context.ts'
+import { proofLines } from '../explanation.ts'
 import { plain, reasonOf } from '../text.ts'
 import { localAndUtc } from '../times.ts'
 
@@ -77,6 +78,27 @@ export function describeAuthority(
       `${plain(task.id)}  ${plain(task.state)}  ${plain(task.purpose)}${scopeOf(task.scope)}${
         task.ends_at === undefined ? '' : ` · ends ${left(task.ends_at)}`
       }`,
+    ]),
+  )
+  // servers of before do not tell
+  const { tokens = [], delegations = [] } = answer as Partial<Authority>
+  section(
+    'Tokens',
+    'none was good',
+    tokens.map((token) => [
+      `${plain(token.id)}  ${token.scope.length === 0 ? 'signing in' : token.scope.map(plain).join(', ')} at ${plain(token.audience)} · ends ${left(token.ends_at)}`,
+      ...(token.chain.length < 2 ? [] : [`for ${token.chain.slice(1).map(plain).join(', then ')}`]),
+      ...token.proofs.flatMap((proof) => proofLines(proof, { columns: 0 })),
+      token.jkt === undefined ? 'bound to no key' : `bound to the key ${plain(token.jkt)}`,
+      ...(token.decisions.length === 0 ? [] : [`decided in ${token.decisions.map(plain).join(', ')}`]),
+    ]),
+  )
+  section(
+    'Delegations',
+    'nobody let it act for them',
+    delegations.map(({ id, delegator, actions, resources, reason, ends_at: ends }) => [
+      `${plain(id)}  for ${plain(delegator)}: ${actions?.map(plain).join(', ') ?? 'anything'} on ${resources?.map(plain).join(', ') ?? 'anything'} · ends ${left(ends)}`,
+      ...(reason === undefined ? [] : [`because: ${plain(reason)}`]),
     ]),
   )
   section(

@@ -86,6 +86,38 @@ const decision = z.object({
   resource: refOut,
 })
 
+const proof = z.object({
+  chain: z.array(refOut),
+  issuer: z.string().exactOptional().meta({ description: 'The configured issuer whose token it was' }),
+  client: z.string().exactOptional().meta({ description: 'The client whose key it was' }),
+  token: z.string().exactOptional().meta({ description: 'The access token that it was' }),
+  jti: z.string().exactOptional(),
+  instigator: z.unknown().exactOptional().meta({ description: 'The account that set it going' }),
+  workload: z.unknown().exactOptional().meta({ description: 'Claims of the workload as they were proved' }),
+})
+
+const token = z.object({
+  id: z.string(),
+  audience: refOut,
+  scope: z.array(z.string()),
+  chain: z.array(refOut).meta({ description: 'The acting party first' }),
+  proofs: z.array(proof),
+  decisions: z.array(z.string()),
+  issued_at: instantOut,
+  ends_at: instantOut,
+  jkt: z.string().exactOptional().meta({ description: 'Thumbprint of the key that it was bound to' }),
+})
+
+const delegation = z.object({
+  id: z.string(),
+  delegator: refOut,
+  actions: z.array(z.string()).exactOptional(),
+  resources: z.array(refOut).exactOptional(),
+  reason: z.string().exactOptional(),
+  made_at: instantOut,
+  ends_at: instantOut,
+})
+
 export const authority = z
   .object({
     subject: refOut,
@@ -111,6 +143,8 @@ export const authority = z
     grants: z.array(grant),
     credentials: z.array(credential),
     tasks: z.array(task),
+    tokens: z.array(token).meta({ description: 'Access tokens that it could use' }),
+    delegations: z.array(delegation).meta({ description: 'Who let it act for them' }),
     requests: z.array(request),
     standing: z
       .array(z.object({ action: z.string(), resource: refOut, policies: z.array(z.string()) }))
@@ -173,6 +207,26 @@ export type AuthorityAnswer = Readonly<{
     endsAt?: Instant
     parent?: string
   }>[]
+  tokens: readonly Readonly<{
+    id: string
+    audience: string
+    scope: readonly string[]
+    chain: readonly string[]
+    proofs: readonly Proof[]
+    decisions: readonly string[]
+    issuedAt: Instant
+    endsAt: Instant
+    jkt?: string
+  }>[]
+  delegations: readonly Readonly<{
+    id: string
+    delegator: string
+    actions?: readonly string[]
+    resources?: readonly string[]
+    reason?: string
+    madeAt: Instant
+    endsAt: Instant
+  }>[]
   requests: readonly Readonly<{
     id: string
     state: 'pending' | 'approved'
@@ -191,6 +245,15 @@ export type AuthorityAnswer = Readonly<{
   leavesOut: readonly string[]
 }>
 
+type Proof = Readonly<{
+  chain: readonly string[]
+  issuer?: string
+  client?: string
+  token?: string
+  jti?: string
+  instigator?: Json
+  workload?: Json
+}>
 type Scope = Readonly<{
   actions: readonly string[]
   resources: readonly Readonly<{ type: string; id?: string }>[]
@@ -246,6 +309,22 @@ export function encodeAuthority(value: AuthorityAnswer): WireAuthority {
       declared_at: encodeInstant(declaredAt),
       ...(openedAt === undefined ? {} : { opened_at: encodeInstant(openedAt) }),
       ...(endsAt === undefined ? {} : { ends_at: encodeInstant(endsAt) }),
+    })),
+    tokens: value.tokens.map(({ issuedAt, endsAt, scope: reach, chain, proofs, decisions, ...rest }) => ({
+      ...rest,
+      scope: [...reach],
+      chain: [...chain],
+      proofs: proofs.map((one) => ({ ...one, chain: [...one.chain] })),
+      decisions: [...decisions],
+      issued_at: encodeInstant(issuedAt),
+      ends_at: encodeInstant(endsAt),
+    })),
+    delegations: value.delegations.map(({ madeAt, endsAt, actions, resources, ...rest }) => ({
+      ...rest,
+      ...(actions === undefined ? {} : { actions: [...actions] }),
+      ...(resources === undefined ? {} : { resources: [...resources] }),
+      made_at: encodeInstant(madeAt),
+      ends_at: encodeInstant(endsAt),
     })),
     requests: value.requests.map(({ requestedAt, until, approvals, ...rest }) => ({
       ...rest,
