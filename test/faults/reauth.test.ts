@@ -128,6 +128,8 @@ describe('S07 reauth', () => {
     const ada = await withPasskey(w, 'ada')
     const { flows } = w.app
     const late = await ask(w, ada.caller, wipe())
+    // who may approve it, and so sees it, proves nothing in place of who asks
+    await fails(prove(w, await withPasskey(w, 'hedy'), late), 'ERR_FORBIDDEN')
     assert.equal((await prove(w, ada, late)).status, 'pending')
     w.clock.advance(5 * MINUTE)
     const { status } = await flows.approve(w.grace, late.id, { statement: late.digest })
