@@ -3,12 +3,13 @@
  *
  * @module
  */
-import { chmodSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { randomBytes } from 'node:crypto'
 import { dirname, join } from 'node:path'
 import { configHome } from '../config/index.ts'
 import { CliError, exit } from './exit.ts'
 import type { Io } from './io.ts'
+import { readPrivate } from './private-file.ts'
 
 export type StoredSession = Readonly<{ token: string; person: string; ends_at: string }>
 
@@ -35,13 +36,18 @@ export class Sessions {
   }
 
   #read(): Readonly<Record<string, StoredSession>> {
-    let text: string
+    let text: string | undefined
     try {
-      text = readFileSync(this.path, 'utf8')
+      text = readPrivate(
+        this.path,
+        'the session',
+        `if you trust whoever could read it, \`chmod 600 ${this.path}\`; else remove it and sign in again`,
+      )
     } catch (error) {
-      if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return {}
+      if (error instanceof CliError) throw error
       throw new CliError(exit.error, `cannot read \`${this.path}\``, 'it must be a file of yours', error)
     }
+    if (text === undefined) return {}
     try {
       const parsed: unknown = JSON.parse(text)
       return typeof parsed === 'object' && parsed !== null ? (parsed as Record<string, StoredSession>) : {}

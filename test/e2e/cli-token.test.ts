@@ -5,7 +5,7 @@
  */
 import assert from 'node:assert/strict'
 import { createHash, generateKeyPairSync } from 'node:crypto'
-import { mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test'
 import { EmbeddedJWK, calculateJwkThumbprint, importSPKI, jwtVerify } from 'jose'
@@ -258,7 +258,11 @@ describe('token exchange', () => {
       }),
     )
     assert.equal(new Set(keys).size, 1)
-    writeFileSync(join(cli.home, 'bad'), 'canary')
+    chmodSync(join(cli.home, 'key.jwk'), 0o644)
+    const open = await cli.run(exchange('--dpop', 'key.jwk'), { env: github })
+    assert.deepEqual([open.code, open.stdout], [4, ''])
+    assert.match(open.stderr, /others may read .*key\.jwk/)
+    writeFileSync(join(cli.home, 'bad'), 'canary', { mode: 0o600 })
     assert.equal((await cli.run(exchange('--dpop', 'bad'), { env: github })).code, 2)
   })
   test('a client signs for itself, and asks in its own name', async () => {

@@ -24,6 +24,7 @@ import {
 import type { Context } from '../context.ts'
 import { CliError, exit, usage } from '../exit.ts'
 import { identityHint } from '../identity/index.ts'
+import { readPrivate } from '../private-file.ts'
 import { plain, reasonOf, requirements, when } from '../text.ts'
 import { Waiting } from '../waiting.ts'
 import { untilInterrupted } from './shared.ts'
@@ -273,11 +274,8 @@ function readToken(context: Context, path: string): string {
 /** The key in the file; where there is none, a new one is put there. */
 async function keyOf(context: Context, path: string): Promise<DpopKey> {
   const file = resolve(context.io.cwd, path)
-  let text: string
-  try {
-    text = readFileSync(file, 'utf8')
-  } catch (error) {
-    if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error
+  const text = readPrivate(file, 'the key', 'name a file that is not there yet: a key is then made in it')
+  if (text === undefined) {
     const key = await createDpopKey(true)
     writeFileSync(file, `${JSON.stringify(await exportDpopKey(key))}\n`, { mode: 0o600, flag: 'wx' })
     context.note('info', `made the key \`${plain(path)}\`: the token is worth nothing without it`)
