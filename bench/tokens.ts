@@ -272,18 +272,24 @@ async function compared(
   ]
 }
 
-function post(
-  { url, agent }: Served,
+async function post(
+  at: Served,
   path: string,
   form: Buffer,
   more: Readonly<Record<string, string>> = {},
-): Promise<
-  Readonly<{
-    status: number
-    body: Readonly<Record<string, Json>>
-    headers: Readonly<Record<string, unknown>>
-  }>
-> {
+): Promise<Readonly<{ status: number; body: Readonly<Record<string, Json>>; headers: Headers }>> {
+  const { status, text, headers } = await sending(at, path, form, more)
+  return { status, headers, body: JSON.parse(text) as Readonly<Record<string, Json>> }
+}
+
+type Headers = Readonly<Record<string, unknown>>
+
+function sending(
+  { url, agent }: Served,
+  path: string,
+  form: Buffer,
+  more: Readonly<Record<string, string>>,
+): Promise<Readonly<{ status: number; text: string; headers: Headers }>> {
   const headers = {
     'content-type': 'application/x-www-form-urlencoded',
     'content-length': form.length,
@@ -295,12 +301,11 @@ function post(
       response.on('data', (chunk: Buffer) => chunks.push(chunk))
       response.on('error', reject)
       response.on('end', () => {
-        try {
-          const body = JSON.parse(Buffer.concat(chunks).toString()) as Readonly<Record<string, Json>>
-          resolve({ status: response.statusCode ?? 0, body, headers: response.headers })
-        } catch (error) {
-          reject(error instanceof Error ? error : new Error(String(error)))
-        }
+        resolve({
+          status: response.statusCode ?? 0,
+          text: Buffer.concat(chunks).toString(),
+          headers: response.headers,
+        })
       })
     })
     sent.on('error', reject)

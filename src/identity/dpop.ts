@@ -74,7 +74,14 @@ const invalid = (why: string): Error => refuse('invalid_dpop_proof', `the DPoP p
 export function createDpop(nonceKey: Uint8Array): Dpop {
   const imported = new Map<string, Promise<KeyObject>>()
 
+  let last: Readonly<{ span: number; nonce: string }> | undefined
+  /** Every answer tells it. */
   const nonceOf = (span: number): string => {
+    if (last?.span !== span) last = { span, nonce: makeNonce(span) }
+    return last.nonce
+  }
+
+  const makeNonce = (span: number): string => {
     const head = Buffer.alloc(6)
     head.writeUIntBE(span, 0, 6)
     const seal = createHmac('sha256', nonceKey).update('writ/dpop-nonce\n').update(head).digest()
@@ -88,7 +95,7 @@ export function createDpop(nonceKey: Uint8Array): Dpop {
     const present = Math.floor(now / NONCE_SPAN)
     // another node may be a moment ahead
     if (span < present - 1 || span > present + 1) return false
-    return timingSafeEqual(Buffer.from(nonceOf(span)), Buffer.from(bytes.toString('base64url')))
+    return timingSafeEqual(Buffer.from(makeNonce(span)), Buffer.from(bytes.toString('base64url')))
   }
 
   function keyOf(jkt: string, jwk: JWK, alg: string): Promise<KeyObject> {

@@ -4,33 +4,40 @@
  * @module
  */
 import type { KeyObject } from 'node:crypto'
-import { constants, hash, sign, verify } from 'node:crypto'
+import { constants, createPrivateKey, createPublicKey, hash, sign, verify } from 'node:crypto'
 
+/** How a signature is computed, as `node:crypto` wants it. */
+type Options = Readonly<{ dsaEncoding?: 'ieee-p1363'; padding?: number; saltLength?: number }>
 type Scheme = Readonly<{
   digest: string | null
   kind: string
   curve?: string
   /** Of an elliptic signature, in bytes. */
   length?: number
-  padding?: number
-  saltLength?: number
+  options: Options
 }>
 
 const { RSA_PKCS1_PADDING, RSA_PKCS1_PSS_PADDING, RSA_PSS_SALTLEN_DIGEST } = constants
-const pkcs1 = (digest: string): Scheme => ({ digest, kind: 'rsa', padding: RSA_PKCS1_PADDING })
+const pkcs1 = (digest: string): Scheme => ({ digest, kind: 'rsa', options: { padding: RSA_PKCS1_PADDING } })
 const pss = (digest: string): Scheme => ({
   digest,
   kind: 'rsa',
-  padding: RSA_PKCS1_PSS_PADDING,
-  saltLength: RSA_PSS_SALTLEN_DIGEST,
+  options: { padding: RSA_PKCS1_PSS_PADDING, saltLength: RSA_PSS_SALTLEN_DIGEST },
 })
-const ed25519: Scheme = { digest: null, kind: 'ed25519', length: 64 }
+const ecdsa = (digest: string, curve: string, length: number): Scheme => ({
+  digest,
+  kind: 'ec',
+  curve,
+  length,
+  options: { dsaEncoding: 'ieee-p1363' },
+})
+const ed25519: Scheme = { digest: null, kind: 'ed25519', length: 64, options: {} }
 
 /** What each algorithm is (RFC 7518 §3.1, RFC 8037): nothing that a shared secret could make. */
 const schemes: ReadonlyMap<string, Scheme> = new Map<string, Scheme>([
-  ['ES256', { digest: 'sha256', kind: 'ec', curve: 'prime256v1', length: 64 }],
-  ['ES384', { digest: 'sha384', kind: 'ec', curve: 'secp384r1', length: 96 }],
-  ['ES512', { digest: 'sha512', kind: 'ec', curve: 'secp521r1', length: 132 }],
+  ['ES256', ecdsa('sha256', 'prime256v1', 64)],
+  ['ES384', ecdsa('sha384', 'secp384r1', 96)],
+  ['ES512', ecdsa('sha512', 'secp521r1', 132)],
   ['RS256', pkcs1('sha256')],
   ['RS384', pkcs1('sha384')],
   ['RS512', pkcs1('sha512')],
@@ -55,22 +62,38 @@ function schemeOf(key: KeyObject, algorithm: string): Scheme | undefined {
   return scheme
 }
 
-/** By key and algorithm: asking a key for its details each time would cost as much as everything else here. */
-const fitting = new WeakMap<KeyObject, Map<string, Scheme | null>>()
+/**
+ * A key that carries its options: `node:crypto` reads them from whatever object it is given. One made around the key for
+ * each call has it throw and catch two errors before it finds the key, which takes as long as the signature.
+ */
+type Ready = Readonly<{ key: KeyObject; scheme: Scheme }>
 
-function schemeFor(key: KeyObject, algorithm: string): Scheme | undefined {
-  let known = fitting.get(key)
+/** By key and algorithm; `null` where they do not go together. */
+const ready = new WeakMap<KeyObject, Map<string, Ready | null>>()
+
+function readyFor(key: KeyObject, algorithm: string): Ready | null {
+  let known = ready.get(key)
   if (known === undefined) {
     known = new Map()
-    fitting.set(key, known)
+    ready.set(key, known)
   }
-  let scheme = known.get(algorithm)
-  if (scheme === undefined) {
-    scheme = schemeOf(key, algorithm) ?? null
-    // an algorithm is a stranger's word: only those that exist are worth remembering
-    if (schemes.has(algorithm)) known.set(algorithm, scheme)
+  let found = known.get(algorithm)
+  if (found === undefined) {
+    const scheme = schemeOf(key, algorithm)
+    found = scheme === undefined ? null : { key: carrying(key, scheme.options), scheme }
+    // the algorithm is a stranger's word: only those that exist are worth remembering
+    if (schemes.has(algorithm)) known.set(algorithm, found)
   }
-  return scheme ?? undefined
+  return found
+}
+
+/** A copy: the same key may go with several algorithms. */
+function carrying(key: KeyObject, options: Options): KeyObject {
+  const copy =
+    key.type === 'private'
+      ? createPrivateKey({ key: key.export({ format: 'der', type: 'pkcs8' }), format: 'der', type: 'pkcs8' })
+      : createPublicKey({ key: key.export({ format: 'der', type: 'spki' }), format: 'der', type: 'spki' })
+  return Object.assign(copy, options)
 }
 
 /**
@@ -78,23 +101,17 @@ function schemeFor(key: KeyObject, algorithm: string): Scheme | undefined {
  * header, its parts and their spelling were read by `readToken` before.
  */
 export function isSignedBy(token: string, key: KeyObject, algorithm: string): Promise<boolean> {
-  const scheme = schemeFor(key, algorithm)
-  if (scheme === undefined) return Promise.resolve(false)
+  const found = readyFor(key, algorithm)
+  if (found === null) return Promise.resolve(false)
+  const { digest, length } = found.scheme
   const at = token.lastIndexOf('.')
   const part = token.slice(at + 1)
   const signature = Buffer.from(part, 'base64url')
   // spelled in the one way that it can be
   if (signature.toString('base64url') !== part) return Promise.resolve(false)
-  if (scheme.length !== undefined && signature.length !== scheme.length) return Promise.resolve(false)
-  const { digest, padding, saltLength } = scheme
-  const how = {
-    key,
-    ...(scheme.kind === 'ec' ? { dsaEncoding: 'ieee-p1363' as const } : {}),
-    ...(padding === undefined ? {} : { padding }),
-    ...(saltLength === undefined ? {} : { saltLength }),
-  }
+  if (length !== undefined && signature.length !== length) return Promise.resolve(false)
   return new Promise((resolve) => {
-    verify(digest, Buffer.from(token.slice(0, at)), how, signature, (error, isRight) => {
+    verify(digest, Buffer.from(token.slice(0, at)), found.key, signature, (error, isRight) => {
       // what cannot be verified is not verified
       resolve(error === null && isRight)
     })
@@ -122,11 +139,18 @@ export async function wasSignedBy(token: string, key: KeyObject, algorithm: stri
   return true
 }
 
-/** `header.claims` with its signature by `key`, with ES256. */
+const signing = new WeakMap<KeyObject, KeyObject>()
+
+/** `header.claims` with its signature by `key`, a private one on P-256 (ES256). */
 export function signEs256(input: string, key: KeyObject): Promise<string> {
+  let own = signing.get(key)
+  if (own === undefined) {
+    own = carrying(key, { dsaEncoding: 'ieee-p1363' })
+    signing.set(key, own)
+  }
+  const by = own
   return new Promise((resolve, reject) => {
-    const how = { key, dsaEncoding: 'ieee-p1363' } as const
-    sign('sha256', Buffer.from(input), how, (error, signature) => {
+    sign('sha256', Buffer.from(input), by, (error, signature) => {
       if (error === null) resolve(`${input}.${signature.toString('base64url')}`)
       else reject(error)
     })
