@@ -124,7 +124,7 @@ export class TokenBook {
     if (clientsOf(token).some((id) => view.get('client', id) === undefined)) return 'subject_ended'
     for (const id of token.grants) {
       const grant = view.get('grant', id)?.value
-      if ((grant !== undefined && !isLiveGrant(grant, view.now)) || barrier.bars('grant', id))
+      if (grant === undefined || !isLiveGrant(grant, view.now) || barrier.bars('grant', id))
         return 'grant_ended'
     }
     for (const id of tasks) {

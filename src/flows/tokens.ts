@@ -106,7 +106,8 @@ export class Tokens {
   readonly #book: TokenBook
   readonly #parties: TokenParties
   readonly dpop: Dpop
-  readonly #noted = new Noted()
+  /** Of strangers, and of whom something was proved: whoever can prove nothing takes nobody's place on the record. */
+  readonly #noted = { strangers: new Noted(), known: new Noted() }
 
   constructor(deps: FlowDeps, parts: Readonly<{ attempts: Attempts; requests: Requests; signers: Signers }>) {
     this.#deps = deps
@@ -662,7 +663,9 @@ export class Tokens {
     if (await this.#isOver(party.viewer)) return undefined
     const token = await this.#book.open(text)
     if (token === undefined || (await this.#book.end(token)) !== undefined) return undefined
-    const isServer = isServerOf(party, token) || (await this.#observes(party, token))
+    // one who has a token for something else speaks for the server only where that is what it is for
+    const isItself = party.viewer.scope === undefined && isServerOf(party, token)
+    const isServer = isItself || (await this.#observes(party, token))
     if (!isServer && !(await this.#attempts.may(party.viewer, 'read'))) return undefined
     if (!(await this.#book.isPermitted(token))) return undefined
     if (token.singleUse && isServer && !(await this.#book.use(token))) return undefined
@@ -872,7 +875,8 @@ export class Tokens {
     const { now } = await this.#deps.store.read([])
     // a client that asks for a nonce, or how its request stands, has been refused nothing
     const isNews = error.problem !== 'use_dpop_nonce' && error.problem !== 'authorization_pending'
-    const skipped = isNews ? this.#noted.take(now) : undefined
+    const noted = who.length > 0 ? this.#noted.known : this.#noted.strangers
+    const skipped = isNews ? noted.take(now) : undefined
     if (skipped === undefined && spends.length === 0) return
     const item = {
       reads: spends.map(readOf),
@@ -895,7 +899,7 @@ export class Tokens {
     } catch (failure) {
       // a record that is full makes no refusal another one; a proof that could not be spent does
       if (spends.length > 0 || !isWritError(failure, 'ERR_STORE_FULL', 'ERR_CLOCK_INVALID')) throw failure
-      this.#noted.missed(1 + (skipped ?? 0))
+      noted.missed(1 + (skipped ?? 0))
     }
   }
 }

@@ -8,7 +8,7 @@ import assert from 'node:assert/strict'
 import { generateKeyPairSync, randomUUID, sign } from 'node:crypto'
 import { describe, test } from 'node:test'
 import { refKey } from '../../src/model/entity.ts'
-import { isWritError } from '../../src/model/errors.ts'
+import { isWritError, WritError } from '../../src/model/errors.ts'
 import type { Json } from '../../src/model/canonical.ts'
 import type { Answer } from '../support/oauth.ts'
 import { claimsOf, mint, newKey, OAuthClient, tokenIn } from '../support/oauth.ts'
@@ -325,6 +325,51 @@ describe('C2 whoever was locked', () => {
       ({ singleUse }) => singleUse,
     )
     assert.equal(record?.usedAt, undefined)
+  })
+
+  test('nor does who has a token of the server for something else', async () => {
+    await using s = await stage({ tokens: { senderConstrained: 'never' } })
+    const token = tokenIn(
+      await s.web.token({ audience: 'Service/api', scope: 'service:call' }, { dpop: false }),
+    )
+    const look = async (form: Record<string, string>) => {
+      const by = tokenIn(await s.api.token({ resource: s.web.url, ...form }, { dpop: false }))
+      const seen = await s.api.post('/oauth/introspect', { token }, { authorization: `Bearer ${by}` })
+      assert.equal(seen.status, 200)
+      return seen.body['active']
+    }
+    const details = (action: string, resource: string): Record<string, string> => ({
+      authorization_details: JSON.stringify([{ type: 'writ', action, resource }]),
+    })
+    assert.equal(await look(details('ledger:read', 'Api/ledger')), false)
+    assert.equal(await look({}), true)
+  })
+})
+
+describe('C12 whoever proves nothing', () => {
+  test('takes nobody off the record', async () => {
+    await using s = await stage()
+    const refusals = async () =>
+      (await entries(s.world.app)).filter(({ kind }) => kind === 'token.refused') as readonly Record<
+        string,
+        Json
+      >[]
+    const flood = Array.from({ length: 300 }, () =>
+      s.world.app.flows.tokens.refused(
+        new WritError('ERR_INPUT_INVALID', 'x', { problem: 'invalid_request' }),
+      ),
+    )
+    await Promise.all(flood)
+    assert.ok((await refusals()).length < 300)
+    const named = s.idpToken('web', { may_act: { sub: 'somebody' } })
+    const known = await s.api.token(
+      { ...LEDGER, writ_grant: 'x', audience: 'Writ::System/writ' },
+      { dpop: false },
+    )
+    assert.notEqual(known.status, 200)
+    await s.api.exchange({ subject_token: named, ...LEDGER }, { dpop: false })
+    await s.web.token({ audience: 'Api/ledger' }, { dpop: false })
+    assert.deepEqual((await refusals()).at(-1)?.['chain'], ['Service/web'])
   })
 })
 
