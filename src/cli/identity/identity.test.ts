@@ -5,6 +5,7 @@ import { constants, createServer } from 'node:http2'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
+import fc from 'fast-check'
 import { createLocalJWKSet, exportJWK, jwtVerify } from 'jose'
 import { githubClaims, gitlabClaims, kubernetesClaims } from '../../../test/support/token-server.ts'
 import { isWritClientError } from '../../../client/src/index.ts'
@@ -380,6 +381,8 @@ describe('the SPIFFE Workload API', () => {
       using broken = await agent({ body })
       await assert.rejects(fetchJwtSvid({ path: broken.path }, WRIT), /SPIFFE Workload API/)
     }
+    using starting = await agent({ status: '14' })
+    await assert.rejects(fetchJwtSvid({ path }, WRIT), (error) => isWritClientError(error, 'ERR_UNREACHABLE'))
     using silent = await agent({ silent: true })
     for (const path of [silent.path, '/nonexistent/agent.sock']) {
       await assert.rejects(
@@ -387,6 +390,36 @@ describe('the SPIFFE Workload API', () => {
         (error) => isWritClientError(error, 'ERR_UNREACHABLE') && /agent/.test(error.hint ?? ''),
       )
     }
+  })
+  test('whatever an agent answers is a token or a sentence, never a crash', async () => {
+    const answer: { body: Buffer } = { body: Buffer.alloc(0) }
+    using there = await agent(answer)
+    const message = fc.oneof(
+      fc.uint8Array({ maxLength: 60 }),
+      // fields of every kind, lengths that promise more than there is, and what only looks like an SVID
+      fc
+        .array(
+          fc
+            .tuple(fc.nat(3), fc.nat(7), fc.uint8Array({ maxLength: 12 }))
+            .map(([number, kind, data]) =>
+              Buffer.concat([Buffer.from([(number << 3) | kind]), Buffer.from(data)]),
+            ),
+          { maxLength: 4 },
+        )
+        .map((fields) => Buffer.concat(fields)),
+      fc.string({ maxLength: 40 }).map((value) => svid('a', value)),
+    )
+    await fc.assert(
+      fc.asyncProperty(message, fc.boolean(), async (bytesOf, whole) => {
+        answer.body = whole ? framed(Buffer.from(bytesOf)) : Buffer.from(bytesOf)
+        try {
+          assert.equal(typeof (await fetchJwtSvid({ path: there.path }, WRIT)), 'string')
+        } catch (error) {
+          assert.match(error instanceof Error ? error.message : '', /SPIFFE Workload API/)
+        }
+      }),
+      { numRuns: 150 },
+    )
   })
   test('endpoints are unix sockets and addresses, nothing else', () => {
     assert.deepEqual(parseEndpoint('unix:///run/spire/agent.sock'), { path: '/run/spire/agent.sock' })
@@ -403,6 +436,9 @@ describe('the SPIFFE Workload API', () => {
       'http://127.0.0.1:1',
       'tcp://127.0.0.1:1/x',
       'unix:///a?b',
+      'unix:///a%zz',
+      'unix:///a%00b',
+      'tcp://127.0.0.1:99999',
     ])
       assert.equal(parseEndpoint(wrong), undefined, wrong)
   })

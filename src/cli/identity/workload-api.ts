@@ -19,12 +19,21 @@ export function parseEndpoint(text: string): NetConnectOpts | undefined {
   const url = URL.parse(text)
   if (url === null || url.search !== '' || url.hash !== '' || url.username !== '') return undefined
   if (url.protocol === 'unix:') {
-    const path = decodeURIComponent(url.pathname)
+    const path = decoded(url.pathname)
+    if (path === undefined || path.includes('\0')) return undefined
     return url.host === '' && path.startsWith('/') && path.length > 1 ? { path } : undefined
   }
   const host = url.hostname.replace(/^\[|\]$/gu, '')
   if (url.protocol !== 'tcp:' || isIP(host) === 0 || url.port === '') return undefined
   return url.pathname === '' || url.pathname === '/' ? { host, port: Number(url.port) } : undefined
+}
+
+function decoded(text: string): string | undefined {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return undefined // a percent sign that begins nothing
+  }
 }
 
 /**
@@ -82,6 +91,8 @@ function call(session: ClientHttp2Session, body: Buffer, limit: number): Promise
     stream.on('close', () => {
       clearTimeout(timer)
       if (status === undefined) return gone()
+      // 14 is UNAVAILABLE: the agent is starting, or sheds load
+      if (status === '14') return gone()
       // 7 is PERMISSION_DENIED: no identity has been issued to who calls
       if (status === '7') return reject(notEntitled('has no identity for this process'))
       if (status !== '0')
