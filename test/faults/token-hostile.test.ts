@@ -7,6 +7,7 @@
 import assert from 'node:assert/strict'
 import { generateKeyPairSync, randomUUID, sign } from 'node:crypto'
 import { describe, test } from 'node:test'
+import type { App } from '../../src/app.ts'
 import { refKey } from '../../src/model/entity.ts'
 import { isWritError, WritError } from '../../src/model/errors.ts'
 import type { Json } from '../../src/model/canonical.ts'
@@ -425,32 +426,53 @@ describe('a request', () => {
 
   test('B6 spends its proofs whatever comes of it', async () => {
     await using s = await stage()
-    const assertion = s.migrator.assertion()
     const form = {
       grant_type: 'client_credentials',
-      client_assertion: assertion,
+      client_assertion: s.web.assertion(),
       client_assertion_type: ASSERTION,
-      audience: 'Database/orders',
-      scope: 'db:migrate',
+      resource: s.web.url,
     }
-    // nobody more may be asked for it: no error of OAuth's
-    for (let many = 0; many < 20; many += 1) {
-      const { body } = await s.migrator.token({
-        ...{ audience: 'Database/orders', scope: 'db:migrate' },
-        writ_task: await declare(s.world),
-        access_request: 'submit',
-      })
-      assert.equal(body['error'], 'authorization_pending')
+    const { barrier } = s.world.app.decision
+    // no error of OAuth's
+    barrier.restored = true
+    const refused = await s.web.post('/oauth/token', form)
+    assert.notEqual(refused.status, 200)
+    assert.notEqual(errorOf(refused), 'invalid_client')
+    barrier.restored = false
+    assert.equal(errorOf(await s.web.post('/oauth/token', form)), 'invalid_client')
+    assert.equal((await s.web.token({ resource: s.web.url }, { dpop: false })).status, 200)
+  })
+
+  test('B6 has no proof that was used before a restart', async () => {
+    const publicUrl = 'https://writ.example'
+    await using s = await stage({ config: { publicUrl } })
+    const url = `${publicUrl}/oauth/token`
+    const assertion = (): string => s.web.assertion({ aud: publicUrl })
+    const ask = ({ flows }: App, by: string, dpop: string): Promise<unknown> =>
+      flows.tokens.token(
+        {
+          grant: 'client',
+          client: { assertion: by },
+          requested: 'access_token',
+          audience: { ref: ref('Api/ledger') },
+          scope: ['ledger:read'],
+          details: [],
+        },
+        { url, dpop },
+      )
+    const nonce = s.world.app.flows.tokens.dpop.nonce(s.now())
+    const [by, dpop] = [assertion(), s.web.proof({ htu: url, nonce })]
+    await ask(s.world.app, by, dpop)
+    const again = await s.world.restart({ clock: s.world.clock })
+    try {
+      const fresh = (): string => s.web.proof({ htu: url, nonce })
+      const problem = (name: string) => (error: unknown) => isWritError(error) && error.problem === name
+      await assert.rejects(ask(again.app, by, fresh()), problem('invalid_client'))
+      await assert.rejects(ask(again.app, assertion(), dpop), problem('invalid_dpop_proof'))
+      await ask(again.app, assertion(), fresh())
+    } finally {
+      await again.app.stop()
     }
-    const task = await declare(s.world)
-    const refused = await s.migrator.post('/oauth/token', {
-      ...form,
-      writ_task: task,
-      access_request: 'submit',
-    })
-    assert.equal(refused.status, 429, JSON.stringify(refused.body))
-    const again = await s.migrator.post('/oauth/token', { ...form, writ_task: task })
-    assert.equal(errorOf(again), 'invalid_client')
   })
 
   test('B6 does nothing by a proof that was used before', async () => {
