@@ -229,7 +229,7 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
           (config.publicUrl === undefined ? url : new URL(config.publicUrl).origin) ||
           `urn:writ:${installation}`,
         nonceKey: derive('writ/dpop-nonce'),
-        verify: (token, now) => verifier.verify(token, now),
+        verify: (token, now, read) => verifier.verify(token, now, read),
         claims: encodeClaims,
       },
       passkeys: {

@@ -170,7 +170,7 @@ export class TokenParties {
     if (registered !== undefined && code !== 'invalid_request') {
       // ours as we say it, whatever the request calls us: what was made for another server is not for this one
       const audiences = [this.#issuer, `${this.#issuer}${URL.parse(url)?.pathname ?? ''}`]
-      const { spends } = await verifyAssertion(registered, text, { audiences, now, code })
+      const { spends } = await verifyAssertion(registered, text, { audiences, now, code, read })
       const key = refKey(registered.subject)
       const entity = (await store.read([{ kind: 'entity', id: key }])).get('entity', key)?.value
       if (isOver(entity, now) || (entity?.generation ?? 0) !== registered.generation) {
@@ -191,7 +191,7 @@ export class TokenParties {
         spends: { proof: spends, code },
       }
     }
-    const { proved, refused } = await tokens.verify(text, now)
+    const { proved, refused } = await tokens.verify(text, now, read)
     if (refused !== undefined) {
       throw refuse(
         code,

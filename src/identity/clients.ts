@@ -103,10 +103,21 @@ export function readAssertion(token: string, code: OAuthErrorCode): UnverifiedTo
 export async function verifyAssertion(
   client: Client,
   assertion: string,
-  { audiences, now, code }: Readonly<{ audiences: readonly string[]; now: Instant; code: OAuthErrorCode }>,
+  {
+    audiences,
+    now,
+    code,
+    read,
+  }: Readonly<{
+    audiences: readonly string[]
+    now: Instant
+    code: OAuthErrorCode
+    /** The same assertion, if it has been read. */
+    read?: UnverifiedToken
+  }>,
 ): Promise<Readonly<{ endsAt: Instant; spends: SpentProof }>> {
   const wrong = (why: string) => refuse(code, `the assertion ${why}`, `client \`${client.id}\``)
-  const { claims, alg, kid, typ } = readAssertion(assertion, code)
+  const { claims, alg, kid, typ } = read ?? readAssertion(assertion, code)
   if (!isOfType(typ, code)) throw wrong('is of another type (typ)')
   const fitting = client.keys.filter(
     (jwk) =>

@@ -18,6 +18,7 @@ import { createKeySource } from './keys.ts'
 import type { Refusal } from './refusal.ts'
 import { Refused } from './refusal.ts'
 import { reviewToken } from './review.ts'
+import type { UnverifiedToken } from './token.ts'
 import { readToken } from './token.ts'
 
 export type Verdict =
@@ -26,8 +27,8 @@ export type Verdict =
 
 export interface Verifier {
   readonly issuers: readonly Issuer[]
-  /** What `token` proves at `now`, or why nothing. */
-  verify(token: string, now: Instant): Promise<Verdict>
+  /** What `token` proves at `now`, or why nothing. `read` is the same token, if it has been read. */
+  verify(token: string, now: Instant, read?: UnverifiedToken): Promise<Verdict>
   /** For the operator: each issuer with what is known of its keys. */
   state(): readonly Readonly<{ name: string; keys: number; readAt?: Instant; failed?: string }>[]
 }
@@ -61,15 +62,21 @@ export function createVerifier({ issuers, fetch, readText, clock }: Options): Ve
     return id === undefined ? undefined : byDomain.get(id.domain)
   }
 
-  async function prove(token: string, now: Instant, note: (issuer: Issuer) => void): Promise<Proved> {
-    const { claims, alg, kid, typ } = readToken(token)
+  async function prove(
+    token: string,
+    now: Instant,
+    read: UnverifiedToken | undefined,
+    note: (issuer: Issuer) => void,
+  ): Promise<Proved> {
+    const { claims, alg, kid, typ } = read ?? readToken(token)
     const issuer = issuerOf(claims)
     if (issuer === undefined) throw new Refused('issuer')
     note(issuer)
     if (!issuer.algorithms.includes(alg)) throw new Refused('algorithm')
     if (!issuer.types.includes(typ)) throw new Refused('type')
     const audience = checkClaims(claims, issuer, now)
-    const found = await (keys.get(issuer.name) as KeySource).find(alg, kid)
+    const source = keys.get(issuer.name) as KeySource
+    const found = await source.find(alg, kid)
     if (found.problem !== undefined) {
       throw new Refused(found.problem === 'unavailable' ? 'keys' : 'key', found.reason ?? found.problem)
     }
@@ -82,10 +89,10 @@ export function createVerifier({ issuers, fetch, readText, clock }: Options): Ve
 
   return {
     issuers,
-    async verify(token, now) {
+    async verify(token, now, read) {
       let issuer: Issuer | undefined
       try {
-        return { proved: await prove(token, now, (found) => (issuer = found)) }
+        return { proved: await prove(token, now, read, (found) => (issuer = found)) }
       } catch (error) {
         if (!(error instanceof Refused)) throw error
         return { refused: { ...error.refusal, ...(issuer === undefined ? {} : { issuer: issuer.name }) } }
