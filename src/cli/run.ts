@@ -6,14 +6,21 @@
 import { randomBytes } from 'node:crypto'
 import { renameSync, rmSync, writeFileSync } from 'node:fs'
 import { resolve } from 'node:path'
-import type { Credential, Ending, Lease, Progress, SecretMaterial } from '../../client/src/index.ts'
+import type {
+  Alternative,
+  Credential,
+  Ending,
+  Lease,
+  Progress,
+  SecretMaterial,
+} from '../../client/src/index.ts'
 import { NotPermitted, isWritClientError } from '../../client/src/index.ts'
 import { Child, exitCodeOf, findCommand } from './child.ts'
 import type { Ended } from './child.ts'
 import type { Context } from './context.ts'
 import { CliError, exit, runExit, tell, usage } from './exit.ts'
 import { SCHEMA_VERSION, cell } from './output.ts'
-import { plain, reasonOf, requirements, took } from './text.ts'
+import { plain, provingPlace, reasonOf, requirements, took } from './text.ts'
 import { Waiting } from './waiting.ts'
 
 export type RunOptions = Readonly<{
@@ -94,6 +101,7 @@ class Interrupted extends CliError {}
 
 class Run {
   readonly #context: Context
+  #needed: readonly Alternative[] = []
   readonly #argv: readonly string[]
   readonly #options: RunOptions
   readonly #result: Result
@@ -272,6 +280,7 @@ class Run {
         this.#result.task = progress.task.id
         break
       case 'challenged':
+        this.#needed = progress.challenge.alternatives
         if (this.#options.wait !== undefined) {
           this.#say('wait', `${this.#what()} needs ${requirements(progress.challenge.alternatives)}`)
         }
@@ -282,6 +291,7 @@ class Run {
           'wait',
           `access request ${progress.state.task.id} · writ requests show ${progress.state.task.id}`,
         )
+        this.#sayWhereToProve(progress.state.task.id)
         break
       case 'waiting':
         waiting.see(progress.state)
@@ -298,6 +308,11 @@ class Run {
         )
       }
     }
+  }
+
+  #sayWhereToProve(request: string): void {
+    const at = provingPlace(this.#needed, this.#context.url, request)
+    if (at !== undefined) this.#say('wait', `the passkey is used at ${at}`)
   }
 
   #notPermitted(error: NotPermitted): CliError {

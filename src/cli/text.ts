@@ -86,6 +86,16 @@ export function requirements(
   return alternatives.map((set) => set.requirements.map(requirement).join(' and ')).join(', or ')
 }
 
+/** Where people prove with a passkey that it is them, if one of the alternatives asks them to. */
+export function provingPlace(
+  alternatives: readonly Readonly<{ requirements: readonly Requirement[] }>[],
+  server: string,
+  request: string,
+): string | undefined {
+  const isAsked = alternatives.some((set) => set.requirements.some(({ kind }) => kind === 'reauth'))
+  return isAsked ? `${plain(server).replace(/\/$/u, '')}/requests/${plain(request)}/prove` : undefined
+}
+
 /** Why, in words; what is not listed is shown as it is. */
 const reasonWords: Readonly<Record<string, string>> = {
   policy_denied: 'no policy permits it',

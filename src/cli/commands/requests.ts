@@ -9,7 +9,7 @@ import type { Context } from '../context.ts'
 import { CliError, exit, usage } from '../exit.ts'
 import type { Column, Row } from '../output.ts'
 import { cell } from '../output.ts'
-import { plain, plainLines, reasonOf, requirements, when } from '../text.ts'
+import { plain, plainLines, provingPlace, reasonOf, requirements, when } from '../text.ts'
 import { Waiting } from '../waiting.ts'
 import { untilInterrupted } from './shared.ts'
 
@@ -60,6 +60,8 @@ export async function request(context: Context, action: string, options: AskOpti
   if (reason === undefined && asksWhy) throw usage('`--reason` is missing', 'say why: who approves reads it')
   const handle = decision.request({ reason, ttl })
   const submitted = await handle.submitted()
+  const at = provingPlace(decision.alternatives, context.url, submitted.id)
+  if (at !== undefined) context.note('wait', `the passkey is used at ${at}`)
   if (options.wait === undefined) {
     context.print({ item: submitted }, { lines: [submitted.id] })
     context.note('wait', `asked · \`writ requests wait ${submitted.id}\``)
@@ -93,7 +95,7 @@ export async function list(context: Context, options: { all?: boolean; limit?: s
 
 export async function show(context: Context, id: string): Promise<void> {
   const made = await context.writ.requests.get(id)
-  context.print({ item: made }, { lines: describe(made, context.io.now()) })
+  context.print({ item: made }, { lines: describe(made, context.io.now(), context.url) })
 }
 
 /** Waits until a request has settled; what comes of it is said, nothing is activated. */
@@ -173,7 +175,7 @@ async function shown(
 ): Promise<string> {
   const made = await context.writ.requests.get(id)
   if (given !== undefined) return given
-  for (const line of describe(made, context.io.now())) context.say(line)
+  for (const line of describe(made, context.io.now(), context.url)) context.say(line)
   context.say('')
   if (context.options.yes === true) {
     throw usage(
@@ -254,13 +256,15 @@ function standing({ status, expires_at, activate_by, grant }: AccessRequest, now
 }
 
 /** What an approver reads. The requester's own words are marked: they are no fact. */
-function describe(made: AccessRequest, now: number): string[] {
+function describe(made: AccessRequest, now: number, server: string): string[] {
+  const at = provingPlace(made.alternatives, server, made.id)
   return [
     `${plain(made.subject)} wants ${plain(made.action)} on ${plain(made.resource)} for ${plain(made.ttl)}`,
     ...(made.chain.length > 1 ? [`acting for ${made.chain.slice(1).map(plain).join(', ')}`] : []),
     ...(made.emergency === true ? ['EMERGENCY   says the requester (not verified); it skips nothing'] : []),
     `status      ${standing(made, now)}`,
     `needs       ${requirements(made.alternatives)}`,
+    ...(at === undefined || made.status !== 'pending' ? [] : [`passkey     at ${at}`]),
     `binds to    this ${plain(made.binding)}${made.task === undefined ? '' : ` · task ${plain(made.task)}`}`,
     ...(made.justification === undefined
       ? []

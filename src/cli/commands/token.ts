@@ -15,6 +15,7 @@ import type {
   TokenAnswer,
 } from '../../../client/src/index.ts'
 import {
+  accessTokenType,
   createDpopKey,
   exportDpopKey,
   importDpopKey,
@@ -25,7 +26,7 @@ import type { Context } from '../context.ts'
 import { CliError, exit, usage } from '../exit.ts'
 import { identityHint } from '../identity/index.ts'
 import { readPrivate } from '../private-file.ts'
-import { plain, reasonOf, requirements, when } from '../text.ts'
+import { plain, provingPlace, reasonOf, requirements, when } from '../text.ts'
 import { Waiting } from '../waiting.ts'
 import { untilInterrupted } from './shared.ts'
 
@@ -53,6 +54,7 @@ export async function tokenExchange(context: Context, options: ExchangeOptions):
     throw usage('`--resource` is missing', 'say what the token is for, e.g. `--resource Api/payments`')
   if (scope.length === 0)
     throw usage('`--scope` is missing', 'say what it may do there, e.g. `--scope payment:refund`')
+  for (const target of targets) checkTarget(target)
   if (into !== undefined) checkPlace(context, into)
   const input = await inputOf(context, options)
   using interrupted = untilInterrupted()
@@ -75,6 +77,13 @@ export async function tokenExchange(context: Context, options: ExchangeOptions):
     throw mended(error, input)
   }
   return finish(context, answer, into)
+}
+
+const isUri = (target: string): boolean => /^[a-z][a-z0-9+.-]*:\/\//iu.test(target)
+
+function checkTarget(target: string): void {
+  if (isUri(target) || /^[^/]+\/./u.test(target)) return
+  throw usage(`\`${plain(target)}\` is no resource`, 'write it as `Type/id`, e.g. `Api/payments`, or as a URL')
 }
 
 /** Where the command line knows how to mend what the token endpoint says. */
@@ -105,7 +114,6 @@ async function inputOf(context: Context, options: ExchangeOptions): Promise<Exch
     )
   }
   const actor = options.actorTokenFile === undefined ? undefined : readToken(context, options.actorTokenFile)
-  const isUri = (target: string): boolean => /^[a-z][a-z0-9+.-]*:\/\//iu.test(target)
   const targets = options.resource ?? []
   const { proof } = context
   const client = proof?.via === 'identity' ? proof.identity.source.client : undefined
@@ -144,7 +152,8 @@ async function evidence(
   const needs = requirements(answer.challenge.alternatives)
   const what = `a token for ${plain(answer.attempt.action.name)} needs ${needs === '' ? plain(answer.description) : needs}`
   if (options.wait === undefined) {
-    const bound = input.dpop === undefined ? '; with --dpop FILE, where what is approved is bound to a key' : ''
+    const bound =
+      input.dpop === undefined ? '; with --dpop FILE, where what is approved is bound to a key' : ''
     throw new CliError(exit.denied, what, `give --wait to ask for it and wait${bound}`)
   }
   context.note('wait', what)
@@ -155,6 +164,8 @@ async function evidence(
   })
   const id = plain(state.task.id)
   context.note('wait', `access request ${id} · writ requests show ${id}`)
+  const at = provingPlace(answer.challenge.alternatives, context.url, state.task.id)
+  if (at !== undefined) context.note('wait', `the passkey is used at ${at}`)
   return afterwards(context, input, await wait(context, state, options.wait, signal), signal)
 }
 
@@ -251,6 +262,12 @@ export async function tokenRevoke(context: Context, options: { from?: string }):
     options.from === undefined
       ? await context.secret('token', !context.interactive, 'standard input, or `--from FILE`')
       : readToken(context, options.from)
+  // whatever it is given, the endpoint says that it is worth nothing (RFC 7009 §2.2); a key would go on working
+  if (token.split('.').length !== 3 || typeOfToken(token) !== accessTokenType)
+    throw usage(
+      'that is no access token of Writ',
+      'a key is ended with `writ keys revoke`, a session with `writ logout`; what an issuer made ends by itself',
+    )
   const { proof } = context
   const client = proof?.via === 'identity' ? proof.identity.source.client : undefined
   await context.writ.tokens.revoke(token, { client })
@@ -294,7 +311,17 @@ async function keyOf(context: Context, path: string): Promise<DpopKey> {
 function checkPlace(context: Context, path: string): void {
   const file = resolve(context.io.cwd, path)
   const probe = temporaryOf(file)
-  writeFileSync(probe, '', { mode: 0o600, flag: 'wx' })
+  try {
+    writeFileSync(probe, '', { mode: 0o600, flag: 'wx' })
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? ` (${String(error.code)})` : ''
+    throw new CliError(
+      exit.error,
+      `cannot write \`${plain(path)}\`${code}`,
+      'name a file in a folder that is there and yours; nothing was issued',
+      error,
+    )
+  }
   rmSync(probe, { force: true })
 }
 
