@@ -8,6 +8,7 @@ import { createPrivateKey, webcrypto } from 'node:crypto'
 import { describe, test } from 'node:test'
 import * as oauth from 'oauth4webapi'
 import * as openid from 'openid-client'
+import { admit } from '../support/admit.ts'
 import type { Key } from '../support/oauth.ts'
 import { clientConfig, idpToken, issuerConfig, newKey, tokenConfig } from '../support/oauth.ts'
 import type { World } from '../support/world.ts'
@@ -38,6 +39,8 @@ async function stage(): Promise<Stage> {
       { type: 'Api', id: 'ledger', kind: 'resource', sensitivity: 3 },
       { type: 'Service', id: 'web', kind: 'workload', parents: [ref('Group/readers')] },
       { type: 'Service', id: 'api', kind: 'workload', parents: [ref('Group/readers')] },
+      { type: 'Service', id: 'tool', kind: 'workload', parents: [ref('Group/readers')] },
+      { type: 'Api', id: 'small', kind: 'resource', sensitivity: 1 },
     ],
     config: {
       issuers: [issuerConfig(idp)],
@@ -117,6 +120,132 @@ describe('oauth4webapi', () => {
     assert.deepEqual(await look(), { active: false })
   })
 
+  test('B6 is told of the nonce once, and a proof without it gets nothing', async () => {
+    await using s = await stage()
+    const { as, client, auth } = await parts(s, 'web', s.web)
+    const DPoP = oauth.DPoP(client, await oauth.generateKeyPair('ES256'))
+    const parameters = new URLSearchParams({ audience: 'Api/ledger', scope: 'ledger:read' })
+    const ask = async (handle: oauth.DPoPHandle) =>
+      oauth.processClientCredentialsResponse(
+        as,
+        client,
+        await oauth.clientCredentialsGrantRequest(as, client, auth, parameters, {
+          DPoP: handle,
+          ...insecure,
+        }),
+      )
+    await assert.rejects(ask(DPoP), (error) => oauth.isDPoPNonceError(error))
+    assert.equal((await s.world.app.flows.tokens.list(s.world.ada, {})).items.length, 0)
+    // what was learnt is good for what comes after, until it ends
+    assert.equal((await ask(DPoP)).token_type, 'dpop')
+    assert.equal((await ask(DPoP)).token_type, 'dpop')
+    // a nonce is nobody's secret, but each client learns its own
+    const other = oauth.DPoP(client, await oauth.generateKeyPair('EdDSA'))
+    await assert.rejects(ask(other), (error) => oauth.isDPoPNonceError(error))
+    assert.equal((await ask(other)).token_type, 'dpop')
+  })
+
+  test('finds everything that the metadata says where it says it', async () => {
+    await using s = await stage()
+    const { as, client, auth } = await parts(s, 'web', s.web)
+    assert.deepEqual(as.token_endpoint_auth_methods_supported, ['private_key_jwt', 'none'])
+    const jwks = (await (await fetch(as.jwks_uri ?? '')).json()) as { keys: Record<string, string>[] }
+    assert.ok(jwks.keys.length > 0 && jwks.keys.every((key) => key['use'] === 'sig' && !('d' in key)))
+    for (const endpoint of [as.token_endpoint, as.introspection_endpoint, as.revocation_endpoint]) {
+      const empty = await fetch(endpoint ?? '', { method: 'POST', body: new URLSearchParams() })
+      const body = (await empty.json()) as Record<string, unknown>
+      assert.deepEqual([empty.status, body['error']], [400, 'invalid_request'], endpoint)
+    }
+    for (const grant of as.grant_types_supported ?? []) {
+      const asked = await oauth.genericTokenEndpointRequest(as, client, auth, grant, {}, insecure)
+      const { error } = (await asked.json()) as { error?: string }
+      assert.ok(error !== undefined && error !== 'unsupported_grant_type', `${grant}: ${error}`)
+    }
+    // B42 there is nothing to refresh
+    for (const grant of ['refresh_token', 'password', 'authorization_code', 'implicit']) {
+      const asked = await oauth.genericTokenEndpointRequest(as, client, auth, grant, {}, insecure)
+      assert.equal(((await asked.json()) as { error?: string }).error, 'unsupported_grant_type', grant)
+    }
+  })
+
+  test('B29 exchanges for an actor, and asserts what an issuer says', async () => {
+    await using s = await stage()
+    const { as, client, auth } = await parts(s, 'api', s.api)
+    const DPoP = oauth.DPoP(client, await oauth.generateKeyPair('ES256'))
+    const asked = { audience: 'Api/ledger', scope: 'ledger:read' }
+    const grant = async (
+      type: string,
+      more: Readonly<Record<string, string>>,
+      by: oauth.ClientAuth = auth,
+    ) => {
+      const ask = async () =>
+        oauth.processGenericTokenEndpointResponse(
+          as,
+          client,
+          await oauth.genericTokenEndpointRequest(
+            as,
+            client,
+            by,
+            type,
+            { ...asked, ...more },
+            { DPoP, ...insecure },
+          ),
+        )
+      return ask().catch((error: unknown) => {
+        if (!oauth.isDPoPNonceError(error)) throw error
+        return ask()
+      })
+    }
+    const tokens = (): Record<string, string> => ({
+      subject_token: idpToken(s.idp, 'web', Date.now()),
+      subject_token_type: JWT,
+      actor_token: idpToken(s.idp, 'tool', Date.now()),
+      actor_token_type: JWT,
+    })
+    const look = async (token: string) =>
+      oauth.processIntrospectionResponse(
+        as,
+        client,
+        await oauth.introspectionRequest(as, client, auth, token, insecure),
+      )
+    const exchanged = await grant(EXCHANGE, tokens())
+    const seen = (await look(exchanged.access_token)) as unknown as Record<string, unknown>
+    assert.equal(seen['sub'], 'Service/web')
+    assert.deepEqual(seen['act'], { sub: 'Service/api', act: { sub: 'Service/tool' } })
+    assert.equal(typeof (seen['cnf'] as { jkt?: unknown }).jkt, 'string')
+    const asserted = await grant(ASSERTION, { assertion: idpToken(s.idp, 'web', Date.now()) })
+    assert.equal((await look(asserted.access_token)).active, true)
+    // a client that is nobody but its token
+    const federated = await oauth.genericTokenEndpointRequest(
+      as,
+      { client_id: 'Service/web' },
+      (_as, _client, body) => {
+        body.set('client_assertion_type', 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer')
+        body.set('client_assertion', idpToken(s.idp, 'web', Date.now()))
+      },
+      'client_credentials',
+      { audience: 'Api/small', scope: 'ledger:read' },
+      insecure,
+    )
+    const token = await oauth.processGenericTokenEndpointResponse(as, client, federated)
+    assert.equal(token.token_type, 'bearer')
+    for (const [more, error] of [
+      [{ actor_token: 'x' }, 'invalid_request'],
+      [
+        { subject_token: idpToken(s.idp, 'web', Date.now(), { aud: 'https://else.example' }) },
+        'invalid_request',
+      ],
+      [{ audience: 'Bucket/none' }, 'invalid_target'],
+      [{ requested_token_type: 'urn:ietf:params:oauth:token-type:refresh_token' }, 'invalid_request'],
+    ] as const) {
+      await assert.rejects(grant(EXCHANGE, { ...tokens(), ...more }), (failure) => {
+        assert.ok(failure instanceof oauth.ResponseBodyError, String(failure))
+        assert.equal(failure.error, error)
+        return true
+      })
+    }
+  })
+
   test('exchanges a token of an issuer, and reads refusals as such', async () => {
     await using s = await stage()
     const { as, client, auth } = await parts(s, 'api', s.api)
@@ -184,6 +313,109 @@ describe('openid-client', () => {
     assert.equal((await openid.tokenIntrospection(server, asserted.access_token)).active, true)
     await openid.tokenRevocation(config, one.access_token)
     assert.equal((await openid.tokenIntrospection(server, one.access_token)).active, false)
+  })
+
+  test('asks for what it needs in detail, and gets that or nothing', async () => {
+    await using s = await stage()
+    const config = await configure(s, 'web', s.web)
+    const DPoP = openid.getDPoPHandle(config, await openid.randomDPoPKeyPair('ES256'))
+    const details = (...items: readonly object[]) => ({ authorization_details: JSON.stringify(items) })
+    const one = { type: 'writ', action: 'ledger:read', resource: 'Api/ledger', properties: { limit: 5 } }
+    const issued = await openid.clientCredentialsGrant(config, details(one), { DPoP })
+    assert.deepEqual(issued.authorization_details, [one])
+    const server = await configure(s, 'api', s.api)
+    const seen = await openid.tokenIntrospection(server, issued.access_token)
+    assert.deepEqual(seen['authorization_details'], [one])
+    for (const [wrong, error] of [
+      [[{ ...one, type: 'payment' }], 'invalid_authorization_details'],
+      [[{ ...one, limit: 6 }], 'invalid_authorization_details'],
+      [[one, { ...one, action: 'ledger:burn' }], 'invalid_authorization_details'],
+      [[one, { ...one, resource: 'Api/small' }], 'invalid_target'],
+    ] as const) {
+      await assert.rejects(openid.clientCredentialsGrant(config, details(...wrong), { DPoP }), (failure) => {
+        assert.ok(failure instanceof openid.ResponseBodyError, String(failure))
+        assert.equal(failure.error, error, JSON.stringify(wrong))
+        return true
+      })
+    }
+  })
+
+  test('asks this server as itself with a token that is bound to its key', async () => {
+    await using s = await stage()
+    const { url } = s.world.app
+    const config = await configure(s, 'web', s.web)
+    const DPoP = openid.getDPoPHandle(config, await openid.randomDPoPKeyPair('ES256'))
+    const { access_token: token } = await openid.clientCredentialsGrant(config, { resource: url }, { DPoP })
+    const me = new URL('/v1/me', url)
+    const ask = (options: openid.DPoPOptions) =>
+      openid.fetchProtectedResource(config, token, me, 'GET', undefined, undefined, options)
+    const answer = await ask({ DPoP })
+    assert.equal(((await answer.json()) as { subject?: string }).subject, 'Service/web')
+    const other = openid.getDPoPHandle(config, await openid.randomDPoPKeyPair('ES256'))
+    for (const options of [{}, { DPoP: other }]) {
+      await assert.rejects(ask(options), (error) => {
+        assert.ok(error instanceof openid.WWWAuthenticateChallengeError, String(error))
+        assert.equal(error.status, 401)
+        return true
+      })
+    }
+  })
+
+  test('B42 has a person sign in with code and PKCE; a code is one token, and used again it is none', async () => {
+    await using world = await openWorld()
+    const config = await openid.discovery(
+      new URL(`${world.app.url}/login/oidc`),
+      'writ-cli',
+      undefined,
+      openid.None(),
+      { algorithm: 'oauth2', execute: [openid.allowInsecureRequests] },
+    )
+    const me = async (token: string): Promise<number> => {
+      const headers = { authorization: `Bearer ${token}` }
+      return (await fetch(`${world.app.url}/v1/me`, { headers })).status
+    }
+    const begin = async () => {
+      const verifier = openid.randomPKCECodeVerifier()
+      const state = openid.randomState()
+      const asked = openid.buildAuthorizationUrl(config, {
+        redirect_uri: 'http://127.0.0.1:9/callback',
+        code_challenge: await openid.calculatePKCECodeChallenge(verifier),
+        code_challenge_method: 'S256',
+        state,
+      })
+      const back = await admit(asked, world.tokens.grace)
+      const redeem = (over: object = {}) =>
+        openid.authorizationCodeGrant(config, back, {
+          pkceCodeVerifier: verifier,
+          expectedState: state,
+          ...over,
+        })
+      return redeem
+    }
+    const redeem = await begin()
+    const issued = await redeem()
+    assert.equal(issued.refresh_token, undefined)
+    assert.equal(issued.id_token, undefined)
+    assert.equal(await me(issued.access_token), 200)
+    await assert.rejects(
+      redeem(),
+      (error) => error instanceof openid.ResponseBodyError && error.error === 'invalid_grant',
+    )
+    assert.equal(await me(issued.access_token), 401, 'somebody else had the code: what it gave is taken back')
+
+    // many at once: one winner at most, and when the others were seen not even that
+    const race = await begin()
+    const all = await Promise.allSettled(Array.from({ length: 6 }, () => race()))
+    const won = all.flatMap((one) => (one.status === 'fulfilled' ? [one.value.access_token] : []))
+    const good = await Promise.all(won.map(me))
+    assert.ok(good.filter((status) => status === 200).length <= 1, `${won.length} tokens, ${good.join()}`)
+
+    const wrong = await begin()
+    await assert.rejects(wrong({ pkceCodeVerifier: openid.randomPKCECodeVerifier() }))
+    await assert.rejects((await begin())({ expectedState: 'x' }))
+    const last = await (await begin())()
+    await openid.tokenRevocation(config, last.access_token)
+    assert.equal(await me(last.access_token), 401)
   })
 
   test('is challenged, and resumes with what was approved meanwhile', async () => {

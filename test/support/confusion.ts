@@ -121,19 +121,38 @@ export async function confusions({ key, header, claims, embedded = false }: Good
     { x5c: [certificate], x5t: certificate, 'x5t#S256': certificate },
   ]) {
     const [name] = Object.keys(more)
-    add(`${name} of a stranger, by its name`, signed({ ...more, kid: stranger.kid }, claims, stranger.privateKey))
+    add(
+      `${name} of a stranger, by its name`,
+      signed({ ...more, kid: stranger.kid }, claims, stranger.privateKey),
+    )
     add(`${name} of a stranger, by the good name`, signed(more, claims, stranger.privateKey))
   }
-  for (const kid of ['../../../../dev/null', '/dev/null', 'https://evil.example/key', "' OR '1'='1", '__proto__', 'constructor', '', '|id']) {
-    add(`kid ${text(kid)} with an empty secret`, signed({ kid, alg: 'HS256' }, claims, new Uint8Array(), 'HS256'))
+  for (const kid of [
+    '../../../../dev/null',
+    '/dev/null',
+    'https://evil.example/key',
+    "' OR '1'='1",
+    '__proto__',
+    'constructor',
+    '',
+    '|id',
+  ]) {
+    add(
+      `kid ${text(kid)} with an empty secret`,
+      signed({ kid, alg: 'HS256' }, claims, new Uint8Array(), 'HS256'),
+    )
     add(`kid ${text(kid)} of a stranger`, signed({ kid }, claims, stranger.privateKey))
   }
-  for (const kid of [7, null, ['a'], { kid: 'a' }, 'x'.repeat(300)]) add(`kid ${text(kid).slice(0, 20)}`, signed({ kid }))
+  for (const kid of [7, null, ['a'], { kid: 'a' }, 'x'.repeat(300)])
+    add(`kid ${text(kid).slice(0, 20)}`, signed({ kid }))
   if (embedded) {
     add('no key', signed({ jwk: undefined }))
     add('a stranger’s key', signed({ jwk }))
     add('a private key', signed({ jwk: key.privateKey.export({ format: 'jwk' }) }))
-    add('a shared key', signed({ alg: 'HS256', jwk: { kty: 'oct', k: 'AAAA' } }, claims, Buffer.alloc(3), 'HS256'))
+    add(
+      'a shared key',
+      signed({ alg: 'HS256', jwk: { kty: 'oct', k: 'AAAA' } }, claims, Buffer.alloc(3), 'HS256'),
+    )
     add('a key by address', signed({ jwk: undefined, jku: 'https://evil.example/keys' }))
     add('a certificate', signed({ jwk: undefined, x5c: [certificate] }))
     for (const wrong of [null, [], 'x', {}, { kty: 'EC' }, { ...jwk, y: jwk['x'] }]) {
@@ -143,7 +162,14 @@ export async function confusions({ key, header, claims, embedded = false }: Good
 
   // types that are none
   const typ = typeof header['typ'] === 'string' ? header['typ'] : 'JWT'
-  for (const form of [typ.toUpperCase(), typ.toLowerCase(), `application/${typ}`, `${typ} `, `${typ}; v=1`, `${typ}\u0000`]) {
+  for (const form of [
+    typ.toUpperCase(),
+    typ.toLowerCase(),
+    `application/${typ}`,
+    `${typ} `,
+    `${typ}; v=1`,
+    `${typ}\u0000`,
+  ]) {
     if (form !== typ) add(`typ ${text(form)}`, signed({ typ: form }))
   }
   for (const form of [null, 7, [typ], {}, '']) add(`typ ${text(form)}`, signed({ typ: form }))
@@ -291,7 +317,10 @@ function signaturesLike(
     ['of zeros', Buffer.alloc(length)],
     ['of ones', Buffer.alloc(length, 255)],
     ['of one byte', Buffer.alloc(1)],
-    ['with one bit more', Buffer.concat([signature.subarray(0, -1), Buffer.from([(signature.at(-1) ?? 0) ^ 1])])],
+    [
+      'with one bit more',
+      Buffer.concat([signature.subarray(0, -1), Buffer.from([(signature.at(-1) ?? 0) ^ 1])]),
+    ],
     ['as text', Buffer.from(signature.toString('base64url'))],
     ['that is a hash', createHmac('sha256', '').update(input).digest()],
   ]

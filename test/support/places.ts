@@ -148,7 +148,12 @@ function placesOf(world: FaultWorld, rogue: RogueIdp): readonly Place[] {
     headers: Readonly<Record<string, string>> = {},
   ): Promise<Seen> =>
     read(
-      await fetch(url + path, { method: 'POST', headers, body: new URLSearchParams(form), redirect: 'manual' }),
+      await fetch(url + path, {
+        method: 'POST',
+        headers,
+        body: new URLSearchParams(form),
+        redirect: 'manual',
+      }),
     )
   const ask = async (headers: Readonly<Record<string, string>>): Promise<Seen> =>
     read(
@@ -199,7 +204,12 @@ function placesOf(world: FaultWorld, rogue: RogueIdp): readonly Place[] {
     const part = (text: string) => JSON.parse(Buffer.from(text, 'base64url').toString()) as Claims
     const privateKey = await tokenKey(world)
     const header = part(head)
-    const key = { kid: String(header['kid']), alg: 'ES256', privateKey, publicKey: createPublicKey(privateKey) }
+    const key = {
+      kid: String(header['kid']),
+      alg: 'ES256',
+      privateKey,
+      publicKey: createPublicKey(privateKey),
+    }
     return { key, header, claims: part(body) }
   }
 
@@ -214,7 +224,8 @@ function placesOf(world: FaultWorld, rogue: RogueIdp): readonly Place[] {
       ...form,
     })
 
-  const isIssued = ({ status, body }: Seen): boolean => status === 200 && typeof body['access_token'] === 'string'
+  const isIssued = ({ status, body }: Seen): boolean =>
+    status === 200 && typeof body['access_token'] === 'string'
   const isOk = ({ status }: Seen): boolean => status === 200
   const issuer = { algorithms: ALGORITHMS, types: ['JWT', undefined], exact: ['aud', 'iss'] } as const
   const own = { algorithms: ['ES256'], types: ['at+jwt'], exact: ['aud', 'iss'] } as const
