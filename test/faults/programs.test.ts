@@ -149,6 +149,32 @@ describe('what a program asks', () => {
     assert.match(plain.headers.get('location') ?? '', /login\/continue/)
   })
 
+  test('names the way to sign in, which comes first on the page; what is wrong is told to the person', async () => {
+    await using w = await faultWorld({ http: true })
+    const begun = await fetch(asked(w, { provider: 'corp' }), { redirect: 'manual' })
+    const at = begun.headers.get('location') ?? ''
+    const waiting = await fetch(w.app.url + at, {
+      redirect: 'manual',
+      headers: { cookie: cookiesOf(begun), 'sec-fetch-site': 'none' },
+    })
+    const to = new URL(waiting.headers.get('location') ?? '', w.app.url)
+    assert.deepEqual(
+      [to.pathname, to.searchParams.get('next'), to.searchParams.get('provider')],
+      ['/signin', at, 'corp'],
+    )
+    const headers = { accept: 'text/html' }
+    for (const [over, title] of [
+      [{ client_id: 'nobody' }, 'Writ does not know this program'],
+      [{ redirect_uri: 'https://evil.example/' }, 'The program wants its answer somewhere else'],
+    ] as const)
+      assert.match(await (await fetch(asked(w, over), { headers })).text(), new RegExp(`<h1>${title}</h1>`))
+    const ended = await (await fetch(`${w.app.url}/login/oidc/auth/nothing`, { headers })).text()
+    assert.match(ended, /<h1>This sign-in has ended<\/h1>/)
+    const nothing = await fetch(`${w.app.url}/login/oidc/nothing`, { headers })
+    assert.equal(nothing.status, 404)
+    assert.match(await nothing.text(), /<h1>There is nothing here<\/h1>/)
+  })
+
   test('cookies are its own, of this browser, and not for scripts', async () => {
     await using w = await faultWorld({ http: true })
     const begun = await fetch(asked(w), { redirect: 'manual' })

@@ -14,6 +14,8 @@ import type { Instant } from '../../model/time.ts'
 export const MOUNT = '/login/oidc'
 /** The metadata of its issuer, where RFC 8414 §3 looks for it. */
 export const METADATA = `/.well-known/oauth-authorization-server${MOUNT}`
+/** What there is below it. */
+const PATHS = /^\/(?:auth(?:\/[\w-]+)?|token|token\/revocation|reg|jwks|\.well-known\/openid-configuration)$/
 /** The command line, by the name under which it asks. */
 export const CLI_CLIENT = 'writ-cli'
 
@@ -30,6 +32,9 @@ export type Waiting = Readonly<{
   provider?: string
   client: Readonly<{ name: string; id: string; at: string; known: boolean }>
 }>
+
+/** What a program is told, where there is nobody to send it to but the person. */
+export type ProgramError = Readonly<{ error: string; description?: string | undefined }>
 
 export interface Programs {
   /** Whether the request is one of its own; then it is answered. */
@@ -58,7 +63,7 @@ export type ProgramsOptions = Readonly<{
   /** Signs cookies. */
   cookieKey: Uint8Array
   log(message: string, detail: string): void
-  errorPage(detail: string): string
+  errorPage(error: ProgramError): string
 }>
 
 /** Whether programs may sign people in at `origin`; a `Host` header is nobody's word, but for this machine. */
@@ -74,9 +79,10 @@ export function createPrograms(options: ProgramsOptions): Programs {
     handle(request, response, origin) {
       const { url = '', method } = request
       const [path = ''] = url.split('?')
-      const isOurs = path === METADATA || path.startsWith(`${MOUNT}/`)
+      const below = path.startsWith(MOUNT) ? path.slice(MOUNT.length) : ''
+      const isOurs = path === METADATA || PATHS.test(below)
       // RFC 6749 §3.1 wants GET; what is posted there is a form on somebody else's page
-      const isPosted = method !== 'GET' && /^\/auth(?:\/|$)/.test(path.slice(MOUNT.length))
+      const isPosted = method !== 'GET' && below.startsWith('/auth')
       if (!isOurs || isPosted || !isOfPrograms(origin, options.publicUrl)) return false
       loaded().then(
         (programs) => programs.handle(request, response, origin),

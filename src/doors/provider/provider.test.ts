@@ -28,7 +28,7 @@ async function serve(documents: Readonly<Record<string, unknown>>) {
     now: () => Date.now(),
     cookieKey: new Uint8Array(32),
     log: () => undefined,
-    errorPage: (detail) => detail,
+    errorPage: ({ error }) => error,
   })
   const server = createServer((request, response) => {
     const origin = `http://${request.headers.host ?? ''}`

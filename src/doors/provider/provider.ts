@@ -325,7 +325,7 @@ function providerAt(origin: string, options: ProgramsOptions, storage: Storage, 
     renderError: (ctx: KoaContextWithOIDC, out) => {
       ctx.type = 'html'
       ctx.set('content-security-policy', ERROR_POLICY)
-      ctx.body = errorPage(out.error_description ?? out.error)
+      ctx.body = errorPage({ error: out.error, description: out.error_description })
     },
   }
   const provider = new Provider(issuer, configuration)

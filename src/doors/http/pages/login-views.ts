@@ -3,10 +3,12 @@
  *
  * @module
  */
+import type { ProgramError } from '../../provider/programs.ts'
 import type { Unlinked } from '../../../flows/signin.ts'
 import type { EntityRef } from '../../../model/entity.ts'
 import type { WritError } from '../../../model/errors.ts'
 import type { Account } from '../../../model/identity.ts'
+import type { Html } from './html.ts'
 import { markup } from './html.ts'
 import { frame, prose } from './views.ts'
 
@@ -73,16 +75,22 @@ export function unlinkedStillPage({ shown }: Unlinked, person: EntityRef, why: W
 }
 
 /** What a person has linked is shown to them: at the provider somebody else may have been signed in. */
-export function linkedPage({ account, issuer }: Account, shown: string, person: EntityRef): string {
+export function linkedPage(
+  { account, person }: Account,
+  input: Readonly<{ shown: string; provider: string }>,
+): string {
+  const { shown, provider } = input
   return frame(
     { title: 'Linked', narrow: true },
     markup`<h1>Your account is linked</h1>
       <div class="card">
         <p>
-          <bdi class="thing">${shown}</bdi> at ${issuer} now signs in <bdi class="thing">${person.id}</bdi>, and what it
+          <bdi class="thing">${shown}</bdi> at ${provider} now signs in <bdi class="thing">${person.id}</bdi>, and what it
           sets going counts as yours.
         </p>
-        <p class="soft small">Not you? Unlink it at once: at the provider, somebody else is signed in. <code>${account}</code></p>
+        <p class="soft small">
+          Is this not you? Then somebody else is signed in at ${provider}: unlink <code>${account}</code> at once.
+        </p>
         <p><a class="button go" href="/passkeys">How you sign in</a></p>
       </div>`,
   )
@@ -97,17 +105,49 @@ export function notSignedInPage(detail: string, person?: EntityRef): string {
   )
 }
 
+/** What the errors of a program mean for the person in front of them; whoever makes it reads the error itself. */
+const programErrors: Readonly<Record<string, readonly [title: string, text: string]>> = {
+  invalid_client: [
+    'Writ does not know this program',
+    'Nobody was asked anything, and nothing was sent to it. Whoever runs Writ decides which programs may sign people in.',
+  ],
+  invalid_redirect_uri: [
+    'The program wants its answer somewhere else',
+    'It names an address that it has not registered, so nothing was sent there. Do not go on with it unless you know why.',
+  ],
+  expired: [
+    'This sign-in has ended',
+    'It was answered already, took too long, or belongs to another browser.',
+  ],
+  server_error: [
+    'That did not work',
+    'Something went wrong here, not in the program. Try again in a moment.',
+  ],
+}
+
 /** What a program sent is not right; nobody is sent back to it. */
-export function programErrorPage(detail: string): string {
+export function programErrorPage({ error, description = '' }: ProgramError): string {
+  const isExpired = /expired|interaction session/i.test(description)
+  const [title, text] = programErrors[isExpired ? 'expired' : error] ?? [
+    'The program asked wrongly',
+    'Nothing was sent to it.',
+  ]
   return frame(
-    { title: 'Not signed in', narrow: true },
-    markup`<h1>The program asked wrongly</h1>
-      <div class="banner bad" role="alert"><p>${prose(detail)}</p></div>
-      <p class="soft">Begin again in the program that sent you here. If it keeps failing, tell those who make it.</p>`,
+    { title, narrow: true },
+    markup`<h1>${title}</h1>
+      <div class="banner bad" role="alert"><p>${text}</p></div>
+      <p>Begin again in the program that sent you here. If it keeps failing, tell those who make it what it was told:</p>
+      <pre><code>${description === '' ? error : `${error}: ${description}`}</code></pre>`,
   )
 }
 
 const isHere = (at: string): boolean => /^(?:127\.0\.0\.1|localhost|\[::1\])(?::\d+)?$|^[^:]+:$/.test(at)
+
+/** What answers at `at`: a scheme of its own stands there with its colon. */
+const placeOf = (at: string): Html =>
+  isHere(at)
+    ? markup`a program on this machine, <bdi class="thing">${at.replace(/:$/, '')}</bdi>`
+    : markup`<bdi class="thing">${at}</bdi>`
 
 /** A program asks to act for the person. */
 export function consentPage(
@@ -137,7 +177,7 @@ export function consentPage(
           It may then ask Writ in your name, ${client.known ? 'for twelve hours' : 'for an hour'}. It cannot approve
           anything, and what you may not do, it may not either.
         </p>
-        <p>The answer goes to <bdi class="thing">${client.at}</bdi>${isHere(client.at) ? ', a program on this machine' : undefined}.</p>
+        <p>The answer goes to ${placeOf(client.at)}.</p>
         <form method="post" action="${action}">
           <p class="acts">
             <button class="go" name="answer" value="yes">Yes, it is me who asked</button>

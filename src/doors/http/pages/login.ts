@@ -168,7 +168,7 @@ export function loginRoutes({ flows, now, log }: Door): Route[] {
           if ('linked' in finished) {
             context.reply.header('set-cookie', setTicketCookie('', 0, secure(context)))
             const { linked, shown } = finished
-            return { status: 200, body: linkedPage(linked, shown, linked.person) }
+            return { status: 200, body: linkedPage(linked, { shown, provider: label(linked.issuer) }) }
           }
           if ('unlinked' in finished) {
             const cookie = setTicketCookie(finished.ticket, TICKET_SECONDS, secure(context))

@@ -34,7 +34,7 @@ export function passkeyForm({ action, offer, create = false, fields, button, pla
     <input type="hidden" name="answer" value="" />
     ${fields}
     <p class="banner bad" role="alert" hidden></p>
-    <noscript><p class="banner bad">A passkey needs JavaScript: the browser asks for it by no other way.</p></noscript>
+    <noscript><p class="${plain ? 'soft small' : 'banner bad'}">A passkey needs JavaScript: the browser asks for it by no other way.</p></noscript>
     <button${plain ? undefined : markup` class="go"`}>${button}</button>
   </form>`
 }
@@ -45,6 +45,8 @@ const words = {
   NotAllowedError: 'Nothing was sent: it was cancelled, took too long, or there is no passkey for this here.',
   InvalidStateError: 'This device has a passkey for this already.',
   SecurityError: 'Passkeys do not work at this address.',
+  NotSupportedError: 'This browser or device cannot do this with passkeys.',
+  AbortError: 'Nothing was sent: it was cancelled.',
 }
 for (const form of document.querySelectorAll('form[data-passkey]')) {
   const alert = form.querySelector('[role=alert]')

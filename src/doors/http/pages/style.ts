@@ -55,6 +55,7 @@ h1 { font-weight: 500; font-size: 1.6rem; line-height: 1.25; letter-spacing: -.0
 h2 { font-size: 1.05rem; margin: 2rem 0 .6rem; }
 p { margin: .5rem 0; }
 a { color: var(--link); text-underline-offset: .15em; }
+main > p > a:first-child:not(.button) { display: inline-flex; align-items: center; min-height: 2.75rem; }
 .soft { color: var(--soft); }
 .small { font-size: .9rem; }
 code, pre, .mono { font-family: var(--mono); font-size: .875em; }
@@ -110,7 +111,7 @@ button:hover, .button:hover { filter: brightness(1.06); }
 .decide textarea { flex: 1; }
 .decide button { width: 100%; margin-top: .8rem; }
 details { margin-top: .75rem; }
-details summary { cursor: pointer; padding: .35rem 0; color: var(--link); }
+details summary { cursor: pointer; padding: .65rem 0; color: var(--link); }
 .empty { text-align: center; padding: 2.25rem 1.25rem; }
 .empty h2 { margin: 0 0 .4rem; }
 fieldset { border: 0; margin: 0 0 .8rem; padding: 0; }
@@ -126,6 +127,7 @@ legend { font-weight: 600; padding: 0; }
   dd dl dt { margin-top: 0; }
   .card { padding: 1rem; }
   .card .foot .button { width: 100%; }
+  .acts > * { flex: 1 1 auto; }
 }
 @media (prefers-reduced-motion: no-preference) { button, .button { transition: filter .12s; } }
 @media (forced-colors: active) { button, .button, .card, .chip { border-color: ButtonBorder; } }

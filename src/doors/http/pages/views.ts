@@ -466,6 +466,7 @@ export function signinPage(options: SignInOptions = {}): string {
     { title: 'Sign in', narrow: true, script: options.passkey !== undefined },
     markup`<h1>Sign in</h1>
       ${problem === undefined ? undefined : markup`<div class="banner bad" role="alert"><p>${problem}</p></div>`}
+      ${next?.startsWith('/login/continue/') === true ? markup`<p>A program waits for you to sign in. Then you are asked whether to let it in.</p>` : undefined}
       ${first.length === 0 ? undefined : markup`${first}<h2>Or</h2>`}
       <p class="soft">
         ${known ? 'Your link holds a code that works once.' : 'Type the one-time code that you were given.'}
