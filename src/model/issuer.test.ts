@@ -143,10 +143,18 @@ describe('what an issuer is trusted with', () => {
     const other = { name: 'b', issuer: 'https://b.example' }
     assert.match(problem({}, other), /both name `Workload`/)
     assert.equal(problem({}, { ...other, rules: [{ subject: { type: 'Robot' } }] }), '')
-    assert.equal(
-      problem({}, { ...other, rules: [{ subject: { type: 'Workload', claims: ['@issuer', 'sub'] } }] }),
-      '',
-    )
+    const own = { rules: [{ subject: { type: 'Workload', claims: ['@issuer', 'sub'] } }] }
+    assert.equal(problem(own, { ...other, ...own }), '')
+    // `b:x` is a `sub` like any other
+    assert.match(problem({}, { ...other, ...own }), /both name `Workload`/)
+    assert.match(problem(own, other), /both name `Workload`/)
+    assert.match(problem(own, { ...other, rules: [...own.rules, { subject: { type: 'Workload' } }] }), /both/)
+  })
+  test('B7 whoever controls one claim is no subject of a rule for others', () => {
+    const two = { when: { kind: 'ci' }, subject: { type: 'Workload', claims: ['org', 'repo'] } }
+    assert.match(problem({ rules: [two, { subject: { type: 'Workload' } }] }), /by different `claims`/)
+    assert.equal(problem({ rules: [two, { subject: { type: 'Account' } }] }), '')
+    assert.equal(problem({ rules: [two, { ...two, when: { kind: 'cd' } }] }), '')
   })
   test('every problem is named', () => {
     const message = problem({ issuer: 'x', algorithms: ['none'], audiences: [] })
@@ -188,5 +196,10 @@ describe('B5 trust that is too wide is told', () => {
   test('a subject that another issuer could name', () => {
     const rules = [{ subject: { type: 'Service', claims: ['sub'] } }]
     assert.deepEqual(codes(github, { rules }), ['github.1 shared'])
+    const named = { when: { sub: 'x' }, subject: { type: 'Service', id: 'orders-ci' } }
+    assert.deepEqual(codes({ rules: [named, ...rules] }), ['ci.1 shared'])
+    const joined = (claims: string[]) => codes(github, { rules: [{ subject: { type: 'Service', claims } }] })
+    assert.deepEqual(joined(['@issuer', 'sub']), [])
+    assert.deepEqual(joined(['org', 'repo']), [])
   })
 })

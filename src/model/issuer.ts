@@ -368,25 +368,32 @@ export function isImmutableSub(sub: string): boolean {
   return /^repo:[^/@:]+@[1-9]\d*\/[^/@:]+@[1-9]\d*:/u.test(sub)
 }
 
-/** Whoever controls one issuer could otherwise be a subject of another. */
+/**
+ * Whoever controls one issuer could otherwise be a subject of another, or by one rule a subject of another rule: one claim
+ * is an id as it is, and could read like several that were joined.
+ */
 function sharedTypes(issuers: readonly Issuer[]): string[] {
-  const mapped = new Map<string, Issuer>()
-  return issuers.flatMap((issuer) => {
-    const types = new Set(
-      issuer.rules.flatMap(({ subject }) =>
-        'claims' in subject && subject.claims[0] !== ISSUER_CLAIM ? [subject.type] : [],
-      ),
-    )
-    return [...types].flatMap((type) => {
-      const other = mapped.get(type)
-      mapped.set(type, issuer)
-      return other === undefined
+  const mappings = issuers.flatMap((issuer) =>
+    issuer.rules.flatMap(({ subject }) => ('claims' in subject ? [{ issuer, ...subject }] : [])),
+  )
+  const problems = mappings.flatMap((one, at) =>
+    mappings.slice(at + 1).flatMap((other) => {
+      if (one.type !== other.type) return []
+      if (one.issuer === other.issuer) {
+        return JSON.stringify(one.claims) === JSON.stringify(other.claims)
+          ? []
+          : [
+              `issuer \`${one.issuer.name}\` names \`${one.type}\` by different \`claims\`, of which one could read like the other: give one another type`,
+            ]
+      }
+      return one.claims[0] === ISSUER_CLAIM && other.claims[0] === ISSUER_CLAIM
         ? []
         : [
-            `issuers \`${other.name}\` and \`${issuer.name}\` both name \`${type}\` by claims: give one another type, or begin its \`claims\` with \`${ISSUER_CLAIM}\``,
+            `issuers \`${one.issuer.name}\` and \`${other.issuer.name}\` both name \`${one.type}\` by claims: give one another type, or begin the \`claims\` of both with \`${ISSUER_CLAIM}\``,
           ]
-    })
-  })
+    }),
+  )
+  return [...new Set(problems)]
 }
 
 /** What is allowed, and probably wider than meant. */
@@ -503,14 +510,12 @@ function lintRule(issuer: Issuer, { when, subject }: TrustRule, rule: number): I
   return findings
 }
 
-/** A subject that is named outright, and could also be had from another issuer's claims. */
+/** A subject that is named outright, and could also be had from claims. */
 function lintShared(issuer: Issuer, issuers: readonly Issuer[]): IssuerFinding[] {
   return issuer.rules.flatMap(({ subject }, at) => {
     if (!('id' in subject)) return []
-    const other = issuers.find(
-      (one) =>
-        one !== issuer &&
-        one.rules.some((rule) => 'claims' in rule.subject && rule.subject.type === subject.type),
+    const other = issuers.find((one) =>
+      one.rules.some((rule) => 'claims' in rule.subject && couldName(one, rule.subject, subject)),
     )
     if (other === undefined) return []
     return [
@@ -519,8 +524,16 @@ function lintShared(issuer: Issuer, issuers: readonly Issuer[]): IssuerFinding[]
         issuer: issuer.name,
         rule: at + 1,
         sentence: `tokens of \`${other.name}\` could name the subject \`${subject.type}/${subject.id}\` too`,
-        hint: `give the subjects of \`${other.name}\` a type of their own`,
+        hint: 'give subjects that are named by their claims a type of their own',
       },
     ]
   })
+}
+
+/** Whether there are values of the claims that make this subject. */
+function couldName({ name }: Issuer, { type, claims }: SubjectMapping, subject: EntityRef): boolean {
+  if (type !== subject.type) return false
+  const parts = subject.id.split(':')
+  if (claims.length > 1 && parts.length !== claims.length) return false
+  return claims[0] !== ISSUER_CLAIM || parts[0] === name
 }

@@ -69,7 +69,9 @@ export function httpSink(config: HttpSinkConfig, encode: Encode, now: () => Inst
           { method: 'POST', headers, agent, signal },
           resolve,
         )
-        sent.once('error', reject)
+        sent.on('error', reject)
+        // whoever answers by another protocol (101) is cut off, and nothing else would tell of it
+        sent.once('close', () => reject(new SinkError('it ended the connection without an answer')))
         sent.end(body)
       })
       const status = answer.statusCode ?? 0

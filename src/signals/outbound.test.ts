@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import type { RequestListener } from 'node:http'
 import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
+import { createServer as createTcpServer } from 'node:net'
 import test from 'node:test'
 import fc from 'fast-check'
 import { isPublicAddress } from './addresses.ts'
@@ -89,6 +90,62 @@ test('B3 redirects are not followed, long answers are cut off, slow ones given u
   const late = outbound(at('/never'), { method: 'GET' }, { ...allowed, timeout: 50 })
   await assert.rejects(late, (error) => reasonOf(error) === 'it did not answer in time')
 })
+
+test(
+  'B3 no answer, however wrong, is waited for beyond the time that it has, or ends more than its own request',
+  { timeout: 20_000 },
+  async () => {
+    const head = 'HTTP/1.1 200 OK\r\n'
+    const drip = (socket: Socket, text: string): void => {
+      const timer = setInterval(() => socket.write(text), 5)
+      socket.on('close', () => clearInterval(timer))
+    }
+    const answers: Readonly<Record<string, (socket: Socket) => void>> = {
+      'another protocol': (socket) =>
+        socket.write('HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\nx'),
+      'hints and nothing else': (socket) => drip(socket, 'HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n'),
+      'a head without end': (socket) => {
+        socket.write(head)
+        drip(socket, 'a: b\r\n')
+      },
+      'a body without end': (socket) => {
+        socket.write(`${head}content-length: 900\r\n\r\n`)
+        drip(socket, 'x')
+      },
+      'a body that is cut': (socket) => socket.end(`${head}content-length: 900\r\n\r\nabc`),
+      'a chunk that is none': (socket) =>
+        socket.write(`${head}transfer-encoding: chunked\r\n\r\n3\r\nabc\r\nZZ\r\n`),
+      'an extension without end': (socket) =>
+        socket.write(`${head}transfer-encoding: chunked\r\n\r\n1;${'x'.repeat(1_000_000)}`),
+      'more than it said': (socket) => {
+        socket.write(`${head}content-length: 2\r\n\r\nokHTTP/9 and more`)
+        setTimeout(() => socket.resetAndDestroy(), 5)
+      },
+      'a head too long': (socket) => socket.write(`${head}a: ${'b'.repeat(40_000)}\r\n\r\n`),
+      'no head': (socket) => socket.end('hello'),
+      nothing: (socket) => socket.end(),
+    }
+    for (const [name, answer] of Object.entries(answers)) {
+      const sockets: Socket[] = []
+      const server = createTcpServer((socket) => {
+        sockets.push(socket)
+        socket.on('error', () => undefined).once('data', () => answer(socket))
+      })
+      await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+      const { port } = server.address() as AddressInfo
+      const asked = outbound(
+        new URL(`http://127.0.0.1:${port}/`),
+        { method: 'GET' },
+        { ...options, allowPrivate: true, timeout: 150 },
+      )
+      // what was whole before it went wrong counts
+      if (name === 'more than it said') assert.equal(Buffer.from((await asked).body).toString(), 'ok')
+      else await assert.rejects(asked, (error) => error instanceof Error && error.message !== '', name)
+      for (const socket of sockets) socket.destroy()
+      await new Promise((resolve) => server.close(resolve))
+    }
+  },
+)
 
 test('a URL with credentials or of another kind is refused', async () => {
   for (const url of ['ftp://hooks.example/', 'file:///etc/passwd', 'https://a:b@hooks.example/'])

@@ -68,7 +68,9 @@ export async function outbound(
   }
   const answer = await new Promise<IncomingMessage>((resolve, reject) => {
     const sent = (secure ? httpsRequest : httpRequest)(url, settings, resolve)
-    sent.once('error', (error) => reject(refusalIn(error) ?? error))
+    sent.on('error', (error) => reject(refusalIn(error) ?? error))
+    // whoever answers by another protocol (101) is cut off, and nothing else would tell of it
+    sent.once('close', () => reject(new SinkError('it ended the connection without an answer')))
     sent.end(request.body)
   })
   const chunks: Uint8Array[] = []

@@ -222,10 +222,15 @@ describe('an HTTP endpoint', () => {
       /it answered 307/,
     ],
     garbage: [({ socket }) => socket.end('what?\r\n\r\n'), /does not speak HTTP|failed/],
+    'another protocol': [
+      ({ socket }) =>
+        socket.write('HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n'),
+      /without an answer/,
+    ],
     'a cut connection': [({ socket }) => socket.destroy(), /cut the connection/],
   }
   for (const [name, [handle, why]] of Object.entries(refusals)) {
-    test(`B46 ${name} is no acknowledgement`, async () => {
+    test(`B46 ${name} is no acknowledgement`, { timeout: 20_000 }, async () => {
       await using at = await endpoint(handle)
       const sink = httpSink({ url: at.url, header: 'authorization' }, ndjson, () => 0)
       const error = await sink.send(batchOf(0), patience()).catch((cause: unknown) => cause)

@@ -252,8 +252,8 @@ function mapped(facts: Properties, { type, claims }: SubjectMapping, issuer: Iss
 
 /** The claim as rules compare it: text, whole numbers and booleans. Lists and objects equal nothing. */
 function claimText(facts: Properties, name: string): string | undefined {
-  if (Object.hasOwn(facts, name)) return textOf(facts[name])
-  if (!name.startsWith('/')) return undefined
+  // a name is one or the other: a claim that is called like a path is not what stands there
+  if (!name.startsWith('/')) return Object.hasOwn(facts, name) ? textOf(facts[name]) : undefined
   let value: Json | undefined = facts
   for (const step of name.slice(1).split('/')) {
     value = member(value, step.replaceAll('~1', '/').replaceAll('~0', '~'))

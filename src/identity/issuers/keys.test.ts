@@ -4,8 +4,8 @@ import { readFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
-import { TestIssuer, publicJwk, testKey } from '../../../test/support/issuer.ts'
-import { manualClock } from '../../../test/support/store.ts'
+import { TestIssuer, publicJwk, testKey, testVerifier } from '../../../test/support/issuer.ts'
+import { TEST_START, manualClock } from '../../../test/support/store.ts'
 import type { IssuerInput } from '../../model/issuer.ts'
 import { DAY, HOUR, MINUTE, SECOND } from '../../model/time.ts'
 import { outboundFetcher } from '../../signals/fetcher.ts'
@@ -132,6 +132,49 @@ describe('B45 keys rotate', () => {
     clock.advance(5 * MINUTE + 1)
     assert.equal(await find(), 'unknown')
   })
+  test('a key without an id is asked for again when it did not sign, at most once in ten seconds', async () => {
+    await using issuer = await TestIssuer.start()
+    const bare = (): void => {
+      issuer.document = { keys: [publicJwk(issuer.key, { kid: undefined })] }
+    }
+    const clock = manualClock()
+    const verifier = testVerifier([issuer.config('oidc', { stale: HOUR })], { clock })
+    const code = async (token = issuer.mint('oidc', {}, { kid: undefined })): Promise<string> =>
+      (await verifier.verify(token, TEST_START)).refused?.code ?? 'proved'
+    bare()
+    const old = issuer.mint('oidc', {}, { kid: undefined })
+    assert.equal(await code(), 'proved')
+    issuer.rotate({ retire: true })
+    bare()
+    assert.equal(await code(), 'proved')
+    assert.equal(await code(old), 'signature')
+    assert.equal(issuer.hits.keys, 2)
+    issuer.rotate({ retire: true })
+    bare()
+    const flood = Array.from({ length: 50 }, () => code())
+    assert.deepEqual(new Set(await Promise.all(flood)), new Set(['signature']))
+    assert.equal(issuer.hits.keys, 2)
+    clock.advance(KEY_FLOOR)
+    assert.equal(await code(), 'proved')
+    assert.equal(issuer.hits.keys, 3)
+    // one that is known by its id is not asked for again: who keeps the id keeps the key
+    clock.advance(KEY_FLOOR)
+    issuer.document = undefined
+    const named = issuer.mint()
+    assert.equal(await code(named), 'proved')
+    assert.equal(await code(`${named.slice(0, -8)}AAAAAAAA`), 'signature')
+    assert.equal(issuer.hits.keys, 4)
+  })
+  test('two keys of one id are none until the issuer has put it right, which is noticed', async () => {
+    const { issuer, clock, find } = await setup()
+    await using _ = issuer
+    const { key } = issuer
+    issuer.document = { keys: [publicJwk(key), publicJwk(testKey('RS256', 7), { kid: key.kid })] }
+    assert.equal(await find(), 'ambiguous')
+    issuer.document = undefined
+    clock.advance(KEY_FLOOR)
+    assert.equal(await find(), 'found')
+  })
   test('a rotation while a reading is under way is not missed', async () => {
     const { issuer, clock, find } = await setup()
     await using _ = issuer
@@ -172,6 +215,26 @@ describe('B3 an issuer that fails', () => {
     clock.advance(KEY_FLOOR)
     assert.equal(await find(), 'found')
     assert.equal(source.state().failed, undefined)
+  })
+  test('C12 nobody waits again for one that does not answer while known keys may serve', async () => {
+    const { issuer, clock, find } = await setup({ stale: 2 * HOUR })
+    await using _ = issuer
+    await find()
+    issuer.broken = 'down'
+    clock.advance(HOUR)
+    assert.equal(await find(), 'found')
+    let answer = (): void => {}
+    issuer.gate = new Promise((resolve) => (answer = resolve))
+    issuer.broken = undefined
+    clock.advance(KEY_FLOOR)
+    // asked once, beside those who come
+    assert.deepEqual(await Promise.all([find(), find(), find()]), ['found', 'found', 'found'])
+    const old = issuer.key.kid
+    issuer.rotate({ retire: true })
+    const next = find()
+    answer()
+    assert.equal(await next, 'found')
+    assert.equal(await find(old), 'unknown')
   })
   test('B31 neither a clock set back nor a machine that slept makes keys last', async () => {
     const { issuer, clock, find } = await setup({ stale: HOUR })

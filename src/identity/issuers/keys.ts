@@ -31,6 +31,7 @@ const FRESH_MOST: Millis = HOUR
 const REDIRECTS = 2
 /** Shorter ones can be broken, longer ones take longer than a caller may cost us. */
 const RSA_BITS = { least: 2_048, most: 8_192 }
+const EXPONENT_LEAST = 65_537
 
 export type FoundKey =
   | Readonly<{ key: KeyObject; problem?: undefined }>
@@ -40,6 +41,11 @@ export type FoundKey =
 export interface KeySource {
   /** The one key that may have signed: by `kid`, or the only one that fits `algorithm` at all. */
   find(algorithm: string, kid: string | undefined): Promise<FoundKey>
+  /**
+   * The key that fits in place of `refused`, which was found without a `kid` and is not the one that signed: the issuer
+   * may have exchanged it since. Asks again as for an unknown key.
+   */
+  instead(algorithm: string, refused: KeyObject): Promise<KeyObject | undefined>
   /** For the operator: what is known now. */
   state(): Readonly<{ keys: number; readAt?: Instant; failed?: string }>
 }
@@ -212,20 +218,36 @@ export function createKeySource({ issuer, fetch, readText, clock }: KeyOptions):
     return fitting[0] ?? 'unknown'
   }
 
+  /** Whether there was another reading than the first `asked`. */
+  async function askAgain(asked: number): Promise<boolean> {
+    if (isStatic) return false
+    if (flight === undefined) {
+      if (readings > asked || !mayForce()) return false
+      forcedAt = clock.monotonic()
+    }
+    await refresh()
+    return true
+  }
+
   return {
+    async instead(algorithm, refused) {
+      if (!(await askAgain(readings))) return undefined
+      const found = pick(algorithm, undefined)
+      const key = typeof found === 'object' ? await importOnce(found, algorithm) : undefined
+      return key === refused ? undefined : key
+    },
     async find(algorithm, kid) {
       const asked = readings
       const isFresh = known !== undefined && age(known.at) <= known.fresh
-      if (!isStatic && !isFresh && (flight !== undefined || mayAskAgain())) await refresh()
+      if (!isStatic && !isFresh && (flight !== undefined || mayAskAgain())) {
+        const reading = refresh()
+        // one that failed a moment ago is asked beside: nobody whom a known key serves waits for it
+        if (failed === undefined || typeof pick(algorithm, kid) !== 'object') await reading
+      }
       let found = pick(algorithm, kid)
       // a reading that was under way may be older than the key: once it is over there may be one more
-      for (let round = 0; round < 2 && found === 'unknown'; round++) {
-        if (isStatic) break
-        if (flight === undefined) {
-          if (readings > asked || !mayForce()) break
-          forcedAt = clock.monotonic()
-        }
-        await refresh()
+      for (let round = 0; round < 2 && typeof found === 'string'; round++) {
+        if (!(await askAgain(asked))) break
         found = pick(algorithm, kid)
       }
       if (found === undefined) {
@@ -286,10 +308,15 @@ function publicMembers(jwk: Jwk | Readonly<Record<string, unknown>>): JWK | unde
   const modulus = Buffer.from(n, 'base64url')
   const first = modulus.findIndex((byte) => byte !== 0)
   const bits = first === -1 ? 0 : (modulus.length - first) * 8 - Math.clz32(modulus[first] as number) + 24
-  if (bits < RSA_BITS.least || bits > RSA_BITS.most || Buffer.from(e, 'base64url').length > 8)
-    return undefined
+  if (bits < RSA_BITS.least || bits > RSA_BITS.most) return undefined
+  // FIPS 186-5 A.1.1: with an exponent of one everybody could sign
+  const exponent = Buffer.from(e, 'base64url')
+  if (exponent.length > 8 || !isOdd(modulus) || !isOdd(exponent)) return undefined
+  if (Number(`0x${exponent.toString('hex')}`) < EXPONENT_LEAST) return undefined
   return { kty, n, e }
 }
+
+const isOdd = (bytes: Uint8Array): boolean => ((bytes.at(-1) ?? 0) & 1) === 1
 
 function isPart(value: unknown): value is string {
   return typeof value === 'string' && /^[A-Za-z0-9_-]+$/u.test(value)

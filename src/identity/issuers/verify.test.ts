@@ -242,6 +242,16 @@ describe('B1 the algorithm comes from the configuration', () => {
   test('a shared or private key in a key set is no key', async () => {
     const key = testKey('ES256')
     const secret = Buffer.alloc(32, 7)
+    const rsa = publicJwk(testKey('RS256'))
+    const odd = Buffer.from(rsa['n'] as string, 'base64url')
+    const even = Buffer.from(odd)
+    even.writeUInt8(even.readUInt8(255) ^ 1, 255)
+    const weak = [
+      ...[1, 2, 3, 65_535, 65_538].map((e) => ({ ...rsa, e: exponent(e), kid: `e-${e}` })),
+      { ...rsa, e: base64url(Buffer.alloc(9, 1)), kid: 'e-long' },
+      { ...rsa, e: 'AAAAAAE', kid: 'e-padded' },
+      { ...rsa, n: base64url(even), kid: 'n-even' },
+    ]
     await using issuer = await TestIssuer.start()
     issuer.keys = [key]
     issuer.document = {
@@ -254,6 +264,7 @@ describe('B1 the algorithm comes from the configuration', () => {
         publicJwk(testKey('ES384'), { kid: 'lies', alg: 'ES256' }),
         publicJwk(key, { kid: 'off-curve', y: publicJwk(key)['x'] as Json }),
         { kty: 'RSA', n: base64url(Buffer.alloc(128, 255)), e: 'AQAB', kid: 'short' },
+        ...weak,
         null,
         'x',
         publicJwk(key, { kid: 7 }),
@@ -262,6 +273,10 @@ describe('B1 the algorithm comes from the configuration', () => {
     const verifier = testVerifier([issuer.config('oidc', { algorithms: ['ES256', 'RS256'] })])
     for (const kid of ['shared', 'private', 'encrypts', 'wraps', 'off-curve', 'short']) {
       await refuses(verifier, issuer.mint('oidc', {}, { kid }), 'key')
+    }
+    for (const { kid } of weak) {
+      const forged = mintByOne({ alg: 'RS256', kid, typ: 'JWT' }, issuer.claims())
+      await refuses(verifier, forged, 'key')
     }
     const wide = testKey('ES384')
     for (const kid of ['wide', 'lies']) {
@@ -272,6 +287,20 @@ describe('B1 the algorithm comes from the configuration', () => {
     await refuses(verifier, hmac, 'algorithm')
   })
 })
+
+const exponent = (value: number): string => {
+  const hex = value.toString(16)
+  return base64url(Buffer.from(hex.padStart(hex.length + (hex.length % 2), '0'), 'hex'))
+}
+
+/** What everybody can make for a key whose exponent is one: the signature is the padded digest itself (RFC 8017 9.2). */
+function mintByOne(header: Readonly<Record<string, unknown>>, claims: Claims): string {
+  const input = [header, claims].map((part) => base64url(JSON.stringify(part))).join('.')
+  const info = Buffer.from('3031300d060960864801650304020105000420', 'hex')
+  const digest = createHash('sha256').update(input).digest()
+  const padding = Buffer.alloc(256 - 3 - info.length - digest.length, 255)
+  return `${input}.${base64url(Buffer.concat([Buffer.from([0, 1]), padding, Buffer.from([0]), info, digest]))}`
+}
 
 describe('B1 signatures in the manner of Wycheproof', () => {
   const order = BigInt('0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551')
@@ -620,7 +649,9 @@ describe('claims', () => {
     assert.equal(await idOf({ n: ['7', '8'] }), undefined)
     assert.equal(await idOf({ n: 7.5 }), undefined)
     assert.equal(await idOf({ deep: { 'a/b': { c: 'x' } } }), 'third')
-    assert.equal(await idOf({ '/deep/a~1b/c': ['x'], deep: { 'a/b': { c: 'x' } } }), undefined)
+    assert.equal(await idOf({ '/deep/a~1b/c': ['x'], deep: { 'a/b': { c: 'x' } } }), 'third')
+    assert.equal(await idOf({ '/deep/a~1b/c': 'x' }), undefined)
+    assert.equal(await idOf({ '/deep/a~1b/c': 'x', deep: { 'a/b': { c: 'y' } } }), undefined)
     assert.equal(await idOf({}), undefined)
   })
   test('how and when a person signed in', async () => {

@@ -80,7 +80,10 @@ export function createVerifier({ issuers, fetch, readText, clock }: Options): Ve
     if (found.problem !== undefined) {
       throw new Refused(found.problem === 'unavailable' ? 'keys' : 'key', found.reason ?? found.problem)
     }
-    if (!(await wasSignedBy(token, found.key, alg))) throw new Refused('signature')
+    if (!(await wasSignedBy(token, found.key, alg))) {
+      const other = kid === undefined ? await source.instead(alg, found.key) : undefined
+      if (other === undefined || !(await wasSignedBy(token, other, alg))) throw new Refused('signature')
+    }
     const proved = provedBy(claims, issuer, now)
     const review = { token, audience, subject: claims['sub'] as string, uid: accountUid(claims) }
     await reviewToken(review, issuer, fetch, readText)
