@@ -27,6 +27,7 @@ import { Passkeys } from './passkeys.ts'
 import { Proving } from './prove.ts'
 import { Publishing } from './publish.ts'
 import { Replays } from './replay.ts'
+import { Refusals } from './refusals.ts'
 import { Requests } from './requests.ts'
 import { searchRecord } from './search.ts'
 import { Searching } from './searching.ts'
@@ -84,6 +85,7 @@ export function createFlows(deps: FlowDeps): Flowing {
   const passkeys = new Passkeys(deps, attempts)
   const requests = new Requests(deps, { attempts, narrower, artifacts, callbacks, passkeys })
   const grants = new Grants(deps, attempts, narrower, takeBack)
+  const refusals = new Refusals(deps)
   const tokens = new Tokens(deps, { attempts, requests, signers })
   const actions = new Actions(deps, attempts)
   const publishing = new Publishing(deps, attempts, grants)
@@ -117,6 +119,7 @@ export function createFlows(deps: FlowDeps): Flowing {
     callbacks,
     tokens,
     passkeys,
+    delegations,
     retention,
   })
   const proving = new Proving(deps, attempts, { transparency, signers, history })
@@ -152,6 +155,7 @@ export function createFlows(deps: FlowDeps): Flowing {
       await callbacks.idle()
     },
 
+    refused: (credential) => refusals.note(credential),
     evaluate: (caller, input, options) => attempts.evaluate(caller, input, options),
     ask: (caller, input) => attempts.ask(caller, input),
     searchAccess: (caller, input, options) => searching.search(caller, input, options),

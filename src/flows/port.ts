@@ -29,6 +29,7 @@ import type { Delegations } from './delegations.ts'
 import type { EpochState } from './epoch.ts'
 import type { ActionBatch, ActionEntry, JoinedRecord, ReportedAction } from './actions.ts'
 import type { PasskeyAnswer, Passkeys } from './passkeys.ts'
+import type { EndedCredential } from './refusals.ts'
 import type { ReplayInput, ReplayReport } from './replay.ts'
 import type { SignIns } from './signin.ts'
 import type { Tokens } from './tokens.ts'
@@ -220,6 +221,9 @@ export interface Flows {
     caller: Caller,
     query: { open?: boolean; after?: string; limit?: number },
   ): Promise<Page<Credential>>
+
+  /** A key or session that we have given out was shown and is worth nothing any more: for the record. */
+  refused(credential: EndedCredential): Promise<void>
 
   /** Access tokens: asked for, looked at, revoked. */
   readonly tokens: Tokens

@@ -662,14 +662,32 @@ export class Tokens {
     const party = await this.#viewer(viewer, arrival)
     if (await this.#isOver(party.viewer)) return undefined
     const token = await this.#book.open(text)
-    if (token === undefined || (await this.#book.end(token)) !== undefined) return undefined
+    if (token === undefined) return undefined
+    const end = await this.#book.end(token)
     // one who has a token for something else speaks for the server only where that is what it is for
     const isItself = party.viewer.scope === undefined && isServerOf(party, token)
     const isServer = isItself || (await this.#observes(party, token))
+    if (end !== undefined) {
+      if (isServer) await this.#shownAfter(token, end)
+      return undefined
+    }
     if (!isServer && !(await this.#attempts.may(party.viewer, 'read'))) return undefined
     if (!(await this.#book.isPermitted(token))) return undefined
-    if (token.singleUse && isServer && !(await this.#book.use(token))) return undefined
+    if (token.singleUse && isServer && !(await this.#book.use(token))) {
+      await this.#shownAfter(token, 'used')
+      return undefined
+    }
     return token
+  }
+
+  /** Somebody has shown a token to its server that is worth nothing any more: its holder, late, or who has a copy. */
+  #shownAfter(token: Token, end: TokenEnd): Promise<void> {
+    const detail = `token \`${token.id}\`: ${end}`
+    const shown = new WritError('ERR_UNAUTHENTICATED', 'a token was shown to its server after its end', {
+      problem: 'invalid_token',
+      detail,
+    })
+    return this.refused(shown, token.chain)
   }
 
   /** Whoever holds a token may end it. What is none of ours, or has ended, is no error (RFC 7009 §2.2). */

@@ -64,15 +64,28 @@ function refused(detail: string): WritError {
   })
 }
 
+/** The refusal of a key or session that we have given out: known, and worth nothing any more. */
+export class EndedCredentialError extends WritError {
+  readonly credential: Readonly<{ kind: 'key' | 'session'; id: string; subject: EntityRef; why: string }>
+
+  constructor(credential: EndedCredentialError['credential']) {
+    const { code, message, hint = '' } = refused(credential.why)
+    super(code, message, { hint, detail: credential.why })
+    this.credential = credential
+  }
+}
+
 export function createCallers({ store, verifier, ownTokens, programs, dev = false }: Options): Callers {
   /** The subject's line in the inventory, if it has one; a deleted subject is nobody. */
-  async function subject(ref: EntityRef): Promise<{ now: Instant; entity: Entity | undefined }> {
+  async function subject(
+    ref: EntityRef,
+    ended: (why: string) => WritError = refused,
+  ): Promise<{ now: Instant; entity: Entity | undefined }> {
     const id = refKey(ref)
     const view = await store.read([{ kind: 'entity', id }])
     const entity = view.get('entity', id)?.value
-    if (entity?.deletedAt !== undefined) throw refused(`subject \`${id}\` was deleted`)
-    if (entity?.endsAt !== undefined && view.now >= entity.endsAt)
-      throw refused(`subject \`${id}\` has ended`)
+    if (entity?.deletedAt !== undefined) throw ended(`subject \`${id}\` was deleted`)
+    if (entity?.endsAt !== undefined && view.now >= entity.endsAt) throw ended(`subject \`${id}\` has ended`)
     return { now: view.now, entity }
   }
 
@@ -82,11 +95,13 @@ export function createCallers({ store, verifier, ownTokens, programs, dev = fals
     const stored = view.scan('key.hash', digest)[0]
     if (stored === undefined) throw refused('unknown API key')
     const key: ApiKey = stored.value
-    if (key.revokedAt !== undefined) throw refused(`key \`${key.id}\` is revoked`)
-    if (key.endsAt !== undefined && view.now >= key.endsAt) throw refused(`key \`${key.id}\` has ended`)
-    const { entity } = await subject(key.subject)
+    const ended = (why: string): WritError =>
+      new EndedCredentialError({ kind: 'key', id: key.id, subject: key.subject, why })
+    if (key.revokedAt !== undefined) throw ended(`key \`${key.id}\` is revoked`)
+    if (key.endsAt !== undefined && view.now >= key.endsAt) throw ended(`key \`${key.id}\` has ended`)
+    const { entity } = await subject(key.subject, ended)
     if ((entity?.generation ?? key.generation) !== key.generation) {
-      throw refused(`key \`${key.id}\` belongs to an earlier \`${refKey(key.subject)}\``)
+      throw ended(`key \`${key.id}\` belongs to an earlier \`${refKey(key.subject)}\``)
     }
     return {
       id: `key:${stored.id}`,
@@ -102,13 +117,15 @@ export function createCallers({ store, verifier, ownTokens, programs, dev = fals
     const view = await store.read([{ kind: 'session', id }])
     const session = view.get('session', id)?.value
     if (session === undefined) throw refused('unknown session')
-    if (!isLive(session, view.now)) throw refused(`session of \`${refKey(session.person)}\` is over`)
-    const { entity, now } = await subject(session.person)
+    const ended = (why: string): WritError =>
+      new EndedCredentialError({ kind: 'session', id, subject: session.person, why })
+    if (!isLive(session, view.now)) throw ended(`session of \`${refKey(session.person)}\` is over`)
+    const { entity, now } = await subject(session.person, ended)
     if (entity?.generation !== session.generation) {
-      throw refused(`session belongs to an earlier \`${refKey(session.person)}\``)
+      throw ended(`session belongs to an earlier \`${refKey(session.person)}\``)
     }
     if (entity.locked !== undefined && (entity.locked.until === undefined || now < entity.locked.until)) {
-      throw refused(`\`${refKey(session.person)}\` is locked`)
+      throw ended(`\`${refKey(session.person)}\` is locked`)
     }
     await keepAlive(id, session, view.now)
     return {

@@ -119,7 +119,7 @@ export const indexes = {
   'entity.type': index('entity', (e) => (e.deletedAt === undefined ? [e.type] : [])),
   'entity.parent': index('entity', (e) => (e.deletedAt === undefined ? e.parents.map(refKey) : [])),
   'entity.kind': index('entity', (e) => (e.deletedAt === undefined ? [e.kind] : [])),
-  'key.hash': index('key', (k) => (k.revokedAt === undefined ? [k.hash] : [])),
+  'key.hash': index('key', (k) => [k.hash]),
   'key.subject': index('key', (k) => [refKey(k.subject)]),
   'session.person': index('session', (s) => (s.endedAt === undefined ? [refKey(s.person)] : [])),
   'invite.open': index('invite', (i) => (i.usedAt === undefined ? ['open'] : [])),
@@ -130,9 +130,12 @@ export const indexes = {
   'proof.ends': index('proof', (p) => [endingSpan(p.endsAt)]),
   'account.person': index('account', (a) => (a.endedAt === undefined ? [refKey(a.person)] : [])),
   'passkey.person': index('passkey', (p) => (p.endedAt === undefined ? [refKey(p.person)] : [])),
-  /** Under both parties, until it is revoked. */
+  /** Under both parties, until it is revoked or was seen to be over. */
   'delegation.party': index('delegation', (d) =>
-    d.revokedAt === undefined ? [refKey(d.delegator), refKey(d.actor)] : [],
+    d.revokedAt === undefined && d.sweptAt === undefined ? [refKey(d.delegator), refKey(d.actor)] : [],
+  ),
+  'delegation.ends': index('delegation', (d) =>
+    d.revokedAt === undefined && d.sweptAt === undefined ? [endingSpan(d.endsAt)] : [],
   ),
   'client.all': index('client', () => ['all']),
   /** Keys by use, those that are retired too. */

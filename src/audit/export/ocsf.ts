@@ -127,6 +127,7 @@ export const rules: Readonly<Record<string, Rule>> = {
   'inventory.': entity('inventory', 3),
   'key.created': entity('API key', 1),
   'key.revoked': entity('API key', 4),
+  'key.refused': { class: 3002, activity: 1, severity: 'low', failure: true },
   'key.': entity('API key', 3),
   'policy.published': entity('policy', 1, { severity: 'medium' }),
   'policy.proposed': entity('policy', 1),

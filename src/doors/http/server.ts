@@ -10,6 +10,7 @@ import { LogController, fastify } from 'fastify'
 import type { z } from 'zod'
 import type { Flows } from '../../flows/port.ts'
 import type { Callers, Credentials } from '../../identity/callers.ts'
+import { EndedCredentialError } from '../../identity/callers.ts'
 import type { Caller } from '../../model/access.ts'
 import { WritError, isWritError } from '../../model/errors.ts'
 import type { Instant, Millis } from '../../model/time.ts'
@@ -154,7 +155,8 @@ export function createHttp(options: HttpOptions): FastifyInstance {
   const { programs } = options
   /** A token that is not good is on the record, as it is at the token endpoint. */
   async function note(error: unknown, authorization: string | undefined): Promise<void> {
-    // what has no dot is a key or a session, or nothing
+    if (error instanceof EndedCredentialError) return flows.refused(error.credential)
+    // what has no dot is a key or a session that nobody knows, or nothing
     if (!isWritError(error, 'ERR_UNAUTHENTICATED') || authorization?.includes('.') !== true) return
     const { message, detail, problem = 'invalid_token' } = error
     const why = detail === undefined ? {} : { detail }
