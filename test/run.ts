@@ -13,6 +13,7 @@ import { availableParallelism } from 'node:os'
 import { relative, resolve } from 'node:path'
 import { run } from 'node:test'
 import type { EventData } from 'node:test'
+import { pathToFileURL } from 'node:url'
 import { inspect, parseArgs, styleText } from 'node:util'
 
 const ROOT = resolve(import.meta.dirname, '..')
@@ -60,7 +61,11 @@ const stream = run({
   files,
   concurrency: Math.min(availableParallelism(), 4),
   signal: stop.signal,
-  ...(values['force-exit'] ? { execArgv: ['--test-force-exit'] } : {}),
+  execArgv: [
+    // what is drawn at random is the same in every run: a change is judged by what it changed; a soak draws anew
+    ...(values.soak ? [] : ['--import', pathToFileURL(resolve(import.meta.dirname, 'support/seed.ts')).href]),
+    ...(values['force-exit'] ? ['--test-force-exit'] : []),
+  ],
   ...(values.soak ? {} : { timeout: values['force-exit'] ? MUTANT_TIMEOUT_MS : FILE_TIMEOUT_MS }),
   ...(values.grep ? { testNamePatterns: values.grep.map((pattern) => new RegExp(pattern)) } : {}),
 })
