@@ -4,19 +4,21 @@
  *
  * @module
  */
+import { setImmediate as breathe } from 'node:timers/promises'
 import type { Caller } from '../model/access.ts'
 import type { Attempt } from '../model/attempt.ts'
 import type { EntityRef } from '../model/entity.ts'
 import { isOver, refKey, sameRef } from '../model/entity.ts'
 import { WritError } from '../model/errors.ts'
 import type { Delegation } from '../model/identity.ts'
-import type { Millis } from '../model/time.ts'
+import { endingSpan } from '../model/records.ts'
+import type { Instant, Millis } from '../model/time.ts'
 import { DAY, HOUR, MINUTE } from '../model/time.ts'
 import { analyse } from '../decision/analyse.ts'
 import { CLOCK_TOLERANCE, clockBehind, stillRestored } from '../decision/decide.ts'
 import { delegationEnded } from '../identity/chain.ts'
 import { endTasks } from '../lives/ending.ts'
-import type { Page, Read, Transaction } from '../store/port.ts'
+import type { Page, Read, Stored, Transaction } from '../store/port.ts'
 import type { Attempts } from './attempts.ts'
 import type { FlowDeps } from './deps.ts'
 import type { Narrower } from './narrow.ts'
@@ -44,6 +46,8 @@ export class Delegations {
   readonly #deps: FlowDeps
   readonly #attempts: Attempts
   readonly #narrower: Narrower
+  /** The first span of ends that has not been looked at. */
+  #swept: number | undefined
 
   constructor(deps: FlowDeps, attempts: Attempts, narrower: Narrower) {
     this.#deps = deps
@@ -229,6 +233,46 @@ export class Delegations {
       },
     })
     return { denied: true, recorded, grants, credentials }
+  }
+
+  /** Takes those whose time is over from under their parties, who may have had many. */
+  async tidy(now: Instant): Promise<void> {
+    const last = Number(endingSpan(now)) - 1
+    // after a start nobody knows what was noted before: everything is looked at once
+    if (this.#swept === undefined) await this.#note({}, last)
+    for (let span = this.#swept ?? last; span <= last; span += 1) {
+      await this.#note({ index: 'delegation.ends', value: String(span) }, last)
+    }
+    this.#swept = last + 1
+  }
+
+  async #note(where: Readonly<{ index?: 'delegation.ends'; value?: string }>, last: number): Promise<void> {
+    const { store } = this.#deps
+    const isOver = ({ revokedAt, sweptAt, endsAt }: Delegation): boolean =>
+      revokedAt === undefined && sweptAt === undefined && Number(endingSpan(endsAt)) <= last
+    let after: string | undefined
+    do {
+      const page: Page<Stored<'delegation'>> = await store.list('delegation', {
+        ...where,
+        limit: 500,
+        ...(after === undefined ? {} : { after }),
+      })
+      const over = page.items.filter(({ value }) => isOver(value))
+      if (over.length > 0) {
+        await store.commit({
+          reads: over.map(({ id }): Read => ({ kind: 'delegation', id })),
+          run: (tx) => {
+            for (const { id } of over) {
+              const current = tx.get('delegation', id)?.value
+              if (current !== undefined && isOver(current))
+                tx.put('delegation', id, { ...current, sweptAt: tx.now })
+            }
+          },
+        })
+      }
+      after = page.next
+      await breathe()
+    } while (after !== undefined)
   }
 
   /** Whether a policy in force names the action: it alone then says who may. */

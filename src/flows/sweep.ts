@@ -10,6 +10,7 @@ import type { Instant, Millis } from '../model/time.ts'
 import { HOUR } from '../model/time.ts'
 import { REPLAY_FOR } from '../decision/decide.ts'
 import type { Callbacks } from './callbacks.ts'
+import type { Delegations } from './delegations.ts'
 import type { FlowDeps } from './deps.ts'
 import type { Grants } from './grants.ts'
 import type { Narrower } from './narrow.ts'
@@ -46,6 +47,7 @@ export class Sweeper {
     callbacks: Callbacks
     tokens: Tokens
     passkeys: Passkeys
+    delegations: Delegations
     retention?: Retention | undefined
   }>
   #timer: NodeJS.Timeout | undefined
@@ -66,6 +68,7 @@ export class Sweeper {
       callbacks: Callbacks
       tokens: Tokens
       passkeys: Passkeys
+      delegations: Delegations
       retention?: Retention | undefined
     }>,
   ) {
@@ -172,6 +175,7 @@ export class Sweeper {
       this.#tidiedAt = now
       await this.#tidy(now)
       await this.#parts.tokens.tidy(now)
+      await this.#parts.delegations.tidy(now)
     }
     if (now - this.#reconciledAt >= RECONCILE_EVERY) {
       this.#reconciledAt = now

@@ -91,6 +91,8 @@ export type Delegation = Readonly<{
   createdAt: Instant
   endsAt: Instant
   revokedAt?: Instant
+  /** When the sweeper noted that its time was over. */
+  sweptAt?: Instant
 }>
 
 /** A proof that was used: nothing is accepted twice, on any node, after any restart (B6, B23). */

@@ -146,6 +146,44 @@ describe('C5, B29 a registered delegation', () => {
     assert.equal((await world.app.flows.delegations.show(world.helper, id)).live, false)
   })
 
+  test('that is over is under its parties no more, so that theirs can be counted and listed', async () => {
+    await using world = await delegationWorld()
+    const { flows, store } = world.app
+    const short = await graces(world, { life: MINUTE })
+    const long = await graces(world, { life: 8 * HOUR })
+    const gone = await graces(world, { life: MINUTE })
+    await flows.delegations.revoke(world.grace, gone.id, 'r')
+    const listed = async (party: string) => {
+      const read = { index: 'delegation.party', value: party } as const
+      return (await store.read([read])).scan(read.index, read.value).map(({ id }) => id)
+    }
+    await flows.sweeper.sweep()
+    assert.deepEqual(new Set(await listed('Person/grace')), new Set([short.id, long.id]))
+    world.clock.advance(HOUR)
+    await flows.sweeper.sweep()
+    for (const party of ['Person/grace', 'Agent/helper']) assert.deepEqual(await listed(party), [long.id])
+    const shown = await flows.delegations.show(world.grace, short.id)
+    assert.deepEqual([shown.live, shown.revokedAt], [false, undefined])
+    assert.equal((await flows.delegations.show(world.grace, long.id)).live, true)
+    assert.equal(
+      await reasonOf(world, world.helper, stow('Shelf/low', { delegation: short.id })),
+      'delegation_ended',
+    )
+    assert.equal(await reasonOf(world, world.helper, stow('Shelf/low', { delegation: long.id })), 'permit')
+    // and what ends later is found without a look at everything
+    world.clock.advance(8 * HOUR)
+    await flows.sweeper.sweep()
+    assert.deepEqual(await listed('Agent/helper'), [])
+    // those of before a start too
+    const last = await graces(world, { life: MINUTE })
+    world.clock.advance(HOUR)
+    await using again = await world.restart({ clock: world.clock })
+    const view = () => again.app.store.read([{ index: 'delegation.party', value: 'Agent/helper' }])
+    assert.equal((await view()).scan('delegation.party', 'Agent/helper')[0]?.id, last.id)
+    await again.app.flows.sweeper.sweep()
+    assert.deepEqual((await view()).scan('delegation.party', 'Agent/helper'), [])
+  })
+
   test('is made in person, by a person, for an agent or a workload, and never for Writ itself', async () => {
     await using world = await delegationWorld()
     const { delegations } = world.app.flows
