@@ -280,7 +280,7 @@ export type Key = Readonly<{
   ends_at?: string
   revoked_at?: string
 }>
-/** The epoch of the log, and what came back with the copy that began it: the first hundred keys and locks. */
+/** The epoch of the log, and what came back with the copy that began it: the first hundred of each. */
 export type EpochState = Readonly<{
   epoch: number
   origin: string
@@ -293,7 +293,17 @@ export type EpochState = Readonly<{
   }>
   keys: Readonly<{ total: number; items: readonly Key[] }>
   locks: Readonly<{ total: number; items: readonly Entity[] }>
+  passkeys: Readonly<{ total: number; items: readonly ShownPasskey[] }>
+  accounts: Readonly<{ total: number; items: readonly Account[] }>
+  delegations: Readonly<{ total: number; items: readonly Delegation[] }>
   policy?: string
+}>
+export type ShownPasskey = Readonly<{
+  id: string
+  person: string
+  name: string
+  created_at: string
+  used_at?: string
 }>
 export type KeyInput = Readonly<{ name: string; subject: string; pep?: PepTrust; ttl?: string }>
 export type Invitation = Readonly<{ code: string; ends_at: string }>

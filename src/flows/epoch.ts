@@ -9,6 +9,7 @@ import type { ApiKey, Caller, Meta, Session } from '../model/access.ts'
 import type { Entity } from '../model/entity.ts'
 import { refKey } from '../model/entity.ts'
 import { WritError } from '../model/errors.ts'
+import type { Account, Delegation, Passkey } from '../model/identity.ts'
 import type { AccessRequest } from '../model/request.ts'
 import { voidRequest } from '../model/request.ts'
 import type { Kind } from '../model/records.ts'
@@ -30,7 +31,7 @@ import { originOf } from './transparency.ts'
 /** Records ended in one transaction. */
 const AT_ONCE = 100
 
-/** Keys and locks that are shown of a copy. */
+/** Keys, locks and other things, of each kind, that are shown of a copy. */
 const MOST_SHOWN = 100
 
 const CAUSE = { reason: 'restored', by: 'writ' } as const
@@ -56,6 +57,10 @@ export type EpochState = Readonly<{
   /** What to look at after a restore, the first of each; more is listed under keys and inventory. */
   keys: Readonly<{ total: number; items: readonly ApiKey[] }>
   locks: Readonly<{ total: number; items: readonly Entity[] }>
+  /** How people sign in, and whom they let act for them. */
+  passkeys: Readonly<{ total: number; items: readonly Passkey[] }>
+  accounts: Readonly<{ total: number; items: readonly Account[] }>
+  delegations: Readonly<{ total: number; items: readonly Delegation[] }>
   policy?: string
 }>
 
@@ -125,6 +130,12 @@ export class Epochs {
         ({ locked, deletedAt }) =>
           locked !== undefined && deletedAt === undefined && now < (locked.until ?? Infinity),
       ),
+      passkeys: await this.#shown('passkey', ({ endedAt }) => endedAt === undefined),
+      accounts: await this.#shown('account', ({ endedAt }) => endedAt === undefined),
+      delegations: await this.#shown(
+        'delegation',
+        ({ revokedAt, endsAt }) => revokedAt === undefined && now < endsAt,
+      ),
       ...(policy === undefined ? {} : { policy }),
     }
   }
@@ -166,7 +177,7 @@ export class Epochs {
     await this.#load()
   }
 
-  async #shown<K extends 'key' | 'entity'>(
+  async #shown<K extends 'key' | 'entity' | 'passkey' | 'account' | 'delegation'>(
     kind: K,
     concerns: (value: Stored<K>['value']) => boolean,
   ): Promise<{ total: number; items: Stored<K>['value'][] }> {

@@ -202,6 +202,8 @@ export class SignIns {
       reads: [...reads, { kind: 'entity', id: key }],
       run: (tx) => {
         const entity = tx.get('entity', key)?.value
+        // what was removed or unlinked since may have come back with a copy; codes are new
+        if (this.#deps.decision.barrier.restored) throw notIn('a restore waits to be acknowledged')
         if (entity === undefined || entity.kind !== 'human' || isOver(entity, tx.now))
           throw notIn(`\`${key}\` is nobody who may sign in`)
         check(tx)

@@ -45,7 +45,7 @@ test('B75 after a restore an administrator signs in by a code, sees what came ba
     assert.equal(done.code, 0, done.stderr)
     assert.match(
       done.stderr,
-      /the copy was last written .*\npolicy in force: \S+\nAPI keys that open doors: 1\n {2}key_\S+ {2}migrator {2}Agent\/migrator\nlocked: 1\n {2}Service\/orders-ci {2}INC-7\n/,
+      /the copy was last written .*\npolicy in force: \S+\nAPI keys that open doors: 1\n {2}key_\S+ {2}migrator {2}Agent\/migrator\nlocked: 1\n {2}Service\/orders-ci {2}INC-7\npasskeys: 0\nlinked accounts: 0\ndelegations: 0\n/,
     )
     assert.equal(existsSync(file), false)
     assert.equal((await as(world.tokens.migrator, 'can-i', 'read', 'Document/handbook')).code, 0)

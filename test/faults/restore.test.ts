@@ -11,6 +11,8 @@ import { createApp } from '../../src/app.ts'
 import type { Checkpoint } from '../../src/audit/note.ts'
 import type { App, AppOptions } from '../../src/app.ts'
 import type { Caller } from '../../src/flows/port.ts'
+import { encodeEpochState } from '../../src/wire/v1/epochs.ts'
+import { Authenticator } from '../support/authenticator.ts'
 import { activeGrant, attempt, declare, migration, ref, requestMigration } from '../support/world.ts'
 import type { FaultWorld } from './support.ts'
 import { acknowledge, callerOf, entries, fails, faultWorld, kindsOf, settle, signedIn } from './support.ts'
@@ -418,6 +420,57 @@ describe('B75 C2 nothing widens until an administrator has looked at what came b
     const again = await start(world)
     assert.equal(again.restoreFile, undefined)
     await again.stop()
+  })
+
+  test('B75 passkeys, accounts and delegations that came back are told, and sign nobody in before', async () => {
+    const origin = 'http://localhost:9748'
+    const device = new Authenticator(origin)
+    const account = { issuer: 'corp', id: 'u-grace' }
+    let delegation = ''
+    await using world = await restored(
+      async ({ app, ada, grace }) => {
+        const { passkeys } = app.flows
+        await passkeys.remove(ada, device.id)
+        await app.flows.accounts.unlink(ada, account)
+        await app.flows.delegations.revoke(grace, delegation, 'back')
+        const { passkeys: none } = await app.flows.epoch(ada)
+        assert.equal(none.total, 0)
+      },
+      async ({ app, ada, grace }) => {
+        const { passkeys } = app.flows
+        await passkeys.register(grace, device.create(await passkeys.forRegistration(grace, origin)))
+        await app.flows.accounts.link(ada, account, ref('Person/grace'))
+        const made = await app.flows.delegations.make(grace, {
+          actor: ref('Agent/migrator'),
+          life: 3_600_000,
+        })
+        delegation = made.id
+      },
+    )
+    const app = await start(world)
+    const signIn = async () => {
+      const offer = await app.flows.passkeys.forSignIn(origin)
+      assert.ok(offer)
+      return app.flows.signIns.byPasskey(device.get(offer))
+    }
+    await fails(signIn(), 'ERR_UNAUTHENTICATED')
+    const known = await signedIn({ ...world, app })
+    const { passkeys, accounts, delegations } = await app.flows.epoch(known.ada)
+    assert.deepEqual(
+      [
+        passkeys.items.map(({ id }) => id),
+        accounts.items.map(({ account: id }) => id),
+        delegations.items.map(({ id }) => id),
+      ],
+      [[device.id], ['u-grace'], [delegation]],
+    )
+    const encoded = JSON.stringify(encodeEpochState(await app.flows.epoch(known.ada)))
+    assert.doesNotMatch(encoded, /publicKey|counter/)
+    await fails(signIn(), 'ERR_UNAUTHENTICATED')
+    await acknowledge(known)
+    // what nobody took back again is as it was
+    assert.equal((await signIn()).person.id, 'grace')
+    await app.stop()
   })
 
   test('B75 meanwhile people set Writ right in person, and narrowing goes on; keys and resources wait', async () => {

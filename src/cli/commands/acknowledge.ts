@@ -9,7 +9,7 @@ import { plain, when } from '../text.ts'
 
 export async function acknowledge(context: Context): Promise<void> {
   const state = await context.writ.log.epoch()
-  const { epoch, restored, keys, locks, policy } = state
+  const { epoch, restored, keys, locks, passkeys, accounts, delegations, policy } = state
   if (restored === undefined || restored.acknowledged !== undefined) {
     context.print({ item: state }, { lines: [] })
     context.note('ok', 'no restore waits to be acknowledged')
@@ -36,12 +36,29 @@ export async function acknowledge(context: Context): Promise<void> {
       ({ type, id, locked }) => `  ${plain(type)}/${plain(id)}  ${plain(locked?.reason ?? '')}`,
     ),
     ...rest(locks, 'writ inventory ls'),
+    `passkeys: ${passkeys.total}`,
+    ...passkeys.items.map(
+      ({ id, person, name, used_at: used }) =>
+        `  ${plain(person)}  ${plain(name)}, ${used === undefined ? 'not used yet' : `used ${when(used, now)}`}  ${plain(id)}`,
+    ),
+    ...rest(passkeys, 'writ audit acknowledge --json'),
+    `linked accounts: ${accounts.total}`,
+    ...accounts.items.map(
+      ({ issuer, account, person }) => `  ${plain(person)}  ${plain(account)} at ${plain(issuer)}`,
+    ),
+    ...rest(accounts, 'writ accounts ls'),
+    `delegations: ${delegations.total}`,
+    ...delegations.items.map(
+      ({ id, delegator, actor, ends_at: ends }) =>
+        `  ${plain(id)}  ${plain(actor)} for ${plain(delegator)}, ends ${when(ends, now)}`,
+    ),
+    ...rest(delegations, 'writ delegations ls'),
   ]) {
     context.say(line)
   }
   context.note(
     'warn',
-    'first revoke again what was revoked since: `writ keys revoke`, `writ grants revoke --subject`, `writ policy publish`',
+    'first revoke again what was revoked since: `writ keys revoke`, `writ grants revoke --subject`, `writ accounts unlink`, `writ delegations revoke`, `writ policy publish`',
   )
   const question = 'From now on all of this is believed again. Was it looked at?'
   if (!(await context.confirm(question))) throw new CliError(exit.error, 'nothing was done')

@@ -7,8 +7,11 @@ import * as z from 'zod'
 import type { ApiKey } from '../../model/access.ts'
 import type { Entity } from '../../model/entity.ts'
 import type { Instant } from '../../model/time.ts'
-import { encodeInstant, instantOut } from '../bounds.ts'
+import type { Account, Delegation, Passkey } from '../../model/identity.ts'
+import { encodeInstant, encodeRef, instantOut, refOut } from '../bounds.ts'
 import { encodeKey, key } from './access.ts'
+import { account, encodeAccount } from './accounts.ts'
+import { delegation, encodeDelegation } from './delegations.ts'
 import { encodeEntity, entity } from './inventory.ts'
 
 export const epochState = z
@@ -30,11 +33,32 @@ export const epochState = z
     locks: z
       .object({ total: z.int(), items: z.array(entity) })
       .meta({ description: 'Subjects that are locked' }),
+    passkeys: z
+      .object({
+        total: z.int(),
+        items: z.array(
+          z.object({
+            id: z.string(),
+            person: refOut,
+            name: z.string(),
+            created_at: instantOut,
+            used_at: instantOut.exactOptional(),
+          }),
+        ),
+      })
+      .meta({ description: 'Passkeys that people sign in with; nobody does until it is acknowledged' }),
+    accounts: z
+      .object({ total: z.int(), items: z.array(account) })
+      .meta({ description: 'Accounts that are linked to people, as passkeys' }),
+    delegations: z
+      .object({ total: z.int(), items: z.array(delegation) })
+      .meta({ description: 'Delegations that have not ended' }),
     policy: z.string().exactOptional().meta({ description: 'The version in force' }),
   })
   .meta({
     id: 'EpochState',
-    description: 'The first hundred keys and locks; all are under keys and inventory',
+    description:
+      'The first hundred of each; all keys, locks, accounts and delegations are listed elsewhere too',
   })
 
 export type WireEpochState = z.infer<typeof epochState>
@@ -54,9 +78,12 @@ export function encodeEpochState(value: {
   }
   readonly keys: { readonly total: number; readonly items: readonly ApiKey[] }
   readonly locks: { readonly total: number; readonly items: readonly Entity[] }
+  readonly passkeys: { readonly total: number; readonly items: readonly Passkey[] }
+  readonly accounts: { readonly total: number; readonly items: readonly Account[] }
+  readonly delegations: { readonly total: number; readonly items: readonly Delegation[] }
   readonly policy?: string
 }): WireEpochState {
-  const { epoch, origin, restored, keys, locks, policy } = value
+  const { epoch, origin, restored, keys, locks, passkeys, accounts, delegations, policy } = value
   return {
     epoch,
     origin,
@@ -81,6 +108,21 @@ export function encodeEpochState(value: {
         }),
     keys: { total: keys.total, items: keys.items.map(encodeKey) },
     locks: { total: locks.total, items: locks.items.map(encodeEntity) },
+    passkeys: {
+      total: passkeys.total,
+      items: passkeys.items.map(({ id, person, name, createdAt, usedAt }) => ({
+        id,
+        person: encodeRef(person),
+        name,
+        created_at: encodeInstant(createdAt),
+        ...(usedAt === undefined ? {} : { used_at: encodeInstant(usedAt) }),
+      })),
+    },
+    accounts: { total: accounts.total, items: accounts.items.map(encodeAccount) },
+    delegations: {
+      total: delegations.total,
+      items: delegations.items.map((one) => encodeDelegation({ ...one, live: true })),
+    },
     ...(policy === undefined ? {} : { policy }),
   }
 }
