@@ -348,8 +348,7 @@ export const scenario: Scenario = {
       assert.ok(fork && branch)
       for (const carried of [{ approval }, { grant: grant.id }]) {
         await refused(fork.evaluate(under(task, migrate, carried)), 'ERR_UNAUTHENTICATED')
-        const { outcome } = await branch.evaluate(under(task, migrate, carried))
-        assert.equal(outcome, 'deny')
+        assert.equal((await branch.evaluate(under(task, migrate, carried))).outcome, 'deny')
       }
       await refused(branch.tasks.end(task, 'completed'), 'ERR_NOT_FOUND', 'ERR_FORBIDDEN')
       await release.tasks.end(task, 'completed')

@@ -68,6 +68,9 @@ const production = (name: Pod): boolean => name !== 'orders-staging'
 /** Who asks at the token endpoint: by an actor token, or by a key of its own. */
 type By = Readonly<{ id: string; actor?: string; auth?: oauth.ClientAuth }>
 
+/** A request as it was sent. */
+type Sent = Readonly<{ url: string; method: string; headers: Record<string, string>; body?: string }>
+
 /** As they are registered. */
 const workloads = pods.map((name) => {
   const [type = '', id = ''] = PODS[name].as.split('/')
@@ -158,23 +161,20 @@ export const scenario: Scenario = {
 
     /** A client that holds one key, and proves with the token of its pod who it is. */
     const holder = async () => {
-      const handle = oauth.DPoP({ client_id: 'x' }, await oauth.generateKeyPair('ES256'))
-      /** The request as it was sent. */
-      let sent: Readonly<{ url: string; init: RequestInit }> | undefined
+      const handle = oauth.DPoP({}, await oauth.generateKeyPair('ES256'))
+      let sent: Sent | undefined
       const recording = {
         ...insecure,
         [oauth.customFetch]: (url: string, init: oauth.CustomFetchOptions<string, unknown>) => {
           const { method, headers, body } = init
-          const same = {
-            method,
-            headers,
-            body: body instanceof URLSearchParams ? String(body) : (body ?? null),
-          }
-          sent = { url, init: same }
-          return fetch(url, same)
+          const text =
+            body instanceof URLSearchParams || typeof body === 'string' ? body.toString() : undefined
+          sent = { url, method, headers, ...(text === undefined ? {} : { body: text }) }
+          return fetch(url, sent)
         },
       }
       return {
+        /** Exchanges the token of a subject; what is answered, a refusal too. */
         async exchange(
           subject: string,
           { id, actor, auth = oauth.None() }: By,
@@ -199,7 +199,7 @@ export const scenario: Scenario = {
               throw error
             })
           } catch (error) {
-            if (error instanceof oauth.ResponseBodyError) return error.cause as Answered
+            if (error instanceof oauth.ResponseBodyError) return error.cause
             throw error
           }
         },
@@ -218,12 +218,12 @@ export const scenario: Scenario = {
         },
         /** The form of the token request that was sent last. */
         form(): URLSearchParams {
-          return new URLSearchParams(String(sent?.init.body))
+          return new URLSearchParams(sent?.body)
         },
         /** Sends once more what was sent last, byte for byte. */
         async again(): Promise<Answered> {
           assert.ok(sent)
-          return (await (await fetch(sent.url, sent.init)).json()) as Answered
+          return (await (await fetch(sent.url, sent)).json()) as Answered
         },
       }
     }

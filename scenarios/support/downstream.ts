@@ -9,6 +9,7 @@ import { createHash, generateKeyPairSync, webcrypto } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { isDeepStrictEqual } from 'node:util'
 import { decodeJwt } from 'jose'
 import * as oauth from 'oauth4webapi'
 import type { Part } from './story.ts'
@@ -38,6 +39,10 @@ export async function discover(url: string): Promise<oauth.AuthorizationServer> 
   const response = await oauth.discoveryRequest(new URL(url), { algorithm: 'oauth2', ...insecure })
   return oauth.processDiscoveryResponse(new URL(url), response)
 }
+
+/** Whether a token is for this action with this amount. */
+const isOf = (detail: oauth.AuthorizationDetails, action: string, amount: number): boolean =>
+  detail['action'] === action && isDeepStrictEqual(detail['properties'], { amount })
 
 class Refusal extends Error {}
 
@@ -100,14 +105,11 @@ export async function openApi(id: string, actions: Readonly<{ read: string; writ
       assert.ok(action)
       const found = await judge(new Request(url, { method, headers }))
       const amount = method === 'POST' ? (JSON.parse(text) as { amount: number }).amount : undefined
-      const details = (found['authorization_details'] ?? []) as readonly Readonly<{
-        action: string
-        properties: { amount?: number }
-      }>[]
+      const details = found.authorization_details ?? []
       const isFor =
         amount === undefined
           ? (found.scope ?? '').split(' ').includes(action)
-          : details.some((one) => one.action === action && one.properties.amount === amount)
+          : details.some((one) => isOf(one, action, amount))
       if (!isFor) throw new Refusal(`the token is not for ${action} of ${amount ?? 'this'}`)
       done.push({
         action,

@@ -125,10 +125,8 @@ export function githubJob(
     environment: 'production',
     ...more,
   }
-  const context =
-    job['environment'] === undefined
-      ? `ref:${String(job['ref'])}`
-      : `environment:${String(job['environment'])}`
+  const environment: unknown = job['environment']
+  const context = typeof environment === 'string' ? `environment:${environment}` : `ref:${ref}`
   const [, name = ''] = repository.split('/')
   const sub = `repo:${owner}@${String(job['repository_owner_id'])}/${name}@${String(job['repository_id'])}:${context}`
   return { sub, ...job }
