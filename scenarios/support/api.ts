@@ -82,7 +82,7 @@ export async function openApi({ writ, audience, identity }: ApiOptions): Promise
       const asked = new Request(`${url}${request.url}`, { method: request.method ?? 'GET', headers })
       claims = await oauth.validateJwtAccessToken(as, asked, audience, insecure)
     } catch (error) {
-      return refusal(error instanceof Error ? `${error.message} ${String(error.cause ?? '')}` : String(error))
+      return refusal(error instanceof Error ? error.message : String(error))
     }
     if (typeof dpop === 'string') {
       const proof = createHash('sha256').update(dpop).digest('base64url')

@@ -74,7 +74,9 @@ const processes = (): number[] =>
 /** A variable in the environment of some process below `root`: as whoever is on the same machine, and may, reads it. */
 export function copiedVariable(root: number, name: string): string | undefined {
   const texts = below(root).map((pid) => proc(pid, 'environ'))
-  return texts.map((text) => new RegExp(`^${name}=(.+)$`, 'mu').exec(text)?.[1]).find((value) => value !== undefined)
+  return texts
+    .map((text) => new RegExp(`^${name}=(.+)$`, 'mu').exec(text)?.[1])
+    .find((value) => value !== undefined)
 }
 
 /** '' for a process that has ended meanwhile. */
