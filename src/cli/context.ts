@@ -11,8 +11,8 @@ import type { Loaded, Sources } from '../config/index.ts'
 import { loadConfig, resolvePath } from '../config/index.ts'
 import { Checkpoints } from './checkpoints.ts'
 import { CliError, exit, usage } from './exit.ts'
-import type { Around, ClientKey, Held } from './identity/index.ts'
-import { Identity, findSource, forcedIdentity } from './identity/index.ts'
+import type { Around, ClientKey, Held, Source } from './identity/index.ts'
+import { Identity, findSource, forcedIdentity, presentSources } from './identity/index.ts'
 import type { Io, Style } from './io.ts'
 import type { Data, Format, View } from './output.ts'
 import { checkFields, formats, render } from './output.ts'
@@ -133,6 +133,11 @@ export class Context {
       this.#identity = source === undefined ? null : new Identity(source, () => this.io.now())
     }
     return this.#identity ?? undefined
+  }
+
+  /** Everything in the surroundings that would prove who this command is. */
+  identities(): readonly Source[] {
+    return presentSources(this.#around())
   }
 
   /** For whom tokens about this command are made: the server, as it is called here. */

@@ -172,10 +172,14 @@ function readPem(path: string, name: string, read: (path: string) => string): st
     cause = error
   }
   if (pem?.includes('-----BEGIN CERTIFICATE-----') === true) return pem
-  throw new WritError('ERR_CONFIG_INVALID', `issuer \`${name}\`: \`${path}\` holds no certificate`, {
-    hint: 'give `ca` the path of a PEM file with the certificates of authorities',
-    cause,
-  })
+  throw new WritError(
+    'ERR_CONFIG_INVALID',
+    `issuer \`${name}\`: \`${path}\` ${cause === undefined ? 'holds no certificate' : 'cannot be read'}`,
+    {
+      hint: 'give `ca` the path of a PEM file with the certificates of authorities',
+      cause,
+    },
+  )
 }
 
 /** An issuer as the record shows it: all that it is trusted with, long texts by their digests. */

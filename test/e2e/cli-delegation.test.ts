@@ -13,7 +13,7 @@ test('a person delegates from the command line, the agent acts for them, and it 
   assert.equal((await as('migrator', ...make)).code, 5)
   const made = await as('grace', ...make, '--ttl', '1h', '--reason', 'away')
   assert.equal(made.code, 0, made.stderr)
-  assert.match(made.stderr, /Agent\/migrator may act for Person\/grace until/)
+  assert.match(made.stderr, /Agent\/migrator may act for Person\/grace in what both may do, ends in/)
   const id = made.stdout.trim()
 
   const agent = createWrit({ url: world.app.url, token: world.tokens.migrator })

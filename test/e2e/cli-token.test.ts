@@ -66,7 +66,7 @@ describe('doctor and status', () => {
     )
     assert.match(
       ran.stdout,
-      /policies would see: repository_id 5678, repository acme\/orders, .*environment production, event_name push/,
+      /policies would see, as context\.live\.workload:\s+repository_id 5678,\s+repository acme\/orders,[^]*environment production,\s+event_name push/,
     )
     assert.match(ran.stdout, /you are Service\/5678 to it/)
     keepsSecrets(ran)
@@ -80,7 +80,7 @@ describe('doctor and status', () => {
     assert.equal(identity['audience'], server.url)
     assert.equal((identity['workload'] as Record<string, string>)['actor_id'], '583231')
     const status = await cli.run(['status'], { env: github })
-    assert.match(status.stdout, /you are Service\/5678 \(issuer of GitHub Actions\)/)
+    assert.match(status.stdout, /you are Service\/5678 \(by a token from GitHub Actions\)/)
     assert.equal(
       (JSON.parse((await cli.run(['status', '--json'], { env: github })).stdout) as { token: string }).token,
       'github',
@@ -114,6 +114,24 @@ describe('doctor and status', () => {
     assert.match(ran.stdout, /you are Service\/client to it/)
     keepsSecrets(ran)
   })
+})
+
+test('what else proves somebody is named, and not used; a name that is no resource costs no request', async () => {
+  const given = await issuer.sign(gitlabClaims(server.url))
+  const ran = await cli.run(['doctor'], { env: { ...github, WRIT_TOKEN: given } })
+  assert.match(ran.stdout, /also here, and not used: github \(GitHub Actions\); WRIT_IDENTITY=github would/)
+  const alone = await cli.run(['doctor'], { env: github })
+  assert.doesNotMatch(alone.stdout, /also here/)
+  const typo = await cli.run(['token', 'exchange', '--resource', 'payments', '--scope', 'x'], { env: github })
+  assert.deepEqual([typo.code, typo.stdout], [2, ''])
+  assert.match(typo.stderr, /`payments` is no resource[^]*Type\/id/)
+  const lost = await cli.run(exchange('--into', 'nowhere/token'), { env: github })
+  assert.equal(lost.code, 1)
+  assert.match(lost.stderr, /cannot write `nowhere\/token` \(ENOENT\)[^]*nothing was issued/)
+  const key = await cli.run(['token', 'revoke'], { env: github, stdin: 'writ_key_canary' })
+  assert.equal(key.code, 2)
+  assert.match(key.stderr, /no access token[^]*writ keys revoke/)
+  assert.doesNotMatch(key.stderr, /canary/)
 })
 
 describe('which proof is used', () => {
@@ -157,7 +175,10 @@ describe('which proof is used', () => {
     writeFileSync(join(cli.home, 'projected'), await issuer.sign(kubernetesClaims(server.url)))
     const env = { WRIT_IDENTITY: 'kubernetes', WRIT_TOKEN_FILE: 'projected' }
     const ran = await cli.run(['doctor'], { env })
-    assert.match(ran.stdout, /policies would see: namespace shop, service_account orders, .*node node-1/)
+    assert.match(
+      ran.stdout,
+      /policies would see, as context\.live\.workload:\s+namespace shop,\s+service_account orders,[^]*node node-1/,
+    )
     assert.match(ran.stdout, /you are Service\/system:serviceaccount:shop:orders to it/)
   })
   test('a token that is refused is asked for anew, once', async () => {

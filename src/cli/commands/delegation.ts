@@ -33,7 +33,7 @@ export async function delegationMake(
   context.print({ item: made }, { lines: [made.id] })
   context.note(
     'info',
-    `${plain(made.actor)} may act for ${plain(made.delegator)} until ${when(made.ends_at, context.io.now())}, in what both may do · it names ${made.id} as \`delegation\``,
+    `${plain(made.actor)} may act for ${plain(made.delegator)} in what both may do, ends ${when(made.ends_at, context.io.now())} · it names ${plain(made.id)} as \`delegation\``,
   )
 }
 

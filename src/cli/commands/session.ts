@@ -9,6 +9,7 @@ import { isWritClientError } from '../../../client/src/index.ts'
 import { resolvePath, serverConfig } from '../../config/index.ts'
 import type { Context, Proof } from '../context.ts'
 import { CliError, exit, tell, usage } from '../exit.ts'
+import { filled } from '../explanation.ts'
 import { claimsOf, endOf, forcedIdentity, identityHint, workloadOf } from '../identity/index.ts'
 import { plain, took, when } from '../text.ts'
 
@@ -90,7 +91,8 @@ export async function status(context: Context): Promise<void> {
   const ends =
     token === 'session' && stored !== undefined && stored.ends_at !== '' ? stored.ends_at : undefined
   const source = proof?.via === 'identity' ? proof.identity.source.from : token
-  const how = token === 'session' ? 'signed in here' : `${plain(me.kind)} of ${plain(source)}`
+  const what = me.kind === 'key' ? 'an API key' : me.kind === 'session' ? 'a session' : 'a token'
+  const how = token === 'session' ? 'signed in here' : `by ${what} from ${plain(source)}`
   context.print(
     {
       item: {
@@ -160,6 +162,8 @@ class Report {
     message: string
     hint?: string
     identity?: Found
+    /** The message in parts, where it is too long for a line. */
+    parts?: readonly string[]
   }[] = []
 
   constructor(context: Context) {
@@ -196,6 +200,12 @@ class Report {
       }
       if (proof.via === 'session') this.ok('identity: the session of `writ login`')
       else await this.#tell(proof)
+      const used = proof.via === 'identity' ? proof.identity.source.kind : undefined
+      const others = context.identities().filter(({ kind }) => kind !== used)
+      if (others.length > 0)
+        this.ok(
+          `also here, and not used: ${others.map(({ kind, from }) => `${kind} (${from})`).join(', ')}; WRIT_IDENTITY=${others[0]?.kind ?? ''} would choose it`,
+        )
       const key = env['WRIT_CLIENT_KEY']
       if (proof.via === 'identity' && proof.identity.source.kind === 'key' && key !== undefined) {
         const file = resolvePath(key, context.io.cwd, context.io.home)
@@ -239,7 +249,14 @@ class Report {
       },
     })
     if (workload.length > 0)
-      this.ok(`policies would see: ${workload.map(([name, value]) => `${name} ${plain(value)}`).join(', ')}`)
+      this.#found.push({
+        level: 'ok',
+        message: `policies would see: ${workload.map(([name, value]) => `${name} ${plain(value)}`).join(', ')}`,
+        parts: [
+          'policies would see, as context.live.workload:',
+          ...workload.map(([name, value]) => `${name} ${plain(value)}`),
+        ],
+      })
   }
 
   async server(report: Report, hasData: boolean, known: boolean): Promise<number> {
@@ -355,10 +372,14 @@ class Report {
       error: context.io.styleOut('red', '✗ problem'),
     }
     context.print(
-      { items: this.#found },
+      { items: this.#found.map(({ parts: _, ...found }) => found) },
       {
-        lines: this.#found.flatMap(({ level, message, hint }) => [
-          `${marks[level]}  ${plain(message)}`,
+        lines: this.#found.flatMap(({ level, message, hint, parts }) => [
+          ...(parts === undefined
+            ? [`${marks[level]}  ${plain(message)}`]
+            : filled(parts, { columns: Math.max(20, (context.io.columns || 100) - 11) }).map((line, at) =>
+                at === 0 ? `${marks[level]}  ${line}` : `           ${line}`,
+              )),
           ...(hint === undefined ? [] : [`           → ${plain(hint)}`]),
         ]),
       },

@@ -10,7 +10,7 @@ import { suggest } from '../../config/suggest.ts'
 import type { Context } from '../context.ts'
 import { cell } from '../output.ts'
 import { CliError, exit, usage } from '../exit.ts'
-import { plain } from '../text.ts'
+import { fitting, plain } from '../text.ts'
 
 /** Where the samples are: beside `src` in a checkout, beside `dist` in the package. */
 export function samples(): string {
@@ -200,7 +200,8 @@ function shown(value: unknown, type: unknown): string {
     ).find(([s]) => value % s === 0) ?? [1, 'ms']
     return `${value / size}${unit}`
   }
-  return cell(value)
+  // lists and maps are whole in --json
+  return fitting(cell(value), 60)
 }
 
 /** A command with its options, as completion scripts need them. */

@@ -15,7 +15,6 @@ import type {
   TokenAnswer,
 } from '../../../client/src/index.ts'
 import {
-  accessTokenType,
   createDpopKey,
   exportDpopKey,
   importDpopKey,
@@ -54,7 +53,7 @@ export async function tokenExchange(context: Context, options: ExchangeOptions):
     throw usage('`--resource` is missing', 'say what the token is for, e.g. `--resource Api/payments`')
   if (scope.length === 0)
     throw usage('`--scope` is missing', 'say what it may do there, e.g. `--scope payment:refund`')
-  for (const target of targets) checkTarget(target)
+  for (const target of options.resource ?? []) checkTarget(target)
   if (into !== undefined) checkPlace(context, into)
   const input = await inputOf(context, options)
   using interrupted = untilInterrupted()
@@ -83,7 +82,10 @@ const isUri = (target: string): boolean => /^[a-z][a-z0-9+.-]*:\/\//iu.test(targ
 
 function checkTarget(target: string): void {
   if (isUri(target) || /^[^/]+\/./u.test(target)) return
-  throw usage(`\`${plain(target)}\` is no resource`, 'write it as `Type/id`, e.g. `Api/payments`, or as a URL')
+  throw usage(
+    `\`${plain(target)}\` is no resource`,
+    'write it as `Type/id`, e.g. `Api/payments`, or as a URL',
+  )
 }
 
 /** Where the command line knows how to mend what the token endpoint says. */
@@ -263,10 +265,10 @@ export async function tokenRevoke(context: Context, options: { from?: string }):
       ? await context.secret('token', !context.interactive, 'standard input, or `--from FILE`')
       : readToken(context, options.from)
   // whatever it is given, the endpoint says that it is worth nothing (RFC 7009 §2.2); a key would go on working
-  if (token.split('.').length !== 3 || typeOfToken(token) !== accessTokenType)
+  if (/^writ_(?:key|sess)_/u.test(token))
     throw usage(
-      'that is no access token of Writ',
-      'a key is ended with `writ keys revoke`, a session with `writ logout`; what an issuer made ends by itself',
+      'that is no access token',
+      'a key is ended with `writ keys revoke`, a session with `writ logout`',
     )
   const { proof } = context
   const client = proof?.via === 'identity' ? proof.identity.source.client : undefined

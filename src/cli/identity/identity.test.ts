@@ -382,7 +382,9 @@ describe('the SPIFFE Workload API', () => {
       await assert.rejects(fetchJwtSvid({ path: broken.path }, WRIT), /SPIFFE Workload API/)
     }
     using starting = await agent({ status: '14' })
-    await assert.rejects(fetchJwtSvid({ path }, WRIT), (error) => isWritClientError(error, 'ERR_UNREACHABLE'))
+    await assert.rejects(fetchJwtSvid({ path: starting.path }, WRIT), (error) =>
+      isWritClientError(error, 'ERR_UNREACHABLE'),
+    )
     using silent = await agent({ silent: true })
     for (const path of [silent.path, '/nonexistent/agent.sock']) {
       await assert.rejects(

@@ -61,6 +61,18 @@ export function findSource(around: Around): Source | undefined {
   throw noIdentity(`WRIT_IDENTITY is \`${forced}\`, but there is none here`, missing[forced](around))
 }
 
+/** Every source that is there, whichever is used. One that cannot be looked at is none. */
+export function presentSources(around: Around): readonly Source[] {
+  return identityKinds.flatMap((kind) => {
+    try {
+      const found = detectors[kind](around)
+      return found === undefined ? [] : [found]
+    } catch {
+      return [] // e.g. a file that may not be read: the one that is used says so itself
+    }
+  })
+}
+
 /** How each would be there. */
 const missing: Readonly<Record<IdentityKind, (around: Around) => string>> = {
   key: () => 'name a private key in WRIT_CLIENT_KEY, and whose it is in WRIT_CLIENT_ID',
