@@ -11,8 +11,8 @@ import type { App } from '../../src/app.ts'
 import { refKey } from '../../src/model/entity.ts'
 import { isWritError, WritError } from '../../src/model/errors.ts'
 import type { Json } from '../../src/model/canonical.ts'
-import type { Answer } from '../support/oauth.ts'
-import { claimsOf, mint, newKey, OAuthClient, tokenIn } from '../support/oauth.ts'
+import type { Answer, OAuthClient } from '../support/oauth.ts'
+import { claimsOf, mint, newKey, tokenIn } from '../support/oauth.ts'
 import { declare } from '../support/world.ts'
 import { entries, keyFor, put, ref } from './support.ts'
 import type { Stage } from './token-stage.ts'
@@ -174,7 +174,7 @@ describe('B8 a binding', () => {
     ]) {
       const { body } = await ask(key)
       assert.equal(body['error'], 'invalid_dpop_proof')
-      assert.match(String(body['error_description']), /more than 4096/u)
+      assert.match(JSON.stringify(body['error_description']), /more than 4096/u)
     }
   })
 })
@@ -236,7 +236,7 @@ describe('B33 an id', () => {
     const task = await declare(s.world)
     const asked = { audience: 'Database/orders', scope: 'db:migrate', writ_task: task }
     const { body } = await s.migrator.token({ ...asked, access_request: 'submit' })
-    const request = String(body['access_request_id'])
+    const request = body['access_request_id'] as string
     const { digest } = await flows.request(s.world.grace, request)
     const { approval } = await flows.approve(s.world.grace, request, { statement: digest })
     const issued = claimsOf(tokenIn(await s.migrator.token({ ...asked, access_request: request })))
