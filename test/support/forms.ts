@@ -101,8 +101,7 @@ export function forms(tokens: readonly (() => string)[]): fc.Arbitrary<() => Sen
       at: fc.nat({ max: 2_000 }),
     })
     .map(({ which, how, at }) => (): string => {
-      const all = tokens()
-      const text = all[which % all.length] ?? ''
+      const text = tokens[which % tokens.length]?.() ?? ''
       switch (how) {
         case 'cut':
           return text.slice(0, at % text.length)

@@ -122,6 +122,16 @@ describe('B8 a sign-in at a provider', () => {
         )
       },
     ],
+    ['another type', (issuer, begun) => answer(signed(claimsFor(issuer, begun), key, { typ: 'logout+jwt' }))],
+    ['an event', (issuer, begun) => answer(signed(claimsFor(issuer, begun, { events: {} })))],
+    [
+      'a member twice',
+      (issuer, begun) => {
+        const text = JSON.stringify(claimsFor(issuer, begun))
+        const header = { alg: key.alg, kid: key.kid }
+        return answer(mintRaw(header, `{"sub":"root",${text.slice(1)}`, key.privateKey, key.alg))
+      },
+    ],
     ['five parts', () => answer('a.b.c.d.e')],
     ['no ID token', () => ({ access_token: 'a', token_type: 'Bearer' })],
     ['no JSON', () => '<html>'],
