@@ -11,6 +11,7 @@ import { strict as assert } from 'node:assert'
 import { fork } from 'node:child_process'
 import { createPrivateKey, createPublicKey, randomBytes } from 'node:crypto'
 import { once as happens } from 'node:events'
+import { existsSync } from 'node:fs'
 import { Agent, request } from 'node:http'
 import { createDpop } from '../src/identity/dpop.ts'
 import { createVerifier } from '../src/identity/issuers/verify.ts'
@@ -42,6 +43,8 @@ const BEFOREHAND = 20_000
 const PREPARING = 2_000
 const SECONDS = 1
 
+/** A file system in memory, where there is one. */
+const MEMORY = '/dev/shm'
 const PEER = 'oidc-provider in memory'
 const JWT = 'urn:ietf:params:oauth:token-type:jwt'
 const EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange'
@@ -53,7 +56,8 @@ export async function tokens(): Promise<readonly Row[]> {
 // over HTTP
 
 async function overHttp(): Promise<Row[]> {
-  const [theirs, ours] = [await serve('oidc-provider'), await serve('writ')]
+  const theirs = await serve('oidc-provider')
+  const ours = await serve('writ')
   try {
     const result: Row[] = []
     for (const concurrency of [1, 32]) {
@@ -75,6 +79,7 @@ async function overHttp(): Promise<Row[]> {
     return [
       ...result,
       ...(await compared('client credentials with DPoP c=32', ours, theirs, 32, dpop)),
+      ...(await notDurable(theirs)),
       ...(await compared('introspection c=32', ours, theirs, 32, {
         ours: await introspection(ours),
         theirs: await introspection(theirs),
@@ -100,6 +105,18 @@ async function overHttp(): Promise<Row[]> {
   }
 }
 
+/** The same with the data where it costs nothing to keep and nothing is kept: what remains is not what durability costs. */
+async function notDurable(theirs: Served): Promise<Row[]> {
+  if (!existsSync(MEMORY)) return []
+  const ours = await serve('writ', MEMORY)
+  try {
+    const what = 'client credentials, nothing durable c=32'
+    return await compared(what, ours, theirs, 32, { ours: credentials(ours), theirs: credentials(theirs) })
+  } finally {
+    await ours.stop()
+  }
+}
+
 type Served = Readonly<{
   what: 'writ' | 'oidc-provider'
   url: string
@@ -112,9 +129,10 @@ type Served = Readonly<{
   stop(): Promise<void>
 }>
 
-async function serve(what: Served['what']): Promise<Served> {
+async function serve(what: Served['what'], folder?: string): Promise<Served> {
   // what the peer warns about is not ours
   const child = fork(new URL('./token-server.ts', import.meta.url), [what], {
+    ...(folder === undefined ? {} : { env: { ...process.env, TMPDIR: folder } }),
     stdio: ['ignore', 'ignore', what === 'writ' ? 'inherit' : 'ignore', 'ipc'],
   })
   const [{ url, resource, key, client, idp }] = (await happens(child, 'message')) as [TokenServer]
