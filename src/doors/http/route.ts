@@ -10,7 +10,7 @@ import type { Callers } from '../../identity/callers.ts'
 import type { Caller } from '../../model/access.ts'
 import type { Json } from '../../model/canonical.ts'
 import type { Instant } from '../../model/time.ts'
-import type { Programs } from '../provider/programs.ts'
+import type { Programs } from '../provider/port.ts'
 
 /** A line for the operator; never a secret, never a body. */
 export type Log = (line: { level: 'info' | 'warn' | 'error'; message: string } & Record<string, Json>) => void

@@ -5,7 +5,7 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { describe, test } from 'node:test'
 import type { Fetcher } from '../../identity/issuers/fetcher.ts'
-import type { Programs, Waiting } from './programs.ts'
+import type { Programs, Waiting } from './port.ts'
 import { createPrograms } from './programs.ts'
 import { Storage } from './storage.ts'
 
@@ -17,9 +17,7 @@ async function serve(documents: Readonly<Record<string, unknown>>) {
   const fetch: Fetcher = async (url) => {
     fetched.push(url.href)
     const body = Buffer.from(JSON.stringify(documents[url.href] ?? {}))
-    return { status: 200, headers: { 'content-type': 'application/json' }, body } as Awaited<
-      ReturnType<Fetcher>
-    >
+    return { status: 200, headers: { 'content-type': 'application/json' }, body }
   }
   const programs: Programs = createPrograms({
     config: { clientMetadata: true, registration: true },

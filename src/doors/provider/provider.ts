@@ -16,8 +16,8 @@ import { refKey } from '../../model/entity.ts'
 import { WritError } from '../../model/errors.ts'
 import { isIdentity } from '../../model/name.ts'
 import { SECOND } from '../../model/time.ts'
-import type { Programs, ProgramsOptions } from './programs.ts'
-import { CLI_CLIENT, METADATA, MOUNT, isOfPrograms } from './programs.ts'
+import type { Programs, ProgramsOptions } from './port.ts'
+import { CLI_CLIENT, METADATA, MOUNT, isOfPrograms } from './port.ts'
 import { Storage } from './storage.ts'
 
 /** What a program may: ask in the name of whoever let it in. */

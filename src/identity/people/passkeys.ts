@@ -8,16 +8,13 @@ import type {
   PublicKeyCredentialCreationOptionsJSON,
   PublicKeyCredentialRequestOptionsJSON,
 } from '@simplewebauthn/server'
-import {
-  generateAuthenticationOptions,
-  generateRegistrationOptions,
-  verifyAuthenticationResponse,
-  verifyRegistrationResponse,
-} from '@simplewebauthn/server'
 import * as z from 'zod'
 import { WritError } from '../../model/errors.ts'
 import type { Passkey } from '../../model/identity.ts'
 import { CEREMONY_MOST } from './ceremony.ts'
+
+/** Loaded with the first passkey: what reads certificates of devices takes a tenth of a start. */
+const library = async () => import('@simplewebauthn/server')
 
 /** Where passkeys are used: the host name they are for, and the exact origin of our pages. */
 export type Party = Readonly<{ id: string; origin: string }>
@@ -113,12 +110,13 @@ export function refusedPasskey(detail: string, cause?: unknown): WritError {
   })
 }
 
-export function creationOptions(
+export async function creationOptions(
   party: Party,
   user: Readonly<{ handle: Uint8Array; name: string; displayName: string }>,
   known: readonly Passkey[],
   challenge: Uint8Array,
 ): Promise<CreationOptions> {
+  const { generateRegistrationOptions } = await library()
   return generateRegistrationOptions({
     rpName: 'Writ',
     rpID: party.id,
@@ -135,11 +133,12 @@ export function creationOptions(
 }
 
 /** Any passkey of the party if `allowed` is empty. */
-export function requestOptions(
+export async function requestOptions(
   party: Party,
   allowed: readonly Passkey[],
   challenge: Uint8Array,
 ): Promise<RequestOptions> {
+  const { generateAuthenticationOptions } = await library()
   return generateAuthenticationOptions({
     rpID: party.id,
     challenge: new Uint8Array(challenge),
@@ -157,6 +156,7 @@ type Made = Pick<Passkey, 'id' | 'publicKey' | 'counter' | 'transports' | 'rp' |
 export async function verifyCreation(party: Party, challenge: Uint8Array, text: string): Promise<Made> {
   const answer = parse(attestation, text)
   const { transports, ...response } = answer.response
+  const { verifyRegistrationResponse } = await library()
   try {
     requireTop(response.clientDataJSON)
     const { verified, registrationInfo } = await verifyRegistrationResponse({
@@ -194,6 +194,7 @@ export async function verifyAssertion(
   answer: Assertion,
 ): Promise<number> {
   const { userHandle: _handle, ...response } = answer.response
+  const { verifyAuthenticationResponse } = await library()
   try {
     requireTop(response.clientDataJSON)
     const { verified, authenticationInfo } = await verifyAuthenticationResponse({
@@ -222,7 +223,10 @@ export const counts = (known: number, counter: number): boolean =>
 
 /** Our pages are in nobody's frame. Who leaves this to the library accepts what has no `topOrigin`. */
 function requireTop(clientDataJSON: string): void {
-  const said = JSON.parse(Buffer.from(clientDataJSON, 'base64url').toString()) as Record<string, unknown> | null
+  const said = JSON.parse(Buffer.from(clientDataJSON, 'base64url').toString()) as Record<
+    string,
+    unknown
+  > | null
   if (said === null || said['topOrigin'] !== undefined || (said['crossOrigin'] ?? false) !== false)
     throw refusedPasskey('it was asked for in a frame of another site')
 }

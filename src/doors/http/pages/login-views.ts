@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { ProgramError } from '../../provider/programs.ts'
+import type { ProgramError } from '../../provider/port.ts'
 import type { Unlinked } from '../../../flows/signin.ts'
 import type { EntityRef } from '../../../model/entity.ts'
 import type { WritError } from '../../../model/errors.ts'

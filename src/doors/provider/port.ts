@@ -1,0 +1,71 @@
+/**
+ * What the sign-in server for programs is to others.
+ *
+ * @module
+ */
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Fetcher } from '../../identity/issuers/fetcher.ts'
+import type { Caller } from '../../model/access.ts'
+import type { EntityRef } from '../../model/entity.ts'
+import type { Instant } from '../../model/time.ts'
+
+/** Below this everything is its own; the token endpoint for machines is elsewhere. */
+export const MOUNT = '/login/oidc'
+/** The metadata of its issuer, where RFC 8414 §3 looks for it. */
+export const METADATA = `/.well-known/oauth-authorization-server${MOUNT}`
+/** What there is below it. */
+export const PATHS =
+  /^\/(?:auth(?:\/[\w-]+)?|token|token\/revocation|reg|jwks|\.well-known\/openid-configuration)$/
+/** The command line, by the name under which it asks. */
+export const CLI_CLIENT = 'writ-cli'
+
+export type ProgramsConfig = Readonly<{
+  /** Whether a program may be named by the URL of its metadata document. */
+  clientMetadata: boolean
+  registration: boolean
+}>
+
+/** A sign-in that waits for its person. */
+export type Waiting = Readonly<{
+  uid: string
+  /** The provider that the person wants to sign in with, if the program says one. */
+  provider?: string
+  client: Readonly<{ name: string; id: string; at: string; known: boolean }>
+}>
+
+/** What a program is told, where there is nobody to send it to but the person. */
+export type ProgramError = Readonly<{ error: string; description?: string | undefined }>
+
+export interface Programs {
+  /** Whether the request is one of its own; then it is answered. */
+  handle(request: IncomingMessage, response: ServerResponse, origin: string): boolean
+  /** What waits for an answer in this browser; nothing if nothing does. */
+  waiting(request: IncomingMessage, response: ServerResponse, origin: string): Promise<Waiting | undefined>
+  /** The person's answer; where the browser goes on. */
+  answer(
+    request: IncomingMessage,
+    response: ServerResponse,
+    origin: string,
+    person: Caller | undefined,
+  ): Promise<string>
+  /** The caller behind an access token. @throws {WritError} `ERR_UNAUTHENTICATED`. */
+  caller(token: string): Promise<Caller | undefined>
+}
+
+export type ProgramsOptions = Readonly<{
+  config: ProgramsConfig
+  /** The URL under which people reach this server, as it is configured. */
+  publicUrl?: string
+  /** Whether `person` of that generation may be signed in now. */
+  stands(person: EntityRef, generation: number): Promise<boolean>
+  fetch: Fetcher
+  now(): Instant
+  /** Signs cookies. */
+  cookieKey: Uint8Array
+  log(message: string, detail: string): void
+  errorPage(error: ProgramError): string
+}>
+
+/** Whether programs may sign people in at `origin`; a `Host` header is nobody's word, but for this machine. */
+export const isOfPrograms = (origin: string, publicUrl: string | undefined): boolean =>
+  publicUrl !== undefined || ['localhost', '127.0.0.1', '[::1]'].includes(new URL(origin).hostname)
