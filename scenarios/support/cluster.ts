@@ -51,7 +51,9 @@ const MINUTES = 600
 /** Ids of service accounts: names can come to be somebody else's. */
 const uidOf = (serviceAccount: string): string => {
   const hex = createHash('sha256').update(serviceAccount).digest('hex')
-  return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20, 32)].join('-')
+  return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20, 32)].join(
+    '-',
+  )
 }
 
 export async function openCluster(): Promise<Cluster> {

@@ -25,7 +25,11 @@ export function readPrivate(path: string, what: string, mend: string): string | 
     // where there are no owners, as on Windows, nothing can be told by them
     const me = process.getuid?.()
     if (me !== undefined && uid !== me)
-      throw new CliError(exit.authNeeded, `\`${path}\` belongs to somebody else: ${what} in it is not used`, mend)
+      throw new CliError(
+        exit.authNeeded,
+        `\`${path}\` belongs to somebody else: ${what} in it is not used`,
+        mend,
+      )
     if (me !== undefined && (mode & 0o077) !== 0)
       throw new CliError(
         exit.authNeeded,
