@@ -125,9 +125,20 @@ export class Administration {
       throw new WritError('ERR_FORBIDDEN', `${refKey(caller.subject)} may not change the inventory`)
     }
     const { store } = this.#deps
-    const existing = (await store.read([{ kind: 'entity', id: key }])).get('entity', key)?.value
+    const view = await store.read([
+      { kind: 'entity', id: key },
+      { index: 'entity.parent', value: key },
+    ])
+    const existing = view.get('entity', key)?.value
     if (existing === undefined || existing.deletedAt !== undefined) {
       throw new WritError('ERR_NOT_FOUND', `there is no \`${key}\` in the inventory`)
+    }
+    // members are so by their own word: they would still be in it, and in the next group of this name (B34)
+    const members = existing.kind === 'group' ? view.scan('entity.parent', key).length : 0
+    if (members > 0) {
+      throw new WritError('ERR_CONFLICT', `\`${key}\` still has members, ${members} of them`, {
+        hint: 'take them out of it first',
+      })
     }
     await this.#narrower.narrow({
       barred: [{ kind: 'subject', id: key }],

@@ -19,7 +19,7 @@ import {
   tokenIn,
 } from '../support/oauth.ts'
 import type { FaultWorld } from './support.ts'
-import { attempt, entries, faultWorld, put, ref, withPolicy } from './support.ts'
+import { attempt, entries, fails, faultWorld, put, ref, withPolicy } from './support.ts'
 
 const POLICY = withPolicy(`
 @id("ledger-read") permit (principal in Group::"readers", action == Action::"ledger:read", resource is Api);
@@ -169,4 +169,15 @@ describe('B34 what was approved for somebody to do for another', () => {
     await world.app.flows.deleteEntity(world.ada, ref('Person/kim'))
     assert.equal((await world.app.flows.request(world.ada, request.id)).status, 'cancelled')
   })
+})
+
+test('B34 a group that is made again has no members of before', async () => {
+  await using world = await faultWorld({ entities: [{ type: 'Group', id: 'dba', kind: 'group' }] })
+  const { flows } = world.app
+  await fails(flows.deleteEntity(world.ada, ref('Group/dba')), 'ERR_CONFLICT')
+  for (const id of ['grace', 'hedy']) await put(world, { type: 'Person', id, parents: [] })
+  await flows.deleteEntity(world.ada, ref('Group/dba'))
+  await put(world, { type: 'Group', id: 'dba', kind: 'group' })
+  const people = (await flows.inventory(world.ada, { type: 'Person' })).items
+  assert.ok(!people.some(({ parents }) => parents.some(({ id }) => id === 'dba')))
 })

@@ -23,7 +23,7 @@ export const githubClaims: Shape = (audience) => ({
   repository_owner_id: '1234',
   run_id: '1658821493',
   run_number: '10',
-  run_attempt: '2',
+  run_attempt: '1',
   repository_visibility: 'private',
   repository_id: '5678',
   actor_id: '583231',

@@ -280,6 +280,11 @@ function instigatorOf(facts: Properties, issuer: Issuer): AccountRef | undefined
   if (issuer.instigator === undefined) return undefined
   const id = claimText(facts, issuer.instigator)
   if (id === undefined || !isName(id, 256)) throw new Refused('instigator')
+  // GitHub names whoever began a run, also to those who run it again, and these not at all: they could approve themselves
+  if (issuer.kind === 'github' && issuer.instigator === 'actor_id') {
+    const [run = '?', attempt = '?'] = ['run_id', 'run_attempt'].map((name) => claimText(facts, name))
+    if (attempt !== '1') return { issuer: issuer.name, id: `run/${run}/${attempt}` }
+  }
   return { issuer: issuer.name, id }
 }
 

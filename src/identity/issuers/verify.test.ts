@@ -761,6 +761,19 @@ describe('kinds', () => {
   test('github: facts for policies, and the account that set it going', async () => {
     const proved = await proves(verifierOf('github'), issuer.mint('github'))
     assert.deepEqual(proved.instigator, { issuer: 'github', id: '31415' })
+    // who runs it again is somebody else, whom the token does not name
+    for (const [run_attempt, id] of [
+      ['2', 'run/9876543210/2'],
+      ['10', 'run/9876543210/10'],
+      [undefined, 'run/9876543210/?'],
+    ]) {
+      const again = await proves(verifierOf('github'), issuer.mint('github', { run_attempt }))
+      assert.deepEqual(again.instigator, { issuer: 'github', id })
+    }
+    await refuses(verifierOf('github'), issuer.mint('github', { run_attempt: '01' }), 'claims')
+    const named = verifierOf('github', { instigator: 'actor' })
+    const own = await proves(named, issuer.mint('github', { run_attempt: '2' }))
+    assert.deepEqual(own.instigator, { issuer: 'github', id: 'ada' })
     const { repository_id, environment, job_workflow_ref, ref, event_name, workflow } = proved.workload
     assert.deepEqual(
       [repository_id, environment, job_workflow_ref, ref, event_name, workflow],

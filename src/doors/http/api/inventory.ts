@@ -59,7 +59,12 @@ export function inventoryRoutes({ flows }: Door): Route[] {
       who: 'caller',
       audit: { event: 'inventory.deleted' },
       params: z.strictObject({ type: entityType, id }),
-      responses: { 204: { description: 'Deleted' }, 403: failed('Not allowed'), 404: NOT_FOUND },
+      responses: {
+        204: { description: 'Deleted' },
+        403: failed('Not allowed'),
+        404: NOT_FOUND,
+        409: failed('A group that still has members'),
+      },
       handle: async ({ caller, params }) => {
         await flows.deleteEntity(caller, params)
         return { status: 204 }
