@@ -204,7 +204,7 @@ export const scenario: Scenario = {
           }
         },
         /** Calls an API with a token; what it answers. */
-        async call(api: Api, token: string, amount?: number): Promise<string> {
+        async call(api: Pick<Api, 'url'>, token: string, amount?: number): Promise<string> {
           const response = await oauth.protectedResourceRequest(
             token,
             amount === undefined ? 'GET' : 'POST',
@@ -278,6 +278,9 @@ export const scenario: Scenario = {
         await refusals.check(await exchange('orders', 'settler', asked), 'invalid_target', why)
       }
       assert.match(await settler.call(payroll, issued), /"aud"/u)
+      // nor does it open Writ itself, with the right key
+      const me = { url: `${writ.url}/v1/me` }
+      await assert.rejects(settler.call(me, issued), oauth.WWWAuthenticateChallengeError)
     })
     await story.wrong('a wider scope: more than they may, or than the token is for', async () => {
       for (const scope of ['ledger:read ledger:burn', 'ledger:burn', 'ledger:post'])
