@@ -11,7 +11,7 @@ import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import type { TokenRequest } from '../../src/model/token.ts'
 import { isWritError } from '../../src/model/errors.ts'
-import { OAuthClient, clientConfig, newKey, tokenConfig } from '../support/oauth.ts'
+import { OAuthClient, athOf, clientConfig, newKey, tokenConfig } from '../support/oauth.ts'
 import { openWorld, ref, starterPolicies } from '../support/world.ts'
 
 const ISSUER = 'https://writ.example'
@@ -65,5 +65,55 @@ describe('B40 B6 a process that is killed while it issues a token', () => {
         await app.stop()
       }
     })
+  }
+})
+
+test('B6 a proof of possession that was spent is spent for every process that comes later', async () => {
+  const client = { id: 'web', key: newKey('web') }
+  await using world = await openWorld({
+    http: false,
+    sweeper: false,
+    policies: [...starterPolicies(), { name: 'api.cedar', text: POLICY }],
+    entities: [
+      { type: 'Api', id: 'ledger', kind: 'resource', sensitivity: 1 },
+      { type: 'Service', id: 'web', kind: 'workload' },
+    ],
+    config: { publicUrl: ISSUER, tokens: tokenConfig([clientConfig(client, 'Service/web')]) },
+  })
+  const asking = new OAuthClient('web', ISSUER, Date.now, client.key)
+  const problemOf = (work: Promise<unknown>): Promise<string | undefined> =>
+    work.then(
+      () => undefined,
+      (error: unknown) => (isWritError(error) ? error.problem : String(error)),
+    )
+  const request = (more: Partial<TokenRequest> = {}): TokenRequest => ({
+    grant: 'client',
+    client: { assertion: asking.assertion() },
+    requested: 'access_token',
+    scope: [],
+    details: [],
+    audience: { uri: ISSUER },
+    ...more,
+  })
+  const { tokens } = world.app.flows
+  asking.nonce = tokens.dpop.nonce(Date.now())
+  const dpop = asking.proof()
+  const issued = await tokens.token(request(), { url, dpop })
+  assert.ok('token' in issued)
+  const call = { method: 'GET', url: `${ISSUER}/v1/me`, accessToken: issued.text }
+  const proof = asking.proof({ htm: 'GET', ath: athOf(issued.text) }, {}, '/v1/me')
+  await (await tokens.possession(proof, call)).spend()
+  const { app } = await world.restart()
+  try {
+    const later = app.flows.tokens
+    // the same nonce is good there, and the proof all the same is none
+    assert.equal(await problemOf(later.token(request(), { url, dpop })), 'invalid_dpop_proof')
+    const possessed = await later.possession(proof, call)
+    assert.equal(await problemOf(possessed.spend()), 'invalid_dpop_proof')
+    assert.ok('token' in (await later.token(request(), { url, dpop: asking.proof() })))
+    const fresh = asking.proof({ htm: 'GET', ath: athOf(issued.text) }, {}, '/v1/me')
+    await (await later.possession(fresh, call)).spend()
+  } finally {
+    await app.stop()
   }
 })
