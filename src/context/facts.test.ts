@@ -62,7 +62,7 @@ test('what was proved of a workload is seen as text; what is no plain value is l
     environment: '',
     team: 'payments',
     groups: ['a'],
-    '__proto__x': 3,
+    __proto__x: 3,
   }
   const { live } = ownFacts(NOW, 'issuer:github Service/ci', [migrator], undefined, workload)
   assert.deepEqual(live['workload'], {

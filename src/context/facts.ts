@@ -52,7 +52,7 @@ function proved(workload: Properties): Json {
   const known: Record<string, Json> = {}
   const others: string[] = []
   for (const [name, value] of Object.entries(workload)) {
-    if (!['string', 'number', 'boolean'].includes(typeof value) || value === '') continue
+    if (value === '' || value === null || typeof value === 'object') continue
     if (name === 'issuer' || claimNames.includes(name)) known[name] = String(value)
     else others.push(`${name}=${String(value)}`)
   }

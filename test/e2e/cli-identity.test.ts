@@ -116,7 +116,7 @@ describe('a job of GitHub', () => {
   })
   test('S06 an auditor sees later what was proved, and verifies it with nothing but the file and a key', async () => {
     const ran = await cli.run(ledger, { env: job })
-    const jti = String(claimsOf(ran.stdout.trim())['jti'])
+    const jti = claimsOf(ran.stdout.trim())['jti'] as string
     const auditor = { WRIT_TOKEN: world.tokens.ada }
     const at = new Date().toISOString()
     const why = await cli.run(['why', jti], { env: auditor })
