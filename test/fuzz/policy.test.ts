@@ -1,5 +1,5 @@
 /**
- * Law 7, B9 and B13 in the time that a test has: `npm run fuzz:policy` goes on for as long as is wanted.
+ * Law 7, B9 and B13 in as many cases as a test has time for: `npm run fuzz:policy` goes on for as long as is wanted.
  *
  * @module
  */
@@ -12,7 +12,8 @@ import { Choices, makeCase } from './cases.ts'
 import { caseOf, difference, fromText, newTally, shrink, toText } from './differ.ts'
 import { Printer } from './print.ts'
 
-const SECONDS = 12
+// as many on a busy machine as on an idle one
+const CASES = process.env['WRIT_SOAK'] === '1' ? 20_000 : 800
 
 describe('L7 the compiled evaluator gives what reference Cedar gives', () => {
   test('B9 B13 random policies: decision, determining policies, errors; indexed and not', () => {
@@ -23,10 +24,10 @@ describe('L7 the compiled evaluator gives what reference Cedar gives', () => {
         const found = difference(caseOf(choices), tally)
         assert.equal(found, undefined, `${found}\n${toText(caseOf(choices))}`)
       }),
-      { numRuns: 100_000, interruptAfterTimeLimit: SECONDS * 1_000, markInterruptAsFailure: false },
+      { numRuns: CASES },
     )
     const { decisions, allows, errors, refusedInputs } = tally
-    assert.ok(decisions > 50, `${decisions} decisions were compared`)
+    assert.ok(decisions > CASES / 8, `${decisions} decisions were compared`)
     assert.ok(allows > 0 && errors > 0, 'no case allows, or none fails')
     assert.ok(refusedInputs < decisions, 'most cases are refused, and compare nothing')
   })
