@@ -293,12 +293,12 @@ export type EpochState = Readonly<{
   }>
   keys: Readonly<{ total: number; items: readonly Key[] }>
   locks: Readonly<{ total: number; items: readonly Entity[] }>
-  passkeys: Readonly<{ total: number; items: readonly ShownPasskey[] }>
+  passkeys: Readonly<{ total: number; items: readonly Passkey[] }>
   accounts: Readonly<{ total: number; items: readonly Account[] }>
   delegations: Readonly<{ total: number; items: readonly Delegation[] }>
   policy?: string
 }>
-export type ShownPasskey = Readonly<{
+export type Passkey = Readonly<{
   id: string
   person: string
   name: string

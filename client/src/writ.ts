@@ -51,6 +51,7 @@ import type {
   JoinedRecord,
   Json,
   EpochState,
+  Passkey,
   Key,
   KeyInput,
   LogEntry,
@@ -672,6 +673,15 @@ export function createWrit(options: WritOptions = {}) {
         get<Page<Account>>('/v1/accounts', query),
       unlink: async (input: Readonly<{ issuer: string; account: string }>): Promise<void> => {
         await post('/v1/accounts/unlink', input)
+      },
+    },
+    passkeys: {
+      /** Of oneself; of anybody for administrators. */
+      list: (query: { person?: string | undefined } = {}): Promise<Readonly<{ items: readonly Passkey[] }>> =>
+        get<Readonly<{ items: readonly Passkey[] }>>('/v1/passkeys', query),
+      /** One of somebody else who has lost it: administrators, in a session. */
+      remove: async (id: string): Promise<void> => {
+        await post('/v1/passkeys/remove', { id })
       },
     },
     inventory: {

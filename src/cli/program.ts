@@ -513,6 +513,19 @@ credential is not confirmed gone.`,
       .option('--group <group>', 'a group they join; may be repeated', repeat),
     async (context, id: string, options: object) => (await admin()).invite(context, id, options),
   )
+  does(
+    leaf(people, 'passkeys [id]', 'List passkeys, your own or of a person', 'writ people passkeys grace'),
+    async (context, id: string | undefined) => (await delegated()).passkeyList(context, id),
+  )
+  does(
+    leaf(
+      people,
+      'remove-passkey <passkey>',
+      'Remove a passkey that somebody has lost; administrators, in person',
+      'writ people remove-passkey kq3…',
+    ),
+    async (context, passkey: string) => (await delegated()).passkeyRemove(context, passkey),
+  )
   const target = group('target', 'Systems that credentials open')
   does(
     leaf(

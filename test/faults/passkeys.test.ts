@@ -348,6 +348,35 @@ describe('passkeys of a person', () => {
     assert.equal(partyAt('http://x', 'http://localhost:8080', here)?.origin, 'http://localhost:8080')
   })
 
+  test('an administrator in a session sees whose there are, and removes a lost one; nobody else', async () => {
+    await using w = await faultWorld({ http: true, config: { login: LOGIN } })
+    const { caller, device } = await ownerAt(w, w.app.url.replace('127.0.0.1', 'localhost'))
+    const as = (who: 'ada' | 'grace' | 'hedy' | 'migrator', path: string, body?: unknown) =>
+      fetch(w.app.url + path, {
+        method: body === undefined ? 'GET' : 'POST',
+        headers: { authorization: `Bearer ${w.tokens[who]}`, 'content-type': 'application/json' },
+        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      })
+    const mine = (await (await as('grace', '/v1/passkeys')).json()) as { items: { id: string }[] }
+    assert.deepEqual(
+      mine.items.map((one) => [one.id, Object.keys(one).sort().join(' ')]),
+      [[device.id, 'created_at id name person']],
+    )
+    const hers = '/v1/passkeys?person=Person/grace'
+    const statuses = async (...asked: Promise<Response>[]): Promise<number[]> =>
+      (await Promise.all(asked)).map(({ status }) => status)
+    assert.deepEqual(await statuses(as('hedy', hers), as('migrator', hers), as('ada', hers)), [403, 403, 200])
+    const removal = { id: device.id }
+    // her own, without a proof; a stranger; a machine
+    const paths = (['grace', 'hedy', 'migrator'] as const).map((who) =>
+      as(who, '/v1/passkeys/remove', removal),
+    )
+    assert.deepEqual(await statuses(...paths), [403, 404, 403])
+    assert.equal((await w.app.flows.passkeys.mine(caller)).length, 1)
+    assert.equal((await as('ada', '/v1/passkeys/remove', removal)).status, 204)
+    assert.equal((await w.app.flows.passkeys.mine(caller)).length, 0)
+  })
+
   test('a page of another port of this machine relays nothing', async () => {
     await using w = await faultWorld({ http: true, config: { login: LOGIN } })
     const here = new URL(w.app.url).port

@@ -246,6 +246,10 @@ const calls: Readonly<Record<string, (w: FaultWorld) => Promise<Sent> | Sent>> =
     await w.app.flows.accounts.link(w.ada, account, ref('Person/grace'))
     return { as: 'ada', json: { issuer: account.issuer, account: account.id } }
   },
+  'POST /v1/passkeys/remove': async (w) => {
+    const { passkey } = await changing(w, 'passkey-lost')
+    return { as: 'ada', json: { id: passkey } }
+  },
   'POST /v1/keys': () => ({
     as: 'ada',
     json: {

@@ -168,3 +168,30 @@ function personOf(person: string | undefined): string {
   if (person === undefined) throw usage('`--person` is missing', 'name whose it is, e.g. `--person grace`')
   return person.includes('/') ? person : `Person/${person}`
 }
+
+export async function passkeyList(context: Context, id: string | undefined): Promise<void> {
+  const { items } = await context.writ.passkeys.list({ person: id === undefined ? undefined : personOf(id) })
+  context.print(
+    { items },
+    {
+      columns: [
+        { title: 'PERSON', value: (row) => cell(row['person']) },
+        { title: 'NAME', value: (row) => cell(row['name']) },
+        { title: 'MADE', value: (row) => when(String(row['created_at']), context.io.now()) },
+        {
+          title: 'USED',
+          value: (row) =>
+            row['used_at'] === undefined ? 'not yet' : when(String(row['used_at']), context.io.now()),
+        },
+        { title: 'PASSKEY', value: (row) => cell(row['id']) },
+      ],
+    },
+  )
+  if (items.length === 0)
+    context.note('info', 'no passkeys · people make them on their page, under their name')
+}
+
+export async function passkeyRemove(context: Context, passkey: string): Promise<void> {
+  await context.writ.passkeys.remove(passkey)
+  context.note('ok', `${plain(passkey)} signs nobody in and proves nothing any more`)
+}

@@ -4,7 +4,7 @@
  * @module
  */
 import * as z from 'zod'
-import type { Account } from '../../model/identity.ts'
+import type { Account, Passkey } from '../../model/identity.ts'
 import { encodeInstant, encodeRef, id, instantOut, page, ref, refOut } from '../bounds.ts'
 
 const named = {
@@ -39,5 +39,33 @@ export function encodeAccount(value: Account): WireAccount {
     account: value.account,
     person: encodeRef(value.person),
     linked_at: encodeInstant(value.linkedAt),
+  }
+}
+
+export const passkey = z
+  .object({
+    id: z.string().meta({ description: 'Credential id' }),
+    person: refOut,
+    name: z.string(),
+    created_at: instantOut,
+    used_at: instantOut.exactOptional(),
+  })
+  .meta({ id: 'Passkey', description: 'What a person signs in and proves with; made on the pages alone' })
+
+export type WirePasskey = z.infer<typeof passkey>
+
+export const passkeyList = z.object({ items: z.array(passkey) }).meta({ id: 'PasskeyList' })
+
+export const passkeyName = z
+  .strictObject({ id: z.string().min(1).max(2_048).meta({ description: 'Credential id' }) })
+  .meta({ id: 'PasskeyName' })
+
+export function encodePasskey({ id, person, name, createdAt, usedAt }: Passkey): WirePasskey {
+  return {
+    id,
+    person: encodeRef(person),
+    name,
+    created_at: encodeInstant(createdAt),
+    ...(usedAt === undefined ? {} : { used_at: encodeInstant(usedAt) }),
   }
 }

@@ -8,9 +8,9 @@ import type { ApiKey } from '../../model/access.ts'
 import type { Entity } from '../../model/entity.ts'
 import type { Instant } from '../../model/time.ts'
 import type { Account, Delegation, Passkey } from '../../model/identity.ts'
-import { encodeInstant, encodeRef, instantOut, refOut } from '../bounds.ts'
+import { encodeInstant, instantOut } from '../bounds.ts'
 import { encodeKey, key } from './access.ts'
-import { account, encodeAccount } from './accounts.ts'
+import { account, encodeAccount, encodePasskey, passkey } from './accounts.ts'
 import { delegation, encodeDelegation } from './delegations.ts'
 import { encodeEntity, entity } from './inventory.ts'
 
@@ -36,15 +36,7 @@ export const epochState = z
     passkeys: z
       .object({
         total: z.int(),
-        items: z.array(
-          z.object({
-            id: z.string(),
-            person: refOut,
-            name: z.string(),
-            created_at: instantOut,
-            used_at: instantOut.exactOptional(),
-          }),
-        ),
+        items: z.array(passkey),
       })
       .meta({ description: 'Passkeys that people sign in with; nobody does until it is acknowledged' }),
     accounts: z
@@ -110,13 +102,7 @@ export function encodeEpochState(value: {
     locks: { total: locks.total, items: locks.items.map(encodeEntity) },
     passkeys: {
       total: passkeys.total,
-      items: passkeys.items.map(({ id, person, name, createdAt, usedAt }) => ({
-        id,
-        person: encodeRef(person),
-        name,
-        created_at: encodeInstant(createdAt),
-        ...(usedAt === undefined ? {} : { used_at: encodeInstant(usedAt) }),
-      })),
+      items: passkeys.items.map(encodePasskey),
     },
     accounts: { total: accounts.total, items: accounts.items.map(encodeAccount) },
     delegations: {

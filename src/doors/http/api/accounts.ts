@@ -5,7 +5,16 @@
  */
 import * as z from 'zod'
 import { cursor, given, limit, ref } from '../../../wire/bounds.ts'
-import { account, accountLink, accountName, accountPage, encodeAccount } from '../../../wire/v1/index.ts'
+import {
+  account,
+  accountLink,
+  accountName,
+  accountPage,
+  encodeAccount,
+  encodePasskey,
+  passkeyList,
+  passkeyName,
+} from '../../../wire/v1/index.ts'
 import type { Door, Route } from '../route.ts'
 import { READS, ok, route } from '../route.ts'
 import { CONFLICT, NOT_FOUND, failed, pageOf } from './shared.ts'
@@ -65,6 +74,35 @@ export function accountRoutes({ flows }: Door): Route[] {
       responses: { 204: { description: 'Unlinked' }, 404: NOT_FOUND },
       handle: async ({ caller, body }) => {
         await flows.accounts.unlink(caller, { issuer: body.issuer, id: body.account })
+        return { status: 204 }
+      },
+    }),
+    route({
+      method: 'GET',
+      path: '/v1/passkeys',
+      tag,
+      summary: "Passkeys of a person: one's own, anybody's for administrators",
+      who: 'caller',
+      audit: READS,
+      query: z.strictObject({ person: ref.exactOptional() }),
+      responses: { 200: { description: 'All of them', schema: passkeyList }, 403: failed('Not allowed') },
+      handle: async ({ caller, query }) => {
+        const found = await flows.passkeys.of(caller, query.person ?? caller.subject)
+        return ok({ items: found.map(encodePasskey) })
+      },
+    }),
+    route({
+      method: 'POST',
+      path: '/v1/passkeys/remove',
+      tag,
+      summary: 'Remove a lost passkey of somebody else: administrators, in person',
+      who: 'person',
+      audit: { event: 'passkey.removed' },
+      consumes: 'json',
+      body: passkeyName,
+      responses: { 204: { description: 'Removed' }, 403: failed('Not allowed'), 404: NOT_FOUND },
+      handle: async ({ caller, body }) => {
+        await flows.passkeys.remove(caller, body.id)
         return { status: 204 }
       },
     }),
