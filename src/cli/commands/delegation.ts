@@ -180,8 +180,7 @@ export async function passkeyList(context: Context, id: string | undefined): Pro
         { title: 'MADE', value: (row) => when(String(row['created_at']), context.io.now()) },
         {
           title: 'USED',
-          value: (row) =>
-            row['used_at'] === undefined ? 'not yet' : when(String(row['used_at']), context.io.now()),
+          value: ({ used_at: used }) => (typeof used === 'string' ? when(used, context.io.now()) : 'not yet'),
         },
         { title: 'PASSKEY', value: (row) => cell(row['id']) },
       ],
