@@ -154,6 +154,10 @@ export type AccessRequest = Readonly<{
   action: string
   resource: string
   chain: readonly string[]
+  /** What the issuer of its token proved of whoever asked. */
+  proved?: Json
+  /** Who set it going, as proved. */
+  instigators?: readonly string[]
   task?: string
   delegation?: string
   binding: 'attempt' | 'task'

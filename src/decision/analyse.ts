@@ -387,10 +387,13 @@ export async function analyse(
     return undefined
   }
 
+  /** Whether the grant is for this: the one attempt, or the task. */
+  function reaches(grant: Grant): boolean {
+    return grant.binding === 'attempt' ? grant.attempt === base.attemptDigest : grant.task === attempt.task
+  }
+
   async function withGrant(grant: Grant): Promise<Analysis | { refusal: Reason }> {
-    if (grant.binding === 'attempt' ? grant.attempt !== base.attemptDigest : grant.task !== attempt.task) {
-      return { refusal: 'out_of_scope' }
-    }
+    if (!reaches(grant)) return { refusal: 'out_of_scope' }
     const stale = attempt.chain.some(
       (ref) => (registered(picture, ref)?.generation ?? 0) !== grant.generations[refKey(ref)],
     )
@@ -444,7 +447,9 @@ export async function analyse(
       await picture.load([{ kind: 'grant', id: request.grant }])
       const grant = picture.get('grant', request.grant)?.value
       const left = grant !== undefined && isLiveGrant(grant, now) && hasUses(grant)
-      return left ? withGrant(grant) : { refusal: 'approval_expired' }
+      if (left) return withGrant(grant)
+      // for something else it never was, spent or not
+      return { refusal: grant === undefined || reaches(grant) ? 'approval_expired' : 'out_of_scope' }
     }
     if (!isSpendable(request, now)) return { refusal: 'approval_expired' }
     // what was approved for an earlier one of this name, or before it was locked, is not inherited (B34, law 2)

@@ -229,6 +229,7 @@ export class Requests {
                   generation: caller.generation,
                 },
                 requester,
+                ...provedIn(entry),
                 generation: known?.generation ?? 0,
                 ...(delegators.length === 0
                   ? {}
@@ -525,8 +526,12 @@ export class Requests {
     requireInPerson(caller)
     const found = await this.show(caller, id)
     if (!isProver(caller, found)) {
+      const asked = proversOf(found)
       throw new WritError('ERR_FORBIDDEN', 'nobody asks you to prove that it is you', {
-        hint: `it is asked of: ${proversOf(found).join(', ') || 'nobody'}`,
+        hint:
+          asked.length === 0
+            ? 'this request needs nobody’s passkey but those of its approvers'
+            : `it is asked of ${asked.join(' and ')}`,
       })
     }
     const { now } = await this.#deps.store.read([])
@@ -721,6 +726,17 @@ function said({ denial, emergency, client, requestedUntil }: SubmitInput): Recor
     ...(client === undefined ? {} : { client }),
     ...(denial.template === undefined ? {} : { template: denial.template }),
     ...(requestedUntil === undefined ? {} : { wanted_until: requestedUntil }),
+  }
+}
+
+/** What was proved of who asked when it was denied: for approvers to see; nothing is decided by it here. */
+function provedIn({ facts, instigators }: Entry): Pick<AccessRequest, 'proved' | 'instigators'> {
+  const { workload } = (facts ?? {}) as Entry
+  return {
+    ...(workload === undefined ? {} : { proved: workload }),
+    ...(Array.isArray(instigators) && instigators.length > 0
+      ? { instigators: instigators as unknown as NonNullable<AccessRequest['instigators']> }
+      : {}),
   }
 }
 

@@ -8,6 +8,7 @@ import type { Caller } from './access.ts'
 import type { Json } from './canonical.ts'
 import type { Callback } from './callback.ts'
 import type { EntityRef } from './entity.ts'
+import type { AccountRef } from './identity.ts'
 import { sameRef } from './entity.ts'
 import type { Attempt } from './attempt.ts'
 import type { Instant, Millis } from './time.ts'
@@ -69,6 +70,10 @@ export type AccessRequest = Readonly<{
   /** Whom the caller spoke as: a later credential of the same one keeps the handle. */
   submitter?: Readonly<{ subject: EntityRef; generation: number }>
   requester: EntityRef
+  /** What the issuer of its token proved of whoever asked, as policies saw it. */
+  proved?: Json
+  /** Who set it going, as far as it was proved: `Type/id`, or an account at an issuer. */
+  instigators?: readonly (AccountRef | EntityRef)[]
   /** Generation of the requester then: a recreated one inherits no approval (B34). */
   generation?: number
   /** Generations then of those that the requester acts for, by `refKey`. */

@@ -346,5 +346,8 @@ describe('beside it', () => {
     )
     assert.equal(other.context.reason, 'out_of_scope')
     assert.deepEqual(plain, { decision: true })
+    // the same when it has been spent, in whatever order a batch is worked on
+    const later = await bench.evaluate(carrying(pay({ context: { n: 18 } }), approval))
+    denied(later, 'out_of_scope', 'request')
   })
 })

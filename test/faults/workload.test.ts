@@ -6,6 +6,8 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import type { Caller } from '../../src/flows/port.ts'
+import { requestPage } from '../../src/doors/http/pages/views.ts'
+import { encodeAccessRequest } from '../../src/wire/v1/requests.ts'
 import { attempt, entries, faultWorld, ref, withPolicy } from './support.ts'
 
 const POLICY = `
@@ -52,6 +54,35 @@ describe('S03 what an issuer proved of a workload', () => {
     }
     assert.deepEqual(facts.workload, { issuer: 'github', environment: 'production' })
     assert.deepEqual(instigators, [{ issuer: 'github', id: '7' }])
+  })
+
+  test('is shown to who approves, beside what the requester says', async () => {
+    await using world = await faultWorld({ policies: withPolicy(POLICY) })
+    const { flows } = world.app
+    await flows.accounts.link(world.ada, { issuer: 'github', id: '7' }, ref('Person/ada'))
+    const caller = job({ issuer: 'github', environment: '<b>production</b>', team: 'payments' })
+    const { id: task } = await flows.declareTask(caller, {
+      purpose: 'release',
+      reason: 'INC-42',
+      scope: { actions: ['db:migrate'], resources: [ref('Database/orders')] },
+    })
+    const input = attempt('Service/orders-ci', 'db:migrate', 'Database/orders', { task })
+    const denied = await flows.evaluate(caller, input)
+    assert.equal(denied.outcome, 'challenge', denied.reason)
+    const denial = { evaluationId: denied.id, expiresAt: denied.requestableUntil ?? 0 }
+    const { id } = await flows.submit(caller, { ...input, denial })
+    const seen = await flows.request(world.grace, id)
+    assert.deepEqual(seen.proved, {
+      issuer: 'github',
+      environment: '<b>production</b>',
+      claims: ['team=payments'],
+    })
+    assert.deepEqual(seen.instigators, [{ issuer: 'github', id: '7' }])
+    const shown = requestPage(ref('Person/grace'), { ...seen, mayApprove: ['dba'] }, world.clock.wall())
+    assert.match(shown, /What is proved about who asks[^]*team=payments[^]*&lt;b&gt;production/)
+    assert.match(shown, /account 7 at github/)
+    const wire = encodeAccessRequest(seen, true)
+    assert.deepEqual(wire.instigators, ['github 7'])
   })
 
   test('is never what policies read of somebody else whom an enforcement point speaks for', async () => {

@@ -269,6 +269,8 @@ function describe(made: AccessRequest, now: number, server: string): string[] {
     ...(made.justification === undefined
       ? []
       : [`they say    “${plain(made.justification)}” (not verified)`]),
+    ...(made.instigators ?? []).map((one) => `set going by ${plain(one)}`),
+    ...provedLines(made.proved),
     ...made.approvals.map(
       (a) =>
         `approval    ${plain(a.pool)}${a.person === undefined ? '' : ` by ${plain(a.person)}`} ${when(a.at, now)}`,
@@ -282,6 +284,15 @@ function describe(made: AccessRequest, now: number, server: string): string[] {
       .map((line) => `  ${line}`),
     `digest      ${plain(made.digest)}`,
   ]
+}
+
+/** What an issuer proved of who asks, a line for each claim. */
+function provedLines(proved: AccessRequest['proved']): string[] {
+  if (typeof proved !== 'object' || proved === null || Array.isArray(proved)) return []
+  return Object.entries(proved).map(
+    ([name, value]) =>
+      `proved      ${plain(name)} ${plain(typeof value === 'string' ? value : JSON.stringify(value))}`,
+  )
 }
 
 const text =

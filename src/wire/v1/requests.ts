@@ -54,6 +54,13 @@ export const accessRequest = z
     action: z.string(),
     resource: refOut,
     chain: z.array(refOut),
+    proved: jsonOut.exactOptional().meta({
+      description: 'What the issuer of its token proved of whoever asked: `issuer` and claims',
+    }),
+    instigators: z
+      .array(z.string())
+      .exactOptional()
+      .meta({ description: 'Who set it going, as proved: `Type/id`, or an account as `issuer account`' }),
     task: z.string().exactOptional(),
     delegation: z.string().exactOptional(),
     binding: z.enum(['attempt', 'task']),
@@ -100,6 +107,10 @@ export type WireAccessRequest = z.infer<typeof accessRequest>
 
 export const accessRequestPage = page(accessRequest).meta({ id: 'AccessRequestPage' })
 
+/** `Person/ada`, or `github 4711`. */
+const instigatorText = (one: NonNullable<AccessRequest['instigators']>[number]): string =>
+  'issuer' in one ? `${one.issuer} ${one.id}` : encodeRef(one)
+
 /** `people` says whether the caller may see who approved and who denied: people may, enforcement points may not. */
 export function encodeAccessRequest(
   value: AccessRequest & { readonly mayApprove?: readonly string[] },
@@ -113,6 +124,8 @@ export function encodeAccessRequest(
     action: value.attempt.action.name,
     resource: encodeRef(value.attempt.resource),
     chain: value.attempt.chain.map(encodeRef),
+    ...given('proved', value.proved),
+    ...given('instigators', value.instigators?.map(instigatorText)),
     ...given('task', value.task),
     ...given('delegation', value.delegation),
     binding: value.binding,

@@ -273,5 +273,5 @@ function nowhere(origin: string): string {
   const { hostname, port } = new URL(origin)
   return hostname.startsWith('127.') || hostname === '[::1]'
     ? `browsers make passkeys for names, not for addresses: open this page at \`http://localhost${port === '' ? '' : `:${port}`}/passkeys\` and sign in there`
-    : 'there are no passkeys at this address: the operator must set `public_url` to an https URL with a name'
+    : `there are no passkeys at this address: the operator must set \`public_url\` to it, ${hostname === 'localhost' ? 'with this port' : 'an https URL with a name'}`
 }

@@ -352,6 +352,33 @@ function decideForms(request: ListedRequest): Html {
     </div>`
 }
 
+/** What was verified of who asks: unlike its words, this is no claim of its own. */
+function provenance({ proved, instigators = [] }: AccessRequest): Html | undefined {
+  if (proved === undefined && instigators.length === 0) return undefined
+  const { issuer, ...claims } = (proved ?? {}) as Record<string, Json>
+  return markup`<details open>
+    <summary>What is proved about who asks</summary>
+    <dl>
+      ${
+        issuer === undefined
+          ? undefined
+          : markup`<dt>Proved by issuer</dt>
+        <dd><bdi>${issuer as string}</bdi></dd>`
+      }
+      ${instigators.map(
+        (one) =>
+          markup`<dt>Set going by</dt>
+            <dd><bdi>${'issuer' in one ? `account ${one.id} at ${one.issuer}` : refKey(one)}</bdi></dd>`,
+      )}
+      ${Object.entries(claims).map(
+        ([name, value]) =>
+          markup`<dt>${label(name)}</dt>
+            <dd>${shown(value, name)}</dd>`,
+      )}
+    </dl>
+  </details>`
+}
+
 function proofCard({ id }: AccessRequest): Html {
   return markup`<h2>Is it you who asks?</h2>
     <div class="card">
@@ -404,6 +431,7 @@ export function requestPage(person: EntityRef, request: ListedRequest, now: Inst
         <p class="soft small">
           Requested by <bdi>${refKey(request.requester)}</bdi>, ${clockTime(request.requestedAt)}.
         </p>
+        ${provenance(request)}
       </div>
       ${asksProofOf(person, request, now) ? proofCard(request) : undefined}
       ${
