@@ -4,9 +4,11 @@ import { readFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
+import type { SigningKey } from '../../../test/support/issuer.ts'
 import { TestIssuer, publicJwk, testKey, testVerifier } from '../../../test/support/issuer.ts'
 import { TEST_START, manualClock } from '../../../test/support/store.ts'
 import type { IssuerInput } from '../../model/issuer.ts'
+import { makeIssuer } from '../../model/issuer.ts'
 import { DAY, HOUR, MINUTE, SECOND } from '../../model/time.ts'
 import { outboundFetcher } from '../../signals/fetcher.ts'
 import type { Fetched, Fetcher } from './fetcher.ts'
@@ -164,6 +166,29 @@ describe('B45 keys rotate', () => {
     assert.equal(await code(named), 'proved')
     assert.equal(await code(`${named.slice(0, -8)}AAAAAAAA`), 'signature')
     assert.equal(issuer.hits.keys, 4)
+  })
+  test('an issuer may move its keys, and what it had told of them before is not kept for an hour', async () => {
+    const base = 'https://id.example'
+    const clock = manualClock()
+    const answers: Record<string, unknown> = {
+      [`${base}/.well-known/openid-configuration`]: { issuer: base, jwks_uri: `${base}/old` },
+      [`${base}/old`]: { keys: [publicJwk(testKey('RS256', 0))] },
+      [`${base}/new`]: { keys: [publicJwk(testKey('RS256', 1))] },
+    }
+    const seen: string[] = []
+    const source = createKeySource({
+      issuer: makeIssuer({ name: 'id', issuer: base, audiences: ['writ'] }),
+      fetch: canned(answers, seen),
+      readText: () => Promise.reject(new Error('no files')),
+      clock,
+    })
+    const find = async (key: SigningKey) => (await source.find('RS256', key.kid)).problem ?? 'found'
+    assert.equal(await find(testKey('RS256', 0)), 'found')
+    answers[`${base}/.well-known/openid-configuration`] = { issuer: base, jwks_uri: `${base}/new` }
+    clock.advance(MINUTE)
+    assert.equal(await find(testKey('RS256', 1)), 'found')
+    assert.equal(await find(testKey('RS256', 0)), 'unknown')
+    assert.equal(seen.length, 4)
   })
   test('two keys of one id are none until the issuer has put it right, which is noticed', async () => {
     const { issuer, clock, find } = await setup()

@@ -224,6 +224,8 @@ export function createKeySource({ issuer, fetch, readText, clock }: KeyOptions):
     if (flight === undefined) {
       if (readings > asked || !mayForce()) return false
       forcedAt = clock.monotonic()
+      // its keys may be elsewhere by now
+      if (discovered !== undefined && age(discovered.at) >= FRESH_LEAST) discovered = undefined
     }
     await refresh()
     return true
