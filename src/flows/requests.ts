@@ -734,9 +734,7 @@ function provedIn({ facts, instigators }: Entry): Pick<AccessRequest, 'proved' |
   const { workload } = (facts ?? {}) as Entry
   return {
     ...(workload === undefined ? {} : { proved: workload }),
-    ...(Array.isArray(instigators) && instigators.length > 0
-      ? { instigators: instigators as unknown as NonNullable<AccessRequest['instigators']> }
-      : {}),
+    ...(Array.isArray(instigators) && instigators.length > 0 ? { instigators: instigators } : {}),
   }
 }
 

@@ -74,12 +74,13 @@ describe('S07 reauth', () => {
     assert.equal(status, 'approved')
     assert.equal(await reasonOf(w, ada.caller, close('Database/payments', { approval })), 'permit evidence')
     const entry = (await entries(w.app)).findLast(({ kind }) => kind === 'decision')
-    const { reauth } = entry?.['evidence'] as { reauth: readonly { person: string; passkey: string }[] }
+    assert.ok(entry)
+    const { reauth } = entry['evidence'] as { reauth: readonly { person: string; passkey: string }[] }
     assert.deepEqual(
       reauth.map(({ person, passkey }) => [person, passkey]),
       [['Person/ada', ada.device.id]],
     )
-    assert.equal((entry?.['proof'] as { reauth: boolean }).reauth, true)
+    assert.equal((entry['proof'] as { reauth: boolean }).reauth, true)
     // attempt-bound: one use
     assert.match(await reasonOf(w, ada.caller, close('Database/payments', { approval })), /^(deny|challenge)/)
   })

@@ -12,7 +12,7 @@ import { entries, faultWorld, ref } from './support.ts'
 import { stage } from './token-stage.ts'
 
 const shown = async (world: FaultWorld, kind: string): Promise<readonly Record<string, unknown>[]> =>
-  (await entries(world.app)).filter((entry) => entry['kind'] === kind) as unknown as Record<string, unknown>[]
+  (await entries(world.app)).filter((entry) => entry['kind'] === kind)
 
 test('S34 a key that was revoked: once in a minute, with how often', async () => {
   await using world = await faultWorld({ http: true })

@@ -363,7 +363,7 @@ function provenance({ proved, instigators = [] }: AccessRequest): Html | undefin
         issuer === undefined
           ? undefined
           : markup`<dt>Proved by issuer</dt>
-        <dd><bdi>${issuer as string}</bdi></dd>`
+        <dd><bdi>${issuer}</bdi></dd>`
       }
       ${instigators.map(
         (one) =>
