@@ -10,6 +10,7 @@ import { isAtTarget, namesAtTarget } from './credential.ts'
 import type { Flag } from './action.ts'
 import type { Entity } from './entity.ts'
 import { refKey } from './entity.ts'
+import type { Fact } from './fact.ts'
 import type { Grant } from './grant.ts'
 import type { Account, Delegation, Passkey, SpentProof } from './identity.ts'
 import type { AccessRequest } from './request.ts'
@@ -42,6 +43,7 @@ export type Records = {
   account: Account
   delegation: Delegation
   passkey: Passkey
+  fact: Fact
   meta: Meta
 }
 
@@ -67,6 +69,7 @@ export const kinds = [
   'account',
   'delegation',
   'passkey',
+  'fact',
   'meta',
 ] as const satisfies readonly Kind[]
 
@@ -137,6 +140,9 @@ export const indexes = {
   'delegation.ends': index('delegation', (d) =>
     d.revokedAt === undefined && d.sweptAt === undefined ? [endingSpan(d.endsAt)] : [],
   ),
+  /** All that is known about one thing, and all of one name. */
+  'fact.about': index('fact', (f) => [f.about]),
+  'fact.name': index('fact', (f) => [f.name]),
   'client.all': index('client', () => ['all']),
   /** Keys by use, those that are retired too. */
   'signer.use': index('signer', (s) => [s.use]),

@@ -22,6 +22,8 @@ export type FactDefinition = Readonly<{
   type: SchemaType
   optional: boolean
   pulled: boolean
+  /** True where a requester may learn that this fact denied; risk, compromise and incidents are for operators alone. */
+  disclosed: boolean
   sentence: string
 }>
 
@@ -31,17 +33,25 @@ const datetime: SchemaType = { type: '__cedar::datetime' }
 const maybe = (type: SchemaType) => ({ ...type, required: false })
 
 export const facts: Readonly<Record<string, FactDefinition>> = {
-  now: { type: datetime, optional: false, pulled: false, sentence: 'the time of the attempt' },
+  now: {
+    type: datetime,
+    optional: false,
+    pulled: false,
+    disclosed: true,
+    sentence: 'the time of the attempt',
+  },
   caller: {
     type: string,
     optional: false,
     pulled: false,
+    disclosed: true,
     sentence: 'who asks on behalf of the subject: the key, issuer or session of the enforcement point',
   },
   chain: {
     type: { type: 'Set', element: string },
     optional: false,
     pulled: false,
+    disclosed: true,
     sentence: 'the acting party and everyone it acts for, each as `Type/id`',
   },
   workload: {
@@ -55,6 +65,7 @@ export const facts: Readonly<Record<string, FactDefinition>> = {
     },
     optional: true,
     pulled: false,
+    disclosed: true,
     sentence:
       'what the issuer of its token proved of whoever asks for itself: `issuer` is the configured name, other claims of the configuration are `name=value` in `claims`',
   },
@@ -74,12 +85,111 @@ export const facts: Readonly<Record<string, FactDefinition>> = {
     },
     optional: true,
     pulled: false,
+    disclosed: true,
     sentence: 'the task that the attempt names',
   },
   history: {
     type: { type: 'Record', attributes: { calls: long, denials: long, resources: long } },
     optional: true,
     pulled: false,
+    disclosed: true,
     sentence: 'what happened under the task so far: permits, denials, distinct resources',
+  },
+  posture: {
+    type: {
+      type: 'Record',
+      attributes: {
+        compliant: { type: 'Boolean' },
+        status: string,
+        device: maybe(string),
+        managed: maybe({ type: 'Boolean' }),
+        os: maybe(string),
+        observedAt: datetime,
+      },
+    },
+    optional: true,
+    pulled: false,
+    disclosed: true,
+    sentence: 'the posture of the device of the principal, or of the workload itself, as it was reported last',
+  },
+  session: {
+    type: {
+      type: 'Record',
+      attributes: {
+        authenticatedAt: datetime,
+        age: long,
+        acr: maybe(string),
+        amr: { type: 'Set', element: string },
+        compromised: { type: 'Boolean' },
+        addressChanged: { type: 'Boolean' },
+      },
+    },
+    optional: true,
+    pulled: false,
+    disclosed: false,
+    sentence:
+      'the session of the person who asks: `age` in seconds since they signed in; without a session there is none, and that is known',
+  },
+  risk: {
+    type: {
+      type: 'Record',
+      attributes: {
+        level: long,
+        score: long,
+        contributions: { type: 'Set', element: string },
+        observedAt: datetime,
+      },
+    },
+    optional: true,
+    pulled: false,
+    disclosed: false,
+    sentence:
+      'how risky the principal is just now: `level` 1 low, 2 medium, 3 high as reported; `score` adds what `contributions` lists',
+  },
+  ticket: {
+    type: {
+      type: 'Record',
+      attributes: {
+        id: string,
+        status: string,
+        open: { type: 'Boolean' },
+        approved: { type: 'Boolean' },
+        type: maybe(string),
+        priority: maybe(string),
+        assignee: maybe(string),
+        startsAt: maybe(datetime),
+        endsAt: maybe(datetime),
+        resources: { type: 'Set', element: string },
+        observedAt: datetime,
+      },
+    },
+    optional: true,
+    pulled: true,
+    disclosed: true,
+    sentence: 'the ticket that the task names, as its system says it is now',
+  },
+  incident: {
+    type: {
+      type: 'Record',
+      attributes: {
+        id: string,
+        open: { type: 'Boolean' },
+        severity: maybe(string),
+        services: { type: 'Set', element: string },
+        observedAt: datetime,
+      },
+    },
+    optional: true,
+    pulled: true,
+    disclosed: false,
+    sentence: 'the incident that the ticket of the task names',
+  },
+  calendars: {
+    type: { type: 'Set', element: string },
+    // entries from before there were any must be decided again as they were
+    optional: true,
+    pulled: true,
+    disclosed: true,
+    sentence: 'names of the configured calendars that have an event just now: change windows, freezes, on-call',
   },
 }

@@ -1,0 +1,34 @@
+/**
+ * Sources of facts. One that is asked (`pull`) is asked in parallel with others, under a deadline and only for what the
+ * policies in scope read; what it says is recorded like what others push, so that a decision reads stored facts alone.
+ *
+ * @module
+ */
+import type { FactName, Observation } from '../model/fact.ts'
+import type { Millis } from '../model/time.ts'
+
+/**
+ * A source that can be asked. It bounds itself: nothing it reads or waits for is without a limit, and it is never asked
+ * again while it fails (`breaker.ts`).
+ */
+export interface FactSource {
+  /** The configured name, which stands in the record. */
+  readonly name: string
+  readonly fact: FactName
+  /** How old what it said may be before it is asked again, ms. */
+  readonly fresh: Millis
+  /** Whether it answers for `about`, e.g. by the prefix of a ticket. */
+  answersFor(about: string): boolean
+  /**
+   * What is so now. `value: null` where it knows that there is none. Throws, or is late, where it does not know: then the
+   * fact is unknown.
+   *
+   * @throws {SourceError} with a reason that is safe to show.
+   */
+  observe(about: string, signal: AbortSignal): Promise<Observation>
+}
+
+/** Why a source did not say, as an operator may read it. */
+export class SourceError extends Error {
+  override readonly name = 'SourceError'
+}
