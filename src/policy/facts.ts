@@ -110,7 +110,8 @@ export const facts: Readonly<Record<string, FactDefinition>> = {
     optional: true,
     pulled: false,
     disclosed: true,
-    sentence: 'the posture of the device of the principal, or of the workload itself, as it was reported last',
+    sentence:
+      'the posture of the device of the principal, or of the workload itself, as it was reported last',
   },
   session: {
     type: {
@@ -190,6 +191,7 @@ export const facts: Readonly<Record<string, FactDefinition>> = {
     optional: true,
     pulled: true,
     disclosed: true,
-    sentence: 'names of the configured calendars that have an event just now: change windows, freezes, on-call',
+    sentence:
+      'names of the configured calendars that have an event just now: change windows, freezes, on-call',
   },
 }

@@ -449,18 +449,24 @@ test('Cedar’s warnings about look-alike text are warnings', () => {
 
 test('P018 a policy on narrowing actions may not read what an outage could hide', () => {
   const table = facts as Record<string, FactDefinition>
-  table['risk'] = { type: { type: 'Long' }, optional: true, pulled: true, sentence: 'for this test' }
+  table['weather'] = {
+    type: { type: 'Long' },
+    optional: true,
+    pulled: true,
+    disclosed: true,
+    sentence: 'for this test',
+  }
   try {
     const text =
-      'forbid(principal, action in [Writ::Action::"publish", Writ::Action::"revoke"], resource) when { context.live has risk };'
+      'forbid(principal, action in [Writ::Action::"publish", Writ::Action::"revoke"], resource) when { context.live has weather };'
     const [problem] = problemsOf(text)
     assert.deepEqual(
       [problem?.code, problem?.message, problem?.column],
-      ['P018', '`context.live.risk` may not be read here', 97],
+      ['P018', '`context.live.weather` may not be read here', 97],
     )
     assert.deepEqual(problemsOf(text.replace('"revoke"', '"publish"')), [])
   } finally {
-    delete table['risk']
+    delete table['weather']
   }
 })
 
