@@ -9,6 +9,7 @@ import { readFile } from 'node:fs/promises'
 import type { AddressInfo } from 'node:net'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
 import { StaticLog } from './audit/static.ts'
 import type { ServerConfig, TokenConfig } from './config/index.ts'
 import {
@@ -23,6 +24,9 @@ import {
 } from './config/index.ts'
 import type { DecisionDeps } from './decision/analyse.ts'
 import { Barrier } from './decision/barrier.ts'
+import type { AskingDeps } from './context/asking.ts'
+import { Asking } from './context/asking.ts'
+import type { FactSource } from './context/port.ts'
 import { Givers } from './decision/givers.ts'
 import { Policies } from './decision/policies.ts'
 import { requestsEndpoint } from './doors/http/api/shared.ts'
@@ -83,6 +87,8 @@ export type AppOptions = Readonly<{
   targetKinds?: Readonly<
     Record<string, (record: TargetRecord, password: string, installation: string) => Target>
   >
+  /** Further sources of facts. */
+  sources?: readonly FactSource[]
   /** Tests break the thread that judges policies. */
   checking?: Partial<ThreadOptions>
   /** False when a test drives the flows itself: nothing listens. */
@@ -157,8 +163,18 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
     const store = scheduled(base, schedule, () => givers.changed())
     const challenges = new Rates(CHALLENGES, () => Math.round(clock.monotonic()))
     const given = config.verifyDecisions === true ? new Given() : undefined
+    let observer: AskingDeps['observe'] | undefined
+    const context = new Asking({
+      store,
+      sources: options.sources ?? [],
+      calendars: [],
+      observe: async (...said) => observer?.(...said),
+      sleep: (ms, signal) => setTimeout(ms, undefined, { signal, ref: false }).catch(() => undefined),
+      log: (message, fields) => log('warn', message, fields),
+    })
     const decision: DecisionDeps = {
       store,
+      context,
       policies: new Policies(),
       barrier: new Barrier(),
       givers,
@@ -249,6 +265,7 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
       dev: options.mode === 'dev',
     }
     const flows = createFlows(deps)
+    observer = (...said) => flows.facts.observe(...said)
     for (const { value } of configured) targets.set(targets.open(value))
     await flows.recover()
     flows.verifying?.start()

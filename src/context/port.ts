@@ -5,6 +5,7 @@
  * @module
  */
 import type { FactName, Observation } from '../model/fact.ts'
+import type { FactRef } from './facts.ts'
 import type { Millis } from '../model/time.ts'
 
 /**
@@ -26,6 +27,23 @@ export interface FactSource {
    * @throws {SourceError} with a reason that is safe to show.
    */
   observe(about: string, signal: AbortSignal): Promise<Observation>
+}
+
+/** What a decision knows of sources. */
+export interface LiveContext {
+  /** The configured calendars. */
+  readonly calendars: readonly string[]
+  /** Whether a source answers for it, so that its silence is no absence. */
+  answersFor(ref: FactRef): boolean
+  /** Has sources say what is so now, as far as they do within the deadline, where what is stored is not fresh. */
+  refresh(refs: readonly FactRef[]): Promise<void>
+}
+
+/** Where nobody can be asked. */
+export const NO_SOURCES: LiveContext = {
+  calendars: [],
+  answersFor: () => false,
+  refresh: () => Promise.resolve(),
 }
 
 /** Why a source did not say, as an operator may read it. */

@@ -11,6 +11,7 @@ import { attemptStatement } from '../model/attempt.ts'
 import type { Json } from '../model/canonical.ts'
 import type { Entity, EntityRef } from '../model/entity.ts'
 import { refKey, sameRef } from '../model/entity.ts'
+import { factId } from '../model/fact.ts'
 import type { Grant, GrantEvidence, Obligations } from '../model/grant.ts'
 import { hasUses, isLiveGrant } from '../model/grant.ts'
 import type { Delegation } from '../model/identity.ts'
@@ -22,7 +23,9 @@ import { inScope, isEnded, isLive } from '../model/task.ts'
 import type { Instant, Millis } from '../model/time.ts'
 import { SECOND } from '../model/time.ts'
 import type { Facts } from '../context/facts.ts'
-import { ownFacts } from '../context/facts.ts'
+import type { FactRef, Situation } from '../context/facts.ts'
+import { factsNeeded, ownFacts, withLive } from '../context/facts.ts'
+import type { LiveContext } from '../context/port.ts'
 import { delegationEnded, generationIn, inDelegation, isVerified } from '../identity/chain.ts'
 import { cedarEntities, loadClosure, registered } from '../identity/inventory.ts'
 import { rootsBehind } from '../identity/roots.ts'
@@ -45,6 +48,8 @@ export type DecisionDeps = Readonly<{
   policies: Policies
   barrier: Barrier
   givers: Givers
+  /** The sources of facts that can be asked. */
+  context: LiveContext
   installation: string
   /** Milliseconds that never jump; bounds the challenge search. */
   monotonic(): number
@@ -157,7 +162,7 @@ export async function analyse(
     delegation?.endsAt ?? Infinity,
     ...attempt.chain.map((ref) => registered(picture, ref)?.endsAt ?? Infinity),
   )
-  const facts = ownFacts(
+  const own = ownFacts(
     now,
     caller.id,
     attempt.chain,
@@ -176,7 +181,7 @@ export async function analyse(
     subject,
     ...(delegation === undefined ? {} : { delegation }),
     ...(endsAt === Infinity ? {} : { endsAt }),
-    facts,
+    facts: own,
     determining: [],
     obligations: NO_OBLIGATIONS,
     alternatives: [],
@@ -225,8 +230,11 @@ export async function analyse(
 
   // 4. evaluate, with each party of the chain as principal
   const justified = (tasks[0]?.reason ?? '') !== ''
-  const { live, unknown } = facts
-  const asked = heads.map((head) => policy.ask({ ...head, context, live, unknown, entities }))
+  const facts = await liveFacts()
+  const asked = heads.map((head) => {
+    const live = { ...facts.live, ...facts.of?.[refKey(head.principal)] }
+    return policy.ask({ ...head, context, live, unknown: facts.unknown, entities })
+  })
   const evaluate = (proof: Proof): Evaluation => combine(asked.map((one) => one.evaluate(proof)))
   const bindingOf = (evaluation: Evaluation): 'attempt' | 'task' => {
     const { binding, bindingDeclared } = evaluation.obligations
@@ -236,6 +244,7 @@ export async function analyse(
     return (registered(picture, attempt.resource)?.sensitivity ?? 4) >= 3 ? 'attempt' : 'task'
   }
   const found = (evaluation: Evaluation): Partial<Analysis> => ({
+    facts,
     determining: evaluation.determining,
     obligations: { ...evaluation.obligations, binding: bindingOf(evaluation) },
     binding: bindingOf(evaluation),
@@ -322,6 +331,26 @@ export async function analyse(
       nextAction: 'retry',
       retryAfter: Math.ceil((opensAt - now) / SECOND),
     }
+  }
+
+  /** The facts of others that the policies in scope read: as their sources say now, or as they are stored. */
+  async function liveFacts(): Promise<Facts> {
+    const situation: Situation = {
+      names: new Set(reads.flatMap((r) => [...r.facts])),
+      chain: attempt.chain,
+      caller,
+      ticket: tasks[0]?.ticket,
+      calendars: deps.context.calendars,
+    }
+    const needed = factsNeeded(situation)
+    if (needed.length === 0 && !situation.names.has('session')) return own
+    await deps.context.refresh(needed)
+    await picture.load(needed.map(({ name, about }) => ({ kind: 'fact' as const, id: factId(name, about) })))
+    const stored = ({ name, about }: FactRef) => {
+      const id = factId(name, about)
+      return picture.has('fact', id) ? picture.get('fact', id)?.value : undefined
+    }
+    return withLive(own, situation, picture.now, stored, (ref) => deps.context.answersFor(ref))
   }
 
   function rootsOf(): ReturnType<typeof rootsBehind> {

@@ -513,6 +513,7 @@ function record(
     ...inputs,
     determining: decision.determining,
     facts: analysis.facts.live,
+    ...(analysis.facts.of === undefined ? {} : { facts_of: analysis.facts.of }),
     facts_at: analysis.facts.observedAt,
     proof: analysis.proof,
     obligations: analysis.obligations,

@@ -26,6 +26,8 @@ export type RedecideInputs = Readonly<{
   resource: EntityRef
   context: Properties
   live: Readonly<Record<string, Json>>
+  /** What single parties of the chain were evaluated with beside it, by `refKey`. */
+  of: Readonly<Record<string, Readonly<Record<string, Json>>>>
   unknown: readonly string[]
   proof: Proof
   entities: readonly EntityData[]
@@ -142,6 +144,7 @@ export function inputsOf(entry: Members, entities: readonly EntityData[]): Redec
     resource: bare(resource),
     context: contextOf({ action, context }),
     live: facts as Readonly<Record<string, Json>>,
+    of: (entry['facts_of'] ?? {}) as RedecideInputs['of'],
     unknown: (entry['unknown'] as readonly string[] | undefined) ?? [],
     proof: { ...NO_PROOF, ...proof },
     entities,
@@ -150,9 +153,12 @@ export function inputsOf(entry: Members, entities: readonly EntityData[]): Redec
 
 /** The question that each party of the chain is asked with. */
 export function queriesOf(inputs: RedecideInputs): Query[] {
-  const { chain, action, resource, context, live, proof, entities } = inputs
+  const { chain, action, resource, context, of, proof, entities } = inputs
   const unknown = new Set(inputs.unknown)
-  return chain.map((principal) => ({ principal, action, resource, context, live, unknown, proof, entities }))
+  return chain.map((principal) => {
+    const live = { ...inputs.live, ...of[refKey(principal)] }
+    return { principal, action, resource, context, live, unknown, proof, entities }
+  })
 }
 
 /** What the entry says that policy said: the same form as `redecide` gives. */

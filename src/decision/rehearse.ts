@@ -25,6 +25,7 @@ import { NO_PROOF } from '../policy/index.ts'
 import type { Read, Store, Stored, View } from '../store/port.ts'
 import type { Analysis, DecisionDeps } from './analyse.ts'
 import { analyse } from './analyse.ts'
+import { NO_SOURCES } from '../context/port.ts'
 import { Barrier } from './barrier.ts'
 import { Givers } from './givers.ts'
 import { Policies } from './policies.ts'
@@ -310,6 +311,7 @@ function depsOf(store: Store, set: PolicySet, givers: Givers): DecisionDeps {
     policies,
     barrier: new Barrier(),
     givers,
+    context: NO_SOURCES,
     installation: INSTALLATION,
     // a rehearsal is the same on a slow machine: the search is bounded by its candidates alone
     monotonic: () => 0,

@@ -42,6 +42,7 @@ export type WritVerb =
   | 'approve'
   | 'delegate'
   | 'observe'
+  | 'report'
 
 /**
  * The attempt in what arrived: the members that are Writ's own leave the context. What stands at `approval` and names

@@ -15,6 +15,7 @@ import { Administration } from './admin.ts'
 import { Authorities } from './authority.ts'
 import { Attempts, parseEntry } from './attempts.ts'
 import { Callbacks } from './callbacks.ts'
+import { Facts } from './facts.ts'
 import { Delegations } from './delegations.ts'
 import type { FlowDeps } from './deps.ts'
 import { Epochs } from './epoch.ts'
@@ -86,6 +87,7 @@ export function createFlows(deps: FlowDeps): Flowing {
   const requests = new Requests(deps, { attempts, narrower, artifacts, callbacks, passkeys })
   const grants = new Grants(deps, attempts, narrower, takeBack)
   const refusals = new Refusals(deps)
+  const facts = new Facts(deps, attempts)
   const tokens = new Tokens(deps, { attempts, requests, signers })
   const actions = new Actions(deps, attempts)
   const publishing = new Publishing(deps, attempts, grants)
@@ -136,6 +138,7 @@ export function createFlows(deps: FlowDeps): Flowing {
     delegations,
     accounts,
     passkeys,
+    facts,
     signIns,
     bootstrapCode: (person, purpose) => admin.bootstrapCode(person, purpose),
     restoreCodes: () => admin.restoreCodes(),

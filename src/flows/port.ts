@@ -28,6 +28,7 @@ import type { Accounts } from './accounts.ts'
 import type { Delegations } from './delegations.ts'
 import type { EpochState } from './epoch.ts'
 import type { ActionBatch, ActionEntry, JoinedRecord, ReportedAction } from './actions.ts'
+import type { Facts } from './facts.ts'
 import type { PasskeyAnswer, Passkeys } from './passkeys.ts'
 import type { EndedCredential } from './refusals.ts'
 import type { ReplayInput, ReplayReport } from './replay.ts'
@@ -230,6 +231,8 @@ export interface Flows {
 
   /** What people prove themselves with anew. */
   readonly passkeys: Passkeys
+  /** What others observe: posture, risk, tickets, incidents, calendars, sessions. */
+  readonly facts: Facts
   /** Signing in with a passkey or at a provider, and whose accounts are whose. */
   readonly signIns: SignIns
 

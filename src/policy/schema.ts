@@ -421,6 +421,8 @@ function writNamespace(pools: readonly string[], types: readonly string[]): Name
       delegate: on(['Person'], all),
       // what targets themselves say was done there, told by a collector that may do nothing else
       observe: on(all, ['Writ::System'], { target: { type: 'String' } }),
+      // a fact of somebody or something, told by whoever manages devices, sessions or risk
+      report: on(all, ['Writ::System'], { fact: { type: 'String' }, about: { type: 'String' } }),
     },
   }
 }
@@ -435,6 +437,7 @@ export const writActions = [
   'read',
   'delegate',
   'observe',
+  'report',
 ] as const
 
 function entityTypeNames(schema: ResolvedSchema): string[] {

@@ -129,6 +129,7 @@ export function inputsIn(now: typeof world extends fc.Arbitrary<infer T> ? T : n
     action: now.action,
     resource: now.resource,
     context: defined({ amount: now.amount, ticket: now.ticket, pool: now.pool }),
+    of: {},
     live: {
       now: '2026-11-22T10:00:00.000Z',
       caller: 'key:1',
