@@ -18,6 +18,37 @@ export type Alternative = Readonly<{
   uses?: number
 }>
 
+/** What somebody observed: `{ name: 'posture', about: 'Person/ada', value: { compliant: false, status: 'lost' } }`. */
+export type FactInput = Readonly<{
+  name: string
+  about: string
+  value: Json
+  observed_at?: string
+  max_age?: string
+}>
+
+export type Fact = Readonly<{
+  name: string
+  about: string
+  value: Json
+  source: string
+  by: string
+  observed_at: string
+  received_at: string
+  known_until?: string
+  known: boolean
+}>
+
+/** What a decision would see. */
+export type LiveContext = Readonly<{
+  at: string
+  live: Readonly<Record<string, Json>>
+  unknown: readonly string[]
+  read?: readonly string[]
+  facts: readonly Fact[]
+  resource?: Readonly<{ id: string; registered: boolean; sensitivity: number; owner?: string; team?: string }>
+}>
+
 export type Json =
   | null
   | boolean

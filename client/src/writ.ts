@@ -40,6 +40,9 @@ import type {
   ActionReport,
   Credential,
   Delegation,
+  Fact,
+  FactInput,
+  LiveContext,
   DelegationInput,
   Entity,
   EntityInput,
@@ -652,6 +655,22 @@ export function createWrit(options: WritOptions = {}) {
           ...(until === undefined ? {} : { until }),
         })
       },
+    },
+    facts: {
+      /** Says what was observed: for who is trusted to. */
+      report: (facts: readonly FactInput[]): Promise<void> => post<void>('/v1/facts', { facts }),
+      /** What is known about something. */
+      about: (about: string): Promise<Readonly<{ items: readonly Fact[] }>> =>
+        get<Readonly<{ items: readonly Fact[] }>>('/v1/facts', { about }),
+      /** What a decision would see. */
+      seen: (
+        query: Readonly<{
+          subject: string
+          resource?: string | undefined
+          action?: string | undefined
+          task?: string | undefined
+        }>,
+      ): Promise<LiveContext> => get<LiveContext>('/v1/context', query),
     },
     delegations: {
       /** Lets an agent or a workload act for you; it names the id as `context.delegation`. */

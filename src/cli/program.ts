@@ -619,6 +619,30 @@ credential is not confirmed gone.`,
     async (context, id: string, options: object) =>
       (await delegated()).delegationRevoke(context, id, options),
   )
+  const seeing = () => import('./commands/context.ts')
+  const live = group('context', 'What a decision would see')
+  does(
+    leaf(
+      live,
+      'show',
+      'Show every fact that policies could read, with its age and source',
+      'writ context show --subject Agent/migrator --action db:migrate --resource Database/orders',
+    )
+      .option('--subject <subject>', 'who would act')
+      .option('--resource <resource>', 'on what')
+      .option('--action <action>', 'what it would do; then the facts that count are marked')
+      .option('--task <id>', 'for which task'),
+    async (context, options: object) => (await seeing()).contextShow(context, options),
+  )
+  does(
+    leaf(
+      live,
+      'facts <about>',
+      'Show what is known about a subject, a session, a ticket, an incident or a calendar',
+      'writ context facts OPS-7',
+    ),
+    async (context, about: string) => (await seeing()).factList(context, about),
+  )
   const accounts = group('accounts', 'Whose accounts at issuers are whose')
   does(
     leaf(

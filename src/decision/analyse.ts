@@ -22,8 +22,7 @@ import type { Task } from '../model/task.ts'
 import { inScope, isEnded, isLive } from '../model/task.ts'
 import type { Instant, Millis } from '../model/time.ts'
 import { SECOND } from '../model/time.ts'
-import type { Facts } from '../context/facts.ts'
-import type { FactRef, Situation } from '../context/facts.ts'
+import type { FactRef, Facts, Situation } from '../context/facts.ts'
 import { factsNeeded, ownFacts, withLive } from '../context/facts.ts'
 import type { LiveContext } from '../context/port.ts'
 import { delegationEnded, generationIn, inDelegation, isVerified } from '../identity/chain.ts'
@@ -40,6 +39,7 @@ import type { Policies } from './policies.ts'
 import { NO_POLICY } from './policies.ts'
 import type { Givers } from './givers.ts'
 import { actionUid, contextOf, withAsserted } from './redecide.ts'
+import { isLocked, lockedAt, locksOn } from './locks.ts'
 import { digestOf, statementFor } from './statement.ts'
 
 /** What a decision needs; made once in `app.ts`. */
@@ -84,6 +84,8 @@ export type Analysis = Readonly<{
   /** The named task, then its ancestors up to the root. */
   tasks: readonly Task[]
   subject: Entity | undefined
+  /** The locks that would refuse it, by name. */
+  locks: readonly string[]
   /** Who delegated, where the attempt names it. */
   delegation?: Delegation
   /** When the first of its chain, or the delegation, ends (law 3). */
@@ -151,6 +153,8 @@ export async function analyse(
   const named = await loadTasks(picture, attempt.task)
   // a task of somebody else is as good as none: nothing of it is read, counted or waited for (B33)
   const tasks = named[0] !== undefined && sameRef(named[0].subject, attempt.subject) ? named : []
+  const locks = locksOn(picture, attempt, tasks)
+  await picture.load(locks.map((id) => ({ kind: 'lock' as const, id })))
   const now = picture.now
 
   const policyVersion = (picture.get('meta', 'policy')?.value['version'] as string | undefined) ?? NO_POLICY
@@ -179,6 +183,7 @@ export async function analyse(
     policyVersion,
     tasks,
     subject,
+    locks,
     ...(delegation === undefined ? {} : { delegation }),
     ...(endsAt === Infinity ? {} : { endsAt }),
     facts: own,
@@ -209,6 +214,12 @@ export async function analyse(
   // 1. who
   const who = refuseCaller(deps, caller, attempt, picture, now, delegation)
   if (who !== undefined) return deny(who)
+
+  const locked = locks.some((id) => deps.barrier.bars('lock', id)) || isLocked(picture, locks, now)
+  // a lock ends what was given before it, however soon it is taken away again
+  const isCaught = (grant: Grant | undefined): boolean =>
+    grant !== undefined && grant.startedAt <= lockedAt(picture, locks)
+  if (locked || isCaught(again?.again)) return deny('locked')
 
   // 2. bounds
   const bounds = refuseBounds(attempt, tasks, now, again !== undefined)
@@ -423,6 +434,7 @@ export async function analyse(
 
   async function withGrant(grant: Grant): Promise<Analysis | { refusal: Reason }> {
     if (!reaches(grant)) return { refusal: 'out_of_scope' }
+    if (isCaught(grant)) return { refusal: 'grant_ended' }
     const stale = attempt.chain.some(
       (ref) => (registered(picture, ref)?.generation ?? 0) !== grant.generations[refKey(ref)],
     )
@@ -485,10 +497,10 @@ export async function analyse(
     const inherited = attempt.chain.some((ref, at) => {
       const entity = registered(picture, ref)
       const then = at === 0 ? request.generation : request.behind?.[refKey(ref)]
-      const lockedAt = entity?.locked?.at ?? -Infinity
-      return (entity?.generation ?? 0) !== (then ?? 0) || request.requestedAt <= lockedAt
+      const since = entity?.locked?.at ?? -Infinity
+      return (entity?.generation ?? 0) !== (then ?? 0) || request.requestedAt <= since
     })
-    if (inherited) return { refusal: 'approval_expired' }
+    if (inherited || request.requestedAt <= lockedAt(picture, locks)) return { refusal: 'approval_expired' }
     if (request.binding === 'task' && tasks.length === 0) return { refusal: 'out_of_scope' }
     const statement = statementFor(deps.installation, request.binding, attempt, tasks[0], {
       ttl: request.ttl,
@@ -602,7 +614,7 @@ export function hasEnded({ attempt, caller }: Analysis, view: View): boolean {
 }
 
 /** The record behind the caller's own credential, so that its revocation is part of the read set. */
-function callerRecord(caller: Caller): { kind: 'key' | 'session'; id: string }[] {
+export function callerRecord(caller: Caller): { kind: 'key' | 'session'; id: string }[] {
   const [kind, id] = [caller.id.slice(0, caller.id.indexOf(':')), caller.id.slice(caller.id.indexOf(':') + 1)]
   return kind === 'key' || kind === 'session' ? [{ kind, id }] : []
 }

@@ -13,6 +13,9 @@ import type { Instant, Millis } from './time.ts'
 export const factNames = ['posture', 'session', 'risk', 'ticket', 'incident', 'calendar'] as const
 export type FactName = (typeof factNames)[number]
 
+/** Observations that come at once. */
+export const MOST_OBSERVED = 100
+
 /**
  * What a source says: `{ name: 'ticket', about: 'OPS-7', value: { status: 'In Progress', open: true, approved: true },
  * observedAt, maxAge: 60_000 }`. `about` is a subject (`Person/ada`), a session, a ticket, an incident or a calendar.
@@ -42,12 +45,16 @@ export type Fact = Observation &
 /** `ticket OPS-7`. */
 export const factId = (name: FactName, about: string): string => `${name} ${about}`
 
+/** The name in an id. */
+export const factOf = (id: string): string => id.slice(0, id.indexOf(' '))
+
 /** When the fact stops being known by itself, if it does. */
 export const knownUntil = ({ observedAt, maxAge }: Pick<Fact, 'observedAt' | 'maxAge'>): Instant =>
   maxAge === undefined ? Infinity : observedAt + maxAge
 
 /** Whether `fact` may be believed at `now`. */
-export const isFresh = (fact: Pick<Fact, 'observedAt' | 'maxAge'>, now: Instant): boolean => now < knownUntil(fact)
+export const isFresh = (fact: Pick<Fact, 'observedAt' | 'maxAge'>, now: Instant): boolean =>
+  now < knownUntil(fact)
 
 /**
  * What is known after `arrived` joins `known`: the later observation; of two that were made at once the stricter, else the

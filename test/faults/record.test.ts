@@ -365,6 +365,7 @@ describe('B70 every verb leaves its entry', () => {
     'delegations',
     'accounts',
     'passkeys',
+    'facts',
     'signIns',
     // after a restore only: see its own tests
     'restoreCodes',

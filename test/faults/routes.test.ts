@@ -222,6 +222,36 @@ const calls: Readonly<Record<string, (w: FaultWorld) => Promise<Sent> | Sent>> =
       beside: ['decision'],
     }
   },
+  'POST /v1/facts': async (w) => {
+    await put(w, {
+      type: 'Service',
+      id: 'orders-ci',
+      kind: 'workload',
+      owner: ref('Person/ada'),
+      parents: [ref('Group/reporters')],
+    })
+    const key = await w.app.flows.createKey(w.ada, { name: 'mdm', subject: ref('Service/orders-ci') })
+    return {
+      as: 'nobody',
+      headers: { authorization: `Bearer ${key.secret.expose()}` },
+      json: {
+        facts: [
+          {
+            name: 'posture',
+            about: 'Person/canary-posture',
+            value: {
+              compliant: false,
+              status: 'canary-status',
+              device: 'canary-device',
+              managed: true,
+              os: 'canary-os',
+            },
+          },
+        ],
+      },
+      beside: ['decision'],
+    }
+  },
   'POST /v1/delegations': () => ({
     as: 'grace',
     json: {

@@ -23,6 +23,7 @@ import { actionRoutes } from './api/actions.ts'
 import { authzenRoutes } from './api/authzen.ts'
 import type { Stream } from './api/events.ts'
 import { delegationRoutes } from './api/delegations.ts'
+import { factRoutes } from './api/facts.ts'
 import { eventRoutes } from './api/events.ts'
 import { grantRoutes } from './api/grants.ts'
 import { healthRoutes } from './api/health.ts'
@@ -128,6 +129,7 @@ export function httpRoutes(door: Door, streams: Set<Stream> = new Set()): Route[
     ...oauthRoutes(door),
     ...taskRoutes(door),
     ...delegationRoutes(door),
+    ...factRoutes(door),
     ...grantRoutes(door),
     ...actionRoutes(door),
     ...inventoryRoutes(door),

@@ -1,0 +1,65 @@
+/**
+ * What a decision would see, and what is known about something.
+ *
+ * @module
+ */
+import type { Fact, Json } from '../../../client/src/index.ts'
+import type { Context } from '../context.ts'
+import { usage } from '../exit.ts'
+import { took, plain, when } from '../text.ts'
+
+export type ShowOptions = Readonly<{ subject?: string; resource?: string; action?: string; task?: string }>
+
+/** Everything that policies could read about an attempt, with its age and source. */
+export async function contextShow(context: Context, options: ShowOptions): Promise<void> {
+  const { subject, resource, action, task } = options
+  if (subject === undefined)
+    throw usage('`--subject` is missing', 'say who would act, e.g. `--subject Agent/migrator`')
+  const seen = await context.writ.facts.seen({ subject, resource, action, task })
+  const now = context.io.now()
+  const { live } = seen
+  const read = new Set(seen.read ?? [])
+  const told = Object.entries(live)
+    .toSorted(([a], [b]) => a.localeCompare(b))
+    .map(([name, value]) => `${read.has(name) ? '•' : ' '} ${plain(name).padEnd(10)} ${valueText(value)}`)
+  const hidden = seen.unknown.map(
+    (name) =>
+      `${read.has(name) ? '•' : ' '} ${plain(name).padEnd(10)} unknown: whatever reads it does not permit`,
+  )
+  const sources = seen.facts.map((fact) => factLine(fact, now))
+  context.print(
+    { item: seen },
+    {
+      lines: [
+        ...told,
+        ...hidden,
+        ...(sources.length === 0 ? [] : ['', ...sources]),
+        ...(seen.resource === undefined
+          ? []
+          : [
+              '',
+              `${plain(seen.resource.id)}: ${seen.resource.registered ? '' : 'not registered, '}sensitivity ${seen.resource.sensitivity}${seen.resource.owner === undefined ? '' : `, owner ${plain(seen.resource.owner)}`}${seen.resource.team === undefined ? '' : `, team ${plain(seen.resource.team)}`}`,
+            ]),
+        ...(seen.read === undefined ? [] : ['', '• read by the policies in scope']),
+      ],
+    },
+  )
+}
+
+/** What is known about a subject, session, ticket, incident or calendar. */
+export async function factList(context: Context, about: string): Promise<void> {
+  const { items } = await context.writ.facts.about(about)
+  const now = context.io.now()
+  context.print({ items }, { lines: items.map((fact) => `${factLine(fact, now)}: ${valueText(fact.value)}`) })
+  if (items.length === 0) context.note('info', `nothing is known about ${plain(about)}`)
+}
+
+/** `posture of Person/ada by mdm, 4 s ago, known for 9 min`. */
+function factLine(fact: Fact, now: number): string {
+  const age = `${plain(fact.name)} of ${plain(fact.about)} by ${plain(fact.source)}, ${when(fact.observed_at, now)}`
+  if (!fact.known) return `${age}, too old to be believed`
+  if (fact.known_until === undefined) return age
+  return `${age}, known for ${took(Math.max(0, Date.parse(fact.known_until) - now))} more`
+}
+
+const valueText = (value: Json): string => plain(typeof value === 'string' ? value : JSON.stringify(value))
