@@ -44,6 +44,7 @@ import { idMaker } from './flows/ids.ts'
 import { createFlows } from './flows/index.ts'
 import { markFile } from './flows/marks.ts'
 import { Schedule } from './flows/schedule.ts'
+import { Watch } from './flows/watch.ts'
 import type { ThreadOptions } from './flows/thread.ts'
 import { Given } from './flows/verifying.ts'
 import { createRelyingParty } from './identity/people/relying.ts'
@@ -160,7 +161,11 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
     let url = ''
     const schedule = new Schedule()
     const givers = new Givers(base)
-    const store = scheduled(base, schedule, () => givers.changed())
+    const watch = new Watch()
+    const store = scheduled(base, schedule, (changes) => {
+      if (changes.some(({ kind }) => kind === 'entity')) givers.changed()
+      watch.changed(changes)
+    })
     const challenges = new Rates(CHALLENGES, () => Math.round(clock.monotonic()))
     const given = config.verifyDecisions === true ? new Given() : undefined
     let observer: AskingDeps['observe'] | undefined
@@ -220,6 +225,7 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
       checking,
       ...(given === undefined ? {} : { given }),
       schedule,
+      watch,
       targets,
       log,
       defaults: config.defaults,

@@ -10,7 +10,7 @@ import type { EntityRef } from '../model/entity.ts'
 import { refKey, sameRef } from '../model/entity.ts'
 
 export type Barred = Readonly<{
-  kind: 'grant' | 'task' | 'subject' | 'caller' | 'request' | 'delegation'
+  kind: 'grant' | 'task' | 'subject' | 'caller' | 'request' | 'delegation' | 'lock'
   id: string
 }>
 
@@ -44,10 +44,13 @@ export class Barrier {
     grant?: string | undefined
     delegation?: string | undefined
     caller: string
-  }): 'subject_locked' | 'task_ended' | 'grant_ended' | 'delegation_ended' | undefined {
+    /** The locks that would refuse it. */
+    locks?: readonly string[]
+  }): 'subject_locked' | 'locked' | 'task_ended' | 'grant_ended' | 'delegation_ended' | undefined {
     if (this.#barred.size === 0) return undefined
     if (attempt.chain.some((ref) => this.#barred.has(`subject\n${refKey(ref)}`))) return 'subject_locked'
     if (this.#barred.has(`caller\n${attempt.caller}`)) return 'subject_locked'
+    if (attempt.locks?.some((id) => this.#barred.has(`lock\n${id}`)) === true) return 'locked'
     if (attempt.delegation !== undefined && this.#barred.has(`delegation\n${attempt.delegation}`))
       return 'delegation_ended'
     if (attempt.tasks.some((id) => this.#barred.has(`task\n${id}`))) return 'task_ended'

@@ -22,6 +22,8 @@ import type { PolicySet } from '../policy/index.ts'
 import type { Read, Transaction } from '../store/port.ts'
 import type { Analysis, DecisionDeps } from './analyse.ts'
 import { analyse, DENIAL_TTL, exceeds, grantTtl, hasEnded } from './analyse.ts'
+import { dependenciesOf } from './dependencies.ts'
+import { isLocked } from './locks.ts'
 import { entitiesDigest, schemaDigest } from './redecide.ts'
 
 /** An answer is given again to the same key for this long. */
@@ -323,8 +325,11 @@ function refusal(
     grant: analysis.grant?.id ?? attempt.grant,
     delegation: attempt.delegation,
     caller: analysis.caller.id,
+    locks: analysis.locks,
   })
   if (barred !== undefined) return barred
+  // one that has ended by itself since is no reason, but one that was set is
+  if (isLocked(tx, analysis.locks, tx.now)) return 'locked'
   for (const { id } of analysis.tasks) {
     const task = tx.get('task', id)?.value
     if (task === undefined) return 'task_unknown'
@@ -394,6 +399,12 @@ function consume(
   if (request === undefined && how === 'use') return undefined
   const evidence: GrantEvidence = analysis.evidence ?? { approvals: [], justification: false }
   const uses = analysis.binding === 'attempt' ? 1 : least(analysis.obligations.uses, request?.uses)
+  const endsAt = grantEnd(tx.now, {
+    ttl: grantTtl(deps, analysis),
+    task: analysis.tasks.length === 0 ? undefined : latestEnd,
+    window: analysis.tasks[0]?.window?.endsAt,
+    subject: analysis.endsAt,
+  })
   const grant: Grant = {
     id: deps.newId('grant'),
     state: 'active',
@@ -415,12 +426,8 @@ function consume(
     used: how === 'use' ? 1 : 0,
     counted: 1,
     startedAt: tx.now,
-    endsAt: grantEnd(tx.now, {
-      ttl: grantTtl(deps, analysis),
-      task: analysis.tasks.length === 0 ? undefined : latestEnd,
-      window: analysis.tasks[0]?.window?.endsAt,
-      subject: analysis.endsAt,
-    }),
+    endsAt,
+    ...dependenciesOf(analysis, endsAt),
     obligations: analysis.obligations,
     decision,
     policy: analysis.policyVersion,
@@ -528,7 +535,10 @@ function record(
       ? {}
       : { instigators: analysis.caller.instigators.map((one) => ({ ...one })) }),
     ...(analysis.unresolved ? { unresolved: true } : {}),
-    read_set: analysis.picture.readSet.map((r) => `${r.kind}/${r.id}@${r.version ?? 'absent'}`),
+    // that there is no lock goes without saying
+    read_set: analysis.picture.readSet
+      .filter(({ kind, version }) => kind !== 'lock' || version !== null)
+      .map((r) => `${r.kind}/${r.id}@${r.version ?? 'absent'}`),
     ...(analysis.errors.length === 0 ? {} : { errors: analysis.errors }),
     ...(analysis.dropped.length === 0 ? {} : { dropped: [...analysis.dropped] }),
     ...(analysis.unknown.length === 0 ? {} : { unknown: [...analysis.unknown] }),

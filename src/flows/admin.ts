@@ -20,7 +20,7 @@ import { newSession } from '../identity/people/session.ts'
 import type { Page, Read, Transaction } from '../store/port.ts'
 import type { Attempts } from './attempts.ts'
 import type { FlowDeps } from './deps.ts'
-import type { Access, Grants } from './grants.ts'
+import type { Access } from './grants.ts'
 import type { Narrower } from './narrow.ts'
 import { NOTHING } from './narrow.ts'
 import { endTasks, findUnder } from '../lives/ending.ts'
@@ -41,17 +41,15 @@ export class Administration {
   readonly #deps: FlowDeps
   readonly #attempts: Attempts
   readonly #narrower: Narrower
-  readonly #grants: Grants
   readonly #publishing: Publishing
 
   constructor(
     deps: FlowDeps,
-    parts: Readonly<{ attempts: Attempts; narrower: Narrower; grants: Grants; publishing: Publishing }>,
+    parts: Readonly<{ attempts: Attempts; narrower: Narrower; publishing: Publishing }>,
   ) {
     this.#deps = deps
     this.#attempts = parts.attempts
     this.#narrower = parts.narrower
-    this.#grants = parts.grants
     this.#publishing = parts.publishing
   }
 
@@ -115,7 +113,6 @@ export class Administration {
       fitting.adopt()
     })
     this.#deps.decision.givers.changed()
-    await this.#grants.react('the inventory changed')
     return written
   }
 
@@ -157,7 +154,6 @@ export class Administration {
       },
     })
     this.#deps.decision.givers.changed()
-    await this.#grants.react('the inventory changed')
   }
 
   async createKey(
@@ -235,7 +231,6 @@ export class Administration {
         return NOTHING
       },
     })
-    await this.#grants.react('its key was revoked', (grant) => grant.caller === `key:${id}`)
   }
 
   async invite(
@@ -414,7 +409,6 @@ export class Administration {
         return NOTHING
       },
     })
-    await this.#grants.react('its session ended', (grant) => grant.caller === caller.id)
   }
 
   async addTarget(

@@ -7,7 +7,7 @@ import type { KeyObject } from 'node:crypto'
 import type { StaticLog } from '../audit/static.ts'
 import type { TargetRecord } from '../model/access.ts'
 import type { Artifacts } from '../model/artifact.ts'
-import type { Kind } from '../model/records.ts'
+import type { Kind, Records } from '../model/records.ts'
 import type { Signer } from '../model/signer.ts'
 import type { Millis } from '../model/time.ts'
 import type { DecisionDeps } from '../decision/analyse.ts'
@@ -23,6 +23,7 @@ import type { RelyingParty } from '../identity/people/relying.ts'
 import type { PasskeyDeps } from './passkeys.ts'
 import type { TokenDeps } from './tokens.ts'
 import type { Given } from './verifying.ts'
+import type { Change, Watch } from './watch.ts'
 import type { WitnessConfig } from './witnesses.ts'
 
 export type Log = (
@@ -38,6 +39,8 @@ export type FlowDeps = Readonly<{
   /** What decisions were evaluated on, if each is taken again by reference Cedar. */
   given?: Given
   schedule: Schedule
+  /** Which grants read what. */
+  watch: Watch
   targets: Targets
   log: Log
   defaults: Readonly<{ request: Millis; task: Millis; heartbeat: Millis; grant: Millis }>
@@ -93,20 +96,31 @@ export type Targets = Readonly<{
 const dueKinds: ReadonlySet<Kind> = new Set<Kind>(['task', 'grant', 'request', 'credential'])
 
 /**
- * The store as the flows use it: whatever is put is also entered in the schedule once it is durable, and `onEntities`
- * hears that the inventory has changed.
+ * The store as the flows use it: what is written is entered in the schedule and told to `changed`, once it is durable and
+ * in the order of the log.
  */
-export function scheduled(store: Store, schedule: Schedule, onEntities: () => void): Store {
+export function scheduled(
+  store: Store,
+  schedule: Schedule,
+  changed: (changes: readonly Change[]) => void,
+): Store {
   return {
     ...bound(store),
     async commit<T>(item: Item<T>): Promise<T> {
-      const touched: { kind: DueKind; id: string; at: number | undefined }[] = []
-      let entities = false
+      const changes: Change[] = []
       const result = await store.commit<T>({
         ...item,
         run(tx) {
-          touched.length = 0
-          entities = false
+          changes.length = 0
+          const note = <K extends Kind>(
+            kind: K,
+            id: string,
+            before: Records[K] | undefined,
+            after: Records[K] | undefined,
+          ): Records[K] | undefined => {
+            changes.push({ kind, id, before, after } as unknown as Change)
+            return before
+          }
           const noting: Transaction = {
             get now() {
               return tx.now
@@ -116,19 +130,17 @@ export function scheduled(store: Store, schedule: Schedule, onEntities: () => vo
             },
             get: (kind, id) => tx.get(kind, id),
             scan: (index, value) => tx.scan(index, value),
-            delete: (kind, id) => tx.delete(kind, id),
             append: (entry) => tx.append(entry),
-            put(kind, id, value) {
-              tx.put(kind, id, value)
-              if (dueKinds.has(kind)) touched.push({ kind: kind as DueKind, id, at: dueAt(kind, value) })
-              if (kind === 'entity') entities = true
-            },
+            put: (kind, id, value) => note(kind, id, tx.put(kind, id, value), value),
+            delete: (kind, id) => note(kind, id, tx.delete(kind, id), undefined),
           }
           return item.run(noting)
         },
       })
-      for (const { kind, id, at } of touched) schedule.set(kind, id, at)
-      if (entities) onEntities()
+      for (const { kind, id, after } of changes) {
+        if (dueKinds.has(kind)) schedule.set(kind as DueKind, id, after && dueAt(kind, after))
+      }
+      if (changes.length > 0) changed(changes)
       return result
     },
   }

@@ -18,7 +18,6 @@ import { isLive } from '../model/task.ts'
 import type { Decision } from '../model/outcome.ts'
 import type { Instant } from '../model/time.ts'
 import { decide } from '../decision/decide.ts'
-import { analyse } from '../decision/analyse.ts'
 import { endGrants, endTasks, findUnder } from '../lives/ending.ts'
 import type { Page, Read } from '../store/port.ts'
 import type { IssuedSecret, PlannedCredential, Target } from '../targets/port.ts'
@@ -300,53 +299,6 @@ export class Grants {
       },
     })
     return { denied: true, recorded, grants, credentials }
-  }
-
-  /** Continuous evaluation, as far as facts can change today: what would no longer be permitted ends. */
-  async react(why: string, concerns: (grant: Grant) => boolean = () => true): Promise<void> {
-    let after: string | undefined
-    do {
-      const page = await this.#deps.store.list('grant', {
-        index: 'grant.state',
-        value: 'active',
-        limit: 200,
-        ...(after === undefined ? {} : { after }),
-      })
-      for (const { value: grant } of page.items) {
-        if (!concerns(grant)) continue
-        const attempt = { ...(grant.analysed as unknown as Attempt), grant: grant.id }
-        const mode = { again: grant, own: grant.counted ?? 0 }
-        const analysis = await analyse(this.#deps.decision, grant.asked, attempt, mode)
-        if (analysis.outcome !== 'permit') {
-          await this.end(grant.id, 'revoked', { reason: `${why}: ${analysis.reason}`, by: 'writ' })
-        } else if ((analysis.endsAt ?? Infinity) < grant.endsAt) {
-          await this.#shorten(grant.id, analysis.endsAt ?? 0, why)
-        }
-      }
-      after = page.next
-    } while (after !== undefined)
-  }
-
-  /** A grant ends no later than its subject (law 3), also when that end is set while it lives. */
-  async #shorten(id: string, endsAt: Instant, why: string): Promise<void> {
-    await this.#deps.store.commit({
-      reads: [{ kind: 'grant', id }],
-      narrowing: true,
-      run: (tx) => {
-        const grant = tx.get('grant', id)?.value
-        if (grant?.state !== 'active' || grant.endsAt <= endsAt) return
-        tx.put('grant', id, { ...grant, endsAt })
-        const refs = [id, refKey(grant.subject), ...(grant.task === undefined ? [] : [grant.task])]
-        tx.append({
-          kind: 'grant.shortened',
-          refs,
-          grant: id,
-          ends_at: endsAt,
-          before: grant.endsAt,
-          reason: why,
-        })
-      },
-    })
   }
 
   /** Marks a credential that may exist although nobody may have it, and takes it back. */

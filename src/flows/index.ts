@@ -29,6 +29,7 @@ import { Proving } from './prove.ts'
 import { Publishing } from './publish.ts'
 import { Replays } from './replay.ts'
 import { Refusals } from './refusals.ts'
+import { Reacting } from './reacting.ts'
 import { Requests } from './requests.ts'
 import { searchRecord } from './search.ts'
 import { Searching } from './searching.ts'
@@ -79,6 +80,7 @@ export function createFlows(deps: FlowDeps): Flowing {
   const searching = new Searching(deps, attempts)
   const takeBack = new TakeBack(deps)
   const narrower = new Narrower(deps, takeBack)
+  const reacting = new Reacting(deps, narrower)
   const tasks = new Tasks(deps, attempts, narrower)
   const delegations = new Delegations(deps, attempts, narrower)
   const accounts = new Accounts(deps, attempts)
@@ -90,10 +92,10 @@ export function createFlows(deps: FlowDeps): Flowing {
   const facts = new Facts(deps, attempts)
   const tokens = new Tokens(deps, { attempts, requests, signers })
   const actions = new Actions(deps, attempts)
-  const publishing = new Publishing(deps, attempts, grants)
+  const publishing = new Publishing(deps, attempts)
   const replays = new Replays(deps.store, deps.checking, attempts, history)
   const authorities = new Authorities(deps.store, attempts, history)
-  const admin = new Administration(deps, { attempts, narrower, grants, publishing })
+  const admin = new Administration(deps, { attempts, narrower, publishing })
   const signIns = new SignIns(deps, { accounts, admin, passkeys })
   const transparency = new Transparency(deps, { attempts, signers })
   const witnesses = new Witnesses(deps, transparency)
@@ -117,6 +119,7 @@ export function createFlows(deps: FlowDeps): Flowing {
     requests,
     grants,
     narrower,
+    reacting,
     takeBack,
     callbacks,
     tokens,
@@ -150,9 +153,11 @@ export function createFlows(deps: FlowDeps): Flowing {
       await tokens.recover()
       await sweeper.recover()
       await exports.recover()
+      reacting.start()
     },
     async settled() {
       await sweeper.reconciled()
+      await reacting.idle()
       await narrower.idle()
       await takeBack.idle()
       await callbacks.idle()

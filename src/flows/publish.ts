@@ -21,7 +21,6 @@ import type { Read, Transaction } from '../store/port.ts'
 import type { Attempts } from './attempts.ts'
 import { SYSTEM } from './attempts.ts'
 import type { FlowDeps } from './deps.ts'
-import type { Grants } from './grants.ts'
 import type { Lines } from './versions.ts'
 import { everything, linesOf, loadAgain, sourceOf } from './versions.ts'
 
@@ -53,13 +52,11 @@ function noteSchema(tx: Transaction, set: PolicySet): void {
 export class Publishing {
   readonly #deps: FlowDeps
   readonly #attempts: Attempts
-  readonly #grants: Grants
   #changing: Promise<void> = Promise.resolve()
 
-  constructor(deps: FlowDeps, attempts: Attempts, grants: Grants) {
+  constructor(deps: FlowDeps, attempts: Attempts) {
     this.#deps = deps
     this.#attempts = attempts
-    this.#grants = grants
   }
 
   /** Loads the version in force at start. */
@@ -219,7 +216,6 @@ export class Publishing {
       },
     })
     this.#deps.decision.givers.changed()
-    if (version.state === 'published') await this.#grants.react('policy changed')
     return written
   }
 

@@ -21,7 +21,7 @@ export function dueAt<K extends Kind>(kind: K, value: Records[K]): Instant | und
   if (kind === 'task') return taskLapsesAt(value as Task)
   if (kind === 'grant') {
     const grant = value as Grant
-    return grant.state === 'active' ? grant.endsAt : undefined
+    return grant.state === 'active' ? Math.min(grant.endsAt, grant.reviewAt ?? Infinity) : undefined
   }
   if (kind === 'request') {
     const request = value as AccessRequest

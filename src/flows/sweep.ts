@@ -4,6 +4,7 @@
  * @module
  */
 import { credentialRevoking } from '../model/credential.ts'
+import type { Grant } from '../model/grant.ts'
 import type { Kind } from '../model/records.ts'
 import { isLive } from '../model/task.ts'
 import type { Instant, Millis } from '../model/time.ts'
@@ -14,6 +15,7 @@ import type { Delegations } from './delegations.ts'
 import type { FlowDeps } from './deps.ts'
 import type { Grants } from './grants.ts'
 import type { Narrower } from './narrow.ts'
+import type { Reacting } from './reacting.ts'
 import type { Requests } from './requests.ts'
 import type { Retention } from './retention.ts'
 import type { DueKind } from './schedule.ts'
@@ -43,6 +45,7 @@ export class Sweeper {
     requests: Requests
     grants: Grants
     narrower: Narrower
+    reacting: Reacting
     takeBack: TakeBack
     callbacks: Callbacks
     tokens: Tokens
@@ -64,6 +67,7 @@ export class Sweeper {
       requests: Requests
       grants: Grants
       narrower: Narrower
+      reacting: Reacting
       takeBack: TakeBack
       callbacks: Callbacks
       tokens: Tokens
@@ -81,7 +85,7 @@ export class Sweeper {
    * never live) are taken back.
    */
   async recover(): Promise<void> {
-    const { store, schedule } = this.#deps
+    const { store, schedule, watch } = this.#deps
     const live = [
       ['task', 'task.live', 'live'],
       ['grant', 'grant.state', 'active'],
@@ -103,6 +107,7 @@ export class Sweeper {
           schedule.set(kind, stored.id, dueAt(kind as Kind, stored.value))
           if (kind === 'credential' && 'state' in stored.value && stored.value.state === 'planned')
             lost.push(stored.id)
+          if (kind === 'grant') watch.note(stored.value as Grant)
         }
         after = page.next
       } while (after !== undefined)
@@ -134,6 +139,7 @@ export class Sweeper {
     this.#stopped = true
     clearTimeout(this.#timer)
     await this.#running
+    await this.#parts.reacting.stop()
     await this.#parts.takeBack.stop()
     await this.#parts.callbacks.stop()
     await this.#parts.retention?.stop()
@@ -151,6 +157,7 @@ export class Sweeper {
   async #sweep(): Promise<void> {
     const { store, schedule } = this.#deps
     await this.#parts.narrower.retry()
+    this.#parts.reacting.retry()
     for (;;) {
       const { now } = await store.read([])
       const due = schedule.take(now, AT_ONCE)
@@ -251,8 +258,11 @@ export class Sweeper {
     } else if (kind === 'grant') {
       const grant = view.get('grant', id)?.value
       if (grant?.state !== 'active') return
-      if (view.now < grant.endsAt) this.#deps.schedule.set('grant', id, grant.endsAt)
-      else await this.#parts.grants.end(id, 'expired', { reason: 'its time is over', by: 'writ' })
+      if (view.now < grant.endsAt) {
+        const { reviewAt = Infinity, endsAt } = grant
+        if (view.now >= reviewAt) this.#deps.watch.again(id, 'time has passed')
+        this.#deps.schedule.set('grant', id, view.now < reviewAt ? Math.min(reviewAt, endsAt) : endsAt)
+      } else await this.#parts.grants.end(id, 'expired', { reason: 'its time is over', by: 'writ' })
     } else if (kind === 'request') {
       const request = view.get('request', id)?.value
       if (request?.status === 'pending') await this.#parts.requests.expire(id)

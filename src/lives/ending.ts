@@ -25,7 +25,12 @@ export type Below = Readonly<{
 }>
 
 /** Why and by whom something ends; `by` is a caller or `writ`. */
-export type Cause = Readonly<{ reason: string; by: string }>
+export type Cause = Readonly<{
+  reason: string
+  by: string
+  /** Who else is told. */
+  owners?: readonly string[]
+}>
 
 /** The reads a transaction needs to end what is in `below`, the indexes by which newcomers are noticed included. */
 export function readsOf(below: Below): readonly Read[] {
@@ -179,7 +184,14 @@ export function endGrants(
     let ended = endGrant(grant, end, tx.now, cause.reason, cause.by)
     tx.append({
       kind: 'grant.ended',
-      refs: [id, refKey(grant.subject), ...(grant.task === undefined ? [] : [grant.task])],
+      refs: [
+        ...new Set([
+          id,
+          refKey(grant.subject),
+          ...(grant.task === undefined ? [] : [grant.task]),
+          ...(cause.owners ?? []),
+        ]),
+      ],
       grant: id,
       end,
       reason: cause.reason,

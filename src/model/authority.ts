@@ -10,8 +10,10 @@ import type { Kind, Records } from './records.ts'
 
 const counters: Readonly<Partial<Record<Kind, readonly string[]>>> = {
   task: ['calls', 'denials', 'resources', 'heartbeatAt', 'waitUntil'],
-  grant: ['used', 'counted'],
+  grant: ['used', 'counted', 'reads', 'urgency', 'reviewAt'],
   session: ['idleUntil'],
+  // the same said again keeps it known for longer, and is no news
+  fact: ['observedAt', 'receivedAt', 'by'],
 }
 
 /** Whether `before` and `after` bear the same authority. Absence counts as read: absent and present differ. */
@@ -22,10 +24,21 @@ export function sameAuthority<K extends Kind>(
 ): boolean {
   if (before === after) return true
   if (before === undefined || after === undefined) return false
-  return canonical(bearing(kind, before)) === canonical(bearing(kind, after))
+  const [left, right] = [before as Members, after as Members]
+  return bearing(kind, left)
+    .union(bearing(kind, right))
+    .values()
+    .every((name) => same(left[name], right[name]))
 }
 
-function bearing(kind: Kind, value: object): Json {
-  const left = new Set(counters[kind] ?? [])
-  return Object.fromEntries(Object.entries(value).filter(([member]) => !left.has(member)))
+type Members = Readonly<Record<string, Json | undefined>>
+
+/** What was copied as it was needs no comparing. */
+function same(a: Json | undefined, b: Json | undefined): boolean {
+  if (a === b) return true
+  return a !== undefined && b !== undefined && canonical(a) === canonical(b)
+}
+
+function bearing(kind: Kind, value: Members): Set<string> {
+  return new Set(Object.keys(value)).difference(new Set(counters[kind] ?? []))
 }

@@ -60,6 +60,12 @@ export type Grant = Readonly<{
   caller: string
   /** Who asked and what it was trusted for, so that the attempt can be analysed again as it was asked. */
   asked: Caller
+  /** Keys (`kind/id`) of what its last analysis read, absent records too: when one changes it is analysed again. */
+  reads?: readonly string[]
+  /** Its place among grants that are affected at once, 0 first: third parties, then by sensitivity. */
+  urgency?: number
+  /** When what it read changes by itself: it is analysed again then. */
+  reviewAt?: Instant
   endedAt?: Instant
   end?: GrantEnd
   reason?: string

@@ -31,6 +31,7 @@ export const reasons = [
   'approval_unverifiable',
   'grant_pending', // the request is still waiting
   'subject_locked',
+  'locked', // the task, the tool, the resource or its owner is locked
   'delegation', // a delegator, or a verified chain, does not carry it
   'delegation_ended', // it was revoked, is over, or one of its parties was made again
   'forbidden_assertion', // the caller may not speak for this subject

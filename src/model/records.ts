@@ -15,6 +15,7 @@ import type { Grant } from './grant.ts'
 import type { Account, Delegation, Passkey, SpentProof } from './identity.ts'
 import type { AccessRequest } from './request.ts'
 import type { Signer } from './signer.ts'
+import type { Lock } from './lock.ts'
 import type { Task } from './task.ts'
 import { isEnded } from './task.ts'
 import type { Instant, Millis } from './time.ts'
@@ -44,6 +45,8 @@ export type Records = {
   delegation: Delegation
   passkey: Passkey
   fact: Fact
+  /** Under `lockId`. */
+  lock: Lock
   meta: Meta
 }
 
@@ -70,6 +73,7 @@ export const kinds = [
   'delegation',
   'passkey',
   'fact',
+  'lock',
   'meta',
 ] as const satisfies readonly Kind[]
 
@@ -143,6 +147,8 @@ export const indexes = {
   /** All that is known about one thing, and all of one name. */
   'fact.about': index('fact', (f) => [f.about]),
   'fact.name': index('fact', (f) => [f.name]),
+  /** Until somebody takes it away; those that are over too. */
+  'lock.all': index('lock', (l) => (l.endedAt === undefined ? ['all'] : [])),
   'client.all': index('client', () => ['all']),
   /** Keys by use, those that are retired too. */
   'signer.use': index('signer', (s) => [s.use]),

@@ -161,7 +161,7 @@ class ItemTransaction implements Transaction {
     return ids.map((id) => this.#current(kind, id) as Stored<IndexKind<I>>)
   }
 
-  put<K extends Kind>(kind: K, id: string, value: Records[K]): void {
+  put<K extends Kind>(kind: K, id: string, value: Records[K]): Records[K] | undefined {
     this.#live()
     requireText(id, 'id')
     if (id === '') throw new WritError('ERR_INPUT_INVALID', 'id is empty')
@@ -175,14 +175,16 @@ class ItemTransaction implements Transaction {
       id,
       written: { stored, body },
     })
+    return before?.value
   }
 
-  delete(kind: Kind, id: string): void {
+  delete<K extends Kind>(kind: K, id: string): Records[K] | undefined {
     this.#live()
     const before = this.#current(kind, id)
-    if (before === undefined) return
+    if (before === undefined) return undefined
     this.#relist(kind, id, before.value, undefined)
     this.changes.records.set(recordKey(kind, id), { kind, id, written: undefined })
+    return before.value
   }
 
   append(entry: EntryBody): number {

@@ -38,8 +38,10 @@ export type EntryBody = Readonly<{
 export interface Transaction extends View {
   /** The sequence number that the next appended entry will get. */
   readonly nextSeq: number
-  put<K extends Kind>(kind: K, id: string, value: Records[K]): void
-  delete(kind: Kind, id: string): void
+  /** Returns what it replaces. */
+  put<K extends Kind>(kind: K, id: string, value: Records[K]): Records[K] | undefined
+  /** Returns what it removes. */
+  delete<K extends Kind>(kind: K, id: string): Records[K] | undefined
   /** Appends an entry; returns its sequence number (0-based index in the log). */
   append(entry: EntryBody): number
 }

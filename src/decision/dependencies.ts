@@ -1,0 +1,83 @@
+/**
+ * What a grant depends on, as its last analysis found it: the records it read, who is looked at first when many are
+ * affected, and when time alone will have changed what was read.
+ *
+ * @module
+ */
+import { refKey } from '../model/entity.ts'
+import type { Grant } from '../model/grant.ts'
+import { grantEnd } from '../model/grant.ts'
+import { heldUntil } from '../model/lock.ts'
+import type { Kind } from '../model/records.ts'
+import type { Instant } from '../model/time.ts'
+import { registered } from '../identity/inventory.ts'
+import type { Analysis, DecisionDeps } from './analyse.ts'
+import { callerRecord, grantTtl } from './analyse.ts'
+
+/** What a grant is itself and was made of; locks are found under what they are about. */
+const NO_DEPENDENCY: ReadonlySet<Kind> = new Set<Kind>(['grant', 'request', 'lock'])
+
+/** What stands in a grant of its analysis. */
+export type Dependencies = Required<Pick<Grant, 'reads' | 'urgency'>> & Pick<Grant, 'reviewAt'>
+
+/** What `analysis` found, for a grant that ends at `endsAt`. */
+export function dependenciesOf(analysis: Analysis, endsAt: Instant): Dependencies {
+  const at = changesAt(analysis)
+  return {
+    reads: analysis.picture.readSet
+      .filter(({ kind }) => !NO_DEPENDENCY.has(kind))
+      .map(({ kind, id }) => `${kind}/${id}`)
+      .sort(),
+    urgency: urgencyOf(analysis),
+    ...(at < endsAt ? { reviewAt: at } : {}),
+  }
+}
+
+/** Third parties are taken back from first, and from the most sensitive things first. */
+function urgencyOf({ attempt, picture }: Analysis): number {
+  const isThird = attempt.chain.some((ref) => registered(picture, ref)?.thirdParty === true)
+  return (isThird ? 0 : 4) + 4 - (registered(picture, attempt.resource)?.sensitivity ?? 4)
+}
+
+/** The first instant at which the same would be analysed otherwise although nothing was written. */
+function changesAt({ facts, picture, caller, tasks }: Analysis): Instant {
+  const { now } = picture
+  const known = [
+    facts.changesAt,
+    registered(picture, caller.subject)?.endsAt,
+    ...callerRecord(caller).map(({ kind, id }) => picture.get(kind, id)?.value.endsAt),
+    ...tasks.flatMap((task) => [task.endsAt, task.window?.startsAt, task.window?.endsAt]),
+  ]
+  return Math.min(Infinity, ...(known.filter((at) => at !== undefined && at > now) as Instant[]))
+}
+
+/** When `grant` ends by what is known now (law 3): earlier than it says where something of it ends earlier. */
+export function endNow(deps: Pick<DecisionDeps, 'longestGrant'>, grant: Grant, analysis: Analysis): Instant {
+  const { tasks } = analysis
+  return Math.min(
+    grant.endsAt,
+    grantEnd(grant.startedAt, {
+      ttl: grantTtl(deps, analysis),
+      task: Math.min(Infinity, ...tasks.map((task) => task.endsAt ?? Infinity)),
+      window: Math.min(Infinity, ...tasks.map((task) => task.window?.endsAt ?? Infinity)),
+      subject: analysis.endsAt,
+    }),
+  )
+}
+
+/** Who is told besides its subject when it ends: the owners of who had it and of what it was for. */
+export function ownersOf({ attempt, picture }: Analysis): readonly string[] {
+  const owners = [...attempt.chain, attempt.resource].flatMap((ref) => {
+    const entity = registered(picture, ref)
+    return [entity?.owner, entity?.team].filter((owner) => owner !== undefined).map(refKey)
+  })
+  return [...new Set(owners)]
+}
+
+/** Why what is locked is refused, in the words of whoever locked it. */
+export function lockReason({ picture }: Analysis): string | undefined {
+  return picture.readSet
+    .filter(({ kind }) => kind === 'lock')
+    .map(({ id }) => picture.get('lock', id)?.value)
+    .find((lock) => lock !== undefined && picture.now < heldUntil(lock))?.reason
+}

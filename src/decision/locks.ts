@@ -1,0 +1,48 @@
+/**
+ * Which locks an attempt is under. Each is read by its name, absent ones too, so that one that is set meanwhile makes the
+ * decision stale.
+ *
+ * @module
+ */
+import type { Attempt } from '../model/attempt.ts'
+import type { EntityRef } from '../model/entity.ts'
+import { refKey } from '../model/entity.ts'
+import { isHeld, lockId } from '../model/lock.ts'
+import type { Task } from '../model/task.ts'
+import type { Instant } from '../model/time.ts'
+import { registered } from '../identity/inventory.ts'
+import type { Picture } from '../store/picture.ts'
+import type { View } from '../store/port.ts'
+
+/** The names of all locks that would refuse it; what it needs of the inventory is in the picture. */
+export function locksOn(
+  picture: Picture,
+  { action, resource, chain }: Pick<Attempt, 'action' | 'resource' | 'chain'>,
+  tasks: readonly Task[],
+): readonly string[] {
+  const above = new Set<string>()
+  const climb = (ref: EntityRef): void => {
+    const key = refKey(ref)
+    if (above.has(key) || !picture.has('entity', key)) return
+    above.add(key)
+    registered(picture, ref)?.parents.forEach(climb)
+  }
+  climb(resource)
+  const owners = [...chain, resource].flatMap((ref) => registered(picture, ref)?.owner ?? [])
+  return [
+    lockId('tool', action.name),
+    ...[...above].map((key) => lockId('resource', key)),
+    ...new Set(owners.map((owner) => lockId('owner', refKey(owner)))),
+    ...tasks.map(({ id }) => lockId('task', id)),
+  ]
+}
+
+/** Whether one of `ids` holds at `now`. */
+export function isLocked(view: Pick<View, 'get'> | Picture, ids: readonly string[], now: Instant): boolean {
+  return ids.some((id) => isHeld(view.get('lock', id)?.value, now))
+}
+
+/** When the last of `ids` was set: what was approved before is worth nothing afterwards. */
+export function lockedAt(picture: Picture, ids: readonly string[]): Instant {
+  return Math.max(-Infinity, ...ids.map((id) => picture.get('lock', id)?.value.at ?? -Infinity))
+}

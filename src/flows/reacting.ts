@@ -1,0 +1,188 @@
+/**
+ * Continuous evaluation: the grants that read what has changed are analysed again as they were asked for, a few at a time
+ * so that everybody else gets their turn. What would no longer be permitted ends, what ends earlier now is shortened, and
+ * what it reads now is kept. Decisions never wait for it: each of them tests what it read itself.
+ *
+ * @module
+ */
+import { setImmediate as breathe } from 'node:timers/promises'
+import type { Attempt } from '../model/attempt.ts'
+import { refKey } from '../model/entity.ts'
+import type { Grant } from '../model/grant.ts'
+import type { Analysis } from '../decision/analyse.ts'
+import { analyse } from '../decision/analyse.ts'
+import { dependenciesOf, endNow, lockReason, ownersOf } from '../decision/dependencies.ts'
+import { endGrants } from '../lives/ending.ts'
+import type { Read } from '../store/port.ts'
+import type { FlowDeps } from './deps.ts'
+import type { Narrower } from './narrow.ts'
+import type { Affected } from './watch.ts'
+
+/** Analysed before other work gets a turn. */
+const SLICE = 8
+/** Analyses under way: one may wait for a source of facts. */
+const AT_ONCE = 64
+/** Endings under way; each may be of several grants. */
+const ENDINGS = 4
+
+type Over = Affected & Readonly<{ reason: string; owners: readonly string[] }>
+
+export class Reacting {
+  readonly #deps: Pick<FlowDeps, 'store' | 'decision' | 'watch' | 'log'>
+  readonly #narrower: Narrower
+  readonly #analyses = new Set<Promise<void>>()
+  readonly #endings = new Set<Promise<void>>()
+  /** Found to be over, still to be ended. */
+  #over: Over[] = []
+  /** What could not be looked at, or must not be yet. */
+  #again: Affected[] = []
+  #running: Promise<void> | undefined
+  #started = false
+  #stopped = false
+
+  constructor(deps: Pick<FlowDeps, 'store' | 'decision' | 'watch' | 'log'>, narrower: Narrower) {
+    this.#deps = deps
+    this.#narrower = narrower
+    deps.watch.onWork(() => this.#wake())
+  }
+
+  /** Looks at all there is: what changed while nobody ran, or before a crash, is found so. */
+  start(): void {
+    this.#started = true
+    this.#deps.watch.all('looked at again after a start')
+  }
+
+  /** Looks again at what could not be looked at before. */
+  retry(): void {
+    for (const { id, why } of this.#again.splice(0)) this.#deps.watch.again(id, why)
+  }
+
+  /** Resolves when nothing is waiting or under way but what is to be tried again. */
+  async idle(): Promise<void> {
+    while (this.#running !== undefined) await this.#running
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true
+    await this.idle()
+  }
+
+  #wake(): void {
+    if (!this.#started || this.#stopped || this.#running !== undefined) return
+    this.#running = this.#run().finally(() => {
+      this.#running = undefined
+      if (this.#deps.watch.waiting > 0) this.#wake()
+    })
+  }
+
+  async #run(): Promise<void> {
+    for (;;) {
+      // whoever made the change gets their answer first
+      await breathe()
+      const slice = this.#stopped ? [] : this.#deps.watch.take(SLICE)
+      for (const one of slice) track(this.#analyses, this.#look(one))
+      if (this.#over.length > 0 && this.#endings.size < ENDINGS) track(this.#endings, this.#end())
+      if (slice.length === 0 && this.#analyses.size + this.#endings.size + this.#over.length === 0) return
+      if (slice.length === 0 || this.#analyses.size >= AT_ONCE || this.#endings.size >= ENDINGS)
+        await Promise.race([...this.#analyses, ...this.#endings])
+    }
+  }
+
+  /** Analyses one again. Never throws: what fails is looked at again later. */
+  async #look({ id, why }: Affected): Promise<void> {
+    try {
+      const { store, decision } = this.#deps
+      const grant = (await store.read([{ kind: 'grant', id }])).get('grant', id)?.value
+      if (grant?.state !== 'active') return
+      const attempt = { ...(grant.analysed as unknown as Attempt), grant: id }
+      const analysis = await analyse(decision, grant.asked, attempt, {
+        again: grant,
+        own: grant.counted ?? 0,
+      })
+      // what came back with a backup waits for somebody to look at it
+      if (analysis.reason === 'restored') this.#again.push({ id, why })
+      else if (analysis.outcome === 'permit') await this.#keep(grant, analysis, why)
+      else {
+        const words = lockReason(analysis)
+        const reason = words === undefined ? `${why}: ${analysis.reason}` : `locked: ${words}`
+        this.#over.push({ id, why, reason, owners: ownersOf(analysis) })
+      }
+    } catch (error) {
+      this.#deps.log('error', 'a grant could not be analysed again and is tried again', { grant: id, error })
+      this.#again.push({ id, why })
+    }
+  }
+
+  /** Notes what it reads now, and when it ends now (law 3). */
+  async #keep(grant: Grant, analysis: Analysis, why: string): Promise<void> {
+    const endsAt = endNow(this.#deps.decision, grant, analysis)
+    const now = dependenciesOf(analysis, endsAt)
+    if (endsAt === grant.endsAt && sameDependencies(grant, now)) return
+    const { id } = grant
+    const isStale = await this.#deps.store.commit({
+      reads: [...analysis.picture.readSet.map(({ kind, id }): Read => ({ kind, id })), { kind: 'grant', id }],
+      narrowing: true,
+      run: (tx) => {
+        const live = tx.get('grant', id)?.value
+        if (live?.state !== 'active') return false
+        // what changed since was not told to who had not read it yet
+        if (analysis.picture.staleIn(tx) !== undefined) return true
+        const { reviewAt: _reviewAt, ...rest } = live
+        tx.put('grant', id, { ...rest, ...now, endsAt: Math.min(live.endsAt, endsAt) })
+        if (live.endsAt <= endsAt) return false
+        tx.append({
+          kind: 'grant.shortened',
+          refs: [id, refKey(live.subject), ...(live.task === undefined ? [] : [live.task])],
+          grant: id,
+          ends_at: endsAt,
+          before: live.endsAt,
+          reason: why,
+        })
+        return false
+      },
+    })
+    if (isStale) this.#deps.watch.again(id, why)
+  }
+
+  /** Ends what is over, all in one: denied at once, then recorded, then taken back at the targets. */
+  async #end(): Promise<void> {
+    const over = this.#over.splice(0, AT_ONCE)
+    const ids = over.map(({ id }) => id)
+    try {
+      await this.#narrower.narrow({
+        barred: ids.map((id) => ({ kind: 'grant', id })),
+        grants: ids,
+        apply: (tx, below) => {
+          const ended = over.map(({ id, reason, owners }) =>
+            endGrants(tx, { ...below, grants: [id] }, 'revoked', { reason, by: 'writ', owners }),
+          )
+          return {
+            tasks: [],
+            grants: ended.flatMap(({ grants }) => grants),
+            credentials: ended.flatMap(({ credentials }) => credentials),
+          }
+        },
+      })
+    } catch (error) {
+      this.#deps.log('error', 'grants could not be ended and are tried again', { grants: ids, error })
+      this.#again.push(...over)
+    }
+  }
+}
+
+function track(set: Set<Promise<void>>, work: Promise<void>): void {
+  const tracked: Promise<void> = work.finally(() => set.delete(tracked))
+  set.add(tracked)
+}
+
+function sameDependencies(
+  grant: Grant,
+  { reads, urgency, reviewAt }: ReturnType<typeof dependenciesOf>,
+): boolean {
+  return (
+    grant.urgency === urgency &&
+    grant.reviewAt === reviewAt &&
+    grant.reads?.length === reads.length &&
+    reads.every((key, i) => grant.reads?.[i] === key)
+  )
+}

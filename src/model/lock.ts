@@ -1,0 +1,35 @@
+/**
+ * Locks: what is refused at once with everything under it, until somebody who may takes the lock away. A subject, a task
+ * with those below it, a tool (by the name of its action), a resource with everything below it, or all that a person owns.
+ *
+ * @module
+ */
+import type { Instant } from './time.ts'
+
+export const lockables = ['subject', 'task', 'tool', 'resource', 'owner'] as const
+export type Lockable = (typeof lockables)[number]
+
+/** Kept under `lockId`; one that was taken away stays, because of when it was. */
+export type Lock = Readonly<{
+  id: string
+  what: Lockable
+  /** `Agent/migrator`, a task's id, an action's name. */
+  about: string
+  reason: string
+  by: string
+  at: Instant
+  until?: Instant
+  endedAt?: Instant
+  endedBy?: string
+}>
+
+/** `resource Database/orders`. */
+export const lockId = (what: Lockable, about: string): string => `${what} ${about}`
+
+/** When it holds no more; `Infinity` if nobody knows. */
+export const heldUntil = ({ until, endedAt }: Pick<Lock, 'until' | 'endedAt'>): Instant =>
+  Math.min(until ?? Infinity, endedAt ?? Infinity)
+
+/** Whether it holds at `now`; the instant of its end is free already. */
+export const isHeld = (lock: Lock | undefined, now: Instant): boolean =>
+  lock !== undefined && now < heldUntil(lock)
