@@ -39,6 +39,23 @@ export type Fact = Readonly<{
   known: boolean
 }>
 
+/** What can be locked: a `tool` by the name of its action. */
+export type Lockable = 'subject' | 'task' | 'tool' | 'resource' | 'owner'
+
+export type LockInput = Readonly<{ what: Lockable; about: string; reason: string; until?: string }>
+
+/** What it is about is refused, with everything under it. */
+export type Lock = Readonly<{
+  what: Lockable
+  about: string
+  reason: string
+  by: string
+  at: string
+  until?: string
+  ended_at?: string
+  ended_by?: string
+}>
+
 /** What a decision would see. */
 export type LiveContext = Readonly<{
   at: string
@@ -89,7 +106,8 @@ export type TaskDeclaration = Readonly<{
   reason?: string
   ticket?: string
   limits?: Readonly<{ calls?: number }>
-  window?: Readonly<{ starts_at: string; ends_at: string }>
+  /** `{ calendar: 'release' }` stands for its event that is on, or the next one. */
+  window?: Readonly<{ starts_at: string; ends_at: string }> | Readonly<{ calendar: string }>
   parent?: string
   /** The delegation that it is done under. */
   delegation?: string
@@ -113,7 +131,7 @@ export type Task = Readonly<{
   limits: Readonly<{ calls?: number }>
   parent?: string
   delegation?: string
-  window?: Readonly<{ starts_at: string; ends_at: string }>
+  window?: Readonly<{ starts_at: string; ends_at: string; calendar?: string; event?: string }>
   declared_at: string
   ttl: string
   heartbeat: string

@@ -4,11 +4,16 @@
  * @module
  */
 import type { Caller } from '../model/access.ts'
+import type { Window } from '../model/calendar.ts'
+import { windowFrom } from '../model/calendar.ts'
 import type { EntityRef } from '../model/entity.ts'
 import { isOver, refKey, sameRef } from '../model/entity.ts'
 import { WritError } from '../model/errors.ts'
+import type { Fact } from '../model/fact.ts'
+import { factId, isFresh } from '../model/fact.ts'
 import type { Task, TaskEnd } from '../model/task.ts'
 import { beat, DECLARED_WAIT, isEnded, isLive, narrows, windowOf } from '../model/task.ts'
+import type { Instant } from '../model/time.ts'
 import { DAY, HOUR, SECOND } from '../model/time.ts'
 import { isAtTarget } from '../model/credential.ts'
 import type { Page, Read } from '../store/port.ts'
@@ -23,6 +28,9 @@ import type { Narrowing, TaskInput, TaskState } from './port.ts'
 
 /** Live tasks that one subject may have at once. */
 export const MAX_LIVE_TASKS = 1_000
+
+/** Longest window. */
+const MAX_WINDOW = 31 * DAY
 
 /** Children may be declared this deep. */
 export const MAX_TASK_DEPTH = 8
@@ -60,10 +68,11 @@ export class Tasks {
     if (input.scope.actions.some((action) => action.startsWith('Writ::'))) {
       throw new WritError('ERR_INPUT_INVALID', 'a task cannot cover the administration of Writ')
     }
-    const window = input.window
+    const wished = input.window
     if (
-      window !== undefined &&
-      (window.endsAt <= window.startsAt || window.endsAt - window.startsAt > 31 * DAY)
+      wished !== undefined &&
+      'startsAt' in wished &&
+      (wished.endsAt <= wished.startsAt || wished.endsAt - wished.startsAt > MAX_WINDOW)
     ) {
       throw new WritError('ERR_INPUT_INVALID', '`window` must end after it starts, within 31 days')
     }
@@ -82,6 +91,9 @@ export class Tasks {
       ...(input.delegation === undefined ? [] : [{ kind: 'delegation' as const, id: input.delegation }]),
       ...ancestors.map((task): Read => ({ kind: 'task', id: task })),
       ...(replayId === undefined ? [] : [{ kind: 'replay' as const, id: replayId }]),
+      ...(wished !== undefined && 'calendar' in wished
+        ? [{ kind: 'fact' as const, id: factId('calendar', wished.calendar) }]
+        : []),
     ]
     return store.commit({
       reads,
@@ -154,6 +166,10 @@ export class Tasks {
             )
           }
         }
+        const window =
+          wished === undefined || !('calendar' in wished)
+            ? wished
+            : eventWindow(wished.calendar, tx.get('fact', factId('calendar', wished.calendar))?.value, tx.now)
         const triggers = [...(caller.instigators ?? []), ...parents.flatMap((p) => p.triggers ?? [])]
         const task: Task = {
           id,
@@ -367,3 +383,20 @@ export function mine(caller: Caller, task: Task): boolean {
 }
 
 const notFound = (id: string): WritError => new WritError('ERR_NOT_FOUND', `there is no task \`${id}\``)
+
+/** The window of a calendar's event: as it is known now, or none. @throws {WritError} `ERR_CONFLICT` */
+function eventWindow(name: string, fact: Fact | undefined, now: Instant): Window {
+  if (fact === undefined || !isFresh(fact, now)) {
+    throw new WritError('ERR_CONFLICT', `what calendar \`${name}\` says is not known just now`, {
+      hint: 'check its name; an operator sees in the log of the server why it cannot be read',
+    })
+  }
+  const window = windowFrom(name, fact, now)
+  if (window === undefined) {
+    throw new WritError('ERR_CONFLICT', `calendar \`${name}\` has no event, now or within its horizon`, {
+      hint: 'have the change entered into the calendar first',
+    })
+  }
+  // an event without end in sight (a season) is a window of as long as one may be
+  return { ...window, endsAt: Math.min(window.endsAt, Math.max(now, window.startsAt) + MAX_WINDOW) }
+}

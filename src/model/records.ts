@@ -95,6 +95,10 @@ export const indexes = {
   'task.subject': index('task', (t) => (isEnded(t) ? [] : [refKey(t.subject)])),
   /** Under those behind its subject. */
   'task.behind': index('task', (t) => (isEnded(t) ? [] : t.chain.slice(1).map(refKey))),
+  /** Under the calendar that its window is of. */
+  'task.calendar': index('task', (t) =>
+    isEnded(t) || t.window?.calendar === undefined ? [] : [t.window.calendar.name],
+  ),
   'task.delegation': index('task', (t) => (isEnded(t) || t.delegation === undefined ? [] : [t.delegation])),
   /** `active` and, until its credentials are absent, `ended`. */
   'grant.state': index('grant', (g) => (g.state === 'closed' ? [] : [g.state])),

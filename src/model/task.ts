@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { Window } from './calendar.ts'
 import type { EntityRef } from './entity.ts'
 import type { AccountRef } from './identity.ts'
 import type { Instant, Millis } from './time.ts'
@@ -41,7 +42,8 @@ export type Task = Readonly<{
   scope: Scope
   limits: Limits
   parent?: string
-  window?: Readonly<{ startsAt: Instant; endsAt: Instant }>
+  /** Where a calendar named it, it is only ever narrowed (`narrowWindow`). */
+  window?: Window
   declaredAt: Instant
   /** A declared task times out here; moves on with its requests (see `waitUntil`). */
   waitUntil: Instant
@@ -119,6 +121,21 @@ export function taskLapsesAt(task: Task): Instant | undefined {
 export function isLive(task: Task, now: Instant): boolean {
   const lapsesAt = taskLapsesAt(task)
   return lapsesAt !== undefined && now < lapsesAt
+}
+
+/**
+ * A window only narrows, and an open task ends with it. One that opens later keeps a declared task waiting for it: that
+ * gives nothing that the task did not have.
+ */
+export function narrowWindow(task: Task, to: Pick<Window, 'startsAt' | 'endsAt'>): Task {
+  const { window } = task
+  if (isEnded(task) || window === undefined) return task
+  const startsAt = Math.max(window.startsAt, to.startsAt)
+  const endsAt = Math.min(window.endsAt, to.endsAt)
+  if (startsAt === window.startsAt && endsAt === window.endsAt) return task
+  const narrowed = { ...task, window: { ...window, startsAt, endsAt } }
+  if (task.state === 'declared') return waitUntil(narrowed, startsAt)
+  return { ...narrowed, endsAt: Math.min(task.endsAt ?? Infinity, endsAt) }
 }
 
 /** Ends once: an ended task keeps its first ending. */

@@ -48,7 +48,13 @@ export const taskDeclaration = z
     reason: text.exactOptional().meta({ description: 'Counts as justification' }),
     ticket: displayName.exactOptional(),
     limits: z.strictObject({ calls: z.int().min(1).max(1_000_000_000).exactOptional() }).exactOptional(),
-    window: z.strictObject({ starts_at: instant, ends_at: instant }).exactOptional(),
+    window: z
+      .union([
+        z.strictObject({ starts_at: instant, ends_at: instant }),
+        z.strictObject({ calendar: id.meta({ description: 'A configured calendar' }) }),
+      ])
+      .exactOptional()
+      .meta({ description: 'Of a calendar: its event that is on, or the next one' }),
     parent: id.exactOptional(),
     delegation: id.exactOptional().meta({ description: 'The delegation that it is done under' }),
     ttl: duration.exactOptional().meta({ description: 'Longest life from activation; 30m if left out' }),
@@ -66,7 +72,7 @@ export type DecodedTask = Readonly<{
   reason?: string
   ticket?: string
   limits?: Readonly<{ calls?: number }>
-  window?: Readonly<{ startsAt: Instant; endsAt: Instant }>
+  window?: Readonly<{ startsAt: Instant; endsAt: Instant }> | Readonly<{ calendar: string }>
   parent?: string
   delegation?: string
   life?: Millis
@@ -77,7 +83,11 @@ export function decodeTask(parsed: z.output<typeof taskDeclaration>): DecodedTas
   const { window, ttl, ...rest } = parsed
   return {
     ...rest,
-    ...(window === undefined ? {} : { window: { startsAt: window.starts_at, endsAt: window.ends_at } }),
+    ...(window === undefined
+      ? {}
+      : {
+          window: 'calendar' in window ? window : { startsAt: window.starts_at, endsAt: window.ends_at },
+        }),
     ...given('life', ttl),
   }
 }
@@ -107,7 +117,14 @@ export const task = z
     limits: z.object({ calls: z.int().exactOptional() }),
     parent: z.string().exactOptional(),
     delegation: z.string().exactOptional(),
-    window: z.object({ starts_at: instantOut, ends_at: instantOut }).exactOptional(),
+    window: z
+      .object({
+        starts_at: instantOut,
+        ends_at: instantOut,
+        calendar: z.string().exactOptional().meta({ description: 'The calendar whose event it is' }),
+        event: z.string().exactOptional().meta({ description: 'What the calendar calls the event' }),
+      })
+      .exactOptional(),
     declared_at: instantOut,
     ttl: durationOut,
     heartbeat: durationOut,
@@ -149,6 +166,8 @@ export function encodeTask(value: Task): WireTask {
           window: {
             starts_at: encodeInstant(value.window.startsAt),
             ends_at: encodeInstant(value.window.endsAt),
+            ...given('calendar', value.window.calendar?.name),
+            ...given('event', value.window.calendar?.summary),
           },
         }),
     declared_at: encodeInstant(value.declaredAt),
