@@ -43,6 +43,9 @@ import type {
   Fact,
   FactInput,
   LiveContext,
+  Lock,
+  LockInput,
+  Lockable,
   DelegationInput,
   Entity,
   EntityInput,
@@ -655,6 +658,15 @@ export function createWrit(options: WritOptions = {}) {
           ...(until === undefined ? {} : { until }),
         })
       },
+    },
+    locks: {
+      /** Refuses it at once with everything under it. */
+      lock: (input: LockInput): Promise<Narrowing> => post<Narrowing>('/v1/locks', input),
+      /** Takes a lock away; what it ended stays ended. */
+      unlock: (input: Readonly<{ what: Lockable; about: string; reason?: string }>): Promise<Lock> =>
+        post<Lock>('/v1/locks/unlock', input),
+      /** Locks in force. */
+      list: (query: PageQuery = {}): Promise<Page<Lock>> => get<Page<Lock>>('/v1/locks', query),
     },
     facts: {
       /** Says what was observed: for who is trusted to. */

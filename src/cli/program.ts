@@ -404,6 +404,34 @@ credential is not confirmed gone.`,
       (await work()).grantRevoke(context, id, options),
   )
 
+  const locks = () => import('./commands/locks.ts')
+  does(
+    leaf(
+      program,
+      'lock <what> <about>',
+      'Refuse a subject, agent, task, tool, resource or owner at once, with everything under it',
+      'writ lock agent Agent/migrator --reason "INC-42, behaves oddly"',
+    )
+      .option('--reason <text>', 'why')
+      .option('--until <instant>', 'when it ends by itself'),
+    async (context, what: string, about: string, options: object) =>
+      (await locks()).lock(context, what, about, options),
+  )
+  does(
+    leaf(
+      program,
+      'unlock <what> <about>',
+      'Take a lock away; what it ended stays ended',
+      'writ unlock agent Agent/migrator --reason "INC-42 is over"',
+    ).option('--reason <text>', 'why'),
+    async (context, what: string, about: string, options: object) =>
+      (await locks()).unlock(context, what, about, options),
+  )
+  does(
+    leaf(program, 'locks', 'List what is locked', 'writ locks').option('--limit <number>', 'at most so many'),
+    async (context, options: object) => (await locks()).lockList(context, options),
+  )
+
   const actions = group('actions', 'What was done under grants, as reported and as targets say')
   const done = () => import('./commands/actions.ts')
   does(

@@ -112,6 +112,7 @@ const reasonWords: Readonly<Record<string, string>> = {
   approval_unverifiable: 'the approval cannot be verified',
   grant_pending: 'it still waits for approval',
   subject_locked: 'the subject is locked',
+  locked: 'what it needs is locked',
   delegation: 'a delegator does not carry it',
   delegation_ended: 'its delegation has ended',
   forbidden_assertion: 'your token may not speak for this subject',

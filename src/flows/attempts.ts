@@ -12,6 +12,7 @@ import type { Json } from '../model/canonical.ts'
 import type { EntityRef } from '../model/entity.ts'
 import { refKey, sameRef } from '../model/entity.ts'
 import { WritError } from '../model/errors.ts'
+import type { Task } from '../model/task.ts'
 import type { Grant } from '../model/grant.ts'
 import type { Decision } from '../model/outcome.ts'
 import type { Page } from '../store/port.ts'
@@ -43,6 +44,7 @@ export type WritVerb =
   | 'delegate'
   | 'observe'
   | 'report'
+  | 'unlock'
 
 /**
  * The attempt in what arrived: the members that are Writ's own leave the context. What stands at `approval` and names
@@ -235,6 +237,10 @@ export class Attempts {
       'question',
     )
     return analysis.outcome === 'permit'
+  }
+
+  async taskOf(id: string): Promise<Task | undefined> {
+    return (await this.#deps.store.read([{ kind: 'task', id }])).get('task', id)?.value
   }
 
   /** Who may take back what `subject` has: an administrator, or whom policy names, e.g. its owner. */

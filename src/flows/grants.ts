@@ -12,18 +12,19 @@ import { defaultKind, refKey, sameRef } from '../model/entity.ts'
 import { isWritError, WritError } from '../model/errors.ts'
 import { isIdentity, isTypeName } from '../model/name.ts'
 import type { Json } from '../model/canonical.ts'
+import { laterEnd, lockId } from '../model/lock.ts'
 import type { Grant, GrantEnd } from '../model/grant.ts'
 import { isLiveGrant } from '../model/grant.ts'
 import { isLive } from '../model/task.ts'
 import type { Decision } from '../model/outcome.ts'
 import type { Instant } from '../model/time.ts'
+import { analyse } from '../decision/analyse.ts'
 import { decide } from '../decision/decide.ts'
 import { endGrants, endTasks, findUnder } from '../lives/ending.ts'
 import type { Page, Read } from '../store/port.ts'
 import type { IssuedSecret, PlannedCredential, Target } from '../targets/port.ts'
 import type { Attempts } from './attempts.ts'
 import type { FlowDeps } from './deps.ts'
-import { lineageOf } from './lineage.ts'
 import type { Narrower } from './narrow.ts'
 import type { Narrowing } from './port.ts'
 import type { TakeBack } from './takeback.ts'
@@ -34,6 +35,9 @@ export type Access = Readonly<{ action: string; resource: string; role: string }
 type Issue =
   | Readonly<{ decision: Decision; credential: Credential; secret: IssuedSecret }>
   | Readonly<{ decision: Decision; credential?: undefined; secret?: undefined }>
+
+/** Looked at again this often when something changes while a credential is made. */
+const TRIES = 3
 
 export class Grants {
   readonly #deps: FlowDeps
@@ -123,7 +127,6 @@ export class Grants {
     const id = decisions.newId('cred')
     const planned = target.plan(id, { role, label: grantId })
     const { approval: _approval, ...attempt } = grant.analysed as unknown as Attempt
-    const tasks = (await lineageOf(store, grant.task)).map((task) => task.id)
     let { endsAt } = grant
     const decision = await decide(
       decisions,
@@ -173,26 +176,59 @@ export class Grants {
       )
       throw error
     }
-    const credential = await store
-      .commit({
+    const credential = await this.#live(caller, attempt, { id, grant, target })
+      .catch(async (error: unknown) => {
+        await this.#abandon({ id, grant, target, planned }, 'its issue could not be recorded')
+        throw error
+      })
+    if (credential === undefined) {
+      await this.#abandon({ id, grant, target, planned }, 'its grant ended while it was issued')
+      return { decision: { ...decision, outcome: 'deny', reason: 'grant_ended', nextAction: 'none' } }
+    }
+    return { decision, credential, secret }
+  }
+
+  /**
+   * Records that it lives, if its grant would still be permitted now that it does: what was locked, said or published while
+   * it was made counts. Nothing, if it does not live.
+   */
+  async #live(
+    caller: Caller,
+    attempt: Attempt,
+    { id, grant: { id: grantId }, target }: { id: string; grant: Grant; target: Target },
+  ): Promise<Credential | undefined> {
+    const { store, decision: decisions } = this.#deps
+    for (let tries = 0; tries < TRIES; tries += 1) {
+      const again = (await store.read([{ kind: 'grant', id: grantId }])).get('grant', grantId)?.value
+      if (again === undefined || again.state !== 'active') return undefined
+      const analysis = await analyse(
+        decisions,
+        caller,
+        { ...attempt, grant: grantId },
+        { again, own: again.counted ?? 0 },
+      )
+      if (analysis.outcome !== 'permit') return undefined
+      const { picture, tasks } = analysis
+      const lives = await store.commit({
         reads: [
           { kind: 'credential', id },
           { kind: 'grant', id: grantId },
-          ...tasks.map((task): Read => ({ kind: 'task', id: task })),
+          ...picture.readSet.map((read): Read => ({ kind: read.kind, id: read.id })),
         ],
         run: (tx) => {
           const row = tx.get('credential', id)?.value as Credential
           const live = tx.get('grant', grantId)?.value
           const barred = decisions.barrier.denies({
-            chain: grant.chain,
-            tasks,
+            chain: [...again.chain, caller.subject],
+            tasks: tasks.map((task) => task.id),
             grant: grantId,
-            delegation: grant.delegation,
+            delegation: again.delegation,
             caller: caller.id,
+            locks: analysis.locks,
           })
           // a task may have lapsed since, although nobody has swept it up yet
           const lapsed = tasks.some((task) => {
-            const above = tx.get('task', task)?.value
+            const above = tx.get('task', task.id)?.value
             return above === undefined || !isLive(above, tx.now)
           })
           if (
@@ -204,21 +240,16 @@ export class Grants {
           ) {
             return undefined
           }
-          const lives = credentialLive(row, tx.now)
-          tx.put('credential', id, lives)
-          tx.append({ kind: 'credential.live', refs: refsOf(id, grant), credential: id, target: target.id })
-          return lives
+          if (picture.staleIn(tx) !== undefined) return 'stale'
+          const credential = credentialLive(row, tx.now)
+          tx.put('credential', id, credential)
+          tx.append({ kind: 'credential.live', refs: refsOf(id, again), credential: id, target: target.id })
+          return credential
         },
       })
-      .catch(async (error: unknown) => {
-        await this.#abandon({ id, grant, target, planned }, 'its issue could not be recorded')
-        throw error
-      })
-    if (credential === undefined) {
-      await this.#abandon({ id, grant, target, planned }, 'its grant ended while it was issued')
-      return { decision: { ...decision, outcome: 'deny', reason: 'grant_ended', nextAction: 'none' } }
+      if (lives !== 'stale') return lives
     }
-    return { decision, credential, secret }
+    return undefined
   }
 
   async revoke(caller: Caller, id: string, reason: string): Promise<Narrowing> {
@@ -258,12 +289,14 @@ export class Grants {
     }
     const key = refKey(subject)
     const cause = { reason, by: caller.id }
+    const lock = lockId('subject', key)
     const { store } = this.#deps
     const { grants, credentials, recorded } = await this.#narrower.narrow({
       barred: [{ kind: 'subject', id: key }],
       find: () => findUnder(store, key),
       reads: [
         { kind: 'entity', id: key },
+        { kind: 'lock', id: lock },
         { index: 'task.subject', value: key },
         { index: 'task.behind', value: key },
         { index: 'grant.subject', value: key },
@@ -271,7 +304,9 @@ export class Grants {
       apply: (tx, below) => {
         const known = tx.get('entity', key)?.value
         // taking away never gives back: a lock that holds longer stays
-        const until = laterEnd(known?.locked, options.until, tx.now)
+        const inForce = known?.locked
+        const isInForce = inForce !== undefined && tx.now < (inForce.until ?? Infinity)
+        const until = laterEnd(isInForce ? inForce : undefined, options.until)
         const locked = { reason, at: tx.now, ...(until === undefined ? {} : { until }) }
         const entity: Entity = {
           ...(known ?? {
@@ -286,6 +321,7 @@ export class Grants {
           locked,
         }
         tx.put('entity', key, entity)
+        tx.put('lock', lock, { id: lock, what: 'subject', about: key, by: caller.id, ...locked })
         tx.append({
           kind: 'subject.locked',
           refs: [key],
@@ -434,16 +470,6 @@ export class Grants {
       this.#orphans.set(key, error.message)
     }
   }
-}
-
-/** When a lock ends that holds as long as the one in force and the one that is asked for; `undefined` is for ever. */
-function laterEnd(
-  inForce: Readonly<{ until?: Instant }> | undefined,
-  until: Instant | undefined,
-  now: Instant,
-): Instant | undefined {
-  if (inForce === undefined || now >= (inForce.until ?? Infinity)) return until
-  return until === undefined || inForce.until === undefined ? undefined : Math.max(until, inForce.until)
 }
 
 const refsOf = (credential: string, grant: Grant): string[] => [

@@ -89,6 +89,7 @@ export const INVENTORY_KINDS = [
   'inventory.deleted',
   'person.enrolled',
   'subject.locked',
+  'subject.unlocked',
 ] as const
 const changesInventory = new Set<unknown>(INVENTORY_KINDS)
 
@@ -148,6 +149,8 @@ function changesOf(
           ...(typeof entry['until'] === 'number' ? { until: entry['until'] } : {}),
         },
       })
+    case 'subject.unlocked':
+      return entity.locked === undefined ? [] : changed({ ...entity, locked: { ...entity.locked, until: at } })
     case 'person.enrolled': {
       const groups = (entry['groups'] as readonly string[] | undefined) ?? []
       return changed({ ...entity, parents: groups.flatMap((group) => parseRef(group) ?? []) })
@@ -291,6 +294,7 @@ export class History {
     for (const kind of INVENTORY_KINDS) {
       // a lock tells what the entity is only where there was none before
       if (kind === 'subject.locked' && base !== undefined) continue
+      if (kind === 'subject.unlocked') continue
       const found = await this.last([key, `kind=${kind}`], seq)
       if (found !== undefined && (base === undefined || found.seq > base.seq)) base = found
     }
@@ -308,8 +312,14 @@ export class History {
     const lock = await this.last([key, 'kind=subject.locked'], seq)
     if (lock === undefined || lock.seq <= base.seq) return state
     const locked = changesOf(lock.seq, lock.at, { ...lock.entry, entities: [] }, () => state)[0]?.[1]
-    // what a lock changes is not what policies read: the entry proves nothing of them
-    return locked === undefined ? state : { entity: locked.entity, seqs: state.seqs }
+    if (locked === undefined) return state
+    const lifted = await this.last([key, 'kind=subject.unlocked'], seq)
+    const then =
+      lifted === undefined || lifted.seq < lock.seq
+        ? locked
+        : changesOf(lifted.seq, lifted.at, lifted.entry, () => locked)[0]?.[1]
+    // what a lock changes is not what policies read: the entries prove nothing of them
+    return { entity: (then ?? locked).entity, seqs: state.seqs }
   }
 
   /** The whole inventory before the entry `seq`. */

@@ -22,6 +22,7 @@ import { Epochs } from './epoch.ts'
 import { Exports } from './exports.ts'
 import { Grants } from './grants.ts'
 import { History } from './history.ts'
+import { Locks } from './locks.ts'
 import { Narrower } from './narrow.ts'
 import type { Flows, LiveEvent } from './port.ts'
 import { Passkeys } from './passkeys.ts'
@@ -93,6 +94,13 @@ export function createFlows(deps: FlowDeps): Flowing {
   const tokens = new Tokens(deps, { attempts, requests, signers })
   const actions = new Actions(deps, attempts)
   const publishing = new Publishing(deps, attempts)
+  const windows = new Windows(deps, narrower)
+  const locks = new Locks(deps, { attempts, narrower, grants })
+  const signals = new Signals(deps, {
+    signers,
+    sessions: new Sessions(deps, narrower),
+    observe: (source, by, observations) => facts.observe(source, by, observations),
+  })
   const replays = new Replays(deps.store, deps.checking, attempts, history)
   const authorities = new Authorities(deps.store, attempts, history)
   const admin = new Administration(deps, { attempts, narrower, publishing })
@@ -145,6 +153,8 @@ export function createFlows(deps: FlowDeps): Flowing {
     signIns,
     bootstrapCode: (person, purpose) => admin.bootstrapCode(person, purpose),
     restoreCodes: () => admin.restoreCodes(),
+    windows,
+    locks,
     async recover() {
       await signers.recover()
       await epochs.recover()

@@ -21,6 +21,8 @@ export type NarrowSpec = Readonly<{
     Readonly<{ tasks?: readonly string[]; grants?: readonly string[]; requests?: readonly string[] }>
   >
   reads?: readonly Read[]
+  /** What is taken back at the targets as long as it is not on the record, beside what is found. */
+  meanwhile?(): Promise<Readonly<{ grants: readonly string[] }>>
   apply(tx: Transaction, below: Below): Ended
 }>
 
@@ -110,7 +112,7 @@ export class Narrower {
   async #clean(spec: NarrowSpec): Promise<void> {
     const gone = this.#owed.get(spec)?.gone ?? new Set<string>()
     try {
-      const { credentials } = await this.#below(spec)
+      const { credentials } = await this.#below(spec, await spec.meanwhile?.())
       const left = credentials.filter((id) => !gone.has(id))
       await Promise.all(
         left.map(async (id) => {
@@ -122,11 +124,11 @@ export class Narrower {
     }
   }
 
-  async #below(spec: NarrowSpec): Promise<Below> {
+  async #below(spec: NarrowSpec, more?: Readonly<{ grants: readonly string[] }>): Promise<Below> {
     const found = await spec.find?.()
     return findBelow(this.#deps.store, {
       tasks: [...(spec.tasks ?? []), ...(found?.tasks ?? [])],
-      grants: [...(spec.grants ?? []), ...(found?.grants ?? [])],
+      grants: [...(spec.grants ?? []), ...(found?.grants ?? []), ...(more?.grants ?? [])],
       requests: found?.requests ?? [],
     })
   }

@@ -29,6 +29,7 @@ import type { Delegations } from './delegations.ts'
 import type { EpochState } from './epoch.ts'
 import type { ActionBatch, ActionEntry, JoinedRecord, ReportedAction } from './actions.ts'
 import type { Facts } from './facts.ts'
+import type { Locks } from './locks.ts'
 import type { PasskeyAnswer, Passkeys } from './passkeys.ts'
 import type { EndedCredential } from './refusals.ts'
 import type { ReplayInput, ReplayReport } from './replay.ts'
@@ -236,6 +237,10 @@ export interface Flows {
   /** Signing in with a passkey or at a provider, and whose accounts are whose. */
   readonly signIns: SignIns
 
+  /** Windows that calendars name: narrowed when those say something else. */
+  readonly windows: Windows
+  /** The kill switch. */
+  readonly locks: Locks
   /** Who acts for whom, within which bounds. */
   readonly delegations: Delegations
   /** Whose accounts at issuers are whose. */

@@ -33,3 +33,12 @@ export const heldUntil = ({ until, endedAt }: Pick<Lock, 'until' | 'endedAt'>): 
 /** Whether it holds at `now`; the instant of its end is free already. */
 export const isHeld = (lock: Lock | undefined, now: Instant): boolean =>
   lock !== undefined && now < heldUntil(lock)
+
+/** When a lock ends that holds as long as the one in force and the one that is asked for; `undefined` is for ever. */
+export function laterEnd(
+  inForce: Readonly<{ until?: Instant }> | undefined,
+  until: Instant | undefined,
+): Instant | undefined {
+  if (inForce === undefined) return until
+  return until === undefined || inForce.until === undefined ? undefined : Math.max(until, inForce.until)
+}

@@ -423,6 +423,7 @@ function writNamespace(pools: readonly string[], types: readonly string[]): Name
       observe: on(all, ['Writ::System'], { target: { type: 'String' } }),
       // a fact of somebody or something, told by whoever manages devices, sessions or risk
       report: on(all, ['Writ::System'], { fact: { type: 'String' }, about: { type: 'String' } }),
+      unlock: on(all, ['Writ::System'], { what: { type: 'String' }, about: { type: 'String' } }),
     },
   }
 }
@@ -438,6 +439,7 @@ export const writActions = [
   'delegate',
   'observe',
   'report',
+  'unlock',
 ] as const
 
 function entityTypeNames(schema: ResolvedSchema): string[] {

@@ -366,6 +366,7 @@ describe('B70 every verb leaves its entry', () => {
     'accounts',
     'passkeys',
     'facts',
+    'locks',
     'signIns',
     // after a restore only: see its own tests
     'restoreCodes',

@@ -171,6 +171,7 @@ describe('C2 what is revoked permits nothing from then on', () => {
           parents: [ref('Group/deployers')],
           endsAt: world.clock.wall() + 5 * SECOND,
         })
+        await flows.settled()
         assert.equal((await flows.grant(world.ada, grant)).grant.endsAt, world.clock.wall() + 5 * SECOND)
         world.clock.advance(5 * SECOND)
         await settle(world.app)

@@ -222,6 +222,20 @@ const calls: Readonly<Record<string, (w: FaultWorld) => Promise<Sent> | Sent>> =
       beside: ['decision'],
     }
   },
+  'POST /v1/locks': () => ({
+    as: 'ada',
+    json: {
+      what: 'resource',
+      about: 'Document/canary-locked',
+      reason: 'canary-reason',
+      until: '2030-01-01T00:00:00Z',
+    },
+  }),
+  'POST /v1/locks/unlock': async (w) => {
+    const lock = { what: 'resource', about: 'Document/canary-locked' } as const
+    await w.app.flows.locks.lock(w.ada, { ...lock, reason: 'r' })
+    return { as: 'ada', json: { ...lock, reason: 'canary-reason' }, beside: ['decision'] }
+  },
   'POST /v1/facts': async (w) => {
     await put(w, {
       type: 'Service',

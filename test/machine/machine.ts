@@ -731,6 +731,7 @@ class Machine {
     const before = this.#model.isLocked(who) ? (who.locked?.until ?? 0) : 0
     who.locked = { at: this.#model.now, until: Math.max(before, until ?? Infinity) }
     this.#model.endSubject(who.key)
+    this.#model.changed(who.key)
     this.#note('lock')
   }
 
@@ -738,7 +739,7 @@ class Machine {
     who.deleted = true
     who.generation += 1
     this.#model.endSubject(who.key)
-    this.#model.react()
+    this.#model.changed(who.key)
     this.#note('delete')
   }
 
@@ -755,7 +756,7 @@ class Machine {
     if (after.endsAt === undefined) delete who.endsAt
     // somebody new, whom nobody has locked
     if (wasDeleted) delete who.locked
-    this.#model.react()
+    this.#model.changed(who.key)
     if (!wasDeleted) return
     this.#note('recreate')
     // an enforcement point or person that has ended gets none before it begins again
@@ -801,6 +802,7 @@ class Machine {
       assert.equal(now, this.#model.now, 'B31 time goes on after a crash')
     assert.ok(now >= this.#model.wall && now <= this.#model.now, 'B31')
     this.#model.now = now
+    this.#model.react()
     this.#note('crash')
   }
 
@@ -809,6 +811,7 @@ class Machine {
     this.#drivers = []
     await this.#verifyFolder()
     this.#app = await openApp(this.#folder, this.#parts)
+    this.#model.react()
     this.#note('restart')
   }
 

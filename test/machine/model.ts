@@ -802,20 +802,41 @@ export class Model {
     }
   }
 
-  /** Continuous evaluation: what would no longer be permitted ends, and nothing outlives its subject. */
-  react(): void {
+  /** Continuous evaluation: of what is affected, what would no longer be permitted ends, and nothing outlives its bounds. */
+  react(affects: (grant: Grant) => boolean = () => true): void {
     for (const grant of this.grants.values()) {
-      if (grant.ended) continue
-      if (this.analyse(grant.asked, grant.attempt, {}, grant, grant.counted).outcome !== 'permit')
-        this.endGrant(grant)
-      else grant.endsAt = Math.min(grant.endsAt, this.who.get(grant.attempt.subject)?.endsAt ?? Infinity)
+      if (grant.ended || !affects(grant)) continue
+      const { attempt, startedAt } = grant
+      const { outcome, rule } = this.analyse(grant.asked, attempt, {}, grant, grant.counted)
+      if (outcome !== 'permit') this.endGrant(grant)
+      else
+        grant.endsAt = Math.min(
+          grant.endsAt,
+          startedAt + (rule.ttl ?? Infinity),
+          this.who.get(attempt.subject)?.endsAt ?? Infinity,
+          ...this.lineage(attempt.task).map((task) => task.window?.endsAt ?? Infinity),
+        )
     }
+  }
+
+  /** A line of the inventory has changed: whoever read it is affected, nobody else. */
+  changed(key: string): void {
+    this.react(({ attempt: { subject }, asked }) =>
+      [subject, this.who.get(subject)?.owner, asked.subject].includes(key),
+    )
   }
 
   sweep(): void {
     for (const task of this.tasks.values()) if (!task.ended && !this.isLive(task)) this.endTask(task.id)
     for (const grant of this.grants.values())
       if (!grant.ended && !this.isLiveGrant(grant)) this.endGrant(grant)
+    // what was known to change by now
+    this.react(({ asked, attempt }) =>
+      [
+        this.who.get(asked.subject)?.endsAt,
+        ...this.lineage(attempt.task).flatMap(({ endsAt, window }) => [endsAt, window?.endsAt]),
+      ].some((at) => at !== undefined && this.now >= at),
+    )
     for (const request of this.requests.values()) {
       if (request.status === 'pending' && this.now >= request.expiresAt) request.status = 'over'
     }

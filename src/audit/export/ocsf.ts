@@ -111,6 +111,9 @@ export const rules: Readonly<Record<string, Rule>> = {
   'delegation.revoked': entity('delegation', 4),
   'delegation.': entity('delegation', 3),
 
+  'lock.set': entity('lock', 1, { severity: 'medium' }),
+  'lock.ended': entity('lock', 4, { severity: 'medium' }),
+  'lock.': entity('lock', 3),
   'subject.locked': { class: 3001, activity: 9, severity: 'medium' },
   'subject.unlocked': { class: 3001, activity: 12, severity: 'medium' },
   'subject.': { class: 3001, activity: 99 },

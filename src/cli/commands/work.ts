@@ -265,14 +265,17 @@ export async function grantRevoke(
       throw new CliError(exit.error, 'nothing was done')
     narrowing = await writ.subjects.revoke(subject, reason, options.until)
   } else narrowing = await writ.grants.revoke(id as string, reason)
-  context.print(
-    { item: narrowing },
-    {
-      lines: [
-        `${subject === undefined ? '' : `${plain(subject)} locked · `}${narrowing.grants.length} grant${narrowing.grants.length === 1 ? '' : 's'} denied`,
-      ],
-    },
+  const count = `${narrowing.grants.length} grant${narrowing.grants.length === 1 ? '' : 's'} denied`
+  return confirmNarrowing(
+    context,
+    narrowing,
+    `${subject === undefined ? '' : `${plain(subject)} locked · `}${count}`,
   )
+}
+
+/** Says what was narrowed, and waits until its credentials are gone. */
+export function confirmNarrowing(context: Context, narrowing: Narrowing, said: string): Promise<number> {
+  context.print({ item: narrowing }, { lines: [said] })
   if (!narrowing.recorded) context.note('warn', 'in effect, but not on the record yet')
   const wanted = new Set(narrowing.credentials.map((c) => c.id))
   const grants = [...new Set(narrowing.credentials.map((c) => c.grant))]

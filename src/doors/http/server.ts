@@ -24,6 +24,7 @@ import { authzenRoutes } from './api/authzen.ts'
 import type { Stream } from './api/events.ts'
 import { delegationRoutes } from './api/delegations.ts'
 import { factRoutes } from './api/facts.ts'
+import { lockRoutes } from './api/locks.ts'
 import { eventRoutes } from './api/events.ts'
 import { grantRoutes } from './api/grants.ts'
 import { healthRoutes } from './api/health.ts'
@@ -134,6 +135,7 @@ export function httpRoutes(door: Door, streams: Set<Stream> = new Set()): Route[
     ...actionRoutes(door),
     ...inventoryRoutes(door),
     ...recordRoutes(door),
+    ...lockRoutes(door),
     ...proofRoutes(door),
     ...transparencyRoutes(door),
     ...witnessRoutes(door),

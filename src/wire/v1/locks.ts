@@ -1,0 +1,53 @@
+/**
+ * Locks on the wire.
+ *
+ * @module
+ */
+import * as z from 'zod'
+import type { Lock } from '../../model/lock.ts'
+import { lockables } from '../../model/lock.ts'
+import { encodeInstant, given, id, instant, instantOut, page, text } from '../bounds.ts'
+
+const what = z.enum(lockables).meta({
+  description:
+    '`subject`; `task` with those below it; `tool` by the name of its action; `resource` with everything below it; `owner`: all that this person owns',
+})
+const about = id.meta({ description: '`Type/id`, the id of a task, or the name of an action' })
+
+export const lockInput = z
+  .strictObject({ what, about, reason: text.min(1), until: instant.exactOptional() })
+  .meta({ id: 'LockInput' })
+
+export const unlockInput = z
+  .strictObject({ what, about, reason: text.exactOptional() })
+  .meta({ id: 'UnlockInput' })
+
+export const lock = z
+  .object({
+    what: z.enum(lockables),
+    about: z.string(),
+    reason: z.string(),
+    by: z.string(),
+    at: instantOut,
+    until: instantOut.exactOptional(),
+    ended_at: instantOut.exactOptional(),
+    ended_by: z.string().exactOptional(),
+  })
+  .meta({ id: 'Lock', description: 'What it is about is refused, with everything under it' })
+
+export type WireLock = z.infer<typeof lock>
+
+export const lockPage = page(lock).meta({ id: 'LockPage' })
+
+export function encodeLock(value: Lock): WireLock {
+  return {
+    what: value.what,
+    about: value.about,
+    reason: value.reason,
+    by: value.by,
+    at: encodeInstant(value.at),
+    ...(value.until === undefined ? {} : { until: encodeInstant(value.until) }),
+    ...(value.endedAt === undefined ? {} : { ended_at: encodeInstant(value.endedAt) }),
+    ...given('ended_by', value.endedBy),
+  }
+}

@@ -1,0 +1,273 @@
+/**
+ * The kill switch: what is locked permits nothing from that call on, what was given under it ends, and only who may takes the
+ * lock away.
+ *
+ * @module
+ */
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import type { Lockable } from '../../src/model/lock.ts'
+import { MINUTE } from '../../src/model/time.ts'
+import { activeGrant, declare, migration, requestMigration } from '../support/world.ts'
+import type { FaultWorld } from './support.ts'
+import {
+  attempt,
+  entries,
+  fails,
+  faultWorld,
+  interpose,
+  kindsOf,
+  put,
+  ref,
+  sessionFor,
+  settle,
+  withPolicy,
+} from './support.ts'
+
+const read = (subject: string, resource = 'Document/handbook') => attempt(subject, 'read', resource)
+const policies = withPolicy(`
+@id("shelved") permit (principal, action == Action::"stow", resource);
+@id("eve-revokes") permit (principal == Person::"eve", action in [Writ::Action::"revoke", Writ::Action::"unlock"], resource);
+`)
+
+/** The agent is hedy's, Document/page lies below Document/handbook, and each has a grant. */
+async function stage(): Promise<FaultWorld & { grants: Readonly<Record<string, string>> }> {
+  const world = await faultWorld({ policies, targets: true })
+  await put(
+    world,
+    {
+      type: 'Agent',
+      id: 'migrator',
+      kind: 'agent',
+      owner: ref('Person/hedy'),
+      parents: [ref('Group/deployers')],
+    },
+    { type: 'Document', id: 'page', kind: 'resource', parents: [ref('Document/handbook')], sensitivity: 1 },
+    { type: 'Document', id: 'other', kind: 'resource', sensitivity: 1 },
+  )
+  const { flows } = world.app
+  const given = async (subject: 'migrator' | 'ada', action: string, resource: string): Promise<string> => {
+    const who = subject === 'ada' ? 'Person/ada' : 'Agent/migrator'
+    const { grant, decision } = await flows.activate(world[subject], attempt(who, action, resource))
+    return grant?.id ?? assert.fail(decision.reason)
+  }
+  const grants = {
+    page: await given('migrator', 'read', 'Document/page'),
+    handbook: await given('ada', 'read', 'Document/handbook'),
+    other: await given('ada', 'read', 'Document/other'),
+    stow: await given('ada', 'stow', 'Document/other'),
+  }
+  world.clock.advance(1)
+  return { ...world, grants }
+}
+
+const living = async (world: FaultWorld & { grants: Readonly<Record<string, string>> }): Promise<string[]> => {
+  await world.app.flows.settled()
+  const view = await world.app.store.read(
+    Object.values(world.grants).map((id) => ({ kind: 'grant' as const, id })),
+  )
+  return Object.entries(world.grants)
+    .filter(([, id]) => view.get('grant', id)?.value.state === 'active')
+    .map(([name]) => name)
+}
+
+describe('C2 what is locked is refused at once, and what was given under it ends; nothing else', () => {
+  const cases: readonly [Lockable, string, readonly string[]][] = [
+    ['subject', 'Agent/migrator', ['handbook', 'other', 'stow']],
+    ['subject', 'Person/ada', ['page']],
+    ['tool', 'stow', ['page', 'handbook', 'other']],
+    ['resource', 'Document/handbook', ['other', 'stow']],
+    ['resource', 'Document/page', ['handbook', 'other', 'stow']],
+    ['owner', 'Person/hedy', ['handbook', 'other', 'stow']],
+    ['owner', 'Person/nobody', ['page', 'handbook', 'other', 'stow']],
+  ]
+  for (const [what, about, left] of cases) {
+    test(`${what} ${about}`, async () => {
+      await using world = await stage()
+      const { flows } = world.app
+      const admin = await sessionFor(world, 'zoe', ['Group/administrators'])
+      world.clock.advance(1)
+      const { denied, recorded } = await flows.locks.lock(admin, { what, about, reason: 'INC-42' })
+      assert.deepEqual([denied, recorded], [true, true])
+      // at once, before anything was looked at again
+      const outcomes = await Promise.all([
+        flows.ask(world.migrator, read('Agent/migrator', 'Document/page')),
+        flows.ask(world.ada, read('Person/ada')),
+        flows.ask(world.ada, read('Person/ada', 'Document/other')),
+        flows.ask(world.ada, attempt('Person/ada', 'stow', 'Document/other')),
+      ])
+      const permitted = ['page', 'handbook', 'other', 'stow'].filter((_, i) => outcomes[i]?.outcome === 'permit')
+      assert.deepEqual(permitted, left)
+      for (const { outcome, reason } of outcomes)
+        if (outcome !== 'permit') assert.equal(reason, what === 'subject' ? 'subject_locked' : 'locked')
+      assert.deepEqual(await living(world), left)
+      const ended = (await entries(world.app)).filter(({ kind }) => kind === 'grant.ended')
+      for (const entry of ended) assert.match(String(entry['reason']), /INC-42/)
+      const listed = (await flows.locks.list(admin, {})).items
+      assert.deepEqual(listed.map((lock) => [lock.what, lock.about, lock.reason]), [[what, about, 'INC-42']])
+
+      world.clock.advance(1)
+      assert.equal((await flows.locks.unlock(admin, what, about)).endedAt, world.clock.wall())
+      await fails(flows.locks.unlock(admin, what, about), 'ERR_NOT_FOUND')
+      assert.deepEqual((await flows.locks.list(admin, {})).items, [])
+      const again = await flows.ask(world.migrator, read('Agent/migrator', 'Document/page'))
+      assert.equal(again.outcome, 'permit')
+      // what ended stays ended, also after a restart
+      assert.deepEqual(await living(world), left)
+    })
+  }
+
+  test('a task with what is below it', async () => {
+    await using world = await stage()
+    const { flows } = world.app
+    const task = await declare(world)
+    const beside = await declare(world)
+    const child = await declare(world, { parent: task })
+    const { grant } = await activeGrant(world, child)
+    world.clock.advance(1)
+    await flows.locks.lock(world.ada, { what: 'task', about: task, reason: 'INC-42' })
+    await flows.settled()
+    assert.equal((await flows.grant(world.ada, grant)).grant.state, 'closed')
+    assert.equal((await flows.evaluate(world.migrator, migration(child))).outcome, 'deny')
+    await fails(flows.locks.unlock(world.migrator, 'task', task), 'ERR_FORBIDDEN')
+    await flows.locks.unlock(world.ada, 'task', task)
+    assert.equal((await flows.evaluate(world.migrator, migration(task))).reason, 'task_ended')
+    assert.equal((await flows.evaluate(world.migrator, migration(beside))).outcome, 'challenge')
+    await fails(flows.locks.lock(world.ada, { what: 'task', about: 'task_none', reason: 'r' }), 'ERR_FORBIDDEN')
+  })
+
+  test('a decision under way when it comes is none', async () => {
+    for (const [what, about] of [
+      ['tool', 'read'],
+      ['resource', 'Document/handbook'],
+      ['owner', 'Person/hedy'],
+    ] as const) {
+      await using world = await stage()
+      const { flows } = world.app
+      interpose(world, () => flows.locks.lock(world.ada, { what, about, reason: 'now' }))
+      const { outcome, reason } = await flows.evaluate(world.migrator, read('Agent/migrator', 'Document/page'))
+      assert.deepEqual([outcome, reason], ['deny', 'locked'], what)
+    }
+  })
+
+  test('B49 no secret leaves for what was locked while it was made', async () => {
+    await using world = await stage()
+    const { flows } = world.app
+    const { grant } = await activeGrant(world)
+    world.clock.advance(1)
+    const reached = Promise.withResolvers<void>()
+    const held = Promise.withResolvers<void>()
+    world.system.around = (call, moment) => {
+      if (call !== 'issue' || moment !== 'after') return undefined
+      reached.resolve()
+      return held.promise
+    }
+    const issuing = flows.issueCredential(world.migrator, grant)
+    await reached.promise
+    await flows.locks.lock(world.ada, { what: 'resource', about: 'Database/orders', reason: 'now' })
+    held.resolve()
+    const { decision, secret } = await issuing
+    assert.deepEqual([decision.outcome, secret], ['deny', undefined])
+    await flows.settled()
+    assert.deepEqual(world.system.shelf.names(), [])
+  })
+
+  test('B20 what was approved before it was locked is void, and so is a grant that nobody has ended yet', async () => {
+    await using world = await stage()
+    const { flows } = world.app
+    const task = await declare(world)
+    const request = await requestMigration(world, task)
+    const { approval = '' } = await flows.approve(world.grace, request.id, { statement: request.digest })
+    const { grant } = await activeGrant(world)
+    world.clock.advance(1)
+    // taken away at once, before anything was looked at
+    await flows.locks.lock(world.ada, { what: 'tool', about: 'db:migrate', reason: 'now' })
+    await flows.locks.unlock(world.ada, 'tool', 'db:migrate')
+    world.clock.advance(1)
+    const activated = await flows.activate(world.migrator, migration(task, { approval }))
+    assert.deepEqual([activated.grant, activated.decision.reason], [undefined, 'approval_expired'])
+    await flows.settled()
+    assert.equal((await flows.grant(world.ada, grant)).grant.state, 'closed')
+  })
+})
+
+describe('the lock itself', () => {
+  test('ends when it says, is never shortened, and holds across a restart', async () => {
+    await using world = await stage()
+    const { flows } = world.app
+    const until = world.clock.wall() + 10 * MINUTE
+    const asked = read('Person/ada', 'Document/other')
+    const lock = { what: 'resource', about: 'Document/other', reason: 'r' } as const
+    await flows.locks.lock(world.ada, { ...lock, until })
+    await flows.locks.lock(world.ada, { ...lock, until: until - MINUTE })
+    world.clock.advance(9 * MINUTE)
+    assert.equal((await flows.evaluate(world.ada, asked)).reason, 'locked')
+    const again = await world.restart()
+    assert.equal((await again.app.flows.evaluate(world.ada, asked)).reason, 'locked')
+    world.clock.advance(MINUTE)
+    assert.equal((await again.app.flows.evaluate(world.ada, asked)).outcome, 'permit')
+    assert.deepEqual((await again.app.flows.locks.list(world.ada, {})).items, [])
+    await again.app.stop()
+  })
+
+  test('is set by who may revoke, an owner of what is theirs; and taken away by who may unlock, never by who is under it', async () => {
+    await using world = await stage()
+    const { locks } = world.app.flows
+    const hedy = await sessionFor(world, 'hedy')
+    const eve = await sessionFor(world, 'eve')
+    const mine = { what: 'owner', about: 'Person/hedy', reason: 'stolen laptop' } as const
+    await fails(locks.lock(world.grace, mine), 'ERR_FORBIDDEN')
+    await fails(locks.lock(world.migrator, { ...mine, what: 'tool', about: 'read' }), 'ERR_FORBIDDEN')
+    await locks.lock(hedy, mine)
+    await fails(locks.unlock(hedy, 'owner', 'Person/hedy'), 'ERR_FORBIDDEN')
+    await fails(locks.unlock(world.grace, 'owner', 'Person/hedy'), 'ERR_FORBIDDEN')
+    await fails(locks.list(hedy, {}), 'ERR_FORBIDDEN')
+    await locks.unlock(eve, 'owner', 'Person/hedy')
+    // also whom policy would let: not out of their own lock
+    await locks.lock(world.ada, { what: 'subject', about: 'Person/eve', reason: 'r' })
+    await fails(locks.unlock(eve, 'subject', 'Person/eve'), 'ERR_FORBIDDEN')
+    await locks.lock(world.ada, { what: 'owner', about: 'Person/eve', reason: 'r' })
+    await locks.unlock(world.ada, 'subject', 'Person/eve')
+    await fails(locks.unlock(eve, 'owner', 'Person/eve'), 'ERR_FORBIDDEN')
+  })
+
+  test('what can be no subject, resource or action is refused, and nobody locks Writ out of itself', async () => {
+    await using world = await stage()
+    const { locks } = world.app.flows
+    for (const [what, about] of [
+      ['resource', 'orders'],
+      ['owner', 'Person/'],
+      ['subject', 'no type/x'],
+      ['resource', 'Writ::System/writ'],
+      ['tool', 'Writ::revoke'],
+      ['tool', 'read\u200b'],
+    ] as const)
+      await fails(locks.lock(world.ada, { what, about, reason: 'r' }), 'ERR_INPUT_INVALID')
+  })
+
+  test('C1 works ahead of its record when the disk is full, credentials and all, and is recorded when there is room', async () => {
+    let full = false
+    const step = (): void => {
+      if (full) throw Object.assign(new Error('no space left on device'), { code: 'ENOSPC' })
+    }
+    await using world = await faultWorld({ targets: true, hooks: { step } })
+    const { flows } = world.app
+    const { grant } = await activeGrant(world)
+    await flows.issueCredential(world.migrator, grant)
+    assert.equal(world.system.shelf.names().length, 1)
+    world.clock.advance(1)
+    full = true
+    const lock = { what: 'resource', about: 'Database/orders', reason: 'INC-42' } as const
+    const { denied, recorded } = await flows.locks.lock(world.ada, lock)
+    assert.deepEqual([denied, recorded], [true, false])
+    await flows.settled()
+    assert.deepEqual(world.system.shelf.names(), [])
+    assert.equal((await flows.ask(world.migrator, migration(undefined))).reason, 'locked')
+    full = false
+    world.clock.advance(MINUTE)
+    await settle(world.app)
+    assert.ok((await kindsOf(world.app)).includes('lock.set'))
+    assert.equal((await flows.grant(world.ada, grant)).grant.state, 'closed')
+    assert.equal(world.app.decision.barrier.size, 0)
+  })
+})
