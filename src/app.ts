@@ -20,6 +20,7 @@ import {
   openKeyFile,
   readKeyFile,
   readWebhookSecret,
+  signalsSummary,
   tokenSummary,
 } from './config/index.ts'
 import type { DecisionDeps } from './decision/analyse.ts'
@@ -73,6 +74,7 @@ import type { Target } from './targets/port.ts'
 import { version } from './version.ts'
 import { createArtifacts, encodeCallback } from './wire/arap/draft1/index.ts'
 import { encodeClaims } from './wire/oauth/index.ts'
+import { ssfCodec } from './wire/ssf/index.ts'
 
 export type AppOptions = Readonly<{
   /** `dev` marks every entry, and a server refuses its folder. */
@@ -245,6 +247,18 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
         sink: openSink(one, { now: () => clock.wall(), hostname: hostname() }),
       })),
       version,
+      ...(config.signals === undefined
+        ? {}
+        : {
+            signals: {
+              config: config.signals,
+              codec: ssfCodec,
+              clock,
+              fetch: outboundFetcher(),
+              readText: (path: string) => readFile(path, 'utf8'),
+              origin: () => (config.publicUrl === undefined ? url : new URL(config.publicUrl).origin),
+            },
+          }),
       tokens: {
         ...(config.tokens ?? TOKENS),
         issuer: () =>
@@ -331,6 +345,7 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
       flows.witnesses.start()
     }
     flows.exports.start()
+    flows.signals.start()
     return {
       url,
       flows,
@@ -340,7 +355,10 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
       ...(bootstrapFile === undefined ? {} : { bootstrapFile }),
       ...(restoreFile === undefined ? {} : { restoreFile }),
       async stop() {
+        // whoever waits for news of signals is answered
+        const signalled = flows.signals.stop()
         await http.close()
+        await signalled
         await flows.sweeper.stop()
         await flows.transparency.stop()
         await flows.witnesses.stop()
@@ -399,6 +417,10 @@ async function settle(
     ...(config.exports === undefined || config.exports.length === 0
       ? {}
       : { exports: config.exports.map(exportSummary) }),
+    ...(config.signals === undefined ||
+    (config.signals.receivers.length === 0 && config.signals.transmitter === undefined)
+      ? {}
+      : { signals: signalsSummary(config.signals) }),
     ...(config.callbacks === undefined || config.callbacks.length === 0
       ? {}
       : {

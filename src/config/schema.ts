@@ -11,6 +11,7 @@ import { callbackSchema } from './callbacks.ts'
 import { exportSchema } from './exports.ts'
 import { issuerSchema } from './issuers.ts'
 import { loginProvider, passkeyModes } from './login.ts'
+import { receiverSchema, transmitterSchema } from './signals.ts'
 import { tokenClient, tokenResource } from './tokens.ts'
 
 /** What is known of one setting beside its zod schema. */
@@ -402,6 +403,23 @@ export const configSchema = z.strictObject({
     sentence:
       'Where enforcement points may be told how their access requests end: `subject` (Type/id), `endpoint` (one URL, or all below it when it ends in a slash), `secret_file` (`whsec_…`), `allow_private`.',
   }),
+  signals: z
+    .strictObject({
+      receivers: setting(z.array(receiverSchema).default([]), {
+        type: 'list',
+        default: '[]',
+        reader: 'server',
+        sentence:
+          'Whose signals are listened to (SSF): `name`, `issuer`, `audiences`, `delivery` (`push`, `poll`), `authorization_file`, `token_file`, `subjects` (`accounts`, `map`, `template`: whom it may speak of), `verify`, `silence`, `max_age`, `rate`; see the page on signals.',
+      }),
+      transmitter: setting(transmitterSchema.optional(), {
+        type: 'map',
+        reader: 'server',
+        sentence:
+          'Who is told what Writ takes away (SSF): `algorithm` (`RS256`, `ES256`) and `receivers`, each with `name`, `subject` (Type/id), `audience`, `delivery`, `endpoint`, `events`, `subjects`; see the page on signals.',
+      }),
+    })
+    .prefault({}),
   exports: setting(z.array(exportSchema).default([]), {
     type: 'list',
     default: '[]',

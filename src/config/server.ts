@@ -18,6 +18,8 @@ import type { Loaded, Sources } from './load.ts'
 import { resolvePath, stateHome } from './load.ts'
 import type { LoginConfig } from './login.ts'
 import { loginConfig } from './login.ts'
+import type { SignalsConfig } from '../model/signal.ts'
+import { signalsConfig } from './signals.ts'
 import type { TokenConfig } from './tokens.ts'
 import { tokenConfig } from './tokens.ts'
 
@@ -52,6 +54,8 @@ export type ServerConfig = Readonly<{
   /** Where the record is sent. */
   exports?: readonly ExportConfig[]
   callbacks?: readonly CallbackConfig[]
+  /** Whose signals are listened to, and who is told. */
+  signals?: SignalsConfig
 }>
 
 /**
@@ -98,6 +102,7 @@ export function serverConfig(
     login: loginConfig(config.login, issuers, path, read),
     exports: exportConfigs(config.exports, path),
     callbacks: callbackConfigs(config.callbacks, path),
+    signals: signalsConfig(config.signals, issuers, path, read),
   }
 }
 

@@ -21,6 +21,7 @@ import type { Export } from './exports.ts'
 import type { Marks } from './transparency.ts'
 import type { RelyingParty } from '../identity/people/relying.ts'
 import type { PasskeyDeps } from './passkeys.ts'
+import type { SignalDeps } from './signals.ts'
 import type { TokenDeps } from './tokens.ts'
 import type { Given } from './verifying.ts'
 import type { Change, Watch } from './watch.ts'
@@ -66,6 +67,8 @@ export type FlowDeps = Readonly<{
   /** Of Writ. */
   version: string
   callbacks: CallbackPort
+  /** Whose signals are listened to, and who is told; nobody if not given. */
+  signals?: SignalDeps
   /** Access tokens: what is configured, and how tokens of others are verified. */
   tokens: TokenDeps
   passkeys: PasskeyDeps

@@ -253,6 +253,7 @@ export class Epochs {
         { index: 'signer.use', value: 'log' },
         { index: 'signer.use', value: 'artifact' },
         { index: 'signer.use', value: 'token' },
+        { index: 'signer.use', value: 'signal' },
       ],
       narrowing: true,
       run: (tx) => {
@@ -282,7 +283,9 @@ export class Epochs {
             ? {}
             : { signed: { origin: mark.origin, size: mark.size, root: mark.root } }),
         })
-        for (const use of ['log', 'artifact', 'token'] as const) {
+        for (const use of ['log', 'artifact', 'token', 'signal'] as const) {
+          // only who tells others has a key for it
+          if (use === 'signal' && !this.#signers.has(use)) continue
           // the copy may hold keys that were given up since
           for (const { value } of tx.scan('signer.use', use)) {
             if (value.retiredAt === undefined || value.sealed !== '') {

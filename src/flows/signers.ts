@@ -14,7 +14,11 @@ import type { FlowDeps } from './deps.ts'
 /** A key that is in use in this process. */
 export type Signing = Readonly<{ signer: Signer; privateKey: KeyObject }>
 
-const USES = ['log', 'artifact', 'token'] as const satisfies readonly SignerUse[]
+/** `signal` is made by the first transmitter that is configured. */
+const USES = ['log', 'artifact', 'token', 'signal'] as const satisfies readonly SignerUse[]
+
+/** The type of key that signs with each. */
+const kinds = { RS256: 'RSA', ES256: 'EC' } as const
 
 export class Signers {
   readonly #deps: FlowDeps
@@ -29,18 +33,26 @@ export class Signers {
   async recover(): Promise<void> {
     for (const use of USES) {
       await this.#load(use)
-      if (this.#current.has(use)) continue
+      if (!this.#lacks(use)) continue
+      const current = this.#current.get(use)?.signer
       await this.#deps.store.commit({
         reads: [
           { index: 'signer.use', value: use },
           { kind: 'meta', id: 'epoch' },
         ],
         run: (tx) => {
+          if (current !== undefined) this.retire(tx, current, { untilSize: tx.nextSeq })
           this.make(tx, use, epochOf(tx.get('meta', 'epoch')?.value))
         },
       })
       await this.#load(use)
     }
+  }
+
+  #lacks(use: SignerUse): boolean {
+    if (use !== 'signal') return !this.#current.has(use)
+    const algorithm = this.#deps.signals?.config.transmitter?.algorithm
+    return algorithm !== undefined && this.#current.get(use)?.signer.public['kty'] !== kinds[algorithm]
   }
 
   /** The key that signs now. */
@@ -58,8 +70,13 @@ export class Signers {
   /** Writes a new key into `tx`; the caller loads it with `reload` once that is durable. */
   make(tx: Transaction, use: SignerUse, epoch: number): Signer {
     const { decision, seal } = this.#deps
+    const isRsa = use === 'signal' && this.#deps.signals?.config.transmitter?.algorithm !== 'ES256'
     const pair =
-      use === 'log' ? generateKeyPairSync('ed25519') : generateKeyPairSync('ec', { namedCurve: 'P-256' })
+      use === 'log'
+        ? generateKeyPairSync('ed25519')
+        : isRsa
+          ? generateKeyPairSync('rsa', { modulusLength: 2_048 })
+          : generateKeyPairSync('ec', { namedCurve: 'P-256' })
     const id = decision.newId('key')
     const pem = pair.privateKey.export({ format: 'pem', type: 'pkcs8' })
     const signer: Signer = {
@@ -107,6 +124,11 @@ export class Signers {
 
   async reload(): Promise<void> {
     for (const use of USES) await this.#load(use)
+  }
+
+  /** Whether there is a key of that use. */
+  has(use: SignerUse): boolean {
+    return this.#current.has(use)
   }
 
   async #load(use: SignerUse): Promise<void> {

@@ -99,6 +99,6 @@ export type Delegation = Readonly<{
 export type SpentProof = Readonly<{
   /** Digest of kind, issuer and `jti`. */
   id: string
-  kind: 'assertion' | 'dpop' | 'token' | 'reauth' | 'login'
+  kind: 'assertion' | 'dpop' | 'token' | 'reauth' | 'login' | 'set' | 'webhook'
   endsAt: Instant
 }>

@@ -1,5 +1,5 @@
 /**
- * The keys that Writ signs with: checkpoints of its log, artifacts that come back to it, and access tokens.
+ * The keys that Writ signs with: checkpoints of its log, artifacts that come back to it, access tokens and signals.
  *
  * @module
  */
@@ -7,9 +7,9 @@ import type { Instant } from './time.ts'
 
 /**
  * `log` signs checkpoints (Ed25519), `artifact` what comes back to us as a JWS and `token` access tokens (ES256, both
- * published as JWKS).
+ * published as JWKS), `signal` the events that others are told (RS256 or ES256, as configured).
  */
-export type SignerUse = 'log' | 'artifact' | 'token'
+export type SignerUse = 'log' | 'artifact' | 'token' | 'signal'
 
 /** One key pair; the private half is sealed under the key file (PKCS #8 PEM before that). */
 export type Signer = Readonly<{

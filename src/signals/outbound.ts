@@ -28,7 +28,7 @@ export type OutboundOptions = Readonly<{
 }>
 
 export type OutboundRequest = Readonly<{
-  method: 'GET' | 'POST'
+  method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
   headers?: Readonly<Record<string, string>>
   body?: string
   signal?: AbortSignal
