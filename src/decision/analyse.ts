@@ -11,7 +11,7 @@ import { attemptStatement } from '../model/attempt.ts'
 import type { Json } from '../model/canonical.ts'
 import type { Entity, EntityRef } from '../model/entity.ts'
 import { refKey, sameRef } from '../model/entity.ts'
-import { factId } from '../model/fact.ts'
+import { factId, isFresh } from '../model/fact.ts'
 import type { Grant, GrantEvidence, Obligations } from '../model/grant.ts'
 import { hasUses, isLiveGrant } from '../model/grant.ts'
 import type { Delegation } from '../model/identity.ts'
@@ -153,6 +153,7 @@ export async function analyse(
   const named = await loadTasks(picture, attempt.task)
   // a task of somebody else is as good as none: nothing of it is read, counted or waited for (B33)
   const tasks = named[0] !== undefined && sameRef(named[0].subject, attempt.subject) ? named : []
+  await picture.load(calendarsOf(tasks).map((id) => ({ kind: 'fact' as const, id })))
   const locks = locksOn(picture, attempt, tasks)
   await picture.load(locks.map((id) => ({ kind: 'lock' as const, id })))
   const now = picture.now
@@ -222,7 +223,7 @@ export async function analyse(
   if (locked || isCaught(again?.again)) return deny('locked')
 
   // 2. bounds
-  const bounds = refuseBounds(attempt, tasks, now, again !== undefined)
+  const bounds = refuseBounds(attempt, tasks, picture, again !== undefined)
   if (bounds !== undefined) return deny(bounds)
   if (policy === undefined) {
     return policyVersion === NO_POLICY && isFounding(caller, attempt, subject)
@@ -684,10 +685,11 @@ function refuseCaller(
 function refuseBounds(
   attempt: Attempt,
   tasks: readonly Task[],
-  now: Instant,
+  picture: Picture,
   spent: boolean,
 ): Reason | undefined {
   if (attempt.task === undefined) return undefined
+  const { now } = picture
   const [task] = tasks
   if (task === undefined) return 'task_unknown'
   if (tasks.some((t) => isEnded(t) || !isLive(t, now))) return 'task_ended'
@@ -700,8 +702,22 @@ function refuseBounds(
     if (t.delegation !== undefined && t.delegation !== attempt.delegation) return 'task_scope'
     if (!spent && t.limits.calls !== undefined && t.calls >= t.limits.calls) return 'task_limit'
   }
-  return undefined
+  // whether its change was cancelled is not known while the calendar cannot be read (law 6)
+  const isUnknown = (id: string): boolean => {
+    const fact = picture.get('fact', id)?.value
+    return fact === undefined || !isFresh(fact, now)
+  }
+  return calendarsOf(tasks).some(isUnknown) ? 'unknown_facts' : undefined
 }
+
+/** The facts that windows of `tasks` are watched by. */
+export const calendarsOf = (tasks: readonly Task[]): readonly string[] => [
+  ...new Set(
+    tasks.flatMap(({ window }) =>
+      window?.calendar === undefined ? [] : [factId('calendar', window.calendar.name)],
+    ),
+  ),
+]
 
 const neverAsserted: ReadonlySet<string> = new Set(['sensitivity', 'owner', 'team', 'third_party', 'parents'])
 

@@ -5,6 +5,7 @@
  * @module
  */
 import { refKey } from '../model/entity.ts'
+import { knownUntil } from '../model/fact.ts'
 import type { Grant } from '../model/grant.ts'
 import { grantEnd } from '../model/grant.ts'
 import { heldUntil } from '../model/lock.ts'
@@ -12,7 +13,7 @@ import type { Kind } from '../model/records.ts'
 import type { Instant } from '../model/time.ts'
 import { registered } from '../identity/inventory.ts'
 import type { Analysis, DecisionDeps } from './analyse.ts'
-import { callerRecord, grantTtl } from './analyse.ts'
+import { calendarsOf, callerRecord, grantTtl } from './analyse.ts'
 
 /** What a grant is itself and was made of; locks are found under what they are about. */
 const NO_DEPENDENCY: ReadonlySet<Kind> = new Set<Kind>(['grant', 'request', 'lock'])
@@ -47,6 +48,10 @@ function changesAt({ facts, picture, caller, tasks }: Analysis): Instant {
     registered(picture, caller.subject)?.endsAt,
     ...callerRecord(caller).map(({ kind, id }) => picture.get(kind, id)?.value.endsAt),
     ...tasks.flatMap((task) => [task.endsAt, task.window?.startsAt, task.window?.endsAt]),
+    ...calendarsOf(tasks).map((id) => {
+      const fact = picture.get('fact', id)?.value
+      return fact === undefined ? undefined : knownUntil(fact)
+    }),
   ]
   return Math.min(Infinity, ...(known.filter((at) => at !== undefined && at > now) as Instant[]))
 }
