@@ -630,6 +630,25 @@ describe('a proof of why', () => {
       }, /was lengthened in entry/u)
     })
 
+    test('law 5: a window that a calendar narrowed was widened', () => {
+      for (const [startsAt, endsAt] of [
+        [0, 9e15 + 1],
+        [-1, 9e15],
+        [undefined, 9e15],
+      ])
+        forged((entries) => {
+          const declared = ofKind(entries, 'task.declared')
+          declared['declared'] = {
+            ...(declared['declared'] as Members),
+            window: { startsAt: 0, endsAt: 9e15 },
+          }
+          const { task, at } = ofKind(entries, 'task.ended')
+          const seq = Number(ofKind(entries, 'task.ended')['seq'])
+          const window = { ...(startsAt === undefined ? {} : { startsAt }), endsAt: Number(endsAt) }
+          entries.set(seq, { v: 1, kind: 'task.narrowed', task, refs: [], window, at, seq })
+        }, /its window was widened in entry/u)
+    })
+
     test('law 9: a use that is not counted, or a decision that hides behind the id of another', () => {
       forged(
         (entries) => void delete permits(entries).at(-1)?.['grant_used'],

@@ -8,6 +8,7 @@ import { attemptStatement } from '../model/attempt.ts'
 import type { Attempt } from '../model/attempt.ts'
 import type { Entity } from '../model/entity.ts'
 import { refKey } from '../model/entity.ts'
+import type { Window } from '../model/calendar.ts'
 import type { Task } from '../model/task.ts'
 import { inScope } from '../model/task.ts'
 import type { Instant } from '../model/time.ts'
@@ -297,9 +298,9 @@ class Judge implements Judgement {
         this.#bad(where, `permits although task ${id} had ended in entry ${ended.seq}`)
       if (!inScope(task.scope, attempt.action.name, attempt.resource))
         this.#bad(where, `lies outside the scope of task ${id}`)
-      if (at >= (task.window?.endsAt ?? Infinity)) this.#bad(where, `permits after the window of task ${id}`)
-      if (at < (task.window?.startsAt ?? -Infinity))
-        this.#bad(where, `permits before the window of task ${id}`)
+      const window = windowAt(life, task, seq)
+      if (at >= (window?.endsAt ?? Infinity)) this.#bad(where, `permits after the window of task ${id}`)
+      if (at < (window?.startsAt ?? -Infinity)) this.#bad(where, `permits before the window of task ${id}`)
       id = task.parent
     }
   }
@@ -456,7 +457,7 @@ class Judge implements Judgement {
       const task = first(this.#lives.tasks.get(id), 'task.declared')?.entry['declared'] as
         | Partial<Task>
         | undefined
-      late(task?.window?.endsAt, `the window of task ${id}`)
+      late(windowAt(this.#lives.tasks.get(id), task, activated.seq)?.endsAt, `the window of task ${id}`)
       // it opened at this permit or before
       late(task?.life === undefined ? undefined : activated.at + task.life, `the life of task ${id}`)
       id = task?.parent
@@ -587,6 +588,14 @@ class Judge implements Judgement {
     if (declared === undefined) return this.#lacks(where, 'its declaration', -1, life.entries[0]?.seq)
     if (every(life, 'task.ended').length > 1) this.#bad(where, 'ended twice')
     const task = declared.entry['declared'] as Partial<Task> | undefined
+    let window = task?.window
+    for (const { entry, seq } of every(life, 'task.narrowed')) {
+      const left = entry['window'] as Partial<Window> | undefined
+      const { startsAt, endsAt } = { startsAt: left?.startsAt ?? NaN, endsAt: left?.endsAt ?? NaN }
+      if (window === undefined || !(startsAt >= window.startsAt && endsAt <= window.endsAt))
+        this.#bad(where, `its window was widened in entry ${seq}`)
+      else window = { startsAt, endsAt }
+    }
     const parent = task?.parent
     if (parent === undefined) return
     const above = first(this.#lives.tasks.get(parent), 'task.declared')
@@ -660,4 +669,10 @@ export function endsAtAt(life: Life | undefined, seq: number): Instant | undefin
       (one.seq <= seq || one.kind === 'grant.activated'),
   )
   return said && number(said.entry, 'ends_at')
+}
+
+/** The window of a task as it was when entry `seq` was made: what calendars had narrowed by then. */
+function windowAt(life: Life | undefined, task: Partial<Task> | undefined, seq: number): Window | undefined {
+  const narrowed = every(life, 'task.narrowed').findLast((one) => one.seq < seq)
+  return (narrowed?.entry['window'] as Window | undefined) ?? task?.window
 }

@@ -145,6 +145,10 @@ function tellTask(life: Life): string[] {
       task.parent === undefined ? '' : ` under ${task.parent}`
     } was declared by ${by} at ${at(declared)}${why}${ticket}`,
     `  for ${names(task.scope?.actions)} on ${resources.join(', ')}${task.life === undefined ? '' : `, at most ${formatDuration(task.life)}`}`,
+    ...every(life, 'task.narrowed').map((one) => {
+      const { startsAt, endsAt } = members(one.entry['window'])
+      return `  narrowed to ${toRfc3339(Number(startsAt))} to ${toRfc3339(Number(endsAt))} at ${at(one)} by ${say(one.entry['by'])}`
+    }),
     ended === undefined
       ? '  and is not shown to have ended'
       : `  and ended at ${at(ended)}: ${ending(ended.entry['state'], ended.entry)}`,

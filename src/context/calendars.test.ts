@@ -133,7 +133,7 @@ describe('calendars are read', () => {
             ...web.from,
             url: 'https://c.example/',
             token: { header: 'authorization', file: '/t' },
-          } as never,
+          },
         },
       ],
       {

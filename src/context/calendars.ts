@@ -125,7 +125,7 @@ export class Calendars {
     this.#stopped = true
     for (const kept of this.#calendars.values()) kept.cancel?.()
     for (const go of this.#waiting.splice(0)) go()
-    await Promise.all([...this.#calendars.values()].map(({ reading }) => reading))
+    await Promise.all([...this.#calendars.values()].flatMap(({ reading }) => reading ?? []))
   }
 
   /** Reads one now, and again in its time. Never throws; a call while it is read joins that. */

@@ -57,7 +57,10 @@ const task = nouns<Task>(
     reason: name,
     ticket: name,
     parent: name,
-    window: fc.record({ startsAt: at, endsAt: at }),
+    window: fc.record(
+      { startsAt: at, endsAt: at, calendar: fc.record({ name }) },
+      { requiredKeys: ['startsAt', 'endsAt'] },
+    ),
     openedAt: at,
     endsAt: at,
     heartbeatAt: at,
@@ -418,6 +421,12 @@ describe('what is read', () => {
       life: 1_800_000,
       heartbeat: 15_000,
     })
+  })
+  test('a task whose window is an event of a calendar', () => {
+    const window = { calendar: 'release' }
+    assert.deepEqual(v1.decodeTask(v1.taskDeclaration.parse({ ...declaration, window })).window, window)
+    const both = { ...declaration.window, ...window }
+    assert.equal(v1.taskDeclaration.safeParse({ ...declaration, window: both }).success, false)
   })
   test('a misspelt member is an error, never ignored', () => {
     for (const wrong of [

@@ -68,7 +68,10 @@ describe('a task whose window is an event', () => {
     const { task } = await w.app.flows.task(w.migrator, id)
     const window = { startsAt: start + 10 * MINUTE, endsAt: start + 40 * MINUTE }
     assert.deepEqual(task.window, { ...window, calendar: { name: 'release', uid: 'a', summary: 'change a' } })
-    assert.deepEqual(((await lastOf(w, 'task.declared'))?.['declared'] as typeof task).window, task.window)
+    assert.deepEqual(
+      ((await lastOf(w, 'task.declared'))?.['declared'] as typeof task | undefined)?.window,
+      task.window,
+    )
     assert.equal((await read(w, id)).outcome, 'deny')
     w.clock.advance(11 * MINUTE)
     assert.equal((await read(w, id)).outcome, 'permit')

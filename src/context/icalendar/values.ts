@@ -88,6 +88,6 @@ export function plainText(value: string, most: number): string {
     // control and direction characters show something else than is there
     .replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+/gu, ' ')
     .trim()
-  const characters = [...line]
+  const characters = Array.from(line)
   return characters.length <= most ? line : `${characters.slice(0, most - 1).join('')}…`
 }
