@@ -10,11 +10,12 @@ import { reasonOf } from './sink.ts'
 
 /** `lookup` is the system's resolver unless a test says otherwise. */
 export function outboundFetcher(lookup?: OutboundOptions['lookup']): Fetcher {
-  return async (url, { body, headers, ...limits }) => {
+  return async (url, { body, headers, signal, ...limits }) => {
     const request = {
       method: body === undefined ? ('GET' as const) : ('POST' as const),
       ...(headers === undefined ? {} : { headers }),
       ...(body === undefined ? {} : { body }),
+      ...(signal === undefined ? {} : { signal }),
     }
     try {
       return await outbound(url, request, { ...limits, ...(lookup === undefined ? {} : { lookup }) })

@@ -23,6 +23,11 @@ export function webhookHeaders(
   body: string,
   key: Uint8Array,
 ): Readonly<Record<string, string>> {
-  const mac = createHmac('sha256', key).update(`${id}.${seconds}.${body}`).digest('base64')
+  const mac = webhookMac(id, String(seconds), body, key).toString('base64')
   return { 'webhook-id': id, 'webhook-timestamp': String(seconds), 'webhook-signature': `v1,${mac}` }
+}
+
+/** What a signature of version 1 is, over the bytes of the body as they were sent. */
+export function webhookMac(id: string, seconds: string, body: string | Uint8Array, key: Uint8Array): Buffer {
+  return createHmac('sha256', key).update(`${id}.${seconds}.`).update(body).digest()
 }

@@ -16,6 +16,8 @@ export type FetchOptions = Readonly<{
   /** Posted if there is one. */
   body?: string
   headers?: Readonly<Record<string, string>>
+  /** Gives up before the time is over. */
+  signal?: AbortSignal
 }>
 
 /** What was answered, redirects included, or why nothing was, in words that are safe to show. */
