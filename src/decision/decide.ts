@@ -23,7 +23,6 @@ import type { Read, Transaction } from '../store/port.ts'
 import type { Analysis, DecisionDeps } from './analyse.ts'
 import { analyse, DENIAL_TTL, exceeds, grantTtl, hasEnded } from './analyse.ts'
 import { dependenciesOf } from './dependencies.ts'
-import { isLocked } from './locks.ts'
 import { entitiesDigest, schemaDigest } from './redecide.ts'
 
 /** An answer is given again to the same key for this long. */
@@ -328,8 +327,6 @@ function refusal(
     locks: analysis.locks,
   })
   if (barred !== undefined) return barred
-  // one that has ended by itself since is no reason, but one that was set is
-  if (isLocked(tx, analysis.locks, tx.now)) return 'locked'
   for (const { id } of analysis.tasks) {
     const task = tx.get('task', id)?.value
     if (task === undefined) return 'task_unknown'

@@ -12,7 +12,6 @@ import type { Task } from '../model/task.ts'
 import type { Instant } from '../model/time.ts'
 import { registered } from '../identity/inventory.ts'
 import type { Picture } from '../store/picture.ts'
-import type { View } from '../store/port.ts'
 
 /** The names of all locks that would refuse it; what it needs of the inventory is in the picture. */
 export function locksOn(
@@ -38,8 +37,8 @@ export function locksOn(
 }
 
 /** Whether one of `ids` holds at `now`. */
-export function isLocked(view: Pick<View, 'get'> | Picture, ids: readonly string[], now: Instant): boolean {
-  return ids.some((id) => isHeld(view.get('lock', id)?.value, now))
+export function isLocked(picture: Picture, ids: readonly string[], now: Instant): boolean {
+  return ids.some((id) => isHeld(picture.get('lock', id)?.value, now))
 }
 
 /** When the last of `ids` was set: what was approved before is worth nothing afterwards. */

@@ -71,7 +71,7 @@ export class Reacting {
     if (!this.#started || this.#stopped || this.#running !== undefined) return
     this.#running = this.#run().finally(() => {
       this.#running = undefined
-      if (this.#deps.watch.waiting > 0) this.#wake()
+      if (this.#deps.watch.isWaiting) this.#wake()
     })
   }
 
@@ -79,12 +79,13 @@ export class Reacting {
     for (;;) {
       // whoever made the change gets their answer first
       await breathe()
-      const slice = this.#stopped ? [] : this.#deps.watch.take(SLICE)
-      for (const one of slice) track(this.#analyses, this.#look(one))
+      for (const one of this.#stopped ? [] : this.#deps.watch.take(SLICE)) track(this.#analyses, this.#look(one))
       if (this.#over.length > 0 && this.#endings.size < ENDINGS) track(this.#endings, this.#end())
-      if (slice.length === 0 && this.#analyses.size + this.#endings.size + this.#over.length === 0) return
-      if (slice.length === 0 || this.#analyses.size >= AT_ONCE || this.#endings.size >= ENDINGS)
-        await Promise.race([...this.#analyses, ...this.#endings])
+      const underWay = [...this.#analyses, ...this.#endings]
+      const isMore = !this.#stopped && this.#deps.watch.isWaiting
+      if (underWay.length === 0 && this.#over.length === 0 && !isMore) return
+      const isFull = this.#analyses.size >= AT_ONCE || this.#endings.size >= ENDINGS
+      if (underWay.length > 0 && (isFull || !isMore)) await Promise.race(underWay)
     }
   }
 

@@ -98,7 +98,7 @@ describe('who is affected', () => {
       { kind: 'task', id: 'task_1', before: task, after: { ...task, calls: 7, heartbeatAt: NOW } },
       { kind: 'fact', id: 'posture a', before: after, after: { ...after, observedAt: NOW + 1, by: 'y' } },
     ])
-    assert.equal(watch.waiting, 0)
+    assert.equal(watch.isWaiting, false)
     watch.changed([{ kind: 'task', id: 'task_1', before: task, after: { ...task, state: 'open' } }])
     assert.deepEqual(ids(watch), ['g'])
   })
@@ -108,7 +108,7 @@ describe('who is affected', () => {
     watch.note(grant('g1', ['entity/Document/handbook', 'meta/policy']))
     watch.note(grant('g2', ['entity/Agent/migrator', 'meta/policy'], { action: 'stow' }))
     watch.changed([{ kind: 'meta', id: 'policy', before: { version: '1' }, after: { version: '2' } }])
-    assert.equal(watch.waiting, 2)
+    assert.equal(watch.isWaiting, true)
     watch.changed([{ kind: 'grant', id: 'g1', before: undefined, after: grant('g1', [], { state: 'ended' }) }])
     assert.deepEqual(watch.take(9), [{ id: 'g2', why: 'policy changed' }])
     const lock = (what: Lock['what'], about: string): Change => ({
@@ -134,6 +134,20 @@ describe('who is affected', () => {
 })
 
 describe('who is first', () => {
+  test('of very many, some are put in their places with each slice; third parties do not wait for the others', () => {
+    const watch = new Watch()
+    for (let i = 0; i < 5_000; i += 1) watch.note(grant(`g${i}`, ['fact/posture a'], { urgency: 7 - (i % 7) }))
+    watch.note(grant('third', ['fact/posture a'], { urgency: 0 }))
+    watch.changed([fact('a')])
+    const taken: string[] = []
+    for (let slices = 0; watch.isWaiting && slices < 10_000; slices += 1) taken.push(...ids(watch, 8))
+    assert.equal(new Set(taken).size, 5_001)
+    const isThird = (id: string): boolean => id === 'third' || 7 - (Number(id.slice(1)) % 7) < 4
+    const others = taken.filter((id) => !isThird(id)).map((id) => 7 - (Number(id.slice(1)) % 7))
+    assert.deepEqual(others, others.toSorted((a, b) => a - b))
+    assert.ok(taken.lastIndexOf('third') < taken.indexOf(taken.find((id) => !isThird(id)) ?? ''))
+  })
+
   test('third parties, then the most sensitive; what concerns single grants goes ahead of what concerns all', () => {
     const watch = new Watch()
     for (const urgency of [7, 4, 0, 3, 6]) watch.note(grant(`g${urgency}`, ['fact/posture a'], { urgency }))
@@ -149,7 +163,7 @@ describe('who is first', () => {
     watch.all('policy changed')
     watch.changed([fact('a')])
     watch.again('g', 'time has passed')
-    assert.deepEqual(watch.take(9), [{ id: 'g', why: 'policy changed, `posture` changed, time has passed' }])
+    assert.deepEqual(watch.take(9), [{ id: 'g', why: 'time has passed, policy changed, `posture` changed' }])
     assert.deepEqual(watch.take(9), [])
   })
 

@@ -32,10 +32,19 @@ const POLICY = 'meta/policy'
 const TIERS = 2
 /** Third parties, then the others; each from the most sensitive resource to the least. */
 const URGENCIES = 8
+const THIRD_PARTIES = URGENCIES / 2
+
+/** Grants that are put in their places at once: of many, some with each slice. */
+const SPREAD = 2_000
+
+/** Who reads a record; most records have one reader. */
+type Readers = { readonly key: string; ids: string | Set<string> }
 
 export class Watch {
-  readonly #readers = new Map<string, string | Set<string>>()
-  readonly #grants = new Map<string, Readonly<{ keys: readonly string[]; urgency: number }>>()
+  readonly #readers = new Map<string, Readers>()
+  readonly #grants = new Map<string, Readonly<{ reads: readonly Readers[]; urgency: number }>>()
+  /** Affected, and not in their places yet. */
+  #spreading: { readonly ids: Iterator<string>; readonly why: string; readonly tier: number }[] = []
   readonly #lanes: Lane[] = Array.from({ length: TIERS * URGENCIES }, () => new Lane())
   readonly #waiting = new Map<string, { lane: number; why: Set<string> }>()
   #listener: () => void = () => undefined
@@ -55,15 +64,9 @@ export class Watch {
     const keys = keysOf(grant)
     const known = this.#grants.get(grant.id)
     const urgency = Math.min(Math.max(grant.urgency ?? 0, 0), URGENCIES - 1)
-    if (known !== undefined && known.urgency === urgency && sameList(known.keys, keys)) return
+    if (known !== undefined && known.urgency === urgency && isOf(known.reads, keys)) return
     this.#forget(grant.id)
-    this.#grants.set(grant.id, { keys, urgency })
-    for (const key of keys) {
-      const readers = this.#readers.get(key)
-      if (readers === undefined) this.#readers.set(key, grant.id)
-      else if (typeof readers === 'string') this.#readers.set(key, new Set([readers, grant.id]))
-      else readers.add(grant.id)
-    }
+    this.#grants.set(grant.id, { reads: keys.map((key) => this.#read(key, grant.id)), urgency })
   }
 
   /** What is durable by now, in log order. */
@@ -76,14 +79,13 @@ export class Watch {
       if (key !== POLICY && !this.#readers.has(key)) continue
       if (sameAuthority(kind, before, after)) continue
       if (key === POLICY) this.all('policy changed')
-      else for (const reader of this.under(key)) this.again(reader, whyOf(change))
+      else this.#spread(this.#idsOf(key), whyOf(change), 0)
     }
   }
 
   /** Every active grant, one tier after what concerns single ones. */
   all(why: string): void {
-    for (const id of this.#grants.keys()) this.#enqueue(id, why, 1)
-    this.#listener()
+    this.#spread(this.#grants.keys(), why, 1)
   }
 
   /** One grant; one that is waiting already is not looked at twice. */
@@ -94,14 +96,16 @@ export class Watch {
 
   /** The grants that read `key`, e.g. `entity/Database/orders` or `action/db:migrate`. */
   under(key: string): readonly string[] {
-    const readers = this.#readers.get(key)
-    return readers === undefined ? [] : typeof readers === 'string' ? [readers] : [...readers]
+    return [...this.#idsOf(key)]
   }
 
   /** The most urgent ones that are waiting. */
   take(most: number): readonly Affected[] {
     const taken: Affected[] = []
-    for (const [at, lane] of this.#lanes.entries()) {
+    this.#place()
+    // who is first is known when all have their places; third parties are in any case
+    const lanes = this.#spreading.length === 0 ? this.#lanes : this.#lanes.slice(0, THIRD_PARTIES)
+    for (const [at, lane] of lanes.entries()) {
       while (taken.length < most) {
         const id = lane.shift()
         if (id === undefined) break
@@ -115,9 +119,9 @@ export class Watch {
     return taken
   }
 
-  /** How many are waiting. */
-  get waiting(): number {
-    return this.#waiting.size
+  /** Whether there is something to take, now or soon. */
+  get isWaiting(): boolean {
+    return this.#waiting.size > 0 || this.#spreading.length > 0
   }
 
   /** How many grants are known. */
@@ -138,14 +142,43 @@ export class Watch {
     ;(this.#lanes[lane] as Lane).push(id)
   }
 
+  #spread(ids: Iterator<string>, why: string, tier: number): void {
+    this.#spreading.push({ ids, why, tier })
+    this.#listener()
+  }
+
+  /** Puts some of those that are affected in their places. */
+  #place(): void {
+    for (let left = SPREAD; left > 0; left -= 1) {
+      const [first] = this.#spreading
+      if (first === undefined) return
+      const next = first.ids.next()
+      if (next.done === true) this.#spreading.shift()
+      else this.#enqueue(next.value, first.why, first.tier)
+    }
+  }
+
+  #idsOf(key: string): SetIterator<string> {
+    const ids = this.#readers.get(key)?.ids ?? new Set<string>()
+    return (typeof ids === 'string' ? new Set([ids]) : ids).values()
+  }
+
+  #read(key: string, id: string): Readers {
+    const known = this.#readers.get(key)
+    if (known === undefined) {
+      const made = { key, ids: id }
+      this.#readers.set(key, made)
+      return made
+    }
+    if (typeof known.ids === 'string') known.ids = new Set([known.ids, id])
+    else known.ids.add(id)
+    return known
+  }
+
   #forget(id: string): void {
-    for (const key of this.#grants.get(id)?.keys ?? []) {
-      const readers = this.#readers.get(key)
-      if (readers === id) this.#readers.delete(key)
-      else if (typeof readers === 'object') {
-        readers.delete(id)
-        if (readers.size === 0) this.#readers.delete(key)
-      }
+    for (const readers of this.#grants.get(id)?.reads ?? []) {
+      if (typeof readers.ids === 'object' && readers.ids.delete(id) && readers.ids.size > 0) continue
+      this.#readers.delete(readers.key)
     }
     this.#grants.delete(id)
   }
@@ -179,7 +212,7 @@ function keysOf(grant: Grant): readonly string[] {
     ...(grant.task === undefined ? [] : [`task/${grant.task}`]),
     ...(grant.delegation === undefined ? [] : [`delegation/${grant.delegation}`]),
   ]
-  return [...reads.filter((key) => key !== POLICY), `action/${grant.action}`]
+  return [...new Set([...reads.filter((key) => key !== POLICY), `action/${grant.action}`])]
 }
 
 /** Where the readers of a record are found; a lock concerns who reads what it is about. */
@@ -215,6 +248,6 @@ function whyOf(change: Change): string {
   return 'what it was given on changed'
 }
 
-function sameList(a: readonly string[], b: readonly string[]): boolean {
-  return a.length === b.length && a.every((one, i) => one === b[i])
+function isOf(reads: readonly Readers[], keys: readonly string[]): boolean {
+  return reads.length === keys.length && reads.every(({ key }, i) => key === keys[i])
 }

@@ -256,8 +256,17 @@ describe('the lock itself', () => {
     await flows.issueCredential(world.migrator, grant)
     assert.equal(world.system.shelf.names().length, 1)
     world.clock.advance(1)
-    full = true
     const lock = { what: 'resource', about: 'Database/orders', reason: 'INC-42' } as const
+    // also for a decision under way, although there is room for it again
+    interpose(world, async () => {
+      full = true
+      await flows.locks.lock(world.ada, { ...lock, about: 'Document/handbook' })
+      full = false
+      world.clock.advance(MINUTE)
+    })
+    const late = await flows.evaluate(world.migrator, read('Agent/migrator'))
+    assert.deepEqual([late.outcome, late.reason], ['deny', 'locked'])
+    full = true
     const { denied, recorded } = await flows.locks.lock(world.ada, lock)
     assert.deepEqual([denied, recorded], [true, false])
     await flows.settled()
