@@ -135,6 +135,7 @@ export function ssfRoutes(door: Door): Route[] {
       summary: 'Make the stream that was configured for the caller',
       who: 'caller',
       audit: { none: 'what a listener may hear is configuration' },
+      consumes: 'json',
       body: streamRequest,
       responses: { 201: { description: 'The stream', schema: streamAnswer } },
       handle: async ({ caller, body, origin }) => ({
@@ -164,6 +165,7 @@ export function ssfRoutes(door: Door): Route[] {
       summary: 'Change what is said of it',
       who: 'caller',
       audit: { none: 'what a listener may hear is configuration' },
+      consumes: 'json',
       body: streamRequest,
       responses: { 200: { description: 'The stream', schema: streamAnswer } },
       handle: (context) => update(context, false),
@@ -175,6 +177,7 @@ export function ssfRoutes(door: Door): Route[] {
       summary: 'Replace all that is said of it',
       who: 'caller',
       audit: { none: 'what a listener may hear is configuration' },
+      consumes: 'json',
       body: streamRequest,
       responses: { 200: { description: 'The stream', schema: streamAnswer } },
       handle: (context) => update(context, true),
@@ -214,6 +217,7 @@ export function ssfRoutes(door: Door): Route[] {
       summary: 'Enable, pause (events wait) or disable it (events are not kept)',
       who: 'caller',
       audit: { event: 'signal.stream' },
+      consumes: 'json',
       body: statusBody,
       responses: { 200: { description: 'Its status', schema: statusBody } },
       handle: async ({ caller, body }) => {
@@ -231,6 +235,7 @@ export function ssfRoutes(door: Door): Route[] {
       summary: 'Ask for an event that proves that everything before it was delivered',
       who: 'caller',
       audit: { event: 'signal.verify' },
+      consumes: 'json',
       body: verifyRequest,
       responses: { 204: { description: 'It will come' } },
       handle: async ({ caller, body }) => {
@@ -247,6 +252,7 @@ export function ssfRoutes(door: Door): Route[] {
       audit: {
         none: 'reads what is recorded elsewhere; what it refuses is recorded as `signal.undelivered`',
       },
+      consumes: 'json',
       body: pollRequest,
       responses: { 200: { description: 'Signed events by their `jti`', schema: pollAnswer } },
       handle: async ({ caller, body, request }) => {

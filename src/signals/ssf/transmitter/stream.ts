@@ -260,7 +260,7 @@ export class ListenerStream {
       ...dead.map(({ seq, set }) => ({
         kind: 'signal.undelivered',
         listener: this.config.name,
-        seq,
+        entry: seq,
         jti: set.jti,
         event: set.event.kind,
         err: refused[set.jti]?.err ?? '',
