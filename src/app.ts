@@ -20,14 +20,19 @@ import {
   openKeyFile,
   readKeyFile,
   readWebhookSecret,
+  secretReader,
   signalsSummary,
+  sourcesSummary,
   tokenSummary,
+  webhooksSummary,
 } from './config/index.ts'
 import type { DecisionDeps } from './decision/analyse.ts'
 import { Barrier } from './decision/barrier.ts'
 import type { AskingDeps } from './context/asking.ts'
 import { Asking } from './context/asking.ts'
+import { IncidentSource } from './context/incidents.ts'
 import type { FactSource } from './context/port.ts'
+import { TicketSource } from './context/tickets.ts'
 import { Givers } from './decision/givers.ts'
 import { Policies } from './decision/policies.ts'
 import { requestsEndpoint } from './doors/http/api/shared.ts'
@@ -170,10 +175,19 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
     })
     const challenges = new Rates(CHALLENGES, () => Math.round(clock.monotonic()))
     const given = config.verifyDecisions === true ? new Given() : undefined
+    const asked = {
+      fetch: outboundFetcher(),
+      secret: secretReader(process.env, (path) => readFile(path, 'utf8')),
+      clock,
+    }
+    const telling = [
+      ...(config.facts?.tickets ?? []).map((one) => new TicketSource(one, asked)),
+      ...(config.facts?.incidents ?? []).map((one) => new IncidentSource(one, asked)),
+    ]
     let observer: AskingDeps['observe'] | undefined
     const context = new Asking({
       store,
-      sources: options.sources ?? [],
+      sources: [...telling, ...(options.sources ?? [])],
       calendars: [],
       observe: async (...said) => observer?.(...said),
       sleep: (ms, signal) => setTimeout(ms, undefined, { signal, ref: false }).catch(() => undefined),
@@ -259,6 +273,7 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
               origin: () => (config.publicUrl === undefined ? url : new URL(config.publicUrl).origin),
             },
           }),
+      webhooks: { hooks: config.webhooks ?? [], sources: telling, secret: asked.secret },
       tokens: {
         ...(config.tokens ?? TOKENS),
         issuer: () =>
@@ -421,6 +436,12 @@ async function settle(
     (config.signals.receivers.length === 0 && config.signals.transmitter === undefined)
       ? {}
       : { signals: signalsSummary(config.signals) }),
+    ...(config.facts === undefined || config.facts.tickets.length + config.facts.incidents.length === 0
+      ? {}
+      : { sources: sourcesSummary(config.facts) }),
+    ...(config.webhooks === undefined || config.webhooks.length === 0
+      ? {}
+      : { webhooks: webhooksSummary(config.webhooks) }),
     ...(config.callbacks === undefined || config.callbacks.length === 0
       ? {}
       : {

@@ -12,6 +12,7 @@ import { exportSchema } from './exports.ts'
 import { issuerSchema } from './issuers.ts'
 import { loginProvider, passkeyModes } from './login.ts'
 import { receiverSchema, transmitterSchema } from './signals.ts'
+import { incidentSchema, ticketSchema, webhookSchema } from './sources.ts'
 import { tokenClient, tokenResource } from './tokens.ts'
 
 /** What is known of one setting beside its zod schema. */
@@ -420,6 +421,31 @@ export const configSchema = z.strictObject({
       }),
     })
     .prefault({}),
+  sources: z
+    .strictObject({
+      tickets: setting(z.array(ticketSchema).default([]), {
+        type: 'list',
+        default: '[]',
+        reader: 'server',
+        sentence:
+          'Systems of tickets that are asked: `name`, `kind` (`jira`, `servicenow`, `github`, `http`), `url`, `keys` (what their keys begin with), `credential` (`file` or `env`, `header`, `scheme`), `open`, `approved`, `resources`, `fields`, `fresh`, `max_age`, `timeout`, `allow_private`, `ca`; see the page on context.',
+      }),
+      incidents: setting(z.array(incidentSchema).default([]), {
+        type: 'list',
+        default: '[]',
+        reader: 'server',
+        sentence:
+          'Systems of incidents that are asked: the same with `kind` (`pagerduty`, `opsgenie`, `http`), `alerts`, `services`, and `severity` among `fields`.',
+      }),
+    })
+    .prefault({}),
+  webhooks: setting(z.array(webhookSchema).default([]), {
+    type: 'list',
+    default: '[]',
+    reader: 'server',
+    sentence:
+      'Whose webhooks are taken at `/webhooks/{source}`: `source` (the name of a ticket or incident system), `secrets` (each `file` or `env`), `scheme` (`standard`, `hub`, `pagerduty`, `header`), `header`, `window`.',
+  }),
   exports: setting(z.array(exportSchema).default([]), {
     type: 'list',
     default: '[]',

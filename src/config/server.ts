@@ -16,10 +16,12 @@ import { exportConfigs } from './exports.ts'
 import { issuerConfigs } from './issuers.ts'
 import type { Loaded, Sources } from './load.ts'
 import { resolvePath, stateHome } from './load.ts'
+import type { SourcesConfig, WebhookConfig } from '../model/source.ts'
 import type { LoginConfig } from './login.ts'
 import { loginConfig } from './login.ts'
 import type { SignalsConfig } from '../model/signal.ts'
 import { signalsConfig } from './signals.ts'
+import { sourcesConfig, webhooksConfig } from './sources.ts'
 import type { TokenConfig } from './tokens.ts'
 import { tokenConfig } from './tokens.ts'
 
@@ -54,6 +56,9 @@ export type ServerConfig = Readonly<{
   /** Where the record is sent. */
   exports?: readonly ExportConfig[]
   callbacks?: readonly CallbackConfig[]
+  /** Systems of tickets and incidents, and whose webhooks are taken. */
+  facts?: SourcesConfig
+  webhooks?: readonly WebhookConfig[]
   /** Whose signals are listened to, and who is told. */
   signals?: SignalsConfig
 }>
@@ -79,6 +84,7 @@ export function serverConfig(
     })
   }
   const issuers = issuerConfigs(config.issuers, path, read)
+  const facts = sourcesConfig(config.sources, path, read)
   return {
     data,
     host: config.host,
@@ -102,6 +108,8 @@ export function serverConfig(
     login: loginConfig(config.login, issuers, path, read),
     exports: exportConfigs(config.exports, path),
     callbacks: callbackConfigs(config.callbacks, path),
+    facts,
+    webhooks: webhooksConfig(config.webhooks, facts, path),
     signals: signalsConfig(config.signals, issuers, path, read),
   }
 }

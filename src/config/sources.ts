@@ -85,9 +85,7 @@ const common = {
     .strictObject({
       ...place,
       header: header.default('authorization'),
-      scheme: z
-        .enum(credentialSchemes, `is not one of ${credentialSchemes.join(', ')}`)
-        .optional(),
+      scheme: z.enum(credentialSchemes, `is not one of ${credentialSchemes.join(', ')}`).optional(),
     })
     .optional(),
   open: condition.optional(),
@@ -241,9 +239,13 @@ export function webhooksConfig(
   return configured.map(({ source: name, scheme: chosen, header: named, secrets, window }) => {
     const source = all.find((one) => one.name === name)
     if (source === undefined) {
-      throw bad(`\`webhooks\`: there is no source \`${name}\``, 'name one of `sources.tickets` or `sources.incidents`')
+      throw bad(
+        `\`webhooks\`: there is no source \`${name}\``,
+        'name one of `sources.tickets` or `sources.incidents`',
+      )
     }
-    if (seen.has(name)) throw bad(`\`webhooks\`: \`${name}\` stands there twice`, 'give both keys under `secrets`')
+    if (seen.has(name))
+      throw bad(`\`webhooks\`: \`${name}\` stands there twice`, 'give both keys under `secrets`')
     seen.add(name)
     if (source.kind === 'opsgenie' && !('alerts' in source && source.alerts)) {
       throw bad(
@@ -254,7 +256,10 @@ export function webhooksConfig(
     const ready = hooks[source.kind]
     const scheme = chosen ?? ready.scheme
     if (scheme === 'standard' && named !== undefined && named !== 'webhook-signature') {
-      throw bad(`\`webhooks\`: \`${name}\` names another header`, 'Standard Webhooks have their own: leave `header` out')
+      throw bad(
+        `\`webhooks\`: \`${name}\` names another header`,
+        'Standard Webhooks have their own: leave `header` out',
+      )
     }
     return {
       source: name,
@@ -302,10 +307,16 @@ function addressOf({
 }: z.output<typeof ticketSchema> | z.output<typeof incidentSchema>): string {
   const address = url ?? readyUrls[kind]
   if (address === undefined) {
-    throw bad(`\`sources\`: \`${name}\` has no \`url\``, `give the address of the API, e.g. \`https://${name}.example\``)
+    throw bad(
+      `\`sources\`: \`${name}\` has no \`url\``,
+      `give the address of the API, e.g. \`https://${name}.example\``,
+    )
   }
   if (kind === 'http' && !address.includes('{key}')) {
-    throw bad(`\`sources\`: the \`url\` of \`${name}\` names no \`{key}\``, 'write `{key}` where the key stands in it')
+    throw bad(
+      `\`sources\`: the \`url\` of \`${name}\` names no \`{key}\``,
+      'write `{key}` where the key stands in it',
+    )
   }
   const { protocol, host, search } = new URL(address.replaceAll('{key}', 'key'))
   if (kind !== 'http' && search !== '') {
@@ -313,7 +324,10 @@ function addressOf({
   }
   // a key that says which host is asked would be asked for with our credential
   if (host !== new URL(address.replaceAll('{key}', 'other')).host) {
-    throw bad(`\`sources\`: the \`url\` of \`${name}\` has \`{key}\` in its host`, 'keys may stand in path and query')
+    throw bad(
+      `\`sources\`: the \`url\` of \`${name}\` has \`{key}\` in its host`,
+      'keys may stand in path and query',
+    )
   }
   if (protocol !== 'https:' && !allowPrivate) {
     throw bad(

@@ -99,7 +99,11 @@ export class Asked {
   async #answer(url: URL, signal: AbortSignal): Promise<Answer> {
     const { clock, fetch } = this.#deps
     const { timeout, allowPrivate, ca } = this.#config
-    const headers = { accept: this.#config.accept, 'cache-control': 'no-cache', ...(await this.#authorized()) }
+    const headers = {
+      accept: this.#config.accept,
+      'cache-control': 'no-cache',
+      ...(await this.#authorized()),
+    }
     const sentAt = clock.wall()
     const started = clock.monotonic()
     const fetched = await fetch(url, {

@@ -164,10 +164,7 @@ export class IncidentSource implements TellingSource {
     return key
   }
 
-  #read(
-    incident: unknown,
-    open?: boolean,
-  ): Readonly<{ value: Value; changedAt: Instant | undefined }> {
+  #read(incident: unknown, open?: boolean): Readonly<{ value: Value; changedAt: Instant | undefined }> {
     // without a word on whether it is open nobody knows
     if (open === undefined && valuesAt(incident, this.#open.at).length === 0) {
       throw new SourceError('it does not say the status of the incident')

@@ -16,7 +16,14 @@ describe('reading by JSON pointers', () => {
     assert.deepEqual(valuesAt(document, '/a/m~0n'), [2])
     assert.deepEqual(valuesAt(document, '/list/*/name'), ['one', 'two'])
     assert.deepEqual(valuesAt(document, '/list/1/name'), ['two'])
-    for (const pointer of ['/none', '/list/01/name', '/list/-', '/a/constructor', '/text/length', '/__proto__'])
+    for (const pointer of [
+      '/none',
+      '/list/01/name',
+      '/list/-',
+      '/a/constructor',
+      '/text/length',
+      '/__proto__',
+    ])
       assert.deepEqual(valuesAt(document, pointer), [], pointer)
   })
 

@@ -33,13 +33,16 @@ export function valuesAt(document: unknown, pointer: string): readonly unknown[]
       if (typeof value !== 'object' || value === null || !Object.hasOwn(value, name)) return []
       return [(value as Record<string, unknown>)[name]]
     })
-    if (values.length > ITEMS_MOST) throw new SourceError(`it says more than ${ITEMS_MOST} things at \`${pointer}\``)
+    if (values.length > ITEMS_MOST)
+      throw new SourceError(`it says more than ${ITEMS_MOST} things at \`${pointer}\``)
   }
   return values
 }
 
 const isScalar = (value: unknown): value is string | number | boolean =>
-  typeof value === 'string' || typeof value === 'boolean' || (typeof value === 'number' && Number.isFinite(value))
+  typeof value === 'string' ||
+  typeof value === 'boolean' ||
+  (typeof value === 'number' && Number.isFinite(value))
 
 /** One text; `undefined` where there is none, null or empty. @throws {SourceError} */
 export function textAt(document: unknown, pointer: string | undefined): string | undefined {
@@ -77,7 +80,8 @@ export function listAt(document: unknown, list: ValueList | undefined): readonly
     if (Array.isArray(value)) return value.map((item: unknown) => text(item, at))
     // commas part only what is no list of its own
     if (typeof value === 'string' && !at.includes('*')) {
-      if (value.length > TEXT_MOST * ITEMS_MOST) throw new SourceError(`what it says at \`${at}\` is too long`)
+      if (value.length > TEXT_MOST * ITEMS_MOST)
+        throw new SourceError(`what it says at \`${at}\` is too long`)
       return value.split(/[,\n]/u).map((part) => text(part.trim(), at))
     }
     return [text(value, at)]
@@ -117,7 +121,14 @@ export function parseTime(value: unknown, utc = false): Instant | undefined {
   if (match === null) return undefined
   const [, year, month, day, hour, minute, second = '0', fraction = '', z, sign, zoneHour, zoneMinute] = match
   if (z === undefined && sign === undefined && !utc) return undefined
-  const parts = [Number(year), Number(month) - 1, Number(day), Number(hour), Number(minute), Number(second)] as const
+  const parts = [
+    Number(year),
+    Number(month) - 1,
+    Number(day),
+    Number(hour),
+    Number(minute),
+    Number(second),
+  ] as const
   if (parts[3] > 23 || parts[4] > 59 || parts[5] > 59) return undefined
   const local = Date.UTC(...parts, Number(fraction.slice(0, 3).padEnd(3, '0')))
   const date = new Date(local)

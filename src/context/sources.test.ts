@@ -4,6 +4,7 @@ import type { AddressInfo, Socket } from 'node:net'
 import { describe, test } from 'node:test'
 import type { JsonServer } from '../../test/support/json-server.ts'
 import { json, jsonServer } from '../../test/support/json-server.ts'
+import type { ManualClock } from '../../test/support/store.ts'
 import { manualClock } from '../../test/support/store.ts'
 import {
   OPSGENIE_ID,
@@ -37,10 +38,16 @@ const common = {
   fields: {},
 } as const
 
-function deps(more: Partial<AskedDeps> = {}) {
+function deps(more: Partial<AskedDeps> = {}): AskedDeps & Readonly<{ clock: ManualClock }> {
   const clock = manualClock(NOON)
-  return { fetch: outboundFetcher(), secret: async () => 's3cret-token', clock, ...more }
+  return { ...asking(clock), ...more, clock }
 }
+
+const asking = (clock: ManualClock): AskedDeps => ({
+  fetch: outboundFetcher(),
+  secret: async () => 's3cret-token',
+  clock,
+})
 
 const tickets = (
   url: string,
@@ -177,7 +184,14 @@ describe('ServiceNow', () => {
   test('a key is never a query: B76', async () => {
     await using server = await jsonServer(json({ result: [change()] }, { date: NOON }))
     const source = tickets(server.url, 'servicenow', ['CHG'])
-    for (const key of ['CHG1^ORnumber=CHG2', 'CHG1&sysparm_limit=9', 'CHG 1', 'CHG/../x', 'CHG\u0000', 'CHG%31'])
+    for (const key of [
+      'CHG1^ORnumber=CHG2',
+      'CHG1&sysparm_limit=9',
+      'CHG 1',
+      'CHG/../x',
+      'CHG\u0000',
+      'CHG%31',
+    ])
       assert.match(await why(source.observe(key, patience())), /no key of its/u)
     assert.deepEqual(server.asked, [])
   })
@@ -235,7 +249,13 @@ describe('any system with JSON', () => {
 
   test('by a mapping of its own', async () => {
     const body = {
-      ticket: { no: 'T-1', phase: { code: 4 }, ok: ['boss', 'cab'], hosts: 'Host/a, Host/b', from: NOON / 1_000 },
+      ticket: {
+        no: 'T-1',
+        phase: { code: 4 },
+        ok: ['boss', 'cab'],
+        hosts: 'Host/a, Host/b',
+        from: NOON / 1_000,
+      },
     }
     await using server = await jsonServer(json(body, { date: NOON }))
     const source = tickets(`${server.url}/v1/tickets?no={key}&all=1`, 'http', ['T-'], {
@@ -412,7 +432,9 @@ describe('B58 a system that does not say', () => {
 
   test('it redirects, refuses, breaks', async () => {
     await using elsewhere = await jsonServer(json(ticket))
-    await using server = await jsonServer(json({}, { status: 302, headers: { location: `${elsewhere.url}/T-1` } }))
+    await using server = await jsonServer(
+      json({}, { status: 302, headers: { location: `${elsewhere.url}/T-1` } }),
+    )
     const it = source(server, { credential: { header: 'authorization', from: { env: 'X' } } })
     for (const status of [301, 302, 307, 308]) {
       server.answer = json({}, { status, headers: { location: `${elsewhere.url}/T-1` } })
@@ -514,7 +536,8 @@ describe('B58 a system that does not say', () => {
     const asked = deps()
     const it = source(server, {}, asked)
     for (let i = 0; i < 3; i += 1) assert.match(await why(it.observe('T-1', patience())), /answered 503/u)
-    for (let i = 0; i < 5; i += 1) assert.match(await why(it.observe('T-1', patience())), /asked again in 5 s/u)
+    for (let i = 0; i < 5; i += 1)
+      assert.match(await why(it.observe('T-1', patience())), /asked again in 5 s/u)
     assert.equal(server.asked.length, 3)
     asked.clock.advance(5_000)
     server.answer = json(ticket)

@@ -149,7 +149,8 @@ const shapes: Readonly<Record<TicketKind, Shape>> = {
     utc: false,
     statusNames: {},
     key(ticket) {
-      const [, owner, repo] = /\/repos\/([^/]+)\/([^/]+)$/u.exec(textAt(ticket, '/repository_url') ?? '') ?? []
+      const [, owner, repo] =
+        /\/repos\/([^/]+)\/([^/]+)$/u.exec(textAt(ticket, '/repository_url') ?? '') ?? []
       const number = member(ticket, '/number')
       return owner === undefined || repo === undefined || typeof number !== 'number'
         ? undefined
@@ -200,7 +201,11 @@ export function enveloped(body: unknown): Readonly<{ ticket: unknown; gone: bool
   const data = member(body, '/data')
   const isEnvelope = typeof data === 'object' && data !== null && typeof member(body, '/type') === 'string'
   if (!isEnvelope) return { ticket: body, gone: false }
-  return { ticket: data, gone: false, ...(member(body, '/timestamp') === undefined ? {} : { at: '/timestamp' }) }
+  return {
+    ticket: data,
+    gone: false,
+    ...(member(body, '/timestamp') === undefined ? {} : { at: '/timestamp' }),
+  }
 }
 
 export class TicketSource implements TellingSource {

@@ -67,4 +67,6 @@ export function observation(
 
 /** Members that are there. */
 export const given = (members: Readonly<Record<string, Json | undefined>>): Value =>
-  Object.fromEntries(Object.entries(members).filter((entry): entry is [string, Json] => entry[1] !== undefined))
+  Object.fromEntries(
+    Object.entries(members).filter((entry): entry is [string, Json] => entry[1] !== undefined),
+  )

@@ -24,6 +24,7 @@ import type { PasskeyDeps } from './passkeys.ts'
 import type { SignalDeps } from './signals.ts'
 import type { TokenDeps } from './tokens.ts'
 import type { Given } from './verifying.ts'
+import type { WebhookDeps } from './webhooks.ts'
 import type { Change, Watch } from './watch.ts'
 import type { WitnessConfig } from './witnesses.ts'
 
@@ -62,6 +63,8 @@ export type FlowDeps = Readonly<{
   witnesses?: readonly WitnessConfig[]
   /** The log as this start found it. */
   found: LogHead
+  /** Systems that tell by webhooks. */
+  webhooks?: Pick<WebhookDeps, 'hooks' | 'sources' | 'secret'>
   /** Where the record is sent. */
   exports: readonly Export[]
   /** Of Writ. */

@@ -73,7 +73,8 @@ async function standard(
   if (!/^[\x21-\x2d\x2f-\x7e]{1,256}$/u.test(id)) throw new DeliveryRefused('its id cannot be read')
   if (!/^[1-9]\d{8,11}$/u.test(seconds)) throw new DeliveryRefused('its time cannot be read')
   const triedAt = Number(seconds) * SECOND
-  if (Math.abs(now - triedAt) > TOLERANCE) throw new DeliveryRefused('it was sent too long ago, or is yet to be')
+  if (Math.abs(now - triedAt) > TOLERANCE)
+    throw new DeliveryRefused('it was sent too long ago, or is yet to be')
   const found = signatures(presented.split(' '), /^v1,([A-Za-z0-9+/]{43}=)$/u, 'base64')
   const isOurs = (secret: string): boolean => {
     const key = webhookKey(secret)

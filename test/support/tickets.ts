@@ -50,7 +50,10 @@ export const change = (state = '-1', approval = 'approved', more: object = {}) =
   ...more,
 })
 
-export const githubIssue = (state = 'open', labels: readonly string[] = ['approved', 'resource:Database/orders']) => ({
+export const githubIssue = (
+  state = 'open',
+  labels: readonly string[] = ['approved', 'resource:Database/orders'],
+) => ({
   url: 'https://api.github.com/repos/acme/shop/issues/12',
   repository_url: 'https://api.github.com/repos/acme/shop',
   html_url: 'https://github.com/acme/shop/issues/12',

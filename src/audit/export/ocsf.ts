@@ -152,6 +152,8 @@ export const rules: Readonly<Record<string, Rule>> = {
   'client.removed': entity('client', 4, { severity: 'medium' }),
   'client.': entity('client', 3),
 
+  'webhook.refused': { class: 3002, activity: 1, severity: 'low', failure: true },
+
   'installation.made': entity('installation', 1),
   'installation.': entity('installation', 3),
   'config.changed': entity('configuration', 3, { severity: 'medium' }),

@@ -14,7 +14,8 @@ export function webhookRoutes({ flows }: Pick<Door, 'flows'>): Route[] {
       method: 'POST',
       path: '/webhooks/:source',
       tag: 'Facts',
-      summary: 'A webhook of a configured ticket or incident system; what it tells is in effect before this answers',
+      summary:
+        'A webhook of a configured ticket or incident system; what it tells is in effect before this answers',
       who: 'client',
       audit: { event: 'fact.observed' },
       consumes: 'raw',
