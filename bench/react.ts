@@ -64,10 +64,10 @@ async function storm(grants: number): Promise<Row[]> {
   await flows.issueCredential(world.migrator, grant)
   assert.equal(system.shelf.names().length, 1)
   let lastPermit = -Infinity
-  let over = false
+  const over = new AbortController()
   const trying = (async (): Promise<void> => {
     const stow = attempt('Agent/migrator', 'stow', 'Document/one')
-    while (!over) {
+    while (!over.signal.aborted) {
       const startedAt = performance.now()
       if ((await flows.evaluate(world.migrator, stow)).outcome === 'permit') lastPermit = startedAt
       await turn()
@@ -86,7 +86,7 @@ async function storm(grants: number): Promise<Row[]> {
     return endedAt !== 0
   })
   await ending
-  over = true
+  over.abort()
   await trying
   const left = await world.app.store.list('grant', { index: 'grant.state', value: 'active', limit: 1 })
   assert.equal(left.items.length, 0)
@@ -147,7 +147,13 @@ async function many(world: World, grants: number): Promise<void> {
           const resource = { type: 'Document', id: `storm${i}` }
           const analysed = { ...(like.analysed as Record<string, never>), resource }
           const reads = (like.reads ?? []).map((key) => key.replace('Document/one', `Document/storm${i}`))
-          tx.put('grant', `grant_${i}`, { ...like, id: `grant_${i}`, resource, analysed, reads: reads.sort() })
+          tx.put('grant', `grant_${i}`, {
+            ...like,
+            id: `grant_${i}`,
+            resource,
+            analysed,
+            reads: reads.sort(),
+          })
         }
       },
     })

@@ -176,11 +176,12 @@ export class Grants {
       )
       throw error
     }
-    const credential = await this.#live(caller, attempt, { id, grant, target })
-      .catch(async (error: unknown) => {
+    const credential = await this.#live(caller, attempt, { id, grant, target }).catch(
+      async (error: unknown) => {
         await this.#abandon({ id, grant, target, planned }, 'its issue could not be recorded')
         throw error
-      })
+      },
+    )
     if (credential === undefined) {
       await this.#abandon({ id, grant, target, planned }, 'its grant ended while it was issued')
       return { decision: { ...decision, outcome: 'deny', reason: 'grant_ended', nextAction: 'none' } }

@@ -150,7 +150,9 @@ function changesOf(
         },
       })
     case 'subject.unlocked':
-      return entity.locked === undefined ? [] : changed({ ...entity, locked: { ...entity.locked, until: at } })
+      return entity.locked === undefined
+        ? []
+        : changed({ ...entity, locked: { ...entity.locked, until: at } })
     case 'person.enrolled': {
       const groups = (entry['groups'] as readonly string[] | undefined) ?? []
       return changed({ ...entity, parents: groups.flatMap((group) => parseRef(group) ?? []) })

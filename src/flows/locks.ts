@@ -38,10 +38,7 @@ export class Locks {
   readonly #deps: FlowDeps
   readonly #parts: Readonly<{ attempts: Attempts; narrower: Narrower; grants: Grants }>
 
-  constructor(
-    deps: FlowDeps,
-    parts: Readonly<{ attempts: Attempts; narrower: Narrower; grants: Grants }>,
-  ) {
+  constructor(deps: FlowDeps, parts: Readonly<{ attempts: Attempts; narrower: Narrower; grants: Grants }>) {
     this.#deps = deps
     this.#parts = parts
   }
@@ -55,8 +52,7 @@ export class Locks {
     const { what, about, reason } = input
     checkLockable(what, about)
     const { attempts, narrower, grants } = this.#parts
-    if (what === 'subject')
-      return grants.revokeSubject(caller, refOf(about), reason, until(input.until))
+    if (what === 'subject') return grants.revokeSubject(caller, refOf(about), reason, until(input.until))
     if (!(await this.#mayLock(caller, what, about)))
       throw new WritError('ERR_FORBIDDEN', `${refKey(caller.subject)} may not lock ${described(input)}`)
     if (what === 'task' && (await attempts.taskOf(about)) === undefined) throw noTask(about)
@@ -153,7 +149,9 @@ export class Locks {
     const held = page.items.map(({ value }) => value).filter((lock) => isHeld(lock, now))
     // a subject that was made again is somebody new, whom nobody has locked
     const subjects = held.filter(({ what }) => what === 'subject')
-    const view = await this.#deps.store.read(subjects.map(({ about }): Read => ({ kind: 'entity', id: about })))
+    const view = await this.#deps.store.read(
+      subjects.map(({ about }): Read => ({ kind: 'entity', id: about })),
+    )
     const items = held.filter(
       ({ what, about }) => what !== 'subject' || view.get('entity', about)?.value.locked !== undefined,
     )
@@ -193,7 +191,10 @@ export class Locks {
       const grant = view.get('grant', id)?.value
       if (grant?.state !== 'active') continue
       const attempt = { ...(grant.analysed as unknown as Attempt), grant: id }
-      const { reason } = await analyse(decision, grant.asked, attempt, { again: grant, own: grant.counted ?? 0 })
+      const { reason } = await analyse(decision, grant.asked, attempt, {
+        again: grant,
+        own: grant.counted ?? 0,
+      })
       if (reason === 'locked') grants.push(id)
     }
     return { grants }
@@ -210,7 +211,8 @@ function checkLockable(what: Lockable, about: string): void {
     const ref = parseRef(about)
     if (ref !== undefined && isTypeName(ref.type) && isIdentity(ref.id) && !isWrits) return
   }
-  const form = what === 'tool' ? 'the name of an action, e.g. `db:migrate`' : '`Type/id`, e.g. `Agent/migrator`'
+  const form =
+    what === 'tool' ? 'the name of an action, e.g. `db:migrate`' : '`Type/id`, e.g. `Agent/migrator`'
   throw new WritError('ERR_INPUT_INVALID', `\`${about}\` is no ${what} that can be locked`, {
     hint: `give ${form}`,
   })

@@ -79,7 +79,8 @@ export class Reacting {
     for (;;) {
       // whoever made the change gets their answer first
       await breathe()
-      for (const one of this.#stopped ? [] : this.#deps.watch.take(SLICE)) track(this.#analyses, this.#look(one))
+      for (const one of this.#stopped ? [] : this.#deps.watch.take(SLICE))
+        track(this.#analyses, this.#look(one))
       if (this.#over.length > 0 && this.#endings.size < ENDINGS) track(this.#endings, this.#end())
       const underWay = [...this.#analyses, ...this.#endings]
       const isMore = !this.#stopped && this.#deps.watch.isWaiting

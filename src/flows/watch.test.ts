@@ -109,7 +109,9 @@ describe('who is affected', () => {
     watch.note(grant('g2', ['entity/Agent/migrator', 'meta/policy'], { action: 'stow' }))
     watch.changed([{ kind: 'meta', id: 'policy', before: { version: '1' }, after: { version: '2' } }])
     assert.equal(watch.isWaiting, true)
-    watch.changed([{ kind: 'grant', id: 'g1', before: undefined, after: grant('g1', [], { state: 'ended' }) }])
+    watch.changed([
+      { kind: 'grant', id: 'g1', before: undefined, after: grant('g1', [], { state: 'ended' }) },
+    ])
     assert.deepEqual(watch.take(9), [{ id: 'g2', why: 'policy changed' }])
     const lock = (what: Lock['what'], about: string): Change => ({
       kind: 'lock',
@@ -136,7 +138,8 @@ describe('who is affected', () => {
 describe('who is first', () => {
   test('of very many, some are put in their places with each slice; third parties do not wait for the others', () => {
     const watch = new Watch()
-    for (let i = 0; i < 5_000; i += 1) watch.note(grant(`g${i}`, ['fact/posture a'], { urgency: 7 - (i % 7) }))
+    for (let i = 0; i < 5_000; i += 1)
+      watch.note(grant(`g${i}`, ['fact/posture a'], { urgency: 7 - (i % 7) }))
     watch.note(grant('third', ['fact/posture a'], { urgency: 0 }))
     watch.changed([fact('a')])
     const taken: string[] = []
@@ -144,7 +147,10 @@ describe('who is first', () => {
     assert.equal(new Set(taken).size, 5_001)
     const isThird = (id: string): boolean => id === 'third' || 7 - (Number(id.slice(1)) % 7) < 4
     const others = taken.filter((id) => !isThird(id)).map((id) => 7 - (Number(id.slice(1)) % 7))
-    assert.deepEqual(others, others.toSorted((a, b) => a - b))
+    assert.deepEqual(
+      others,
+      others.toSorted((a, b) => a - b),
+    )
     assert.ok(taken.lastIndexOf('third') < taken.indexOf(taken.find((id) => !isThird(id)) ?? ''))
   })
 
@@ -170,9 +176,9 @@ describe('who is first', () => {
   test('what the catalogue of facts hides is not told', () => {
     const watch = new Watch()
     watch.note(grant('g', ['fact/risk a', 'fact/calendar c']))
-    watch.changed([{ ...fact('a'), id: 'risk a' } as Change])
+    watch.changed([{ ...fact('a'), id: 'risk a' }])
     assert.deepEqual(watch.take(9), [{ id: 'g', why: 'what is known changed' }])
-    watch.changed([{ ...fact('c'), id: 'calendar c' } as Change])
+    watch.changed([{ ...fact('c'), id: 'calendar c' }])
     assert.deepEqual(watch.take(9), [{ id: 'g', why: '`calendar` changed' }])
   })
 })

@@ -243,7 +243,9 @@ function whyOf(change: Change): string {
   if (kind === 'lock') return after === undefined || after.endedAt !== undefined ? 'a lock ended' : 'locked'
   if (kind === 'fact') {
     const name = factOf(id)
-    return facts[CATALOGUED[name] ?? name]?.disclosed === true ? `\`${name}\` changed` : 'what is known changed'
+    return facts[CATALOGUED[name] ?? name]?.disclosed === true
+      ? `\`${name}\` changed`
+      : 'what is known changed'
   }
   return 'what it was given on changed'
 }

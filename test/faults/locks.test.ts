@@ -8,6 +8,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import type { Lockable } from '../../src/model/lock.ts'
 import { MINUTE } from '../../src/model/time.ts'
+import { openTestStore } from '../support/store.ts'
 import { activeGrant, declare, migration, requestMigration } from '../support/world.ts'
 import type { FaultWorld } from './support.ts'
 import {
@@ -61,7 +62,9 @@ async function stage(): Promise<FaultWorld & { grants: Readonly<Record<string, s
   return { ...world, grants }
 }
 
-const living = async (world: FaultWorld & { grants: Readonly<Record<string, string>> }): Promise<string[]> => {
+const living = async (
+  world: FaultWorld & { grants: Readonly<Record<string, string>> },
+): Promise<string[]> => {
   await world.app.flows.settled()
   const view = await world.app.store.read(
     Object.values(world.grants).map((id) => ({ kind: 'grant' as const, id })),
@@ -96,7 +99,9 @@ describe('C2 what is locked is refused at once, and what was given under it ends
         flows.ask(world.ada, read('Person/ada', 'Document/other')),
         flows.ask(world.ada, attempt('Person/ada', 'stow', 'Document/other')),
       ])
-      const permitted = ['page', 'handbook', 'other', 'stow'].filter((_, i) => outcomes[i]?.outcome === 'permit')
+      const permitted = ['page', 'handbook', 'other', 'stow'].filter(
+        (_, i) => outcomes[i]?.outcome === 'permit',
+      )
       assert.deepEqual(permitted, left)
       for (const { outcome, reason } of outcomes)
         if (outcome !== 'permit') assert.equal(reason, what === 'subject' ? 'subject_locked' : 'locked')
@@ -104,7 +109,10 @@ describe('C2 what is locked is refused at once, and what was given under it ends
       const ended = (await entries(world.app)).filter(({ kind }) => kind === 'grant.ended')
       for (const entry of ended) assert.match(String(entry['reason']), /INC-42/)
       const listed = (await flows.locks.list(admin, {})).items
-      assert.deepEqual(listed.map((lock) => [lock.what, lock.about, lock.reason]), [[what, about, 'INC-42']])
+      assert.deepEqual(
+        listed.map((lock) => [lock.what, lock.about, lock.reason]),
+        [[what, about, 'INC-42']],
+      )
 
       world.clock.advance(1)
       assert.equal((await flows.locks.unlock(admin, what, about)).endedAt, world.clock.wall())
@@ -133,7 +141,10 @@ describe('C2 what is locked is refused at once, and what was given under it ends
     await flows.locks.unlock(world.ada, 'task', task)
     assert.equal((await flows.evaluate(world.migrator, migration(task))).reason, 'task_ended')
     assert.equal((await flows.evaluate(world.migrator, migration(beside))).outcome, 'challenge')
-    await fails(flows.locks.lock(world.ada, { what: 'task', about: 'task_none', reason: 'r' }), 'ERR_FORBIDDEN')
+    await fails(
+      flows.locks.lock(world.ada, { what: 'task', about: 'task_none', reason: 'r' }),
+      'ERR_FORBIDDEN',
+    )
   })
 
   test('a decision under way when it comes is none', async () => {
@@ -145,7 +156,10 @@ describe('C2 what is locked is refused at once, and what was given under it ends
       await using world = await stage()
       const { flows } = world.app
       interpose(world, () => flows.locks.lock(world.ada, { what, about, reason: 'now' }))
-      const { outcome, reason } = await flows.evaluate(world.migrator, read('Agent/migrator', 'Document/page'))
+      const { outcome, reason } = await flows.evaluate(
+        world.migrator,
+        read('Agent/migrator', 'Document/page'),
+      )
       assert.deepEqual([outcome, reason], ['deny', 'locked'], what)
     }
   })
@@ -188,6 +202,20 @@ describe('C2 what is locked is refused at once, and what was given under it ends
     assert.deepEqual([activated.grant, activated.decision.reason], [undefined, 'approval_expired'])
     await flows.settled()
     assert.equal((await flows.grant(world.ada, grant)).grant.state, 'closed')
+  })
+
+  test('B20 a lock that came and went while nobody was there to react has ended what was given before', async () => {
+    await using world = await stage()
+    await world.app.stop()
+    const store = await openTestStore({ folder: world.config.data, clock: world.clock })
+    const at = world.clock.wall()
+    const lock = { id: 'tool stow', what: 'tool', about: 'stow', reason: 'r', by: 'x' } as const
+    await store.commit({ reads: [], run: (tx) => tx.put('lock', lock.id, { ...lock, at, endedAt: at + 1 }) })
+    await store.close()
+    world.clock.advance(1)
+    const again = await world.restart()
+    assert.deepEqual(await living({ ...world, app: again.app }), ['page', 'handbook', 'other'])
+    await again.app.stop()
   })
 })
 

@@ -103,7 +103,9 @@ describe('C2 what would no longer be permitted ends, exactly that', () => {
 
   test('a fact that nobody had said anything of; what may not be known of it is not told', async () => {
     await using world = await stage()
-    assert.deepEqual(await ended(world, () => observe(world, 'risk', 'Agent/one', { level: 3 })), ['one stow'])
+    assert.deepEqual(await ended(world, () => observe(world, 'risk', 'Agent/one', { level: 3 })), [
+      'one stow',
+    ])
     const grant = (await all(world)).get('one stow')?.value
     assert.equal(grant?.reason, 'what is known changed: policy_denied')
     assert.equal(JSON.stringify(grant.reason).includes('risk'), false)
@@ -111,10 +113,7 @@ describe('C2 what would no longer be permitted ends, exactly that', () => {
 
   test('a line of the inventory, a key, a person, a policy', async () => {
     for (const [change, over] of [
-      [
-        (w) => w.app.flows.deleteEntity(w.ada, ref('Agent/three')),
-        ['three look', 'three stow'],
-      ],
+      [(w) => w.app.flows.deleteEntity(w.ada, ref('Agent/three')), ['three look', 'three stow']],
       [
         async (w) => {
           const { items } = await w.app.flows.keys(w.ada, {})
@@ -284,7 +283,14 @@ describe('B50 a storm', () => {
             const resource = { type: 'Document', id: `storm${i}` }
             const analysed = { ...(like.analysed as Record<string, never>), resource }
             const reads = (like.reads ?? []).map((key) => key.replace('Document/one', `Document/storm${i}`))
-            tx.put('grant', id, { ...like, id, resource, analysed, reads: reads.sort(), urgency: 4 + (i % 4) })
+            tx.put('grant', id, {
+              ...like,
+              id,
+              resource,
+              analysed,
+              reads: reads.sort(),
+              urgency: 4 + (i % 4),
+            })
           }
         },
       })
@@ -294,9 +300,9 @@ describe('B50 a storm', () => {
   /** Turns of the event loop that `work` takes. */
   async function turnsOf(work: () => Promise<unknown>): Promise<number> {
     let turns = 0
-    let over = false
-    const running = work().finally(() => (over = true))
-    while (!over) {
+    const over = new AbortController()
+    const running = work().finally(() => over.abort())
+    while (!over.signal.aborted) {
       await new Promise(setImmediate)
       turns += 1
     }
@@ -308,7 +314,8 @@ describe('B50 a storm', () => {
     await using world = await stage()
     await many(world)
     await world.app.flows.settled()
-    const asking = () => world.app.flows.evaluate(world.migrator, attempt('Agent/migrator', 'stow', 'Document/x'))
+    const asking = () =>
+      world.app.flows.evaluate(world.migrator, attempt('Agent/migrator', 'stow', 'Document/x'))
     const calm = await turnsOf(asking)
     const { size } = await world.app.store.log.head()
     await observe(world, 'risk', 'Agent/one', { level: 3 })
@@ -334,6 +341,9 @@ describe('B50 a storm', () => {
         if (kind === 'grant.ended' && nth !== undefined) order.push(Number(nth) % 4)
       }
     assert.equal(order.length, MANY)
-    assert.deepEqual(order, order.toSorted((a, b) => a - b))
+    assert.deepEqual(
+      order,
+      order.toSorted((a, b) => a - b),
+    )
   })
 })

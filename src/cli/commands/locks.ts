@@ -82,7 +82,7 @@ export async function lockList(context: Context, options: Readonly<{ limit?: str
         { title: 'SINCE', value: (row) => when(String(row['at']), now) },
         {
           title: 'ENDS',
-          value: (row) => (row['until'] === undefined ? 'never' : when(String(row['until']), now)),
+          value: ({ until }) => (typeof until === 'string' ? when(until, now) : 'never'),
         },
         { title: 'BY', value: (row) => cell(row['by']) },
         { title: 'REASON', value: (row) => cell(row['reason']) },
