@@ -10,11 +10,13 @@ import { httpRoutes } from '../../src/doors/http/server.ts'
 import type { Route } from '../../src/doors/http/route.ts'
 import { LOGIN } from '../../src/config/index.ts'
 import type { Caller } from '../../src/model/access.ts'
+import type { ListenerConfig } from '../../src/model/signal.ts'
 import { Authenticator } from '../support/authenticator.ts'
 import { fakeCallers, fakeFlows } from '../support/doors.ts'
 import type { Idp } from '../support/idp.ts'
 import { startIdp, through } from '../support/idp.ts'
 import { OAuthClient, clientConfig, newKey, tokenConfig, tokenIn } from '../support/oauth.ts'
+import { listenTo, mintSet } from '../support/ssf.ts'
 import { activeGrant, declare, migration, requestMigration } from '../support/world.ts'
 import type { FaultWorld } from './support.ts'
 import { callerOf, entries, faultWorld, put, ref, serve, settle, withPolicy } from './support.ts'
@@ -28,6 +30,8 @@ type Sent = Readonly<{
   origin?: string
   as?: Who
   json?: unknown
+  /** A security event token. */
+  set?: string
   form?: Readonly<Record<string, string>>
   headers?: Readonly<Record<string, string>>
   /** What else may be in the record after it; anything that is not named here is too much. */
@@ -52,12 +56,35 @@ async function aboutToken(w: FaultWorld): Promise<Sent> {
   return { as: 'nobody', form: { ...asking.authentication(), token } }
 }
 
+/** The stream of the migrator, who listens. */
+async function streamOf(w: FaultWorld): Promise<string> {
+  const { transmitter } = w.app.flows.signals
+  try {
+    return transmitter.show(w.migrator).id
+  } catch {
+    return (await transmitter.make(w.migrator, { method: 'poll' })).id
+  }
+}
+
 async function invitation(w: FaultWorld, id: string): Promise<string> {
   return (await w.app.flows.invite(w.ada, { id })).code.expose()
 }
 
 async function waiting(w: FaultWorld): Promise<{ id: string; digest: string }> {
   return requestMigration(w, await declare(w))
+}
+
+/** Who is told of what was taken away. */
+const LISTENER: ListenerConfig = {
+  name: 'migrator',
+  subject: ref('Agent/migrator'),
+  audience: 'https://listener.example',
+  delivery: 'poll',
+  endpoint: 'https://listener.example/secret-path',
+  events: ['session-revoked'],
+  subjects: 'opaque',
+  from: 'now',
+  allowPrivate: false,
 }
 
 const CLOSE = 'permit (principal, action == Action::"ledger:close", resource) when { context.proof.reauth };'
@@ -114,6 +141,42 @@ const calls: Readonly<Record<string, (w: FaultWorld) => Promise<Sent> | Sent>> =
   }),
   'POST /oauth/introspect': aboutToken,
   'POST /oauth/revoke': aboutToken,
+  'POST /ssf/push/:transmitter': async () => ({
+    path: '/ssf/push/idp',
+    as: 'nobody',
+    set: await mintSet('session-presented', {}, { jti: 'canary-jti' }),
+  }),
+  'POST /ssf/stream': async (w) => {
+    await w.app.flows.signals.transmitter.delete(w.migrator)
+    return { json: { description: 'canary-description' } }
+  },
+  'PATCH /ssf/stream': () => {
+    const delivery = {
+      method: 'urn:ietf:rfc:8935',
+      endpoint_url: 'https://listener.example/secret-path',
+      authorization_header: 'secret-token',
+    }
+    return { json: { delivery, description: 'canary-description' } }
+  },
+  'PUT /ssf/stream': () => ({
+    json: { delivery: { method: 'urn:ietf:rfc:8936' }, description: 'canary-description' },
+  }),
+  'DELETE /ssf/stream': () => ({}),
+  'POST /ssf/status': async (w) => ({
+    json: { stream_id: await streamOf(w), status: 'enabled', reason: 'canary-reason' },
+  }),
+  'POST /ssf/verify': async (w) => ({ json: { stream_id: await streamOf(w), state: 'canary-state' } }),
+  'POST /ssf/poll': async (w) => {
+    await streamOf(w)
+    const ask = { most: 1, immediately: true, ack: [], errors: {} }
+    await w.app.flows.signOut(
+      await callerOf(w.app, (await w.app.flows.redeem(await invitation(w, 'leaving'))).token.expose()),
+    )
+    const { sets } = await w.app.flows.signals.transmitter.poll(w.migrator, ask)
+    const refused = { err: 'invalid_request', description: 'canary-refusal' }
+    const setErrs = Object.fromEntries(Object.keys(sets).map((jti) => [jti, refused]))
+    return { json: { returnImmediately: true, setErrs } }
+  },
   'POST /v1/tasks': () => ({
     json: {
       purpose: 'canary-purpose',
@@ -525,7 +588,11 @@ describe('B70 every route that changes something', () => {
     provider = idp
     await using world = await faultWorld({
       http: true,
-      config: { tokens: TOKENS, login: { ...LOGIN, providers: [idp.login] } },
+      config: {
+        tokens: TOKENS,
+        login: { ...LOGIN, providers: [idp.login] },
+        signals: { receivers: [listenTo()], transmitter: { algorithm: 'ES256', listeners: [LISTENER] } },
+      },
       policies: withPolicy(
         '@id("once") @uses("1") permit (principal, action == Action::"once", resource is Document);',
       ),
@@ -548,9 +615,11 @@ describe('B70 every route that changes something', () => {
           ...(as === 'nobody' ? {} : { authorization: `Bearer ${world.tokens[as]}` }),
           ...(sent.json === undefined ? {} : { 'content-type': 'application/json' }),
           ...(sent.form === undefined ? {} : { 'content-type': 'application/x-www-form-urlencoded' }),
+          ...(sent.set === undefined ? {} : { 'content-type': 'application/secevent+jwt' }),
           ...sent.headers,
         },
         ...(sent.json === undefined ? {} : { body: JSON.stringify(sent.json) }),
+        ...(sent.set === undefined ? {} : { body: sent.set }),
         ...(sent.form === undefined ? {} : { body: new URLSearchParams(sent.form).toString() }),
       })
       const answer = await response.text()

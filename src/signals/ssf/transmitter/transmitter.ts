@@ -93,7 +93,10 @@ export class Transmitter {
         hint: 'change it, or delete it first',
       })
     const changed = this.#wished(stream, wish)
-    await stream.change((state) => ({ ...state, ...changed(state), made: true, gone: false }))
+    await stream.change(
+      (state) => ({ ...state, ...changed(state), made: true, gone: false }),
+      changeEntry(caller, stream, 'made', wish),
+    )
     return this.#view(stream)
   }
 
@@ -106,16 +109,22 @@ export class Transmitter {
   ): Promise<ListenerView> {
     const stream = this.#own(caller, id)
     const changed = this.#wished(stream, wish)
-    await stream.change((state) => {
-      const { requested: _requested, description: _description, ...rest } = state
-      return changed(whole ? rest : state)
-    })
+    await stream.change(
+      (state) => {
+        const { requested: _requested, description: _description, ...rest } = state
+        return changed(whole ? rest : state)
+      },
+      changeEntry(caller, stream, whole ? 'replaced' : 'changed', wish),
+    )
     return this.#view(stream)
   }
 
   async delete(caller: Caller, id?: string): Promise<void> {
     const stream = this.#own(caller, id)
-    await stream.change((state) => ({ ...state, made: false, gone: true }))
+    await stream.change(
+      (state) => ({ ...state, made: false, gone: true }),
+      changeEntry(caller, stream, 'deleted'),
+    )
   }
 
   status(caller: Caller, id?: string): Readonly<{ id: string; status: StreamStatus; reason?: string }> {
@@ -246,6 +255,25 @@ export class Transmitter {
       ...(description === undefined ? {} : { description }),
       verifyEvery: VERIFY_EVERY / SECOND,
     }
+  }
+}
+
+/** What a listener did with its stream; paths of addresses may hold secrets. */
+function changeEntry(
+  caller: Caller,
+  { config }: ListenerStream,
+  change: 'made' | 'changed' | 'replaced' | 'deleted',
+  { method, url, events, description }: StreamWish = {},
+): Readonly<Record<string, Json>> {
+  return {
+    kind: 'signal.listener',
+    listener: config.name,
+    change,
+    by: caller.id,
+    ...(method === undefined ? {} : { delivery: method }),
+    ...(method === 'push' && url !== undefined ? { to: new URL(url).origin } : {}),
+    ...(events === undefined ? {} : { events }),
+    ...(description === undefined ? {} : { description }),
   }
 }
 
