@@ -114,6 +114,23 @@ export function storeContract({ name, open }: Engine): void {
     assert.equal((await store.read(everything)).scan('credential.grant', 'g').length, 2)
   })
 
+  it('a write returns what it replaces, that of an earlier item of the batch too', async (store) => {
+    await put(store, 'a')
+    const replaced: (number | undefined)[] = []
+    const tries = (nth: number) =>
+      store.commit({
+        reads: [],
+        run: (tx) => {
+          replaced.push(tx.put('credential', 'a', credential('a', { tries: nth }))?.tries)
+          replaced.push(tx.put('credential', 'new', credential('new'))?.tries)
+          replaced.push(tx.delete('credential', 'new')?.tries)
+          replaced.push(tx.delete('credential', 'new')?.tries)
+        },
+      })
+    await Promise.all([tries(1), tries(2)])
+    assert.deepEqual(replaced, [0, undefined, 0, undefined, 1, undefined, 0, undefined])
+  })
+
   it('reading what was not declared is a mistake, except what the item wrote itself', async (store) => {
     await put(store, 'a')
     const view = await store.read([{ kind: 'credential', id: 'a' }])
@@ -631,12 +648,16 @@ class Model {
     const [records, size] = [new Map(this.records), this.size]
     const seen = ops.map((op) => {
       switch (op.do) {
-        case 'put':
+        case 'put': {
+          const before = this.records.get(op.id)
           this.records.set(op.id, credential(op.id, { grant: op.grant, state: op.state }))
-          return undefined
-        case 'delete':
+          return before
+        }
+        case 'delete': {
+          const before = this.records.get(op.id)
           this.records.delete(op.id)
-          return undefined
+          return before
+        }
         case 'get':
           return this.records.get(op.id)?.grant
         case 'scan':

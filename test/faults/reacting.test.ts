@@ -319,11 +319,32 @@ describe('B50 a storm', () => {
     const calm = await turnsOf(asking)
     const { size } = await world.app.store.log.head()
     await observe(world, 'risk', 'Agent/one', { level: 3 })
+    // how many are looked at in one turn of the loop
+    const store = world.app.decision.store as { read: typeof world.app.store.read }
+    const { read } = store
+    let looked = 0
+    let atOnce = 0
+    store.read = (reads) => {
+      const [first, ...more] = reads
+      if (more.length === 0 && first !== undefined && 'id' in first && first.id.startsWith('grant_storm'))
+        looked += 1
+      return read(reads)
+    }
+    const watching = (async () => {
+      while (store.read !== read) {
+        await new Promise(setImmediate)
+        atOnce = Math.max(atOnce, looked)
+        looked = 0
+      }
+    })()
     let most = 0
     let during = 0
     for (; during < 50; during += 1) most = Math.max(most, await turnsOf(asking))
     const active = async () =>
       (await world.app.store.list('grant', { index: 'grant.state', value: 'active', limit: 1_000 })).items
+    store.read = read
+    await watching
+    assert.ok(atOnce > 0 && atOnce <= 16, `${atOnce} grants were looked at in one turn`)
     assert.equal((await active()).length, 1_000, 'the storm is over too soon to say anything')
     assert.ok(most <= calm + 2, `${most} turns of the event loop, without the storm ${calm}`)
     await world.app.flows.settled()
