@@ -26,16 +26,15 @@ import { DAY, HOUR, MINUTE, SECOND, formatDuration, parseDuration } from '../mod
 
 const text = z.string('is not text; put it in quotes').min(1, 'is empty').max(2_048, 'is too long')
 
-const millis = (fallback: Millis, most: Millis) =>
-  z
-    .string()
-    .transform((value, context): Millis => {
-      const parsed = parseDuration(value)
-      if (parsed === undefined) context.addIssue('is not a duration such as `90s`, `15m` or `1h`')
-      else if (parsed > most) context.addIssue(`is more than the ${formatDuration(most)} that are possible`)
-      return parsed ?? 0
-    })
-    .prefault(formatDuration(fallback))
+const span = (most: Millis) =>
+  z.string().transform((value, context): Millis => {
+    const parsed = parseDuration(value)
+    if (parsed === undefined) context.addIssue('is not a duration such as `90s`, `15m` or `1h`')
+    else if (parsed > most) context.addIssue(`is more than the ${formatDuration(most)} that are possible`)
+    return parsed ?? 0
+  })
+
+const millis = (fallback: Millis, most: Millis) => span(most).prefault(formatDuration(fallback))
 
 const pointer = z
   .string('is not text; put it in quotes')
@@ -131,7 +130,7 @@ export const webhookSchema = z.strictObject({
   /** Two while a key is replaced. */
   secrets: z.array(z.strictObject(place)).min(1).max(4),
   /** How old what it tells may be. */
-  window: millis(HOUR, 3 * DAY).optional(),
+  window: span(3 * DAY).optional(),
 })
 
 const bad = (message: string, hint: string, cause?: unknown): WritError =>

@@ -27,8 +27,9 @@ export function valuesAt(document: unknown, pointer: string): readonly unknown[]
     const name = step.replaceAll('~1', '/').replaceAll('~0', '~')
     values = values.flatMap((value) => {
       if (Array.isArray(value)) {
-        if (step === '*') return value as unknown[]
-        return /^(?:0|[1-9]\d{0,5})$/u.test(name) && Number(name) < value.length ? [value[Number(name)]] : []
+        const items = value as unknown[]
+        if (step === '*') return items
+        return /^(?:0|[1-9]\d{0,5})$/u.test(name) && Number(name) < items.length ? [items[Number(name)]] : []
       }
       if (typeof value !== 'object' || value === null || !Object.hasOwn(value, name)) return []
       return [(value as Record<string, unknown>)[name]]

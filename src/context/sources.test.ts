@@ -475,11 +475,11 @@ describe('B58 a system that does not say', () => {
 
   test('slow, silent, or no HTTP at all; whoever asks may give up', async () => {
     const sockets = new Set<Socket>()
-    let greeting: string | undefined
+    let greeting = ''
     const server = createTcp((socket) => {
       sockets.add(socket)
       socket.on('error', () => undefined)
-      if (greeting !== undefined) socket.end(greeting)
+      if (greeting !== '') socket.end(greeting)
     })
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
     const { port } = server.address() as AddressInfo

@@ -19,8 +19,8 @@ import type { AskedDeps } from './asked.ts'
 import { Asked } from './asked.ts'
 import { SourceError } from './port.ts'
 import { holds, instantAt, listAt, textAt, valuesAt } from './reading.ts'
-import type { Told, Value } from './told.ts'
-import { begins, below, given, observation, plainKey, type TellingSource } from './told.ts'
+import type { TellingSource, Told, Value } from './told.ts'
+import { begins, below, given, observation, plainKey } from './told.ts'
 
 type At = Condition & Readonly<{ at: string }>
 type Fields = Readonly<Partial<Record<TicketField, string>> & { status: string }>
