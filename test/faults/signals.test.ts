@@ -234,6 +234,16 @@ describe('B52 a signal is believed', () => {
     await world.app.stop()
   })
 
+  test('however late: what is older than what happened ends, and nothing that is newer', async () => {
+    await using world = await listening()
+    const token = await mintSet('session-revoked', {}, { at: TEST_START })
+    world.clock.advance(10 * MINUTE)
+    const newer = await sessionFor(world, 'grace')
+    assert.deepEqual(await push(world, token), { taken: true })
+    assert.equal(await isSignedIn(world, world.grace), false)
+    assert.equal(await isSignedIn(world, newer), true)
+  })
+
   test('a crash before it was spent has it acted on again, to the same end', async () => {
     let fail = true
     await using world = await listening()
@@ -446,7 +456,11 @@ describe('B52 what a signal does', () => {
 describe('B53 a transmitter', () => {
   test('speaks of its own subjects alone: everybody else is refused, on the record', async () => {
     await using world = await listening({
-      subjects: { map: { 'u-grace': ref('Person/grace') }, template: 'Device/{id}' },
+      subjects: {
+        map: { 'u-grace': ref('Person/grace') },
+        template: 'Device/{id}',
+        accounts: [{ iss: 'https://hr.example', issuer: 'corp' }],
+      },
     })
     const link = { issuer: 'corp', id: '42' }
     await world.app.flows.accounts.link(world.ada, link, ref('Person/hedy'))
