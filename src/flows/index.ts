@@ -34,6 +34,8 @@ import { Reacting } from './reacting.ts'
 import { Requests } from './requests.ts'
 import { searchRecord } from './search.ts'
 import { Searching } from './searching.ts'
+import { Sessions } from './sessions.ts'
+import { Signals } from './signals.ts'
 import { SignIns } from './signin.ts'
 import { Signers } from './signers.ts'
 import { Retention } from './retention.ts'
@@ -43,7 +45,9 @@ import { Tasks } from './tasks.ts'
 import { Tokens } from './tokens.ts'
 import { Transparency } from './transparency.ts'
 import { Verifying } from './verifying.ts'
+import { Webhooks } from './webhooks.ts'
 import { Witnesses } from './witnesses.ts'
+import { Windows } from './windows.ts'
 
 /** Entries one call reads at most. */
 const MAX_ENTRIES = 1_000
@@ -91,9 +95,12 @@ export function createFlows(deps: FlowDeps): Flowing {
   const grants = new Grants(deps, attempts, narrower, takeBack)
   const refusals = new Refusals(deps)
   const facts = new Facts(deps, attempts)
-  const tokens = new Tokens(deps, { attempts, requests, signers })
-  const actions = new Actions(deps, attempts)
-  const publishing = new Publishing(deps, attempts)
+  const webhooks = new Webhooks({
+    ...(deps.webhooks ?? { hooks: [], sources: [], secret: () => Promise.reject(new TypeError('no secrets')) }),
+    store: deps.store,
+    log: deps.log,
+    observe: (source, by, observations) => facts.observe(source, by, observations),
+  })
   const windows = new Windows(deps, narrower)
   const locks = new Locks(deps, { attempts, narrower, grants })
   const signals = new Signals(deps, {
@@ -101,6 +108,9 @@ export function createFlows(deps: FlowDeps): Flowing {
     sessions: new Sessions(deps, narrower),
     observe: (source, by, observations) => facts.observe(source, by, observations),
   })
+  const tokens = new Tokens(deps, { attempts, requests, signers })
+  const actions = new Actions(deps, attempts)
+  const publishing = new Publishing(deps, attempts)
   const replays = new Replays(deps.store, deps.checking, attempts, history)
   const authorities = new Authorities(deps.store, attempts, history)
   const admin = new Administration(deps, { attempts, narrower, publishing })
@@ -119,7 +129,7 @@ export function createFlows(deps: FlowDeps): Flowing {
       ? undefined
       : new Retention(deps, {
           keep: deps.retention,
-          mayPrune: (seq) => exports.mayPrune(seq),
+          mayPrune: (seq) => exports.mayPrune(seq) && signals.mayPrune(seq),
           pruned: (seqs) => transparency.forget(seqs),
         })
   const sweeper = new Sweeper(deps, {
@@ -150,11 +160,13 @@ export function createFlows(deps: FlowDeps): Flowing {
     accounts,
     passkeys,
     facts,
-    signIns,
-    bootstrapCode: (person, purpose) => admin.bootstrapCode(person, purpose),
-    restoreCodes: () => admin.restoreCodes(),
+    webhooks,
     windows,
     locks,
+    signIns,
+    signals,
+    bootstrapCode: (person, purpose) => admin.bootstrapCode(person, purpose),
+    restoreCodes: () => admin.restoreCodes(),
     async recover() {
       await signers.recover()
       await epochs.recover()
@@ -163,6 +175,7 @@ export function createFlows(deps: FlowDeps): Flowing {
       await tokens.recover()
       await sweeper.recover()
       await exports.recover()
+      await signals.recover()
       reacting.start()
     },
     async settled() {
@@ -272,6 +285,7 @@ export function createFlows(deps: FlowDeps): Flowing {
         ...transparency.problems(),
         ...witnesses.problems(),
         ...exports.problems(now),
+        ...(await signals.problems(now)),
         ...(await callbacks.problems()),
         ...epochs.problems(),
         ...(verifying?.problems() ?? []),

@@ -31,8 +31,10 @@ import type { ActionBatch, ActionEntry, JoinedRecord, ReportedAction } from './a
 import type { Facts } from './facts.ts'
 import type { Locks } from './locks.ts'
 import type { PasskeyAnswer, Passkeys } from './passkeys.ts'
+import type { Webhooks } from './webhooks.ts'
 import type { EndedCredential } from './refusals.ts'
 import type { ReplayInput, ReplayReport } from './replay.ts'
+import type { Signals } from './signals.ts'
 import type { SignIns } from './signin.ts'
 import type { Tokens } from './tokens.ts'
 import type { Transparency } from './transparency.ts'
@@ -40,6 +42,7 @@ import type { Witnesses } from './witnesses.ts'
 import type { LogEntry, LogHead, Page, PrunedEntry } from '../store/port.ts'
 import type { LogQuery } from './search.ts'
 import type { Found, SearchInput, SearchOptions } from './searching.ts'
+import type { Windows } from './windows.ts'
 
 export type { Caller } from '../model/access.ts'
 
@@ -59,7 +62,8 @@ export type TaskInput = Readonly<{
   reason?: string
   ticket?: string
   limits?: Limits
-  window?: Readonly<{ startsAt: Instant; endsAt: Instant }>
+  /** `{ calendar: 'release' }` stands for its event that is on, or the next one. */
+  window?: Readonly<{ startsAt: Instant; endsAt: Instant }> | Readonly<{ calendar: string }>
   parent?: string
   /** The delegation that it is declared under: who delegated stands behind all that is done. */
   delegation?: string
@@ -234,15 +238,19 @@ export interface Flows {
   readonly passkeys: Passkeys
   /** What others observe: posture, risk, tickets, incidents, calendars, sessions. */
   readonly facts: Facts
-  /** Signing in with a passkey or at a provider, and whose accounts are whose. */
-  readonly signIns: SignIns
-
+  /** What ticket and incident systems tell by themselves. */
+  readonly webhooks: Webhooks
   /** Windows that calendars name: narrowed when those say something else. */
   readonly windows: Windows
   /** The kill switch. */
   readonly locks: Locks
+  /** Signing in with a passkey or at a provider, and whose accounts are whose. */
+  readonly signIns: SignIns
+
   /** Who acts for whom, within which bounds. */
   readonly delegations: Delegations
+  /** What others tell of their subjects, and what they are told (SSF). */
+  readonly signals: Signals
   /** Whose accounts at issuers are whose. */
   readonly accounts: Accounts
 

@@ -334,6 +334,8 @@ export class Transparency {
     }
     return this.#exclusively(async () => {
       const { use } = input
+      if (!this.#signers.has(use))
+        throw new WritError('ERR_INPUT_INVALID', `nothing is signed with a key for \`${use}\` here`)
       const before = this.#signers.current(use)
       let rotated: Readonly<{ signer: Signer; until: number; endorsement?: string }> | undefined
       await this.#attempts.administer(caller, 'administer', {

@@ -120,9 +120,11 @@ function operationOf(components: Components, route: Route): JsonObject {
           requestBody: {
             required: !(route.body instanceof z.ZodOptional),
             content: {
-              [route.consumes === 'json' || route.consumes === undefined
+              [route.consumes === 'json' || route.consumes === 'raw' || route.consumes === undefined
                 ? 'application/json'
-                : 'application/x-www-form-urlencoded']: { schema: components.of(route.body) },
+                : route.consumes === 'set'
+                  ? 'application/secevent+jwt'
+                  : 'application/x-www-form-urlencoded']: { schema: components.of(route.body) },
             },
           },
         }),

@@ -83,7 +83,7 @@ export type ResponseSpec = Readonly<{ description: string; schema?: z.ZodType; t
 
 /** A route as it is kept in the table, its types forgotten. */
 export type Route = Readonly<{
-  method: 'GET' | 'POST' | 'PUT' | 'DELETE'
+  method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
   /** With `:name` for parameters. */
   path: string
   /** One sentence for OpenAPI. */
@@ -92,8 +92,11 @@ export type Route = Readonly<{
   who: Who
   audit: Audit
   errors: ErrorStyle
-  /** Which body is read, if any; `fields` are those of a form in the order they were sent, also if they are there twice. */
-  consumes?: 'json' | 'form' | 'fields'
+  /**
+   * Which body is read, if any; `fields` are those of a form in the order they were sent, also if they are there twice; `set`
+   * is the text of a security event token; `raw` are the bytes of a JSON body, for who has to look at a signature first.
+   */
+  consumes?: 'json' | 'form' | 'fields' | 'set' | 'raw'
   /** Bodies up to the configured limit instead of 64 KiB. */
   large?: boolean
   /** Code redemption: the strict rate per address. */

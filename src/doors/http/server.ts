@@ -34,8 +34,10 @@ import { oauthRoutes } from './api/oauth.ts'
 import { proofRoutes } from './api/proofs.ts'
 import { recordRoutes } from './api/record.ts'
 import { requestRoutes } from './api/requests.ts'
+import { ssfRoutes } from './api/ssf.ts'
 import { taskRoutes } from './api/tasks.ts'
 import { transparencyRoutes } from './api/transparency.ts'
+import { webhookRoutes } from './api/webhooks.ts'
 import { witnessRoutes } from './api/witnesses.ts'
 import { hostTest, hostnameOf, requireSameOrigin, secureHeaders, sessionCookie } from './guard.ts'
 import { parseFields, parseForm, parseJson } from './json.ts'
@@ -128,14 +130,16 @@ export function httpRoutes(door: Door, streams: Set<Stream> = new Set()): Route[
     ...authzenRoutes(door),
     ...requestRoutes(door),
     ...oauthRoutes(door),
+    ...ssfRoutes(door),
+    ...webhookRoutes(door),
     ...taskRoutes(door),
     ...delegationRoutes(door),
     ...factRoutes(door),
+    ...lockRoutes(door),
     ...grantRoutes(door),
     ...actionRoutes(door),
     ...inventoryRoutes(door),
     ...recordRoutes(door),
-    ...lockRoutes(door),
     ...proofRoutes(door),
     ...transparencyRoutes(door),
     ...witnessRoutes(door),
@@ -404,7 +408,13 @@ export function createHttp(options: HttpOptions): FastifyInstance {
         done(null, undefined)
         return
       }
-      requireBody(request, 'json', /^application\/json *(?:; *charset="?utf-8"? *)?$/i)
+      const type = /^application\/json *(?:; *charset="?utf-8"? *)?$/i
+      if (request.routeOptions.config.writ?.consumes === 'raw') {
+        requireBody(request, 'raw', type)
+        done(null, body)
+        return
+      }
+      requireBody(request, 'json', type)
       done(null, parseJson(body as Buffer, config.limits.depth))
     } catch (error) {
       done(error as Error)
@@ -428,6 +438,15 @@ export function createHttp(options: HttpOptions): FastifyInstance {
       }
     },
   )
+
+  server.addContentTypeParser('application/secevent+jwt', { parseAs: 'string' }, (request, body, done) => {
+    try {
+      requireBody(request, 'set', /^application\/secevent\+jwt *$/i)
+      done(null, body)
+    } catch (error) {
+      done(error as Error)
+    }
+  })
 
   server.addHook('onRequest', (request, reply, done) => {
     reply.header('x-request-id', echoed(request))
@@ -577,12 +596,19 @@ function isPagePath({ url, headers }: FastifyRequest): boolean {
   return (headers.accept ?? '').includes('text/html') && !/^\/(?:access|v1|\.well-known)\//.test(url)
 }
 
+const bodyTypes = {
+  json: 'application/json',
+  form: 'application/x-www-form-urlencoded',
+  fields: 'application/x-www-form-urlencoded',
+  set: 'application/secevent+jwt',
+  raw: 'application/json',
+} as const
+
 /** A body is read as what its route takes, and as nothing else (B78). */
-function requireBody(request: FastifyRequest, kind: 'json' | 'form' | 'fields', type: RegExp): void {
+function requireBody(request: FastifyRequest, kind: NonNullable<Route['consumes']>, type: RegExp): void {
   const { config } = request.routeOptions
   if (config.writ?.consumes === kind && type.test(request.headers['content-type'] ?? '')) return
-  const isForm = config.writ?.consumes === 'form' || config.writ?.consumes === 'fields'
-  const expected = isForm ? 'application/x-www-form-urlencoded' : 'application/json'
+  const expected = bodyTypes[config.writ?.consumes ?? 'json']
   throw new WritError('ERR_INPUT_INVALID', `the content type is not \`${expected}\``, {
     hint: `send \`Content-Type: ${expected}\``,
   })

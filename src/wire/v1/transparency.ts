@@ -64,7 +64,7 @@ export type WireLogConsistency = z.infer<typeof logConsistency>
 
 export const keyRotation = z
   .strictObject({
-    use: z.enum(['log', 'artifact', 'token']).default('log'),
+    use: z.enum(['log', 'artifact', 'token', 'signal']).default('log'),
     compromised: z.boolean().default(false),
     reason: text.exactOptional(),
   })
@@ -72,7 +72,7 @@ export const keyRotation = z
 
 export const keyRotated = z
   .object({
-    use: z.enum(['log', 'artifact', 'token']),
+    use: z.enum(['log', 'artifact', 'token', 'signal']),
     before: z.string(),
     id: z.string(),
     until: z.int().meta({ description: 'Last size of the log up to which the old key is believed' }),
