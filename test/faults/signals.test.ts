@@ -14,12 +14,13 @@ import type { ReceiverConfig } from '../../src/model/signal.ts'
 import { DAY, HOUR, MINUTE, SECOND } from '../../src/model/time.ts'
 import type { Taken } from '../../src/signals/ssf/receiver.ts'
 import { mintRaw, publicJwk, testKey } from '../support/issuer.ts'
+import { OAuthClient, clientConfig, newKey, tokenConfig, tokenIn } from '../support/oauth.ts'
 import { SET_AUDIENCE, SSF, TRANSMITTER, listenTo, mintSet, verification } from '../support/ssf.ts'
 import type { SetOptions } from '../support/ssf.ts'
 import { TEST_START } from '../support/store.ts'
 import { activeGrant, ref } from '../support/world.ts'
 import type { FaultWorld } from './support.ts'
-import { entries, faultWorld, kindsOf, sessionFor } from './support.ts'
+import { entries, faultWorld, kindsOf, sessionFor, withPolicy } from './support.ts'
 
 const listening = (more: Partial<ReceiverConfig> = {}): Promise<FaultWorld> =>
   faultWorld({ config: { signals: { receivers: [listenTo(more)] } } })
@@ -310,6 +311,36 @@ describe('B52 what a signal does', () => {
     world.clock.advance(2 * MINUTE)
     const redeemed = await world.app.flows.redeem(code.expose())
     assert.equal(redeemed.person.id, 'ada')
+  })
+
+  test('session-revoked of a program ends its access tokens, and no other', async () => {
+    const program = (id: string, subject: string) => {
+      const client = { id, key: newKey(id) }
+      return { client, config: clientConfig(client, subject, ['Document/handbook']) }
+    }
+    const [ci, other] = [program('ci', 'Service/orders-ci'), program('other', 'Agent/migrator')]
+    const subjects = { map: { 'w-ci': ref('Service/orders-ci') } }
+    await using world = await faultWorld({
+      http: true,
+      policies: withPolicy('permit (principal, action == Action::"read", resource is Document);'),
+      config: {
+        tokens: tokenConfig([ci.config, other.config]),
+        signals: { receivers: [listenTo({ subjects })] },
+      },
+    })
+    for (const { client } of [ci, other]) {
+      const asking = new OAuthClient(client.id, world.app.url, () => world.clock.wall(), client.key)
+      tokenIn(await asking.token({ audience: 'Document/handbook', scope: 'read' }, { dpop: false }))
+    }
+    assert.deepEqual(
+      await tell(world, 'session-revoked', {}, { subject: { format: 'opaque', id: 'w-ci' } }),
+      { taken: true },
+    )
+    const { items } = await world.app.store.list('token', { limit: 10 })
+    const ended = Object.fromEntries(items.map(({ value }) => [value.client, value.revokedAt !== undefined]))
+    assert.deepEqual(ended, { ci: true, other: false })
+    const [received] = of(await entries(world.app), 'signal.received')
+    assert.equal(received?.['tokens'], 1)
   })
 
   test('credential-change ends sessions when one is taken away, and says which passkeys stay', async () => {
