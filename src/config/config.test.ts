@@ -184,6 +184,9 @@ suite('configuration', () => {
         },
         exports: [],
         callbacks: [],
+        facts: { tickets: [], incidents: [] },
+        webhooks: [],
+        signals: { receivers: [] },
       },
     )
     assert.ok(server.keyFile.startsWith('/home/ada/.local/state/writ/'))
