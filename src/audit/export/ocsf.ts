@@ -114,6 +114,12 @@ export const rules: Readonly<Record<string, Rule>> = {
   'lock.set': entity('lock', 1, { severity: 'medium' }),
   'lock.ended': entity('lock', 4, { severity: 'medium' }),
   'lock.': entity('lock', 3),
+  'signal.silent': entity('signal', 3, { severity: 'high' }),
+  'signal.gap': entity('signal', 3, { severity: 'medium' }),
+  'signal.flooded': entity('signal', 3, { severity: 'medium' }),
+  'signal.refused': entity('signal', 3, { severity: 'low', failure: true }),
+  'signal.undelivered': entity('signal', 3, { severity: 'medium', failure: true }),
+  'signal.': entity('signal', 3),
   'subject.locked': { class: 3001, activity: 9, severity: 'medium' },
   'subject.unlocked': { class: 3001, activity: 12, severity: 'medium' },
   'subject.': { class: 3001, activity: 99 },
@@ -152,6 +158,7 @@ export const rules: Readonly<Record<string, Rule>> = {
   'client.removed': entity('client', 4, { severity: 'medium' }),
   'client.': entity('client', 3),
 
+  'fact.': entity('fact', 3),
   'webhook.refused': { class: 3002, activity: 1, severity: 'low', failure: true },
 
   'installation.made': entity('installation', 1),
