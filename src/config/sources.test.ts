@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { describe, test } from 'node:test'
+import { parse } from 'yaml'
 import { z } from 'zod'
 import { isWritError } from '../model/errors.ts'
 import {
@@ -122,6 +125,14 @@ describe('sources and webhooks in the configuration', () => {
     const told = { source: 'og', secrets: [{ env: 'A' }] }
     refused({ incidents: [opsgenie], webhooks: [told] }, /tells of alerts/u)
     read({ incidents: [{ ...opsgenie, alerts: true }], webhooks: [told] })
+  })
+
+  test('the example of the documentation is one', () => {
+    const page = readFileSync(join(import.meta.dirname, '../../docs/context.md'), 'utf8')
+    const [, yaml = ''] = /```yaml\n([^`]+)```/u.exec(page) ?? []
+    const { sources, webhooks } = parse(yaml) as { sources: object; webhooks: object }
+    const { config, webhooks: hooks } = read({ ...sources, webhooks })
+    assert.deepEqual([config.tickets.length, config.incidents.length, hooks.length], [4, 1, 2])
   })
 
   test('secrets are read where they are, and an empty variable is none', async () => {

@@ -5,19 +5,23 @@
  * @module
  */
 import assert from 'node:assert/strict'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { httpRoutes } from '../../src/doors/http/server.ts'
 import type { Route } from '../../src/doors/http/route.ts'
 import { LOGIN } from '../../src/config/index.ts'
 import type { Caller } from '../../src/model/access.ts'
 import type { ListenerConfig } from '../../src/model/signal.ts'
+import type { TicketSourceConfig } from '../../src/model/source.ts'
+import { HOUR } from '../../src/model/time.ts'
 import { Authenticator } from '../support/authenticator.ts'
 import { fakeCallers, fakeFlows } from '../support/doors.ts'
 import type { Idp } from '../support/idp.ts'
 import { startIdp, through } from '../support/idp.ts'
 import { OAuthClient, clientConfig, newKey, tokenConfig, tokenIn } from '../support/oauth.ts'
 import { listenTo, mintSet } from '../support/ssf.ts'
-import { activeGrant, declare, migration, requestMigration } from '../support/world.ts'
+import { activeGrant, declare, folderOf, migration, requestMigration } from '../support/world.ts'
 import type { FaultWorld } from './support.ts'
 import { callerOf, entries, faultWorld, put, ref, serve, settle, withPolicy } from './support.ts'
 
@@ -39,6 +43,24 @@ type Sent = Readonly<{
 }>
 
 const text = 'sent as canary-text'
+const WEBHOOK_SECRET = 'secret-of-the-webhooks'
+const DESK: TicketSourceConfig = {
+  name: 'desk',
+  kind: 'http',
+  url: 'https://desk.example/{key}',
+  keys: ['DESK-'],
+  fresh: 30_000,
+  maxAge: 300_000,
+  timeout: 1_000,
+  allowPrivate: false,
+  fields: {},
+}
+
+function secretFile(): string {
+  const file = join(folderOf('secrets'), 'webhooks')
+  writeFileSync(file, WEBHOOK_SECRET)
+  return file
+}
 const ending = { json: { reason: 'canary-reason' } }
 const ATTEMPT = { action: { name: 'db:migrate' }, resource: { type: 'Database', id: 'orders' } }
 const DONE = ['credential.absent', 'grant.closed', 'grant.ended', 'task.ended', 'request.ended']
@@ -145,6 +167,18 @@ const calls: Readonly<Record<string, (w: FaultWorld) => Promise<Sent> | Sent>> =
     path: '/ssf/push/idp',
     as: 'nobody',
     set: await mintSet('session-presented', {}, { jti: 'canary-jti' }),
+  }),
+  'POST /webhooks/:source': () => ({
+    path: '/webhooks/desk',
+    as: 'nobody',
+    headers: { 'x-webhook-secret': WEBHOOK_SECRET },
+    json: {
+      id: 'DESK-canary-key',
+      status: 'canary-state',
+      open: true,
+      approved: false,
+      resources: ['canary-resource'],
+    },
   }),
   'POST /ssf/stream': async (w) => {
     await w.app.flows.signals.transmitter.delete(w.migrator)
@@ -591,6 +625,16 @@ describe('B70 every route that changes something', () => {
       config: {
         tokens: TOKENS,
         login: { ...LOGIN, providers: [idp.login] },
+        facts: { tickets: [DESK], incidents: [] },
+        webhooks: [
+          {
+            source: 'desk',
+            scheme: 'header',
+            header: 'x-webhook-secret',
+            secrets: [{ file: secretFile() }],
+            window: HOUR,
+          },
+        ],
         signals: { receivers: [listenTo()], transmitter: { algorithm: 'ES256', listeners: [LISTENER] } },
       },
       policies: withPolicy(
