@@ -209,7 +209,7 @@ describe('two servers', () => {
     await heard.app.stop()
     await signOut(first, 'grace')
     const told = await first.restart({})
-    await signOut(told as World, 'hedy')
+    await signOut(told, 'hedy')
     // its address is another one after the restart, and so is its name: what waits is there all the same
     const polled = await poll(told.app.url, first.key, { returnImmediately: true })
     const events = Object.values(polled.sets).map((token) => claimsOf(token))
@@ -307,7 +307,7 @@ describe('the transmitter', () => {
     const { sets } = await poll(url, told.key, { returnImmediately: true })
     const events = Object.values(sets).map((token) => {
       const { sub_id, events: all } = claimsOf(token)
-      const [[uri = '', payload = {}] = []] = Object.entries(all)
+      const [[uri, payload] = ['', {}]] = Object.entries(all)
       return [uri.split('/').at(-1), sub_id.id, payload['credential_type']]
     })
     assert.deepEqual(events, [
@@ -322,6 +322,8 @@ describe('the transmitter', () => {
     const { url, flows } = told.app
     await signOut(told, 'grace')
     await signOut(told, 'hedy')
+    const last = (await flows.head()).size - 1
+    assert.equal(flows.signals.mayPrune(last), false, 'retention leaves what nobody has yet')
     const first = await poll(url, told.key, { returnImmediately: true, maxEvents: 1 })
     assert.deepEqual([Object.keys(first.sets).length, first.moreAvailable], [1, true])
     const again = await poll(url, told.key, { returnImmediately: true })
@@ -333,13 +335,42 @@ describe('the transmitter', () => {
     const [dead] = (await entries(told.app)).filter(({ kind }) => kind === 'signal.undelivered')
     assert.deepEqual([dead?.['jti'], dead?.['err'], dead?.['why']], [two, 'invalid_request', 'who is that'])
     assert.match((await flows.problems()).join(), /listener `peer` refused 1 signals/u)
+    assert.equal(flows.signals.mayPrune(last), false, 'nor what may be sent again')
     assert.equal(await flows.signals.transmitter.redeliver('peer'), 1)
     assert.deepEqual(Object.keys((await poll(url, told.key, { returnImmediately: true })).sets), [two])
     // one that waits is answered as soon as there is something
     await poll(url, told.key, { returnImmediately: true, ack: [two] })
+    assert.equal(flows.signals.mayPrune(last), true)
     const waiting = poll(url, told.key, {})
     await flows.signOut(told.ada)
     assert.equal(Object.keys((await waiting).sets).length, 1)
+  })
+
+  test('keeps what happens while a stream is paused, and not what happens while it is disabled', async () => {
+    await using told = await teller(listener())
+    const { url } = told.app
+    const { stream_id } = (await (await call(`${url}/ssf/status`, 'GET', told.key)).json()) as {
+      stream_id: string
+    }
+    const set = async (status: string) =>
+      assert.equal((await call(`${url}/ssf/status`, 'POST', told.key, { stream_id, status })).status, 200)
+    const names = async () => {
+      const { sets } = await poll(url, told.key, { returnImmediately: true })
+      const all = Object.values(sets).map(claimsOf)
+      await poll(url, told.key, { returnImmediately: true, ack: Object.keys(sets), maxEvents: 0 })
+      return all.flatMap(({ events, sub_id }) =>
+        Object.keys(events).some((uri) => uri.endsWith('session-revoked')) ? [sub_id.id] : [],
+      )
+    }
+    await set('paused')
+    await signOut(told, 'grace')
+    assert.deepEqual(await names(), [])
+    await set('enabled')
+    assert.deepEqual(await names(), ['Person/grace'])
+    await set('disabled')
+    await signOut(told, 'hedy')
+    await set('enabled')
+    assert.deepEqual(await names(), [])
   })
 
   test('lets a listener make, look at, change and delete its own stream, and nobody else’s', async () => {
