@@ -426,7 +426,7 @@ describe('every route', () => {
 
   test('B70 declares the entry it leaves, or why it leaves none', () => {
     const root = resolve(import.meta.dirname, '../../..')
-    const sources = globSync('src/{flows,decision,lives,store}/**/*.ts', { cwd: root })
+    const sources = globSync('src/{flows,signals,decision,lives,store}/**/*.ts', { cwd: root })
       .filter((file) => !file.endsWith('.test.ts'))
       .map((file) => readFileSync(join(root, file), 'utf8'))
       .join('\n')
@@ -471,6 +471,8 @@ describe('every route', () => {
       'GET /access/v1/requests/schemas/:name',
       'GET /.well-known/jwks.json',
       'GET /.well-known/oauth-authorization-server',
+      'GET /.well-known/ssf-configuration',
+      'GET /ssf/jwks',
       'GET /log/checkpoint',
       'GET /log/tile/:level/*',
       'GET /v1/log/keys',
