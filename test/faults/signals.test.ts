@@ -289,6 +289,7 @@ describe('B52 a signal is believed', () => {
     const receiver = new SignalReceiver(config, {
       store: broken,
       codec: ssfCodec,
+      inTurn: (work) => work(),
       keys,
       verbs,
     })

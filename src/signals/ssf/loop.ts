@@ -26,6 +26,18 @@ export function pause(length: Millis, signal: AbortSignal): Promise<void> {
   return promise
 }
 
+/** Runs one piece of work after another. */
+export type InTurn = <T>(work: () => Promise<T>) => Promise<T>
+
+export function oneByOne(): InTurn {
+  let last: Promise<unknown> = Promise.resolve()
+  return (work) => {
+    const turn = last.then(work)
+    last = turn.catch(() => undefined) // whoever brought it hears of it
+    return turn
+  }
+}
+
 /** Twice as long after each failure, spread by half. */
 export function backedOff(failures: number, jitter: number, first: Millis, last: Millis): Millis {
   return Math.min(last, first * 2 ** Math.min(Math.max(0, failures - 1), 20)) * (0.5 + jitter / 2)

@@ -16,6 +16,7 @@ import type { SsfCodec } from './codec.ts'
 import type { Outcome, SignalVerbs } from './effects.ts'
 import { takeEffect } from './effects.ts'
 import type { TransmitterKeys } from './keys.ts'
+import type { InTurn } from './loop.ts'
 import { subjectOf } from './subjects.ts'
 import { verifySet } from './verify.ts'
 
@@ -37,6 +38,8 @@ export type ReceiverDeps = Readonly<{
   codec: SsfCodec
   keys: TransmitterKeys
   verbs: SignalVerbs
+  /** What adds to what is known of a session, of all transmitters together. */
+  inTurn: InTurn
 }>
 
 /** What is kept of a transmitter between starts. */
@@ -59,7 +62,6 @@ export class SignalReceiver {
   readonly config: ReceiverConfig
   readonly #deps: ReceiverDeps
   readonly #flying = new Map<string, Promise<Taken>>()
-  #effects: Promise<unknown> = Promise.resolve()
   #left: number
   #leftAt: Instant | undefined
   #refusals = { since: -Infinity, noted: 0, skipped: 0 }
@@ -158,10 +160,11 @@ export class SignalReceiver {
     if (subject === undefined)
       return refusal('invalid_request', 'its subject is not one that it may speak of')
     const { maxAge, name } = this.config
-    // one after another: what one adds to a session the next one must see
-    const work = this.#effects.then(() => takeEffect({ store, verbs, source: name, maxAge }, subject, set))
-    this.#effects = work.catch(() => undefined) // whoever brought it hears of it
-    return { outcome: await work, subject: refKey(subject), heard: { heardAt: now } }
+    const work = (): Promise<Outcome> => takeEffect({ store, verbs, source: name, maxAge }, subject, set)
+    // what one adds to a session the next one must see
+    const adds = event.kind === 'assurance-level-change' || event.kind === 'token-claims-change'
+    const outcome = await (adds ? this.#deps.inTurn(work) : work())
+    return { outcome, subject: refKey(subject), heard: { heardAt: now } }
   }
 
   /** Its budget: so many events a minute, twice as many at once as come in a second are never the point. */

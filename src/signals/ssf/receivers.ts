@@ -16,8 +16,8 @@ import { TransmitterClient, bearer, secretIn } from './client.ts'
 import type { SsfCodec } from './codec.ts'
 import type { SignalVerbs } from './effects.ts'
 import { transmitterKeys } from './keys.ts'
-import type { Log } from './loop.ts'
-import { backedOff, pause } from './loop.ts'
+import type { InTurn, Log } from './loop.ts'
+import { backedOff, oneByOne, pause } from './loop.ts'
 import type { Taken } from './receiver.ts'
 import { SignalReceiver } from './receiver.ts'
 import { StreamKeeper } from './stream.ts'
@@ -53,7 +53,8 @@ export class SignalReceivers {
 
   constructor(configs: readonly ReceiverConfig[], options: ReceiversOptions) {
     this.#options = options
-    this.#all = new Map(configs.map((config) => [config.name, new Listening(config, options)]))
+    const inTurn = oneByOne()
+    this.#all = new Map(configs.map((config) => [config.name, new Listening(config, options, inTurn)]))
   }
 
   get names(): readonly string[] {
@@ -109,7 +110,7 @@ class Listening {
   #failures = 0
   #problem: string | undefined
 
-  constructor(config: ReceiverConfig, options: ReceiversOptions) {
+  constructor(config: ReceiverConfig, options: ReceiversOptions, inTurn: InTurn) {
     const { codec, readText, lookup, clock, fetch, store, verbs, randomBytes, log } = options
     this.#options = options
     this.#client = new TransmitterClient({
@@ -119,7 +120,7 @@ class Listening {
       ...(lookup === undefined ? {} : { lookup }),
     })
     const keys = transmitterKeys({ config, fetch, clock, metadata: () => this.#client.metadata() })
-    this.receiver = new SignalReceiver(config, { store, codec, keys, verbs })
+    this.receiver = new SignalReceiver(config, { store, codec, keys, verbs, inTurn })
     this.keeper = new StreamKeeper({
       receiver: this.receiver,
       client: this.#client,
