@@ -21,6 +21,7 @@ import {
   readKeyFile,
   readWebhookSecret,
   secretReader,
+  calendarSummary,
   signalsSummary,
   sourcesSummary,
   tokenSummary,
@@ -47,6 +48,7 @@ import { Checking } from './flows/checking.ts'
 import { openSink } from './flows/sinks.ts'
 import type { Flowing } from './flows/index.ts'
 import { idMaker } from './flows/ids.ts'
+import { CalendarReading } from './flows/calendars.ts'
 import { createFlows } from './flows/index.ts'
 import { markFile } from './flows/marks.ts'
 import { Schedule } from './flows/schedule.ts'
@@ -188,7 +190,7 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
     const context = new Asking({
       store,
       sources: [...telling, ...(options.sources ?? [])],
-      calendars: [],
+      calendars: (config.calendars ?? []).map(({ name }) => name),
       observe: async (...said) => observer?.(...said),
       sleep: (ms, signal) => setTimeout(ms, undefined, { signal, ref: false }).catch(() => undefined),
       log: (message, fields) => log('warn', message, fields),
@@ -300,7 +302,21 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
       dev: options.mode === 'dev',
     }
     const flows = createFlows(deps)
-    observer = (...said) => flows.facts.observe(...said)
+    observer = async (source, by, observations) => {
+      await flows.facts.observe(source, by, observations)
+      // what follows a calendar also looks when it was read and is as it was: a restart may have come between
+      for (const { name, about } of observations) if (name === 'calendar') await flows.windows.changed(about)
+    }
+    const calendars =
+      config.calendars === undefined || config.calendars.length === 0
+        ? undefined
+        : new CalendarReading(config.calendars, {
+            fetch: outboundFetcher(),
+            observe: observer,
+            now: () => clock.wall(),
+            jitter: () => (randomBytes(1)[0] as number) / 256,
+            log,
+          })
     for (const { value } of configured) targets.set(targets.open(value))
     await flows.recover()
     flows.verifying?.start()
@@ -361,6 +377,7 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
     }
     flows.exports.start()
     flows.signals.start()
+    calendars?.start()
     return {
       url,
       flows,
@@ -372,6 +389,7 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
       async stop() {
         // whoever waits for news of signals is answered
         const signalled = flows.signals.stop()
+        await calendars?.stop()
         await http.close()
         await signalled
         await flows.sweeper.stop()
@@ -439,6 +457,9 @@ async function settle(
     ...(config.facts === undefined || config.facts.tickets.length + config.facts.incidents.length === 0
       ? {}
       : { sources: sourcesSummary(config.facts) }),
+    ...(config.calendars === undefined || config.calendars.length === 0
+      ? {}
+      : { calendars: config.calendars.map(calendarSummary) }),
     ...(config.webhooks === undefined || config.webhooks.length === 0
       ? {}
       : { webhooks: webhooksSummary(config.webhooks) }),

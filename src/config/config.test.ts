@@ -183,6 +183,7 @@ suite('configuration', () => {
           registration: false,
         },
         exports: [],
+        calendars: [],
         callbacks: [],
         facts: { tickets: [], incidents: [] },
         webhooks: [],

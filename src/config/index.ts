@@ -5,6 +5,7 @@
  */
 export { configurationPage, configurationSchema } from './docs.ts'
 export { openKeyFile, readKeyFile } from './key.ts'
+export { calendarSummary } from './calendars.ts'
 export type { CallbackConfig } from './callbacks.ts'
 export { readWebhookSecret } from './callbacks.ts'
 export type { ExportConfig } from './exports.ts'

@@ -12,6 +12,7 @@ import { exportSchema } from './exports.ts'
 import { issuerSchema } from './issuers.ts'
 import { loginProvider, passkeyModes } from './login.ts'
 import { receiverSchema, transmitterSchema } from './signals.ts'
+import { calendarsSchema } from './calendars.ts'
 import { incidentSchema, ticketSchema, webhookSchema } from './sources.ts'
 import { tokenClient, tokenResource } from './tokens.ts'
 
@@ -436,6 +437,13 @@ export const configSchema = z.strictObject({
         reader: 'server',
         sentence:
           'Systems of incidents that are asked: the same with `kind` (`pagerduty`, `opsgenie`, `http`), `alerts`, `services`, and `severity` among `fields`.',
+      }),
+      calendars: setting(calendarsSchema, {
+        type: 'list',
+        default: '[]',
+        reader: 'server',
+        sentence:
+          'Calendars (iCalendar) of change windows, freezes and on-call: `name`, `file` or `url`, `refresh`, `max_age`, `horizon`, `time_zone`, `tentative`, `token_file`, `header`, `allow_private`, `ca`; see the page on calendars.',
       }),
     })
     .prefault({}),

@@ -7,6 +7,7 @@ import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { WritError } from '../model/errors.ts'
+import type { CalendarSource } from '../model/calendar.ts'
 import type { Issuer } from '../model/issuer.ts'
 import type { Millis } from '../model/time.ts'
 import type { CallbackConfig } from './callbacks.ts'
@@ -21,6 +22,7 @@ import type { LoginConfig } from './login.ts'
 import { loginConfig } from './login.ts'
 import type { SignalsConfig } from '../model/signal.ts'
 import { signalsConfig } from './signals.ts'
+import { calendarConfigs } from './calendars.ts'
 import { sourcesConfig, webhooksConfig } from './sources.ts'
 import type { TokenConfig } from './tokens.ts'
 import { tokenConfig } from './tokens.ts'
@@ -59,6 +61,8 @@ export type ServerConfig = Readonly<{
   /** Systems of tickets and incidents, and whose webhooks are taken. */
   facts?: SourcesConfig
   webhooks?: readonly WebhookConfig[]
+  /** Change windows, freezes, on-call. */
+  calendars?: readonly CalendarSource[]
   /** Whose signals are listened to, and who is told. */
   signals?: SignalsConfig
 }>
@@ -109,6 +113,7 @@ export function serverConfig(
     exports: exportConfigs(config.exports, path),
     callbacks: callbackConfigs(config.callbacks, path),
     facts,
+    calendars: calendarConfigs(config.sources.calendars, path, read),
     webhooks: webhooksConfig(config.webhooks, facts, path),
     signals: signalsConfig(config.signals, issuers, path, read),
   }
