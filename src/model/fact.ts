@@ -72,7 +72,8 @@ export function merge(known: Fact | undefined, arrived: Fact): Fact {
 function strictness({ name, value }: Fact): number {
   if (value === null) return name === 'incident' || name === 'calendar' ? 1 : 3
   if (name === 'posture') return value['compliant'] === true ? 0 : 2
-  if (name === 'session') return value['compromised'] === true ? 2 : 0
+  if (name === 'session')
+    return (value['compromised'] === true ? 2 : 0) + (value['addressChanged'] === true ? 1 : 0)
   if (name === 'risk') return Number(value['level'] ?? 0)
   if (name === 'ticket') return (value['open'] === true ? 0 : 2) + (value['approved'] === true ? 0 : 1)
   if (name === 'incident') return value['open'] === true ? 0 : 2
