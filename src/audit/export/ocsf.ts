@@ -121,6 +121,7 @@ export const rules: Readonly<Record<string, Rule>> = {
   'passkey.': entity('passkey', 3),
   'reauth.': entity('proof of a person', 1),
   'program.admitted': { class: 3003, activity: 1 },
+  'program.ended': entity('program', 4),
   'program.': entity('program', 3),
 
   'inventory.deleted': entity('inventory', 4),

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { Admitted } from '../../provider/port.ts'
 import type { EntityRef } from '../../../model/entity.ts'
 import type { Account, Passkey } from '../../../model/identity.ts'
 import type { AccessRequest } from '../../../model/request.ts'
@@ -28,12 +29,13 @@ export type Mine = Readonly<{
   /** Why there can be no passkeys at this address. */
   nowhere?: string
   accounts: readonly Account[]
+  programs: readonly Admitted[]
   providers: readonly Readonly<{ name: string; label: string }>[]
   problem?: string
 }>
 
 export function passkeysPage(page: Mine): string {
-  const { person, passkeys, offer, nowhere, accounts, problem } = page
+  const { person, passkeys, offer, nowhere, accounts, programs, problem } = page
   const providers = page.providers.filter(({ name }) => !accounts.some(({ issuer }) => issuer === name))
   const change = (action: string, button: string, fields?: Html): Html =>
     offer === undefined
@@ -104,8 +106,38 @@ export function passkeysPage(page: Mine): string {
                   A linked account signs you in, and what it sets going counts as yours: you cannot approve it.
                 </p>
               </div>`
+      }
+      ${
+        programs.length === 0
+          ? undefined
+          : markup`<h2>Programs</h2>
+              <div class="card">
+                <ul class="rows">
+                  ${programs.map(programRow)}
+                </ul>
+                <p class="soft small">
+                  You have let these in. They act for you until then, also when you have signed out here; none of them can
+                  approve.
+                </p>
+              </div>`
       }`,
   )
+}
+
+/** Of an unknown program its own word is quoted, and where it was sent stands beside it. */
+function programRow({ id, client, since, until, usedAt }: Admitted): Html {
+  const name = client.known
+    ? markup`<bdi class="thing">The command line</bdi>`
+    : markup`<bdi class="thing">“${client.name}”</bdi> <span class="soft small">at <bdi>${client.at}</bdi></span>`
+  return markup`<li>
+    <span
+      >${name}
+      <span class="soft small"
+        >since ${clockTime(since)}, ${until === undefined ? 'has not fetched its token' : markup`until ${clockTime(until)}`}, ${usedAt === undefined ? 'not used yet' : markup`used ${clockTime(usedAt)}`}</span
+      ></span
+    >
+    <form method="post" action="/programs/end">${hidden('id', id)}<button class="quiet">End</button></form>
+  </li>`
 }
 
 export function newPasskeyPage(person: EntityRef, offer: Offer): string {
