@@ -490,9 +490,12 @@ export class Requests {
       ],
       run: (tx) => {
         const request = tx.get('request', id)?.value as AccessRequest
-        if (this.#deps.decision.barrier.bars('request', id) || !mayBeProved(request, tx.now))
-          throw settledAlready(request)
-        if (this.#deps.decision.barrier.suspends(caller, request.attempt)) throw stillRestored()
+        const { barrier } = this.#deps.decision
+        if (barrier.bars('request', id) || !mayBeProved(request, tx.now)) throw settledAlready(request)
+        if (barrier.suspends(caller, request.attempt)) throw stillRestored()
+        const { chain, delegation } = request.attempt
+        const over = barrier.denies({ chain, tasks: tasks.map((t) => t.id), delegation, caller: caller.id })
+        if (over !== undefined) throw new WritError('ERR_FORBIDDEN', `${person} may not prove this now`)
         proven.spend(tx)
         const reauth = {
           person,
@@ -704,12 +707,13 @@ function requireInPerson(caller: Caller): void {
 
 /** Whether `caller` is one of the people who are asked to prove that it is them. */
 function isProver(caller: Caller, request: AccessRequest): boolean {
-  const { attempt, generation, requester } = request
+  const { attempt, behind, generation, requester } = request
   if (caller.kind !== 'session' || !proversOf(request).includes(refKey(caller.subject))) return false
   // whoever was made again since is somebody else (B34)
   return sameRef(caller.subject, requester)
     ? caller.generation === (generation ?? 0)
-    : attempt.chain.some((party) => sameRef(party, caller.subject))
+    : attempt.chain.some((party) => sameRef(party, caller.subject)) &&
+        caller.generation === (behind?.[refKey(caller.subject)] ?? 0)
 }
 
 type Bound = Readonly<{

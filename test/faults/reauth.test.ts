@@ -174,6 +174,140 @@ describe('S07 reauth', () => {
     )
   })
 
+  test('B34 B33 whom an agent acts for, made again, neither sees nor proves what was asked for the one before', async () => {
+    await using w = await faultWorld({ policies })
+    const hedy = await withPasskey(w, 'hedy')
+    const { id } = await w.app.flows.delegations.make(hedy.caller, { actor: ref('Agent/migrator') })
+    const input = attempt('Agent/migrator', 'ledger:close', 'Database/payments', { delegation: id })
+    const request = await ask(w, w.migrator, input)
+    assert.equal((await w.app.flows.request(hedy.caller, request.id)).id, request.id)
+    await w.app.flows.deleteEntity(w.ada, ref('Person/hedy'))
+    await w.app.flows.putEntities(w.ada, [{ type: 'Person', id: 'hedy' }])
+    const again = await withPasskey(w, 'hedy')
+    await fails(w.app.flows.request(again.caller, request.id), 'ERR_NOT_FOUND')
+    await fails(prove(w, again, request), 'ERR_NOT_FOUND')
+    const { items } = await w.app.flows.requests(again.caller, {})
+    assert.deepEqual(items, [])
+  })
+
+  test('B23 with a passkey that was removed since, it counts for nothing; with another one it does', async () => {
+    await using w = await faultWorld({ policies })
+    const ada = await withPasskey(w, 'ada')
+    const spare = new Authenticator(ORIGIN)
+    const { passkeys } = w.app.flows
+    const manage = async () => ada.device.get(await passkeys.forChange(ada.caller, ORIGIN))
+    await passkeys.register(
+      ada.caller,
+      spare.create(await passkeys.forRegistration(ada.caller, ORIGIN, await manage())),
+    )
+    const request = await ask(w, ada.caller, close())
+    const { approval = '' } = await prove(w, ada, request)
+    await passkeys.remove(ada.caller, ada.device.id, spare.get(await passkeys.forChange(ada.caller, ORIGIN)))
+    assert.equal(
+      await reasonOf(w, ada.caller, close('Database/payments', { approval })),
+      'challenge approval_expired',
+    )
+    await prove(w, { caller: ada.caller, device: spare }, request)
+    assert.equal(await reasonOf(w, ada.caller, close('Database/payments', { approval })), 'permit evidence')
+  })
+
+  test('law 2 who was locked after it has proved nothing, also when the lock is over', async () => {
+    await using w = await faultWorld({ policies })
+    const hedy = await withPasskey(w, 'hedy')
+    const input = attempt('Person/hedy', 'ledger:close', 'Database/payments')
+    const { approval = '' } = await prove(w, hedy, await ask(w, hedy.caller, input))
+    await w.app.flows.revokeSubject(w.ada, ref('Person/hedy'), 'a drill', {
+      until: w.clock.wall() + MINUTE,
+    })
+    const given = { ...input, context: { approval } }
+    assert.equal(await reasonOf(w, hedy.caller, given), 'deny subject_locked')
+    w.clock.advance(2 * MINUTE)
+    const { outcome } = await w.app.flows.evaluate(await sessionFor(w, 'hedy'), given)
+    assert.notEqual(outcome, 'permit')
+  })
+
+  test('law 4 of a chain with several people each gives it; with one whom nobody registered it is none', async () => {
+    await using w = await faultWorld({ policies })
+    const [ada, grace] = [await withPasskey(w, 'ada'), await withPasskey(w, 'grace')]
+    const acting = (...people: readonly string[]): Caller => ({ ...w.migrator, chain: people.map(ref) })
+    const input = attempt('Agent/migrator', 'ledger:close', 'Database/payments')
+    const both = acting('Person/ada', 'Person/grace')
+    const request = await ask(w, both, input)
+    assert.deepEqual(request.alternatives[0]?.requirements, [
+      { kind: 'reauth', people: ['Person/ada', 'Person/grace'] },
+    ])
+    assert.equal((await prove(w, ada, request)).status, 'pending')
+    w.clock.advance(4 * MINUTE)
+    const { approval = '' } = await prove(w, grace, request)
+    w.clock.advance(MINUTE)
+    const given = { ...input, context: { approval } }
+    assert.equal(await reasonOf(w, both, given), 'challenge approval_expired')
+    await prove(w, ada, request)
+    // what two gave is not what one is asked for, nor two others
+    assert.match(await reasonOf(w, acting('Person/ada'), given), /out_of_scope/u)
+    assert.equal(await reasonOf(w, both, given), 'permit evidence')
+    assert.equal(await reasonOf(w, acting('Person/ada', 'Person/nobody'), input), 'deny policy_denied')
+    // who has no passkey stands in the way of all
+    await sessionFor(w, 'hedy')
+    assert.equal(await reasonOf(w, acting('Person/ada', 'Person/hedy'), input), 'deny policy_denied')
+  })
+
+  test('a delegation that ended takes with it what was proved under it', async () => {
+    await using w = await faultWorld({ policies })
+    const ada = await withPasskey(w, 'ada')
+    const { id } = await w.app.flows.delegations.make(ada.caller, { actor: ref('Agent/migrator') })
+    const input = attempt('Agent/migrator', 'ledger:close', 'Database/payments', { delegation: id })
+    const { approval = '' } = await prove(w, ada, await ask(w, w.migrator, input))
+    await w.app.flows.delegations.revoke(ada.caller, id, 'done')
+    const given = { ...input, context: { ...input.context, approval } }
+    assert.equal(await reasonOf(w, w.migrator, given), 'deny delegation_ended')
+  })
+
+  test('law 10 beside a task-bound way: for one attempt alone, and for no other one of the task', async () => {
+    await using w = await faultWorld({
+      policies: withPolicy(`
+@id("either") @binding("task") permit (principal, action == Action::"ledger:close", resource)
+when { context.proof.reauth || context.proof.approvals.dba >= 1 };`),
+    })
+    const ada = await withPasskey(w, 'ada')
+    const { id: task } = await w.app.flows.declareTask(ada.caller, {
+      purpose: 'close the books',
+      scope: { actions: ['ledger:close'], resources: [{ type: 'Database' }] },
+    })
+    const request = await ask(w, ada.caller, close('Database/payments', { task }))
+    assert.equal(request.binding, 'attempt')
+    const { approval = '' } = await prove(w, ada, request)
+    assert.equal(
+      await reasonOf(w, ada.caller, close('Database/orders', { task, approval })),
+      'challenge out_of_scope',
+    )
+    assert.equal(
+      await reasonOf(w, ada.caller, close('Database/payments', { task, approval })),
+      'permit evidence',
+    )
+    assert.match(await reasonOf(w, ada.caller, close('Database/orders', { task })), /^challenge/u)
+    assert.match(await reasonOf(w, ada.caller, close('Database/payments', { task })), /^challenge/u)
+  })
+
+  test('C8 law 9 a retry gets its permit once more, and no other attempt gets it', async () => {
+    await using w = await faultWorld({ policies })
+    const ada = await withPasskey(w, 'ada')
+    const { approval = '' } = await prove(w, ada, await ask(w, ada.caller, close()))
+    const given = close('Database/payments', { approval })
+    const once = (key: string, input = given) =>
+      w.app.flows.evaluate(ada.caller, input, { idempotencyKey: key })
+    const first = await once('one')
+    assert.equal(first.outcome, 'permit')
+    w.clock.advance(30_000)
+    assert.equal((await once('one')).id, first.id)
+    assert.notEqual((await once('two')).outcome, 'permit')
+    // what is decided again later is decided with the proof that was spent
+    await publish(w, withPolicy(''))
+    assert.notEqual((await once('one')).outcome, 'permit')
+    const { grant } = await w.app.flows.grant(w.ada, first.grant?.id ?? '')
+    assert.notEqual(grant.state, 'active')
+  })
+
   test('C8 a policy that asks for more meanwhile gets more', async () => {
     await using w = await faultWorld({ policies })
     const ada = await withPasskey(w, 'ada')
