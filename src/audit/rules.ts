@@ -216,7 +216,10 @@ class Judge implements Judgement {
     const proofs = list(activated.entry['reauth']).map(rewrite)
     for (const one of list(reauth))
       if (!proofs.includes(rewrite(one)))
-        this.#bad(where, `counts a proof of ${String(members(one)['person'])} that grant ${grant} was not given on`)
+        this.#bad(
+          where,
+          `counts a proof of ${String(members(one)['person'])} that grant ${grant} was not given on`,
+        )
     if (list(reauth).length > 0 && activated.entry['binding'] !== 'attempt')
       this.#bad(where, 'counts for a whole task what people proved for one act')
     const endsAt = endsAtAt(life, seq)

@@ -255,6 +255,7 @@ export class Requests {
                 // whoever asks for the same thing stands behind it too
                 roots: [...new Set([...same.roots, ...roots])],
                 unresolved: same.unresolved || behind.unresolved,
+                ...provedToo(same, provedIn(entry)),
                 ...(input.emergency === true ? { emergency: true } : {}),
                 merged: same.merged + 1,
                 ...(callback === undefined ? {} : { callbacks: joined(same.callbacks ?? [], callback) }),
@@ -739,6 +740,23 @@ function provedIn({ facts, instigators }: Entry): Pick<AccessRequest, 'proved' |
   return {
     ...(workload === undefined ? {} : { proved: workload }),
     ...(Array.isArray(instigators) && instigators.length > 0 ? { instigators: instigators } : {}),
+  }
+}
+
+/** Several of these are shown beside the first. */
+const PROVED_ALSO_MOST = 5
+
+/** Of `same`, asked for again when something else was proved: approvers see all of those who may come back with it. */
+function provedToo(
+  same: AccessRequest,
+  { proved = {}, instigators = [] }: ReturnType<typeof provedIn>,
+): Pick<AccessRequest, 'provedAlso' | 'instigators'> {
+  const { provedAlso = [], instigators: known = [] } = same
+  const others = instigators.filter((one) => !known.some((other) => sameJson({ ...one }, { ...other })))
+  const isKnown = [same.proved ?? {}, ...provedAlso].some((one) => sameJson(one, proved))
+  return {
+    ...(others.length === 0 ? {} : { instigators: [...known, ...others] }),
+    ...(isKnown ? {} : { provedAlso: [...provedAlso, proved].slice(-PROVED_ALSO_MOST) }),
   }
 }
 

@@ -206,30 +206,36 @@ export function inboxPage(
   )
 }
 
-const labels: Readonly<Record<string, string>> = {
-  kind: 'Covers',
-  ttl_ms: 'Lasts at most',
-  life_ms: 'Task lives at most',
-  uses: 'Uses',
-  calls: 'Calls at most',
-  chain: 'Acting chain',
-  purpose: 'Purpose (their words)',
-  reason: 'Reason (their words)',
-  justification: 'Justification (their words)',
-  starts_at: 'From',
-  ends_at: 'Until',
-}
+const labels: ReadonlyMap<string, string> = new Map([
+  ['kind', 'Covers'],
+  ['ttl_ms', 'Lasts at most'],
+  ['life_ms', 'Task lives at most'],
+  ['uses', 'Uses'],
+  ['calls', 'Calls at most'],
+  ['chain', 'Acting chain'],
+  ['purpose', 'Purpose (their words)'],
+  ['reason', 'Reason (their words)'],
+  ['justification', 'Justification (their words)'],
+  ['starts_at', 'From'],
+  ['ends_at', 'Until'],
+])
 
 function label(member: string): string {
   const words = member.replaceAll('_', ' ')
-  return labels[member] ?? words.charAt(0).toUpperCase() + words.slice(1)
+  return labels.get(member) ?? words.charAt(0).toUpperCase() + words.slice(1)
 }
 
-/** Every member of a statement, whatever it holds: nothing that evidence is given for is left out. */
-function shown(value: Json | undefined, member: string): Html {
-  if (member === 'kind' && value === 'attempt') return markup`this one attempt`
-  if (member === 'kind' && value === 'task') return markup`a whole task, within these bounds`
-  if (typeof value === 'number' && member.endsWith('_ms')) {
+/** A name that others gave, as they spelled it: it must not read as if we had said it. */
+const theirName = (name: string): Html => markup`<bdi class="mono">${name}</bdi>`
+
+/**
+ * Every member of a statement, whatever it holds: nothing that evidence is given for is left out. Below the statement's own
+ * members, names and values are the requester's: `isOurs` is false.
+ */
+function shown(value: Json | undefined, member: string, isOurs: boolean): Html {
+  if (isOurs && member === 'kind' && value === 'attempt') return markup`this one attempt`
+  if (isOurs && member === 'kind' && value === 'task') return markup`a whole task, within these bounds`
+  if (isOurs && typeof value === 'number' && member.endsWith('_ms')) {
     return markup`${spellOut(value)}`
   }
   if (value === null || typeof value === 'number' || typeof value === 'boolean')
@@ -239,7 +245,7 @@ function shown(value: Json | undefined, member: string): Html {
   if (Array.isArray(value)) {
     if (value.length === 0) return markup`<span class="soft">none</span>`
     return markup`<ul>
-      ${value.map((item: Json) => markup`<li>${shown(item, '')}</li>`)}
+      ${value.map((item: Json) => markup`<li>${shown(item, '', false)}</li>`)}
     </ul>`
   }
   const members = Object.entries(value as Record<string, Json>)
@@ -249,11 +255,12 @@ function shown(value: Json | undefined, member: string): Html {
   if (member === 'action' && members.length === 1 && typeof name === 'string')
     return markup`<bdi>${name}</bdi>`
   if (members.length === 0) return markup`<span class="soft">none</span>`
+  const areOurs = isOurs && ['', 'window'].includes(member)
   return markup`<dl>
     ${members.map(
       ([name, inner]) =>
-        markup`<dt>${label(name)}</dt>
-          <dd>${shown(inner, name)}</dd>`,
+        markup`<dt>${areOurs ? label(name) : theirName(name)}</dt>
+          <dd>${shown(inner, name, areOurs)}</dd>`,
     )}
   </dl>`
 }
@@ -353,30 +360,33 @@ function decideForms(request: ListedRequest): Html {
 }
 
 /** What was verified of who asks: unlike its words, this is no claim of its own. */
-function provenance({ proved, instigators = [] }: AccessRequest): Html | undefined {
-  if (proved === undefined && instigators.length === 0) return undefined
-  const { issuer, ...claims } = (proved ?? {}) as Record<string, Json>
+function provenance({ proved, provedAlso = [], instigators = [] }: AccessRequest): Html | undefined {
+  if (proved === undefined && instigators.length + provedAlso.length === 0) return undefined
   return markup`<details open>
     <summary>What is proved about who asks</summary>
-    <dl>
-      ${
-        issuer === undefined
-          ? undefined
-          : markup`<dt>Proved by issuer</dt>
-        <dd><bdi>${issuer}</bdi></dd>`
-      }
-      ${instigators.map(
-        (one) =>
-          markup`<dt>Set going by</dt>
-            <dd><bdi>${'issuer' in one ? `account ${one.id} at ${one.issuer}` : refKey(one)}</bdi></dd>`,
-      )}
-      ${Object.entries(claims).map(
-        ([name, value]) =>
-          markup`<dt>${label(name)}</dt>
-            <dd>${shown(value, name)}</dd>`,
-      )}
-    </dl>
+    ${instigators.length === 0 ? undefined : markup`<dl>${instigators.map((one) => markup`<dt>Set going by</dt><dd>${instigator(one)}</dd>`)}</dl>`}
+    ${proved === undefined ? undefined : claimsOf(proved)}
+    ${provedAlso.map((other) => markup`<p>Asked for the same again, when this was proved:</p>${claimsOf(other)}`)}
   </details>`
+}
+
+const instigator = (one: NonNullable<AccessRequest['instigators']>[number]): Html =>
+  'issuer' in one
+    ? markup`account <bdi>${one.id}</bdi> at <bdi>${one.issuer}</bdi>`
+    : markup`<bdi>${refKey(one)}</bdi>`
+
+function claimsOf(proved: Json): Html {
+  const { issuer, ...claims } = proved as Record<string, Json>
+  if (issuer === undefined) return markup`<p>Nothing.</p>`
+  return markup`<dl>
+      <dt>Proved by issuer</dt>
+      <dd>${shown(issuer, '', false)}</dd>
+      ${Object.entries(claims).map(([name, value]) => markup`<dt>${theirName(name)}</dt><dd>${shown(value, name, false)}</dd>`)}
+    </dl>
+    <p class="soft small">
+      The issuer says so. What things are called there, such as a branch, a workflow or an environment, is chosen by who
+      may change them there.
+    </p>`
 }
 
 function proofCard({ id }: AccessRequest): Html {
@@ -404,7 +414,7 @@ export function requestPage(person: EntityRef, request: ListedRequest, now: Inst
       ${quotes(request)}
       <h2>What exactly is asked</h2>
       <div class="card">
-        ${shown(statement, '')}
+        ${shown(statement, '', true)}
         <details>
           <summary>As signed</summary>
           <p class="small mono">${request.digest}</p>
