@@ -34,6 +34,11 @@ type Row = Readonly<{
 }>
 
 process.exitCode = await main()
+// what a story that went red has left behind must not keep anybody waiting
+setTimeout(() => {
+  console.error(`still open: ${[...new Set(process.getActiveResourcesInfo())].join(', ')}`)
+  process.exit()
+}, 5_000).unref()
 
 async function main(): Promise<number> {
   let wanted: string[]
