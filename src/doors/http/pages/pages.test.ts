@@ -6,6 +6,7 @@ import { WritError } from '../../../model/errors.ts'
 import type { Json } from '../../../model/canonical.ts'
 import { Secret } from '../../../model/secret.ts'
 import { escapeHtml, markup } from './html.ts'
+import { confirmPage } from './passkeys-views.ts'
 import { requestPage, spell } from './views.ts'
 
 const COOKIE = 'writ_session=writ_sess_test'
@@ -156,6 +157,29 @@ describe('B24 names that a requester gave', () => {
     assert.match(shown, /<bdi>\u202egnitseretni<\/bdi>/u)
     assert.doesNotMatch(shown, /a whole task/u)
   })
+})
+
+test('S07 who uses a passkey sees all that it is for, wherever they came from', () => {
+  const statement = {
+    kind: 'attempt',
+    chain: ['Agent/migrator', 'Person/ada'],
+    context: { amount: 1_000_000, 'a\u202eb': 'x' },
+  }
+  const request = requestLike({ statement, proved: { issuer: 'corp', ref: 'main' } })
+  const offer = { nonce: 'n', options: {} } as unknown as Parameters<typeof confirmPage>[0]['offer']
+  for (const act of ['prove', 'approve'] as const) {
+    const shown = confirmPage({ person: ada.subject, request, offer, act, input: { statement: DIGEST } })
+    const button = shown.lastIndexOf('<button')
+    for (const part of [
+      '1000000',
+      'Person/ada',
+      'INC-42',
+      DIGEST,
+      'What is proved about who asks',
+      '&quot;a\\u202eb&quot;',
+    ])
+      assert.ok(shown.indexOf(part) > 0 && shown.indexOf(part) < button, `${act}: ${part}`)
+  }
 })
 
 describe('B71 no other site acts for a person', () => {

@@ -11,7 +11,7 @@ import type { Html } from './html.ts'
 import { markup } from './html.ts'
 import type { Offer } from './passkey-form.ts'
 import { passkeyForm } from './passkey-form.ts'
-import { chips, clockTime, frame, prose, sentence } from './views.ts'
+import { asked, chips, clockTime, frame, prose, provenance, quotes, sentence } from './views.ts'
 
 const hidden = (name: string, value: string): Html =>
   markup`<input type="hidden" name="${name}" value="${value}" />`
@@ -180,10 +180,11 @@ export function confirmPage({ person, request, offer, act, input }: Confirmation
       <h1>${act === 'approve' ? 'Approve with your passkey' : 'Confirm that it is you'}</h1>
       <div class="card">
         <p>${sentence(request)}</p>
-        ${chips(request)}
+        ${chips(request)} ${quotes(request)}
+        <h2>What exactly is asked</h2>
+        ${asked(request)} ${provenance(request)}
         ${pool === undefined ? undefined : markup`<p class="soft small">You approve as <bdi>${pool}</bdi>.</p>`}
         ${comment === undefined ? undefined : markup`<p class="soft small">Your comment: <bdi>${comment}</bdi></p>`}
-        <p class="small mono">${request.digest}</p>
         ${passkeyForm({
           action: `${at}/${act}`,
           offer,

@@ -127,7 +127,7 @@ export function chips(request: AccessRequest): Html {
   </ul>`
 }
 
-function quotes(request: AccessRequest): Html[] {
+export function quotes(request: AccessRequest): Html[] {
   const parts: [string, string | undefined][] = [
     ['Purpose of the task, in the requester’s words', saidIn(request, 'purpose')],
     ['Reason, in the requester’s words', request.justification ?? saidIn(request, 'reason')],
@@ -265,6 +265,24 @@ function shown(value: Json | undefined, member: string, isOurs: boolean): Html {
   </dl>`
 }
 
+/** The whole of what evidence is given for. */
+export function asked(request: AccessRequest): Html {
+  const { kind, ...rest } = (request.statement ?? {}) as Record<string, Json>
+  return markup`${shown(kind === undefined ? rest : { kind, ...rest }, '', true)}
+    <details>
+      <summary>As signed</summary>
+      <p class="small mono">${request.digest}</p>
+      <pre><code>${visible(JSON.stringify(request.statement, undefined, 2))}</code></pre>
+    </details>`
+}
+
+/** JSON in which what turns the direction of a line, or shows nothing, is written as an escape. */
+const visible = (json: string): string =>
+  json.replaceAll(
+    /[\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/gu,
+    (sign) => `\\u${sign.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  )
+
 /** How a set of requirements reads, e.g. `2 approvals from peer and a reason`. */
 function requirementText(set: RequirementSet): string {
   return set.requirements
@@ -360,7 +378,7 @@ function decideForms(request: ListedRequest): Html {
 }
 
 /** What was verified of who asks: unlike its words, this is no claim of its own. */
-function provenance({ proved, provedAlso = [], instigators = [] }: AccessRequest): Html | undefined {
+export function provenance({ proved, provedAlso = [], instigators = [] }: AccessRequest): Html | undefined {
   if (proved === undefined && instigators.length + provedAlso.length === 0) return undefined
   return markup`<details open>
     <summary>What is proved about who asks</summary>
@@ -402,8 +420,6 @@ function proofCard({ id }: AccessRequest): Html {
 
 export function requestPage(person: EntityRef, request: ListedRequest, now: Instant): string {
   const pending = request.status === 'pending'
-  const { kind, ...rest } = (request.statement ?? {}) as Record<string, Json>
-  const statement: Record<string, Json> = kind === undefined ? rest : { kind, ...rest }
   return frame(
     { title: `${request.attempt.action.name} on ${request.attempt.resource.id}`, person },
     markup`<p class="small"><a href="/inbox">← Inbox</a></p>
@@ -414,12 +430,7 @@ export function requestPage(person: EntityRef, request: ListedRequest, now: Inst
       ${quotes(request)}
       <h2>What exactly is asked</h2>
       <div class="card">
-        ${shown(statement, '', true)}
-        <details>
-          <summary>As signed</summary>
-          <p class="small mono">${request.digest}</p>
-          <pre><code>${JSON.stringify(request.statement, undefined, 2)}</code></pre>
-        </details>
+        ${asked(request)}
       </div>
       <h2>What it needs</h2>
       <div class="card">
