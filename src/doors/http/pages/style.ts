@@ -125,6 +125,7 @@ legend { font-weight: 600; padding: 0; }
   dl dt { margin-top: .55rem; font-size: .9rem; }
   dd dl { grid-template-columns: fit-content(50%) 1fr; gap: .2rem 1rem; }
   dd dl dt { margin-top: 0; }
+  dd dl dl { grid-template-columns: 1fr; gap: 0; }
   .card { padding: 1rem; }
   .card .foot .button { width: 100%; }
   .acts > * { flex: 1 1 auto; }
