@@ -10,8 +10,10 @@ import type { AttemptInput, Caller } from '../../src/flows/port.ts'
 import type { AccessRequest } from '../../src/model/request.ts'
 import { MINUTE } from '../../src/model/time.ts'
 import { Authenticator } from '../support/authenticator.ts'
+import { claimsOf, tokenIn } from '../support/oauth.ts'
 import type { FaultWorld } from './support.ts'
 import { attempt, entries, fails, faultWorld, publish, ref, sessionFor, withPolicy } from './support.ts'
+import { stage } from './token-stage.ts'
 
 const ORIGIN = 'http://localhost:9748'
 const policies = withPolicy(`
@@ -27,12 +29,12 @@ const wipe = (context: Record<string, string> = {}): AttemptInput =>
 
 type Asker = Readonly<{ caller: Caller; device: Authenticator }>
 
-async function withPasskey(w: FaultWorld, id: string): Promise<Asker> {
+async function withPasskey(w: FaultWorld, id: string, origin = ORIGIN): Promise<Asker> {
   const caller = await sessionFor(w, id)
-  const device = new Authenticator(ORIGIN)
+  const device = new Authenticator(origin)
   await w.app.flows.passkeys.register(
     caller,
-    device.create(await w.app.flows.passkeys.forRegistration(caller, ORIGIN)),
+    device.create(await w.app.flows.passkeys.forRegistration(caller, origin)),
   )
   return { caller, device }
 }
@@ -51,7 +53,7 @@ async function prove(
   { caller, device }: Asker,
   request: AccessRequest,
 ): Promise<AccessRequest> {
-  const passkey = device.get(await w.app.flows.passkeys.forProof(caller, request, ORIGIN))
+  const passkey = device.get(await w.app.flows.passkeys.forProof(caller, request, device.origin))
   return w.app.flows.proveRequest(caller, request.id, { statement: request.digest, passkey })
 }
 
@@ -287,6 +289,55 @@ when { context.proof.reauth || context.proof.approvals.dba >= 1 };`),
     )
     assert.match(await reasonOf(w, ada.caller, close('Database/orders', { task })), /^challenge/u)
     assert.match(await reasonOf(w, ada.caller, close('Database/payments', { task })), /^challenge/u)
+  })
+
+  test('B41 a token on it is for one use, for the one attempt, bound to its sender, and no longer than the grant', async () => {
+    await using s = await stage({
+      policies: withPolicy(`
+permit (principal, action == Action::"ledger:close", resource is Api) when { context.proof.reauth };`),
+    })
+    const { flows } = s.world.app
+    const ada = await withPasskey(s.world, 'ada', `http://localhost:${new URL(s.world.app.url).port}`)
+    const { id } = await flows.delegations.make(ada.caller, { actor: ref('Agent/migrator') })
+    const asked = { audience: 'Api/ledger', scope: 'ledger:close', writ_delegation: id }
+    const { body } = await s.migrator.token({ ...asked, access_request: 'submit' })
+    assert.equal(body['error'], 'authorization_pending', JSON.stringify(body))
+    const request = await flows.request(ada.caller, String(body['access_request_id']))
+    const { approval = '' } = await prove(s.world, ada, request)
+    const without = await s.migrator.token({ ...asked, approval }, { dpop: false })
+    assert.equal(without.body['error'], 'invalid_dpop_proof')
+    const other = await s.migrator.token({ ...asked, approval, audience: 'Api/vault' })
+    assert.notEqual(other.status, 200)
+    const claims = claimsOf(tokenIn(await s.migrator.token({ ...asked, approval })))
+    const { grant } = await flows.grant(s.world.ada, String(claims['writ_grant']))
+    assert.deepEqual([grant.binding, grant.uses, grant.used], ['attempt', 1, 1])
+    assert.equal(claims['writ_single_use'], true)
+    assert.ok((claims['exp'] as number) * 1_000 <= grant.endsAt)
+    assert.ok((claims['cnf'] as { jkt?: string }).jkt)
+    assert.notEqual((await s.migrator.token({ ...asked, approval })).status, 200)
+  })
+
+  test('policies that forbid without it, or permit only without it', async () => {
+    await using w = await faultWorld({
+      policies: withPolicy(`
+@id("yes") permit (principal, action in [Action::"ledger:close", Action::"ledger:wipe"], resource);
+@id("no") @explain forbid (principal, action == Action::"ledger:close", resource) unless { context.proof.reauth };
+@id("never") @explain forbid (principal, action == Action::"ledger:wipe", resource)
+when { !context.proof.reauth && context.proof.approvals.dba < 1 };
+@id("only") permit (principal, action == Action::"ledger:look", resource) when { !context.proof.reauth };`),
+    })
+    const look = (who: string, context: Record<string, string> = {}): AttemptInput =>
+      attempt(who, 'ledger:look', 'Database/payments', context)
+    assert.equal(await reasonOf(w, await sessionFor(w, 'grace'), look('Person/grace')), 'permit standing')
+    const ada = await withPasskey(w, 'ada')
+    const { approval = '' } = await prove(w, ada, await ask(w, ada.caller, close()))
+    assert.equal(await reasonOf(w, ada.caller, look('Person/ada', { approval })), 'permit standing')
+    assert.equal(await reasonOf(w, ada.caller, close('Database/payments', { approval })), 'permit evidence')
+    // either of two ways, and the statement is for one attempt
+    const request = await ask(w, ada.caller, wipe())
+    assert.equal(request.binding, 'attempt')
+    const done = await prove(w, ada, request)
+    assert.equal(await reasonOf(w, ada.caller, wipe({ approval: done.approval ?? '' })), 'permit evidence')
   })
 
   test('C8 law 9 a retry gets its permit once more, and no other attempt gets it', async () => {
