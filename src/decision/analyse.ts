@@ -350,16 +350,20 @@ export async function analyse(
     return able.length === asked.length ? able.map(refKey) : []
   }
 
+  /** What was given without a passkey, or with one that is still there: a removed one may have been in wrong hands before. */
+  async function withPasskey<G extends Readonly<{ passkey?: string }>>(given: readonly G[]): Promise<G[]> {
+    const ids = given.flatMap(({ passkey: id }) => id ?? [])
+    await picture.load(ids.map((id) => ({ kind: 'passkey' as const, id })))
+    return given.filter(({ passkey: id }) => {
+      const passkey = id === undefined ? undefined : picture.get('passkey', id)?.value
+      return id === undefined || (passkey !== undefined && passkey.endedAt === undefined)
+    })
+  }
+
   /** The proofs of all people of the chain for what was asked, if there are all (law 9, S07): for one attempt alone. */
   async function reauthsOf(request: AccessRequest): Promise<readonly Reauth[]> {
     if (request.binding !== 'attempt') return []
-    const given = provedAt(request, now)
-    await picture.load(given.map(({ passkey: id }) => ({ kind: 'passkey' as const, id })))
-    // a passkey that was removed meanwhile may have been in wrong hands before
-    const proved = given.filter(({ passkey: id }) => {
-      const passkey = picture.get('passkey', id)?.value
-      return passkey !== undefined && passkey.endedAt === undefined
-    })
+    const proved = await withPasskey(provedAt(request, now))
     const found = people().map((person) =>
       proved.find((one) => one.person === refKey(person) && one.generation === person.generation),
     )
@@ -480,7 +484,7 @@ export async function analyse(
     const { roots, unresolved } = await rootsOf()
     const barred = new Set([...roots, ...request.roots])
     const counting: { pool: string; root: string; generation: number }[] = []
-    for (const approval of unresolved ? [] : request.approvals) {
+    for (const approval of unresolved ? [] : await withPasskey(request.approvals)) {
       if (barred.has(approval.root) || barred.has(approval.person)) continue
       const still = await deps.givers.still(
         picture,

@@ -213,6 +213,23 @@ describe('S07 reauth', () => {
     assert.equal(await reasonOf(w, ada.caller, close('Database/payments', { approval })), 'permit evidence')
   })
 
+  test('B23 an approval with a passkey that was removed since counts for nothing either', async () => {
+    await using w = await faultWorld({ policies })
+    const [ada, hedy] = [await withPasskey(w, 'ada'), await withPasskey(w, 'hedy')]
+    const { flows } = w.app
+    const approved = async (): Promise<string> => {
+      const request = await ask(w, ada.caller, wipe())
+      await prove(w, ada, request)
+      const passkey = hedy.device.get(await flows.passkeys.forApproval(hedy.caller, request, ORIGIN))
+      const given = await flows.approve(hedy.caller, request.id, { statement: request.digest, passkey })
+      return given.approval ?? ''
+    }
+    assert.equal(await reasonOf(w, ada.caller, wipe({ approval: await approved() })), 'permit evidence')
+    const approval = await approved()
+    await flows.passkeys.remove(w.ada, hedy.device.id)
+    assert.equal(await reasonOf(w, ada.caller, wipe({ approval })), 'challenge approval_expired')
+  })
+
   test('law 2 who was locked after it has proved nothing, also when the lock is over', async () => {
     await using w = await faultWorld({ policies })
     const hedy = await withPasskey(w, 'hedy')
