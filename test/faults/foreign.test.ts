@@ -225,6 +225,41 @@ describe('B33 an id that is somebody else’s', () => {
     )
   })
 
+  test('stands in no list of a stranger, not even as where its next page begins', async () => {
+    await using w = await faultWorld({ http: true, targets: true })
+    const { grant, task } = await activeGrant(w)
+    await w.app.flows.issueCredential(w.migrator, grant)
+    const second = await activeGrant(w, task).catch(() => activeGrant(w))
+    assert.notEqual(second.grant, grant)
+    const key = await w.app.flows.createKey(w.ada, { name: 's', subject: ref('Service/orders-ci') })
+    const lists = ['tasks', 'grants', 'credentials', 'tokens', 'delegations', 'accounts', 'keys'].filter(
+      (name) => table.some((route) => nameOf(route) === `GET /v1/${name}`),
+    )
+    assert.ok(lists.length > 4)
+    const queries = ['limit=1', 'limit=1&live=true', `limit=1&task=${task}`]
+    for (const name of lists) {
+      for (const query of name === 'grants' ? queries : ['limit=1']) {
+        const response = await fetch(`${w.app.url}/v1/${name}?${query}`, {
+          headers: { authorization: `Bearer ${key.secret.expose()}` },
+        })
+        if (response.status === 403) continue
+        assert.deepEqual(await response.json(), { items: [] }, `${name}?${query}`)
+      }
+    }
+    // one's own come page by page
+    const mine: string[] = []
+    let after: string | undefined
+    do {
+      const page = await w.app.flows.grants(w.migrator, {
+        limit: 1,
+        ...(after === undefined ? {} : { after }),
+      })
+      mine.push(...page.items.map(({ id }) => id))
+      after = page.next
+    } while (after !== undefined)
+    assert.deepEqual(mine, [grant, second.grant].sort())
+  })
+
   test('is worth as much as one that there is not, at every route', async () => {
     await using w = await faultWorld({ http: true })
     const ids = await make(w)
