@@ -128,12 +128,12 @@ export function passkeysPage(page: Mine): string {
 function programRow({ id, client, since, until, usedAt }: Admitted): Html {
   const name = client.known
     ? markup`<bdi class="thing">The command line</bdi>`
-    : markup`<bdi class="thing">“${client.name}”</bdi> <span class="soft small">at <bdi>${client.at}</bdi></span>`
+    : markup`<bdi class="thing">“${client.name}”</bdi> <span class="soft small">at <bdi>${client.at.replace(/:$/, '')}</bdi>,</span>`
   return markup`<li>
     <span
       >${name}
       <span class="soft small"
-        >since ${clockTime(since)}, ${until === undefined ? 'has not fetched its token' : markup`until ${clockTime(until)}`}, ${usedAt === undefined ? 'not used yet' : markup`used ${clockTime(usedAt)}`}</span
+        >since ${clockTime(since)}, ${until === undefined ? 'has not fetched its token yet' : markup`until ${clockTime(until)}, ${usedAt === undefined ? 'not used yet' : markup`used ${clockTime(usedAt)}`}`}</span
       ></span
     >
     <form method="post" action="/programs/end">${hidden('id', id)}<button class="quiet">End</button></form>
