@@ -395,11 +395,8 @@ export class Tokens {
             parents,
             ...(delegations.length === 0 ? {} : { delegations }),
             ...(jkt === undefined ? {} : { jkt }),
-            // one of several uses is no token that is good once; what is for one act, or comes of such a token, is
-            singleUse:
-              single.length > 0 ||
-              [...before, permit].some((one) => one.obligations.uses === 1) ||
-              grants.some((grant) => tx.get('grant', grant)?.value.uses === 1),
+            // one of several uses is no token that is good once; what comes of such a token is
+            singleUse: single.length > 0 || [...before, permit].some((one) => one.obligations.uses === 1),
             epoch: this.#book.epoch,
             issuedAt: tx.now,
             // whole seconds, as the token says it
