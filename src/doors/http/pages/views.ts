@@ -377,6 +377,9 @@ function decideForms(request: ListedRequest): Html {
     </div>`
 }
 
+const asksApproval = ({ alternatives }: AccessRequest): boolean =>
+  alternatives.some(({ requirements }) => requirements.some(({ kind }) => kind === 'approval'))
+
 /** What was verified of who asks: unlike its words, this is no claim of its own. */
 export function provenance({ proved, provedAlso = [], instigators = [] }: AccessRequest): Html | undefined {
   if (proved === undefined && instigators.length + provedAlso.length === 0) return undefined
@@ -437,7 +440,9 @@ export function requestPage(person: EntityRef, request: ListedRequest, now: Inst
         <p>${prose(request.alternatives.map(requirementText).join(', or '))}</p>
         ${
           request.approvals.length === 0
-            ? markup`<p class="soft small">No approvals yet.</p>`
+            ? !asksApproval(request)
+              ? undefined
+              : markup`<p class="soft small">No approvals yet.</p>`
             : markup`<ul>
                 ${request.approvals.map((approval) => markup`<li><bdi>${approval.person}</bdi> as <bdi>${approval.pool}</bdi>, ${clockTime(approval.at)}${approval.comment === undefined ? undefined : markup`: <bdi>${approval.comment}</bdi>`}</li>`)}
               </ul>`
