@@ -47,6 +47,7 @@ import type { Narrower } from './narrow.ts'
 import type { PasskeyAnswer, Passkeys } from './passkeys.ts'
 import { CEREMONY_MOST } from '../identity/people/ceremony.ts'
 import { NOTHING } from './narrow.ts'
+import { ownPage } from './own-page.ts'
 import type { ListedRequest, SubmitInput } from './port.ts'
 
 /** Requests that one requester may have pending at once (B25): more are refused until some are answered. */
@@ -325,19 +326,22 @@ export class Requests {
     query: { pending?: boolean; after?: string; limit?: number },
   ): Promise<Page<ListedRequest>> {
     const all = await this.#attempts.may(caller, 'read')
-    const page = await this.#deps.store.list('request', {
-      ...(query.pending === true ? { index: 'request.pending' as const, value: 'pending' } : {}),
-      ...(query.after === undefined ? {} : { after: query.after }),
-      limit: query.limit ?? 100,
-    })
-    const items: ListedRequest[] = []
-    for (const { value } of page.items) {
-      const mayApprove =
-        caller.kind === 'session' && value.status === 'pending' ? await this.#pools(caller, value) : []
-      if (all || mayApprove.length > 0 || holds(caller, value) || isProver(caller, value))
-        items.push({ ...value, mayApprove })
+    const { pending, ...range } = query
+    const list = async (at: Readonly<{ after?: string; limit: number }>): Promise<Page<ListedRequest>> => {
+      const of = pending === true ? { index: 'request.pending' as const, value: 'pending' } : {}
+      const { items, next } = await this.#deps.store.list('request', { ...of, ...at })
+      return { items: items.map(({ value }) => ({ ...value, mayApprove: [] })), next }
     }
-    return { items, next: page.next }
+    return ownPage(list, range, async (requests) => {
+      const seen: ListedRequest[] = []
+      for (const request of requests) {
+        const mayApprove =
+          caller.kind === 'session' && request.status === 'pending' ? await this.#pools(caller, request) : []
+        if (all || mayApprove.length > 0 || holds(caller, request) || isProver(caller, request))
+          seen.push({ ...request, mayApprove })
+      }
+      return seen
+    })
   }
 
   async cancel(caller: Caller, id: string, reason?: string): Promise<AccessRequest> {

@@ -232,9 +232,16 @@ describe('B33 an id that is somebody else’s', () => {
     const second = await activeGrant(w, task).catch(() => activeGrant(w))
     assert.notEqual(second.grant, grant)
     const key = await w.app.flows.createKey(w.ada, { name: 's', subject: ref('Service/orders-ci') })
-    const lists = ['tasks', 'grants', 'credentials', 'tokens', 'delegations', 'accounts', 'keys'].filter(
-      (name) => table.some((route) => nameOf(route) === `GET /v1/${name}`),
-    )
+    const lists = [
+      'tasks',
+      'requests',
+      'grants',
+      'credentials',
+      'tokens',
+      'delegations',
+      'accounts',
+      'keys',
+    ].filter((name) => table.some((route) => nameOf(route) === `GET /v1/${name}`))
     assert.ok(lists.length > 4)
     const queries = ['limit=1', 'limit=1&live=true', `limit=1&task=${task}`]
     for (const name of lists) {
