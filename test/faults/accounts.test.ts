@@ -69,7 +69,7 @@ describe('an account', () => {
     for (const [issuer, hint] of [
       ['gihtub', 'did you mean `github`?'],
       ['GitHub', 'did you mean `github`?'],
-      ['https://token.actions.githubusercontent.com', 'there are `github`, `canary-issuer`, `rogue`'],
+      ['https://token.actions.githubusercontent.com', 'there are `github`, `corp`, `rogue`'],
     ] as const) {
       await assert.rejects(link(issuer), { code: 'ERR_INPUT_INVALID', hint })
       // what there is, is nobody else's business

@@ -238,11 +238,11 @@ const calls: Readonly<Record<string, (w: FaultWorld) => Promise<Sent> | Sent>> =
   },
   'POST /v1/accounts': () => ({
     as: 'ada',
-    json: { issuer: 'canary-issuer', account: 'canary-account', person: 'Person/grace' },
+    json: { issuer: 'corp', account: 'canary-account', person: 'Person/grace' },
     beside: ['decision'],
   }),
   'POST /v1/accounts/unlink': async (w) => {
-    const account = { issuer: 'canary-issuer', id: 'canary-other' }
+    const account = { issuer: 'corp', id: 'canary-other' }
     await w.app.flows.accounts.link(w.ada, account, ref('Person/grace'))
     return { as: 'ada', json: { issuer: account.issuer, account: account.id } }
   },
@@ -361,8 +361,8 @@ const calls: Readonly<Record<string, (w: FaultWorld) => Promise<Sent> | Sent>> =
     return { ...sent, form: { ...sent.form, provider: 'test' } }
   },
   'POST /accounts/unlink': async (w) => {
-    await w.app.flows.accounts.linkOwn(w.hedy, { issuer: 'canary-issuer', id: 'canary-page' })
-    return { as: 'hedy', form: { issuer: 'canary-issuer', account: 'canary-page' } }
+    await w.app.flows.accounts.linkOwn(w.hedy, { issuer: 'corp', id: 'canary-page' })
+    return { as: 'hedy', form: { issuer: 'corp', account: 'canary-page' } }
   },
   'GET /login/callback/:provider': async (w) => {
     await w.app.flows.accounts.link(w.ada, { issuer: 'test', id: 'canary-known' }, ref('Person/hedy'))

@@ -18,7 +18,7 @@ import type { AccessRequest } from '../../src/model/request.ts'
 export const folderOf = (name: string): string => mkdtempSync(join(tmpdir(), `writ-${name}-`))
 
 /** Issuers whose accounts are linked in tests; their keys are nowhere. */
-const ISSUERS = ['github', 'canary-issuer'].map((name) =>
+const ISSUERS = ['github', 'corp'].map((name) =>
   makeIssuer({
     name,
     kind: 'oidc',
