@@ -298,7 +298,7 @@ export const scenario: Scenario = {
             await github.token(githubJob({ aud: [AUDIENCE, 'https://vault.example'] })),
             /this audience alone/u,
           ],
-          [await elsewhere.token(githubJob()), /issuer of the token is not configured/u],
+          [await elsewhere.token(githubJob()), /no client or issuer that is known here/u],
           [await elsewhere.token(githubJob({ iss: github.url })), /key that signed the token/u],
           [await github.forged(githubJob()), /signature/u],
           [await github.token(githubJob({ iat: at - 900, nbf: at - 900, exp: at - 300 })), /ended/u],

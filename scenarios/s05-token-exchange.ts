@@ -273,7 +273,7 @@ export const scenario: Scenario = {
         [{ resource: payroll.url, scope: 'payroll:read' }, /policy_denied/u],
         [{ ...read, audience: 'Api/payroll' }, /one audience|several|one token/u],
         [{ scope: 'ledger:read' }, /whom the token is for/u],
-        [{ ...read, resource: 'https://nowhere.example/' }, /no resource has this URI/u],
+        [{ ...read, resource: 'https://nowhere.example/' }, /policy_denied/u],
       ] as const) {
         await refusals.check(await exchange('orders', 'settler', asked), 'invalid_target', why)
       }

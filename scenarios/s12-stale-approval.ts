@@ -100,7 +100,7 @@ export const scenario: Scenario = {
     })
     await story.wrong('replaying the approval, in the same task and in a later one', async () => {
       await useless(workflow, yesterday, used.approval, ['approval_expired'])
-      await useless(workflow, today, used.approval, ['approval_expired'])
+      await useless(workflow, today, used.approval, ['out_of_scope'])
       assert.equal((await workflow.tasks.end(yesterday, 'completed')).task.state, 'completed')
       await useless(workflow, yesterday, used.approval, ['task_ended'])
     })
@@ -220,7 +220,7 @@ export const scenario: Scenario = {
       await writ.restart()
       await useless(workflow, yesterday, used.approval, ['task_ended'])
       await useless(workflow, today, used.approval, ['approval_expired', 'out_of_scope'])
-      await useless(workflow, today, { id: used.approval.id }, ['approval_expired'])
+      await useless(workflow, today, { id: used.approval.id }, ['out_of_scope'])
     })
     await story.wrong('approving what is not what was displayed', async () => {
       const edited = under(today, {

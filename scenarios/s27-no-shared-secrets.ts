@@ -10,7 +10,7 @@ import { child, start, startWrit, writ as command } from './support/processes.ts
 import type { Found } from './support/secrets.ts'
 import { argumentsOfAll, secretsInFiles, secretsInProcesses } from './support/secrets.ts'
 import type { Scenario } from './support/story.ts'
-import { sql, sqlRefused } from './support/story.ts'
+import { sql, sqlRefused, until } from './support/story.ts'
 
 const MINUTE = 60_000
 
@@ -203,12 +203,12 @@ export const scenario: Scenario = {
     await story.wrong('the old password: at the database, anew and in a session of before', async () => {
       await sqlRefused(database.connect(account), sql.noLogin)
       await sqlRefused(standing.query(`insert into booking (who) values ('old')`), sql.cut)
-      const postgresLog = readdirSync(database.logs)
-        .map((file) => readFileSync(join(database.logs, file), 'utf8'))
-        .join('\n')
-      assert.match(
-        postgresLog,
-        new RegExp(`${account.user}.*(?:not permitted to log in|authentication failed)`, 'u'),
+      const refusal = new RegExp(`${account.user}.*(?:not permitted to log in|authentication failed)`, 'u')
+      // the server writes its log when it gets to it
+      await until('the refusal is in the log of PostgreSQL', () =>
+        readdirSync(database.logs).some((file) =>
+          refusal.test(readFileSync(join(database.logs, file), 'utf8')),
+        ),
       )
     })
     await story.wrong('the old keys: at the ledger, at Writ, and exchanged for something newer', async () => {

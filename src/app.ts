@@ -292,6 +292,7 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
           url === '' ? undefined : Number(new URL(url).port) || (url.startsWith('https:') ? 443 : 80),
         key: derive('writ/passkey-nonce'),
       },
+      issuers: config.issuers.map(({ name }) => name),
       relying: createRelyingParty({
         providers: login.providers,
         fetch: outboundFetcher(),

@@ -75,7 +75,14 @@ export type IssuedToken = Readonly<{
 /** What the token endpoint answered. A refusal is a value, as every denial is. */
 export type TokenAnswer =
   | Readonly<{ outcome: 'issued'; issued: IssuedToken }>
-  | Readonly<{ outcome: 'refused'; error: string; description: string; id?: string }>
+  | Readonly<{
+      outcome: 'refused'
+      error: string
+      description: string
+      /** Of the decision, where there was one. */
+      id?: string
+      reason?: string
+    }>
   | Readonly<{
       outcome: 'challenge'
       error: string
@@ -273,7 +280,14 @@ export function readToken(
     }
   }
   if (refusals.has(error)) {
-    return { outcome: 'refused', error, description, ...(typeof id === 'string' ? { id } : {}) }
+    const reason = member(answer.body, 'reason')
+    return {
+      outcome: 'refused',
+      error,
+      description,
+      ...(typeof id === 'string' ? { id } : {}),
+      ...(typeof reason === 'string' ? { reason } : {}),
+    }
   }
   throw oauthFailure(answer)
 }

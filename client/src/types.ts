@@ -205,6 +205,8 @@ export type AccessRequest = Readonly<{
   chain: readonly string[]
   /** What the issuer of its token proved of whoever asked. */
   proved?: Json
+  /** What was proved otherwise of those who asked for the same again, the last few. */
+  proved_also?: readonly Json[]
   /** Who set it going, as proved. */
   instigators?: readonly string[]
   task?: string

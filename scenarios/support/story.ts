@@ -36,12 +36,17 @@ export class Story {
   readonly figures: string[] = []
   /** What was being checked when it went red. */
   failing: Check | undefined
-  readonly #parts: Part[] = []
-  readonly #opening = new Set<Promise<unknown>>()
+  readonly #parts: Readonly<{ part: Part; where: string }>[] = []
+  /** What is being opened, with the line that opens it. */
+  readonly #opening = new Map<Promise<unknown>, string>()
   readonly #stopped: AbortSignal
+  readonly #endsWithin: number
+  #isOver = false
 
-  constructor(stopped: AbortSignal) {
+  /** Every part has `endsWithin` milliseconds to go. */
+  constructor(stopped: AbortSignal, endsWithin = ENDS_WITHIN) {
     this.#stopped = stopped
+    this.#endsWithin = endsWithin
   }
 
   /** A check that something is possible. */
@@ -61,11 +66,14 @@ export class Story {
 
   /** Takes a part in: it is asked to prove its end after the story, and is removed whatever happens. */
   async part<P extends Part>(opening: Promise<P>): Promise<P> {
-    this.#opening.add(opening)
+    const where = lineOf(new Error('here'))
+    this.#opening.set(opening, where)
     try {
       const part = await opening
-      this.#parts.push(part)
-      if (this.#stopped.aborted) throw stopped()
+      // nobody waits for it any more
+      if (this.#isOver) await part[Symbol.asyncDispose]()
+      else this.#parts.push({ part, where })
+      if (this.#isOver || this.#stopped.aborted) throw stopped()
       return part
     } finally {
       this.#opening.delete(opening)
@@ -74,7 +82,7 @@ export class Story {
 
   /** The end of what the parts have told their operators. */
   logs(): readonly string[] {
-    return this.#parts.flatMap((part) => part.log?.().slice(-10) ?? [])
+    return this.#parts.flatMap(({ part }) => part.log?.().slice(-10) ?? [])
   }
 
   /** Every part proves its end, last opened first: credentials are taken back before their database is looked at. */
@@ -85,23 +93,42 @@ export class Story {
         `the scenario checked nothing that is ${half}`,
       )
     }
-    for (const { atEnd } of this.#parts.toReversed()) {
+    for (const { atEnd } of this.#parts.map(({ part }) => part).toReversed()) {
       if (atEnd !== undefined) await this.#check({ half: 'end', what: atEnd.what }, () => atEnd.prove())
     }
   }
 
-  /** Removes everything, last opened first; the first failure is told after all were tried. */
+  /** Removes everything, last opened first; what failed or hung is told after all were tried. */
   async dispose(): Promise<void> {
     const failures: unknown[] = []
-    await Promise.allSettled(this.#opening)
-    for (const part of this.#parts.splice(0).toReversed()) {
+    const opened = Promise.allSettled(this.#opening.keys())
+    if (!(await this.#isIn(opened))) {
+      const lines = [...this.#opening.values()].join(', ')
+      failures.push(new Error(`not open after ${this.#endsWithin} ms more: what is opened at ${lines}`))
+    }
+    this.#isOver = true
+    for (const { part, where } of this.#parts.splice(0).toReversed()) {
       try {
-        await part[Symbol.asyncDispose]()
+        if (await this.#isIn(part[Symbol.asyncDispose]())) continue
+        const log = (part.log?.().slice(-10) ?? []).map((line) => `\n  ${line}`).join('')
+        failures.push(new Error(`not gone within ${this.#endsWithin} ms: what was opened at ${where}${log}`))
       } catch (error) {
         failures.push(error)
       }
     }
+    if (failures.length > 1) throw new AggregateError(failures, failures.map(String).join('\n'))
     if (failures.length > 0) throw failures[0]
+  }
+
+  /** Whether `work` is done in time; throws what it throws. */
+  async #isIn(work: PromiseLike<unknown>): Promise<boolean> {
+    const timer = new AbortController()
+    const late = pause(this.#endsWithin, false, { signal: timer.signal }).catch(() => false)
+    try {
+      return await Promise.race([Promise.resolve(work).then(() => true), late])
+    } finally {
+      timer.abort()
+    }
   }
 
   async #check<T>(check: Check, act: () => Promise<T> | T): Promise<T> {
@@ -113,6 +140,15 @@ export class Story {
     this.checks.push({ ...check, ms: Math.round(performance.now() - started) })
     return result
   }
+}
+
+/** How long one part may take to go. */
+const ENDS_WITHIN = 20_000
+
+/** The line, outside of this file, that `error` was made under. */
+function lineOf({ stack = '' }: Error): string {
+  const line = stack.split('\n').find((one) => one.includes('file:') && !one.includes(import.meta.url))
+  return /[\w.-]+:\d+(?=:\d+\)?$)/u.exec(line ?? '')?.[0] ?? 'an unknown line'
 }
 
 const stopped = (): Error => new Error('interrupted')

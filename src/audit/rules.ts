@@ -7,7 +7,7 @@
 import { attemptStatement } from '../model/attempt.ts'
 import type { Attempt } from '../model/attempt.ts'
 import type { Entity } from '../model/entity.ts'
-import { refKey } from '../model/entity.ts'
+import { defaultKind, refKey } from '../model/entity.ts'
 import type { Window } from '../model/calendar.ts'
 import type { Task } from '../model/task.ts'
 import { inScope } from '../model/task.ts'
@@ -19,6 +19,8 @@ import { rewrite } from './verify.ts'
 
 /** How long after the end of a grant its ending may still be unrecorded. */
 const SWEPT_WITHIN = 60_000
+/** How long it counts that somebody has proved that it is them. */
+const PROVED_FOR = 5 * 60_000
 
 type Members = Readonly<Record<string, unknown>>
 
@@ -189,8 +191,9 @@ class Judge implements Judgement {
     if (attempt.task !== undefined) this.#under(where, attempt, seq, at)
     this.#counts(where, entry, attempt, seq)
     const grant = text(entry, 'grant')
+    const { approvals, reauth } = members(entry['evidence'])
     if (grant === undefined) {
-      if (list(members(entry['evidence'])['approvals']).length > 0)
+      if (list(approvals).length + list(reauth).length > 0)
         this.#bad(where, 'permits on evidence without a grant that it was spent into')
       return
     }
@@ -208,9 +211,18 @@ class Judge implements Judgement {
     if (at >= activated.at + (number(obligations, 'ttl') ?? Infinity))
       this.#bad(where, `permits later than its policy allows after grant ${grant} was given`)
     const approved = list(activated.entry['approvals']).map(members)
-    for (const { pool, root } of list(members(entry['evidence'])['approvals']).map(members))
+    for (const { pool, root } of list(approvals).map(members))
       if (!approved.some((one) => one['pool'] === pool && one['root'] === root))
         this.#bad(where, `counts an approval of ${String(root)} that grant ${grant} was not given on`)
+    const proofs = list(activated.entry['reauth']).map(rewrite)
+    for (const one of list(reauth))
+      if (!proofs.includes(rewrite(one)))
+        this.#bad(
+          where,
+          `counts a proof of ${String(members(one)['person'])} that grant ${grant} was not given on`,
+        )
+    if (list(reauth).length > 0 && activated.entry['binding'] !== 'attempt')
+      this.#bad(where, 'counts for a whole task what people proved for one act')
     const endsAt = endsAtAt(life, seq)
     if (endsAt !== undefined && at >= endsAt) this.#bad(where, `permits after the end of grant ${grant}`)
     const ended = first(life, 'grant.ended')
@@ -255,7 +267,9 @@ class Judge implements Judgement {
 
   /** The parties of the chain that are people. */
   #people(attempt: Attempt, seq: number): readonly string[] {
-    return attempt.chain.map(refKey).filter((key) => this.#entityAt(key, seq)?.kind === 'human')
+    return attempt.chain
+      .filter((ref) => (this.#entityAt(refKey(ref), seq)?.kind ?? defaultKind(ref.type)) === 'human')
+      .map(refKey)
   }
 
   /** People who are behind an attempt: parties of its chain, or whose they are. */
@@ -331,6 +345,15 @@ class Judge implements Judgement {
       if (barred.has(by)) this.#bad(place, `${by} approved what they asked for or own`)
       if (text(approval.entry, 'statement') !== digest) this.#bad(place, `${by} approved another statement`)
       if (approval.seq < submitted.seq) this.#bad(place, 'was given before it was asked for')
+    }
+    const people = (decision && attemptOf(decision.entry))?.chain.map(refKey)
+    for (const { seq, at, entry: given } of every(life, 'reauth.given')) {
+      const [place, person] = [`entry ${seq}`, text(given, 'person') ?? '']
+      if (text(given, 'statement') !== digest) this.#bad(place, `${person} proved it for another statement`)
+      if (seq < submitted.seq) this.#bad(place, 'was given before it was asked for')
+      if (!((number(given, 'ends_at') ?? Infinity) <= at + PROVED_FOR))
+        this.#bad(place, 'counts for longer than five minutes')
+      if (people?.includes(person) === false) this.#bad(place, `${person} has no part in what is asked for`)
     }
     const approved = first(life, 'request.approved')
     for (const by of texts(approved?.entry['by']))
@@ -495,8 +518,11 @@ class Judge implements Judgement {
       rewrite(approvals.map(({ pool, root }) => ({ pool, root })))
     )
       this.#bad(where, 'was given on other approvals than it was decided on')
+    const reauth = list(evidence['reauth'])
+    if (rewrite(list(activated.entry['reauth'])) !== rewrite(reauth))
+      this.#bad(where, 'was given on other proofs than it was decided on')
     if (request === undefined) {
-      if (roots.length > 0) this.#bad(where, 'has approvals without a request')
+      if (roots.length + reauth.length > 0) this.#bad(where, 'has evidence of people without a request')
       return
     }
     const life = this.#lives.requests.get(request)
@@ -515,7 +541,7 @@ class Judge implements Judgement {
     if (!(activated.at < (number(approved.entry, 'activate_by') ?? 0)))
       this.#bad(where, 'was given after its approval had lapsed')
     const proofs = every(life, 'reauth.given')
-    for (const { person, passkey } of list(evidence['reauth']).map(members)) {
+    for (const { person, passkey } of reauth.map(members)) {
       const found = proofs.findLast(
         ({ entry, seq }) => seq < activated.seq && entry['person'] === person && entry['passkey'] === passkey,
       )

@@ -10,7 +10,7 @@ import type { Attempt } from '../model/attempt.ts'
 import { attemptStatement } from '../model/attempt.ts'
 import type { Json } from '../model/canonical.ts'
 import type { Entity, EntityRef } from '../model/entity.ts'
-import { refKey, sameRef } from '../model/entity.ts'
+import { defaultKind, refKey, sameRef } from '../model/entity.ts'
 import { factId, isFresh } from '../model/fact.ts'
 import type { Grant, GrantEvidence, Obligations } from '../model/grant.ts'
 import { hasUses, isLiveGrant } from '../model/grant.ts'
@@ -369,11 +369,14 @@ export async function analyse(
     return rootsBehind(picture, caller, attempt, tasks)
   }
 
-  /** The people of the chain. */
+  /** The people of the chain, if all of them are known: one whom nobody registered can prove nothing. */
   function people(): readonly Entity[] {
-    return attempt.chain
-      .map((ref) => registered(picture, ref))
-      .filter((entity) => entity?.kind === 'human') as readonly Entity[]
+    const found = attempt.chain
+      .map((ref) => ({ entity: registered(picture, ref), type: ref.type }))
+      .filter(({ entity, type }) => (entity?.kind ?? defaultKind(type)) === 'human')
+    return found.flatMap(({ entity }) => entity ?? []).length === found.length
+      ? found.map(({ entity }) => entity as Entity)
+      : []
   }
 
   /** Who would have to prove that it is them; nobody, if one of them has nothing to prove it with. */
@@ -388,10 +391,20 @@ export async function analyse(
     return able.length === asked.length ? able.map(refKey) : []
   }
 
+  /** What was given without a passkey, or with one that is still there: a removed one may have been in wrong hands before. */
+  async function withPasskey<G extends Readonly<{ passkey?: string }>>(given: readonly G[]): Promise<G[]> {
+    const ids = given.flatMap(({ passkey: id }) => id ?? [])
+    await picture.load(ids.map((id) => ({ kind: 'passkey' as const, id })))
+    return given.filter(({ passkey: id }) => {
+      const passkey = id === undefined ? undefined : picture.get('passkey', id)?.value
+      return id === undefined || (passkey !== undefined && passkey.endedAt === undefined)
+    })
+  }
+
   /** The proofs of all people of the chain for what was asked, if there are all (law 9, S07): for one attempt alone. */
-  function reauthsOf(request: AccessRequest): readonly Reauth[] {
+  async function reauthsOf(request: AccessRequest): Promise<readonly Reauth[]> {
     if (request.binding !== 'attempt') return []
-    const proved = provedAt(request, now)
+    const proved = await withPasskey(provedAt(request, now))
     const found = people().map((person) =>
       proved.find((one) => one.person === refKey(person) && one.generation === person.generation),
     )
@@ -513,7 +526,7 @@ export async function analyse(
     const { roots, unresolved } = await rootsOf()
     const barred = new Set([...roots, ...request.roots])
     const counting: { pool: string; root: string; generation: number }[] = []
-    for (const approval of unresolved ? [] : request.approvals) {
+    for (const approval of unresolved ? [] : await withPasskey(request.approvals)) {
       if (barred.has(approval.root) || barred.has(approval.person)) continue
       const still = await deps.givers.still(
         picture,
@@ -526,7 +539,7 @@ export async function analyse(
     }
     const approvals = countByPool(counting)
     const justification = justified || request.justification !== undefined
-    const reauths = reauthsOf(request)
+    const reauths = await reauthsOf(request)
     const proof: Proof = { approvals, justification, reauth: reauths.length > 0 }
     const evaluation = evaluate(proof)
     if (evaluation.decision !== 'permit') {

@@ -12,6 +12,7 @@ import { accountId } from '../model/identity.ts'
 import { isIdentity } from '../model/name.ts'
 import { CLOCK_TOLERANCE, clockBehind, stillRestored } from '../decision/decide.ts'
 import { isLinked } from '../identity/accounts.ts'
+import { suggest } from '../config/suggest.ts'
 import type { Page, Read, Transaction } from '../store/port.ts'
 import type { Attempts } from './attempts.ts'
 import type { FlowDeps } from './deps.ts'
@@ -28,7 +29,8 @@ export class Accounts {
   /**
    * An administrator says whose account it is.
    *
-   * @throws {WritError} `ERR_CONFLICT` while it is somebody else's.
+   * @throws {WritError} `ERR_CONFLICT` while it is somebody else's; `ERR_INPUT_INVALID` for an issuer or a provider that
+   *   nobody configured: what it set going would still be nobody's.
    */
   async link(caller: Caller, account: AccountRef, person: EntityRef): Promise<Account> {
     checkAccount(account)
@@ -37,6 +39,7 @@ export class Accounts {
       also: {
         reads: readsOf(account, person),
         run: (tx) => {
+          this.#checkConfigured(account)
           linked = put(tx, caller, account, person)
           return undefined
         },
@@ -121,6 +124,21 @@ export class Accounts {
       limit,
     })
     return { items: page.items.map(({ value }) => value).filter(isLinked), next: page.next }
+  }
+
+  #checkConfigured({ issuer }: AccountRef): void {
+    const { issuers, relying } = this.#deps
+    const known = new Set([...issuers, ...relying.providers.map(({ name }) => name)])
+    if (known.has(issuer)) return
+    const near = suggest(issuer, known)
+    throw new WritError('ERR_INPUT_INVALID', `no issuer is configured as \`${issuer}\``, {
+      hint:
+        near === undefined
+          ? known.size === 0
+            ? 'none is; add it to `issuers` in the configuration first'
+            : `there are ${[...known].map((name) => `\`${name}\``).join(', ')}`
+          : `did you mean \`${near}\`?`,
+    })
   }
 }
 

@@ -75,6 +75,8 @@ export type FlowDeps = Readonly<{
   /** Access tokens: what is configured, and how tokens of others are verified. */
   tokens: TokenDeps
   passkeys: PasskeyDeps
+  /** Names of configured issuers: whose accounts can be told apart. */
+  issuers: readonly string[]
   /** The providers that people sign in with. */
   relying: RelyingParty
   /** Makes and verifies what callers carry signed, by the keys it is given. */

@@ -23,6 +23,7 @@ import { decide } from '../decision/decide.ts'
 import { endGrants, endTasks, findUnder } from '../lives/ending.ts'
 import type { Page, Read } from '../store/port.ts'
 import type { IssuedSecret, PlannedCredential, Target } from '../targets/port.ts'
+import { ownPage } from './own-page.ts'
 import type { Attempts } from './attempts.ts'
 import type { FlowDeps } from './deps.ts'
 import type { Narrower } from './narrow.ts'
@@ -79,15 +80,17 @@ export class Grants {
         : query.live === true
           ? { index: 'grant.state' as const, value: 'active' }
           : {}
-    const page = await this.#deps.store.list('grant', {
-      ...index,
-      ...(query.after === undefined ? {} : { after: query.after }),
-      limit: query.limit ?? 100,
-    })
-    const items = page.items
-      .map(({ value }) => value)
-      .filter((grant) => (all || mine(caller, grant)) && (query.live !== true || grant.state === 'active'))
-    return { items, next: page.next }
+    const { after, limit = 100 } = query
+    const list = async (part: Readonly<{ after?: string; limit: number }>): Promise<Page<Grant>> => {
+      const page = await this.#deps.store.list('grant', { ...index, ...part })
+      const items = page.items.map(({ value }) => value)
+      return {
+        items: items.filter((grant) => query.live !== true || grant.state === 'active'),
+        next: page.next,
+      }
+    }
+    if (all) return list({ limit, ...(after === undefined ? {} : { after }) })
+    return ownPage(list, query, (grants) => grants.filter((grant) => mine(caller, grant)))
   }
 
   async credentials(
@@ -95,22 +98,22 @@ export class Grants {
     query: { open?: boolean; after?: string; limit?: number },
   ): Promise<Page<Credential>> {
     const all = await this.#attempts.may(caller, 'read')
-    const page = await this.#deps.store.list('credential', {
-      ...(query.open === true ? { index: 'credential.open' as const, value: 'open' } : {}),
-      ...(query.after === undefined ? {} : { after: query.after }),
-      limit: query.limit ?? 100,
-    })
-    if (all) return { items: page.items.map(({ value }) => value), next: page.next }
-    const view = await this.#deps.store.read(
-      page.items.map(({ value }): Read => ({ kind: 'grant', id: value.grant })),
-    )
-    const items = page.items
-      .map(({ value }) => value)
-      .filter((credential) => {
-        const grant = view.get('grant', credential.grant)?.value
+    const index = query.open === true ? { index: 'credential.open' as const, value: 'open' } : {}
+    const { after, limit = 100 } = query
+    const list = async (part: Readonly<{ after?: string; limit: number }>): Promise<Page<Credential>> => {
+      const page = await this.#deps.store.list('credential', { ...index, ...part })
+      return { items: page.items.map(({ value }) => value), next: page.next }
+    }
+    if (all) return list({ limit, ...(after === undefined ? {} : { after }) })
+    return ownPage(list, query, async (credentials) => {
+      const view = await this.#deps.store.read(
+        credentials.map((one): Read => ({ kind: 'grant', id: one.grant })),
+      )
+      return credentials.filter((one) => {
+        const grant = view.get('grant', one.grant)?.value
         return grant !== undefined && mine(caller, grant)
       })
-    return { items, next: page.next }
+    })
   }
 
   /**

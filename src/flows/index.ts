@@ -114,7 +114,7 @@ export function createFlows(deps: FlowDeps): Flowing {
   const replays = new Replays(deps.store, deps.checking, attempts, history)
   const authorities = new Authorities(deps.store, attempts, history)
   const admin = new Administration(deps, { attempts, narrower, publishing })
-  const signIns = new SignIns(deps, { accounts, admin, passkeys })
+  const signIns = new SignIns(deps, { accounts, admin, narrower, passkeys })
   const transparency = new Transparency(deps, { attempts, signers })
   const witnesses = new Witnesses(deps, transparency)
   const epochs = new Epochs(deps, {

@@ -47,6 +47,7 @@ import type { Narrower } from './narrow.ts'
 import type { PasskeyAnswer, Passkeys } from './passkeys.ts'
 import { CEREMONY_MOST } from '../identity/people/ceremony.ts'
 import { NOTHING } from './narrow.ts'
+import { ownPage } from './own-page.ts'
 import type { ListedRequest, SubmitInput } from './port.ts'
 
 /** Requests that one requester may have pending at once (B25): more are refused until some are answered. */
@@ -255,6 +256,7 @@ export class Requests {
                 // whoever asks for the same thing stands behind it too
                 roots: [...new Set([...same.roots, ...roots])],
                 unresolved: same.unresolved || behind.unresolved,
+                ...provedToo(same, provedIn(entry)),
                 ...(input.emergency === true ? { emergency: true } : {}),
                 merged: same.merged + 1,
                 ...(callback === undefined ? {} : { callbacks: joined(same.callbacks ?? [], callback) }),
@@ -324,19 +326,22 @@ export class Requests {
     query: { pending?: boolean; after?: string; limit?: number },
   ): Promise<Page<ListedRequest>> {
     const all = await this.#attempts.may(caller, 'read')
-    const page = await this.#deps.store.list('request', {
-      ...(query.pending === true ? { index: 'request.pending' as const, value: 'pending' } : {}),
-      ...(query.after === undefined ? {} : { after: query.after }),
-      limit: query.limit ?? 100,
-    })
-    const items: ListedRequest[] = []
-    for (const { value } of page.items) {
-      const mayApprove =
-        caller.kind === 'session' && value.status === 'pending' ? await this.#pools(caller, value) : []
-      if (all || mayApprove.length > 0 || holds(caller, value) || isProver(caller, value))
-        items.push({ ...value, mayApprove })
+    const { pending, ...range } = query
+    const list = async (at: Readonly<{ after?: string; limit: number }>): Promise<Page<ListedRequest>> => {
+      const of = pending === true ? { index: 'request.pending' as const, value: 'pending' } : {}
+      const { items, next } = await this.#deps.store.list('request', { ...of, ...at })
+      return { items: items.map(({ value }) => ({ ...value, mayApprove: [] })), next }
     }
-    return { items, next: page.next }
+    return ownPage(list, range, async (requests) => {
+      const seen: ListedRequest[] = []
+      for (const request of requests) {
+        const mayApprove =
+          caller.kind === 'session' && request.status === 'pending' ? await this.#pools(caller, request) : []
+        if (all || mayApprove.length > 0 || holds(caller, request) || isProver(caller, request))
+          seen.push({ ...request, mayApprove })
+      }
+      return seen
+    })
   }
 
   async cancel(caller: Caller, id: string, reason?: string): Promise<AccessRequest> {
@@ -490,9 +495,12 @@ export class Requests {
       ],
       run: (tx) => {
         const request = tx.get('request', id)?.value as AccessRequest
-        if (this.#deps.decision.barrier.bars('request', id) || !mayBeProved(request, tx.now))
-          throw settledAlready(request)
-        if (this.#deps.decision.barrier.suspends(caller, request.attempt)) throw stillRestored()
+        const { barrier } = this.#deps.decision
+        if (barrier.bars('request', id) || !mayBeProved(request, tx.now)) throw settledAlready(request)
+        if (barrier.suspends(caller, request.attempt)) throw stillRestored()
+        const { chain, delegation } = request.attempt
+        const over = barrier.denies({ chain, tasks: tasks.map((t) => t.id), delegation, caller: caller.id })
+        if (over !== undefined) throw new WritError('ERR_FORBIDDEN', `${person} may not prove this now`)
         proven.spend(tx)
         const reauth = {
           person,
@@ -704,12 +712,13 @@ function requireInPerson(caller: Caller): void {
 
 /** Whether `caller` is one of the people who are asked to prove that it is them. */
 function isProver(caller: Caller, request: AccessRequest): boolean {
-  const { attempt, generation, requester } = request
+  const { attempt, behind, generation, requester } = request
   if (caller.kind !== 'session' || !proversOf(request).includes(refKey(caller.subject))) return false
   // whoever was made again since is somebody else (B34)
   return sameRef(caller.subject, requester)
     ? caller.generation === (generation ?? 0)
-    : attempt.chain.some((party) => sameRef(party, caller.subject))
+    : attempt.chain.some((party) => sameRef(party, caller.subject)) &&
+        caller.generation === (behind?.[refKey(caller.subject)] ?? 0)
 }
 
 type Bound = Readonly<{
@@ -735,6 +744,23 @@ function provedIn({ facts, instigators }: Entry): Pick<AccessRequest, 'proved' |
   return {
     ...(workload === undefined ? {} : { proved: workload }),
     ...(Array.isArray(instigators) && instigators.length > 0 ? { instigators: instigators } : {}),
+  }
+}
+
+/** Several of these are shown beside the first. */
+const PROVED_ALSO_MOST = 5
+
+/** Of `same`, asked for again when something else was proved: approvers see all of those who may come back with it. */
+function provedToo(
+  same: AccessRequest,
+  { proved = {}, instigators = [] }: ReturnType<typeof provedIn>,
+): Pick<AccessRequest, 'provedAlso' | 'instigators'> {
+  const { provedAlso = [], instigators: known = [] } = same
+  const others = instigators.filter((one) => !known.some((other) => sameJson({ ...one }, { ...other })))
+  const isKnown = [same.proved ?? {}, ...provedAlso].some((one) => sameJson(one, proved))
+  return {
+    ...(others.length === 0 ? {} : { instigators: [...known, ...others] }),
+    ...(isKnown ? {} : { provedAlso: [...provedAlso, proved].slice(-PROVED_ALSO_MOST) }),
   }
 }
 

@@ -20,6 +20,8 @@ import { readOf, spendProof, spentProof } from '../identity/spent.ts'
 import type { Accounts } from './accounts.ts'
 import type { Administration } from './admin.ts'
 import type { FlowDeps } from './deps.ts'
+import type { Narrower } from './narrow.ts'
+import { NOTHING } from './narrow.ts'
 import { Noted } from './noted.ts'
 import type { PasskeyAnswer, Passkeys } from './passkeys.ts'
 
@@ -45,17 +47,24 @@ export class SignIns {
   readonly #deps: FlowDeps
   readonly #accounts: Accounts
   readonly #admin: Administration
+  readonly #narrower: Narrower
   readonly #passkeys: Passkeys
   readonly #relying: RelyingParty
   readonly #noted = new Noted()
 
   constructor(
     deps: FlowDeps,
-    parts: Readonly<{ accounts: Accounts; admin: Administration; passkeys: Passkeys }>,
+    parts: Readonly<{
+      accounts: Accounts
+      admin: Administration
+      narrower: Narrower
+      passkeys: Passkeys
+    }>,
   ) {
     this.#deps = deps
     this.#accounts = parts.accounts
     this.#admin = parts.admin
+    this.#narrower = parts.narrower
     this.#passkeys = parts.passkeys
     this.#relying = deps.relying
   }
@@ -176,6 +185,24 @@ export class SignIns {
       run: (tx) => {
         const person = refKey(caller.subject)
         tx.append({ kind: 'program.admitted', refs: [person], person, program, session: caller.id })
+      },
+    })
+  }
+
+  /** `end` took from the program, by name and as the caller it was, what it acted for the person with. */
+  async programEnded(
+    caller: Caller,
+    program: Readonly<{ id: string; name: string; at: string }>,
+    ended: string,
+  ): Promise<void> {
+    const person = refKey(caller.subject)
+    await this.#narrower.narrow({
+      // what it had asked before is not decided after
+      barred: [{ kind: 'caller', id: ended }],
+      apply: (tx) => {
+        const { id, name, at } = program
+        tx.append({ kind: 'program.ended', refs: [person], person, program: { id, name, at }, by: caller.id })
+        return NOTHING
       },
     })
   }

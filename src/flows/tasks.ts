@@ -21,6 +21,7 @@ import { digestOf } from '../decision/statement.ts'
 import { CLOCK_TOLERANCE, clockBehind, REPLAY_FOR, stillRestored } from '../decision/decide.ts'
 import { CHAIN_MOST, chainOf, delegationEnded } from '../identity/chain.ts'
 import { endTasks, findBelow } from '../lives/ending.ts'
+import { ownPage } from './own-page.ts'
 import type { Attempts } from './attempts.ts'
 import type { FlowDeps } from './deps.ts'
 import type { Narrower } from './narrow.ts'
@@ -236,13 +237,14 @@ export class Tasks {
 
   async list(caller: Caller, query: { live?: boolean; after?: string; limit?: number }): Promise<Page<Task>> {
     const all = await this.#attempts.may(caller, 'read')
-    const page = await this.#deps.store.list('task', {
-      ...(query.live === true ? { index: 'task.live' as const, value: 'live' } : {}),
-      ...(query.after === undefined ? {} : { after: query.after }),
-      limit: query.limit ?? 100,
-    })
-    const items = page.items.map(({ value }) => value).filter((task) => all || mine(caller, task))
-    return { items, next: page.next }
+    const index = query.live === true ? { index: 'task.live' as const, value: 'live' } : {}
+    const list = async (part: Readonly<{ after?: string; limit: number }>): Promise<Page<Task>> => {
+      const page = await this.#deps.store.list('task', { ...index, ...part })
+      return { items: page.items.map(({ value }) => value), next: page.next }
+    }
+    const { after, limit = 100 } = query
+    if (all) return list({ limit, ...(after === undefined ? {} : { after }) })
+    return ownPage(list, query, (tasks) => tasks.filter((task) => mine(caller, task)))
   }
 
   async heartbeat(caller: Caller, id: string): Promise<Task> {

@@ -15,7 +15,7 @@ import { refuse } from '../model/refusal.ts'
 import type { Instant } from '../model/time.ts'
 import type { Client, ClientProof, Token, TokenRequest } from '../model/token.ts'
 import { ACTORS_MOST } from '../model/token.ts'
-import { checkClients, readAssertion, serves, verifyAssertion } from '../identity/clients.ts'
+import { checkClients, notProved, readAssertion, serves, verifyAssertion } from '../identity/clients.ts'
 import { isOfEarlier } from '../identity/inventory.ts'
 import { spendProof } from '../identity/spent.ts'
 import type { Transaction, View } from '../store/port.ts'
@@ -135,18 +135,25 @@ export class TokenParties {
   /** @throws {WritError} `invalid_client`. */
   async client(proof: ClientProof, url: string, now: Instant): Promise<Party | undefined> {
     const { assertion, id } = proof
-    if (assertion === undefined) {
-      const known = id === undefined ? undefined : await this.#registered(id)
-      if (known !== undefined)
-        throw refuse('invalid_client', 'this client proves itself with a client_assertion')
-      return undefined
-    }
+    // who is named only is looked at when everybody is proved: which names are registered is nobody's business
+    if (assertion === undefined) return undefined
     const party = await this.#prove(assertion, url, now, 'invalid_client')
     if (party.own !== undefined) throw refuse('invalid_client', 'an access token is no client_assertion')
     if (party.chain.length > 1) throw refuse('invalid_client', 'a client acts for itself')
     if (id !== undefined && id !== party.name)
       throw refuse('invalid_client', 'client_id is not who the assertion says')
     return party
+  }
+
+  /**
+   * `client_id` without an assertion is the word of whoever sent it: it must be who is proved, and no client that has keys.
+   *
+   * @throws {WritError} `invalid_client`, the same for every name.
+   */
+  async checkNamed({ id, assertion }: ClientProof, acting: Party): Promise<void> {
+    if (id === undefined || assertion !== undefined) return
+    if (id === acting.name && (await this.#registered(id)) === undefined) return
+    throw refuse('invalid_client', 'client_id is not who the tokens say, or needs a client_assertion')
   }
 
   async #registered(id: string): Promise<Client | undefined> {
@@ -193,6 +200,8 @@ export class TokenParties {
     }
     const { proved, refused } = await tokens.verify(text, now, read)
     if (refused !== undefined) {
+      if (refused.code === 'issuer' && code !== 'invalid_request')
+        throw notProved(code, `${refused.code} ${typeof iss === 'string' ? iss.slice(0, 256) : ''}`)
       throw refuse(
         code,
         refused.sentence,
@@ -301,12 +310,6 @@ function checkMayAct(
   }
   if (!acting.every(isNamed))
     throw refuse(code, 'the token of the subject names another who may act (may_act)')
-}
-
-/** `client_id` without an assertion is the word of whoever sent it: it must be who is proved. */
-export function checkNamed({ id, assertion }: ClientProof, acting: Party): void {
-  if (id === undefined || assertion !== undefined || id === acting.name) return
-  throw refuse('invalid_client', 'client_id is not who the tokens say')
 }
 
 export function callerOf(

@@ -12,6 +12,7 @@ import { canonical, sameJson } from '../model/canonical.ts'
 import type { EntityRef, Properties } from '../model/entity.ts'
 import { isOver, refKey, sameRef } from '../model/entity.ts'
 import { isWritError, WritError } from '../model/errors.ts'
+import { isIdentity } from '../model/name.ts'
 import type { Decision } from '../model/outcome.ts'
 import { isOAuthError, refuse } from '../model/refusal.ts'
 import type { AccessRequest } from '../model/request.ts'
@@ -51,7 +52,6 @@ import {
   TokenParties,
   callerOf,
   chainOf,
-  checkNamed,
   generationsOf,
   isServerOf,
   ownCaller,
@@ -86,6 +86,8 @@ export type Arrival = Readonly<{
   dpop?: string
 }>
 
+const noResource = () => refuse('invalid_target', 'no resource has this URI')
+
 /** The token with its text, or the decision that refused it. */
 export type Issued =
   | Readonly<{ token: Token; text: string }>
@@ -96,6 +98,8 @@ type Wanted = Readonly<{ action: string; resource: EntityRef; properties?: Prope
 /** What is at least this sensitive is privileged: its tokens are bound to a key. */
 const SENSITIVE = 3
 const POLL_SECONDS = 5
+/** Longest id of an entity. */
+const URI_MOST = 256
 /** Tokens looked at before others get their turn. */
 const AT_ONCE = 200
 
@@ -175,12 +179,12 @@ export class Tokens {
     const chain = chainOf(parties)
     note(chain)
     const [acting] = parties as [Party, ...Party[]]
-    checkNamed(request.client, acting)
+    await this.#parties.checkNamed(request.client, acting)
     const view = await store.read(chain.map((ref): Read => ({ kind: 'entity', id: refKey(ref) })))
     const caller = callerOf(acting, chain, parties, view, jkt)
 
     // for what
-    const { audience, aud, wanted } = this.#wanted(request)
+    const { audience, aud, wanted, isUnknown } = this.#wanted(request)
     if (request.delegation !== undefined && sameRef(audience, SYSTEM)) {
       const hint = 'name the delegation in what is done with it'
       throw refuse('invalid_request', `a token for this server says who asks and for nobody else: ${hint}`)
@@ -188,6 +192,7 @@ export class Tokens {
     const own = parties.flatMap((party) => (party.own === undefined ? [] : [party.own]))
     for (const token of own) await this.#attenuate(token, wanted, audience)
     if (wanted.length === 0) {
+      if (isUnknown) throw noResource()
       // a sign-in: it says who asks, and each thing that is done with it is decided then
       const isSignIn = sameRef(audience, SYSTEM) && own.length === 0 && request.task === undefined
       if (!isSignIn)
@@ -232,6 +237,15 @@ export class Tokens {
       (parties.some((party) => party.jkt !== undefined) ||
         (mode === 'privileged' &&
           (await this.#isSensitive([audience, ...wanted.map((one) => one.resource)]))))
+
+    // nothing is issued for a URI that nobody configured; who would be denied anyway is told that, as of every other
+    if (isUnknown) {
+      for (const attempt of attempts) {
+        const { outcome } = await analyse(this.#deps.decision, caller, attempt, 'attempt')
+        if (outcome === 'deny') return this.#denied(caller, attempt, request, spends)
+      }
+      throw noResource()
+    }
 
     // several things are one token or none: what one of them would be denied must not cost the others anything
     if (attempts.length > 1) {
@@ -381,8 +395,8 @@ export class Tokens {
             parents,
             ...(delegations.length === 0 ? {} : { delegations }),
             ...(jkt === undefined ? {} : { jkt }),
-            // one of several uses is no token that is good once
-            singleUse: [...before, permit].some((one) => one.obligations.uses === 1),
+            // one of several uses is no token that is good once; what comes of such a token is
+            singleUse: single.length > 0 || [...before, permit].some((one) => one.obligations.uses === 1),
             epoch: this.#book.epoch,
             issuedAt: tx.now,
             // whole seconds, as the token says it
@@ -583,6 +597,7 @@ export class Tokens {
     audience: EntityRef
     aud: string
     wanted: readonly Wanted[]
+    isUnknown: boolean
   }> {
     const named = audience === undefined ? undefined : this.#resolve(audience)
     const [first] = details
@@ -602,18 +617,27 @@ export class Tokens {
       ...details.map(({ resource = target.ref, ...detail }) => ({ ...detail, resource })),
     ]
     const distinct = new Map(wanted.map((one) => [canonical(one as unknown as Json), one]))
-    return { audience: target.ref, aud: target.aud, wanted: [...distinct.values()] }
+    return {
+      audience: target.ref,
+      aud: target.aud,
+      wanted: [...distinct.values()],
+      isUnknown: target.isUnknown,
+    }
   }
 
-  #resolve(audience: NonNullable<TokenRequest['audience']>): Readonly<{ ref: EntityRef; aud: string }> {
+  #resolve(
+    audience: NonNullable<TokenRequest['audience']>,
+  ): Readonly<{ ref: EntityRef; aud: string; isUnknown: boolean }> {
     if ('ref' in audience) {
       const ref = { type: audience.ref.type, id: audience.ref.id }
-      return { ref, aud: sameRef(ref, SYSTEM) ? this.issuer : refKey(ref) }
+      return { ref, aud: sameRef(ref, SYSTEM) ? this.issuer : refKey(ref), isUnknown: false }
     }
-    if (audience.uri === this.issuer) return { ref: SYSTEM, aud: this.issuer }
-    const known = this.#deps.tokens.resources.find(({ uri }) => uri === audience.uri)
-    if (known === undefined) throw refuse('invalid_target', 'no resource has this URI')
-    return { ref: known.resource, aud: known.uri }
+    const { uri } = audience
+    if (uri === this.issuer) return { ref: SYSTEM, aud: uri, isUnknown: false }
+    const known = this.#deps.tokens.resources.find((one) => one.uri === uri)
+    if (known !== undefined) return { ref: known.resource, aud: uri, isUnknown: false }
+    const id = uri.length <= URI_MOST && isIdentity(uri) ? uri : 'unknown'
+    return { ref: { type: 'Resource', id }, aud: uri, isUnknown: true }
   }
 
   /** What comes of a token of ours is part of it, or of the task that it was issued for (law 5, B29). */

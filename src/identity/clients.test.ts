@@ -35,7 +35,7 @@ describe('B1 a key of a client', () => {
     await verify(client(jwk), assertion())
     await verify(client({ ...jwk, alg: 'RS256', use: 'sig', key_ops: ['verify'] }), assertion())
     for (const more of [{ alg: 'PS256' }, { use: 'enc' }, { key_ops: ['encrypt'] }, { alg: 'none' }]) {
-      await assert.rejects(verify(client({ ...jwk, ...more }), assertion()), /names no key/u)
+      await assert.rejects(verify(client({ ...jwk, ...more }), assertion()), { detail: /names no key/u })
     }
   })
 
@@ -57,7 +57,7 @@ describe('B4 an assertion', () => {
     const grants = assertion({ typ: 'authorization-grant+jwt' })
     await verify(client(jwk), authenticates, 'invalid_client')
     await verify(client(jwk), grants, 'invalid_grant')
-    await assert.rejects(verify(client(jwk), authenticates, 'invalid_grant'), /another type/u)
-    await assert.rejects(verify(client(jwk), grants, 'invalid_client'), /another type/u)
+    await assert.rejects(verify(client(jwk), authenticates, 'invalid_grant'), { detail: /another type/u })
+    await assert.rejects(verify(client(jwk), grants, 'invalid_client'), { detail: /another type/u })
   })
 })

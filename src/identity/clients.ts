@@ -94,6 +94,10 @@ export function readAssertion(token: string, code: OAuthErrorCode): UnverifiedTo
   }
 }
 
+/** What is said alike of a client that is not registered and of an assertion that none of its keys made. */
+export const notProved = (code: OAuthErrorCode, detail: string): WritError =>
+  refuse(code, 'the assertion is of no client or issuer that is known here, or not signed by it', detail)
+
 /**
  * Verifies that `client` made `assertion` for one of `audiences`, for now. It is not spent yet: whoever acts on it spends
  * `spends` in the commit of the act.
@@ -117,16 +121,18 @@ export async function verifyAssertion(
   }>,
 ): Promise<Readonly<{ endsAt: Instant; spends: SpentProof }>> {
   const wrong = (why: string) => refuse(code, `the assertion ${why}`, `client \`${client.id}\``)
+  // whoever has not shown a key of the client is not told that there is such a client
+  const unproved = (why: string) => notProved(code, `client \`${client.id}\`: the assertion ${why}`)
   const { claims, alg, kid, typ } = read ?? readAssertion(assertion, code)
-  if (!isOfType(typ, code)) throw wrong('is of another type (typ)')
+  if (!isOfType(typ, code)) throw unproved('is of another type (typ)')
   const fitting = client.keys.filter(
     (jwk) =>
       algorithmsOf(jwk).includes(alg) &&
       (kid === undefined || jwk['kid'] === undefined || jwk['kid'] === kid),
   )
   const [key, ...more] = fitting
-  if (key === undefined || more.length > 0) throw wrong('names no key (kid) of the client')
-  if (!(await isSignedBy(assertion, keyOf(key), alg))) throw wrong('is not signed by the client')
+  if (key === undefined || more.length > 0) throw unproved('names no key (kid) of the client')
+  if (!(await isSignedBy(assertion, keyOf(key), alg))) throw unproved('is not signed by the client')
   const { iss, sub, aud, exp, nbf, iat, jti } = claims
   if (iss !== client.id || sub !== client.id) throw wrong('is not by and about the client (iss and sub)')
   // one audience, spelled exactly: one that others accept too could be used by any of them

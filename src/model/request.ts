@@ -72,6 +72,8 @@ export type AccessRequest = Readonly<{
   requester: EntityRef
   /** What the issuer of its token proved of whoever asked, as policies saw it. */
   proved?: Json
+  /** What was proved otherwise of those who asked for the same again, the last few. */
+  provedAlso?: readonly Json[]
   /** Who set it going, as far as it was proved: `Type/id`, or an account at an issuer. */
   instigators?: readonly (AccountRef | EntityRef)[]
   /** Generation of the requester then: a recreated one inherits no approval (B34). */

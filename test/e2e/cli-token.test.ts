@@ -344,6 +344,20 @@ describe('token exchange', () => {
       body: { error: 'access_denied', error_description: 'no policy permits it', evaluation_id: 'dec_7' },
     })
     await fails(5, /no token: no policy permits it \(access_denied\)[^]*writ why dec_7/, exchange())
+    const body = {
+      error: 'invalid_target',
+      error_description: 'x on y is not permitted',
+      evaluation_id: 'dec_8',
+    }
+    server.how.token = () => ({ status: 400, body: { ...body, reason: 'task_scope' } })
+    const env = { ...github, WRIT_TASK: 'task_run' }
+    await fails(
+      5,
+      /WRIT_TASK is not for that[^]*writ task start[^]*writ run --nest[^]*--task/,
+      exchange(),
+      env,
+    )
+    await fails(5, /writ why dec_8/, exchange('--task', 'task_own'), env)
     server.how.token = () => ({
       status: 400,
       body: { error: 'invalid_dpop_proof', error_description: 'bound' },

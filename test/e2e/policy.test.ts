@@ -413,6 +413,7 @@ suite('policies without a server', () => {
     assert.deepEqual(told['asks'], {
       approvals: { dba: { count: 1, givers: ['dba-approve'] } },
       justification: true,
+      reauth: false,
     })
   })
 

@@ -6,10 +6,12 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
+import { LOGIN } from '../../src/config/index.ts'
 import type { Caller } from '../../src/flows/port.ts'
 import type { EntityInput } from '../../src/model/entity.ts'
 import type { AccountRef } from '../../src/model/identity.ts'
 import type { AccessRequest } from '../../src/model/request.ts'
+import { rogueProvider } from '../support/rogue-idp.ts'
 import type { FaultWorld } from './support.ts'
 import { attempt, entries, fails, faultWorld, keyFor, put, ref, sessionFor } from './support.ts'
 
@@ -50,6 +52,38 @@ async function ask(
 
 const approve = (world: FaultWorld, person: Caller, { id, digest }: AccessRequest) =>
   world.app.flows.approve(person, id, { statement: digest })
+
+describe('an account', () => {
+  test('is one at an issuer or a provider that somebody configured', async () => {
+    await using world = await faultWorld({
+      config: {
+        login: {
+          ...LOGIN,
+          providers: [rogueProvider('https://login.corp.test', { name: 'rogue' })],
+        },
+      },
+    })
+    const { accounts } = world.app.flows
+    const link = (issuer: string, by = world.ada) =>
+      accounts.link(by, { issuer, id: '7' }, ref('Person/grace'))
+    for (const [issuer, hint] of [
+      ['gihtub', 'did you mean `github`?'],
+      ['GitHub', 'did you mean `github`?'],
+      ['https://token.actions.githubusercontent.com', 'there are `github`, `corp`, `rogue`'],
+    ] as const) {
+      await assert.rejects(link(issuer), { code: 'ERR_INPUT_INVALID', hint })
+      // what there is, is nobody else's business
+      await assert.rejects(link(issuer, world.grace), { code: 'ERR_FORBIDDEN' })
+    }
+    assert.equal((await link('rogue')).issuer, 'rogue')
+    assert.equal((await link('github')).issuer, 'github')
+    const linked = (await entries(world.app)).filter(({ kind }) => kind === 'account.linked')
+    assert.deepEqual(
+      linked.map(({ issuer }) => issuer),
+      ['rogue', 'github'],
+    )
+  })
+})
 
 describe('C4 whoever set it going', () => {
   test('is a root once the account is theirs; until then no approval counts', async () => {

@@ -324,3 +324,106 @@ describe('what a program gets', () => {
     assert.equal((await as(w, two, '/v1/me')).status, 401)
   })
 })
+
+describe('what a person has let in', () => {
+  const page = async (w: FaultWorld, who: 'grace' | 'hedy'): Promise<string> => {
+    const { port } = new URL(w.app.url)
+    const headers = {
+      authorization: `Bearer ${w.tokens[who]}`,
+      accept: 'text/html',
+      host: `localhost:${port}`,
+    }
+    return (await fetch(`${w.app.url}/passkeys`, { headers })).text()
+  }
+  const idsOn = (html: string): string[] =>
+    [...html.matchAll(/action="\/programs\/end"><input type="hidden" name="id" value="([\w-]+)"/g)].map(
+      ([, id = '']) => id,
+    )
+  const end = (w: FaultWorld, who: 'grace' | 'hedy', id: string): Promise<Response> =>
+    fetch(`${w.app.url}/programs/end`, {
+      method: 'POST',
+      redirect: 'manual',
+      headers: {
+        authorization: `Bearer ${w.tokens[who]}`,
+        accept: 'text/html',
+        'sec-fetch-site': 'same-origin',
+      },
+      body: new URLSearchParams({ id }),
+    })
+
+  test('is shown to that person alone: since when, until when, and whether it was used', async () => {
+    await using w = await faultWorld({ http: true })
+    assert.doesNotMatch(await page(w, 'grace'), /Programs/)
+    const since = new Date(w.clock.wall()).toISOString().slice(0, 19)
+    const until = new Date(w.clock.wall() + 12 * 3_600_000).toISOString().slice(0, 19)
+    const token = await tokenOf(w, 'grace')
+    const before = await page(w, 'grace')
+    assert.match(before, /The command line/)
+    assert.match(before, new RegExp(`since <time datetime="${since}`))
+    assert.match(before, new RegExp(`until <time datetime="${until}`))
+    assert.match(before, /not used yet/)
+    w.clock.advance(60_000)
+    assert.equal((await as(w, token, '/v1/me')).status, 200)
+    const used = new Date(w.clock.wall()).toISOString().slice(0, 19)
+    assert.match(await page(w, 'grace'), new RegExp(`used <time datetime="${used}`))
+    assert.deepEqual(idsOn(await page(w, 'hedy')), [])
+  })
+
+  test('B33 is ended by that person alone, at once, and on the record', async () => {
+    await using w = await faultWorld({ http: true })
+    const [one, two] = [await tokenOf(w, 'grace'), await tokenOf(w, 'grace')]
+    const [latest = '', first = ''] = idsOn(await page(w, 'grace'))
+    assert.notEqual(latest, first)
+    for (const [who, id] of [
+      ['hedy', latest],
+      ['hedy', 'x'.repeat(22)],
+    ] as const) {
+      const refused = await end(w, who, id)
+      assert.equal(refused.status, 403)
+      assert.match(await refused.text(), /This program has ended already/)
+    }
+    assert.equal((await as(w, two, '/v1/me')).status, 200)
+    assert.ok(!(await kindsOf(w.app)).includes('program.ended'))
+
+    assert.equal((await end(w, 'grace', latest)).status, 303)
+    assert.equal((await as(w, two, '/v1/me')).status, 401)
+    assert.equal((await as(w, one, '/v1/me')).status, 200)
+    assert.deepEqual(idsOn(await page(w, 'grace')), [first])
+    assert.equal((await end(w, 'grace', latest)).status, 403)
+    const ends = (await entries(w.app)).filter(({ kind }) => kind === 'program.ended')
+    assert.equal(ends.length, 1)
+    assert.equal(ends[0]?.['person'], 'Person/grace')
+    assert.deepEqual(ends[0]['program'], { id: 'writ-cli', name: 'the command line', at: '127.0.0.1:9' })
+
+    // neither a token of a program nor another page ends anything
+    const byProgram = await fetch(`${w.app.url}/programs/end`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${one}`, accept: 'text/html' },
+      body: new URLSearchParams({ id: first }),
+    })
+    assert.equal(byProgram.status, 403)
+    assert.equal((await as(w, one, '/v1/me')).status, 200)
+  })
+
+  test('is ended before it has fetched its token, too', async () => {
+    await using w = await faultWorld({ http: true })
+    const code = (await admitted(w, 'grace')).searchParams.get('code') ?? ''
+    const html = await page(w, 'grace')
+    assert.match(html, /has not fetched its token/)
+    assert.equal((await end(w, 'grace', idsOn(html)[0] ?? '')).status, 303)
+    assert.notEqual((await redeem(w, code)).status, 200)
+    assert.deepEqual(idsOn(await page(w, 'grace')), [])
+  })
+
+  test('C2 what it had asked before is not decided after', async () => {
+    await using w = await faultWorld({ http: true })
+    const ending = w.app.flows.signIns.programEnded(
+      w.grace,
+      { id: 'writ-cli', name: 'the command line', at: '127.0.0.1:9' },
+      'program:writ-cli Person/grace',
+    )
+    assert.ok(w.app.decision.barrier.bars('caller', 'program:writ-cli Person/grace'))
+    await ending
+    assert.ok(!w.app.decision.barrier.bars('caller', 'program:writ-cli Person/grace'))
+  })
+})

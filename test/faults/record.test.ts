@@ -38,6 +38,15 @@ describe('B33 an id of somebody else is as good as one that does not exist', () 
     cancelRequest: ['request', (f, c, id) => f.cancelRequest(c, id)],
     approve: ['request', (f, c, id, { digest }) => f.approve(c, id, { statement: digest })],
     denyRequest: ['request', (f, c, id, { digest }) => f.denyRequest(c, id, { statement: digest })],
+    requestToProve: ['request', (f, c, id) => f.requestToProve(c, id)],
+    proveRequest: [
+      'request',
+      (f, c, id, { digest }) =>
+        f.proveRequest(c, id, {
+          statement: digest,
+          passkey: { nonce: '', answer: '{}', origin: 'https://x' },
+        }),
+    ],
     grant: ['grant', (f, c, id) => f.grant(c, id)],
     revokeGrant: ['grant', (f, c, id) => f.revokeGrant(c, id, 'r')],
     issueCredential: ['grant', (f, c, id) => f.issueCredential(c, id)],
@@ -325,6 +334,7 @@ describe('B70 every verb leaves its entry', () => {
     'heartbeat',
     'request',
     'requests',
+    'requestToProve',
     'grant',
     'grants',
     'grantRecord',
@@ -371,6 +381,9 @@ describe('B70 every verb leaves its entry', () => {
     // after a restore only: see its own tests
     'restoreCodes',
     'acknowledgeRestore',
+    // what is refused, and what a passkey proves: test/faults/{shown-after,reauth}.test.ts
+    'refused',
+    'proveRequest',
   ]
 
   test('and no verb is missing here', async () => {

@@ -425,7 +425,7 @@ describe('B75 C2 nothing widens until an administrator has looked at what came b
   test('B75 passkeys, accounts and delegations that came back are told, and sign nobody in before', async () => {
     const origin = 'http://localhost:9748'
     const device = new Authenticator(origin)
-    const account = { issuer: 'corp', id: 'u-grace' }
+    const account = { issuer: 'github', id: 'u-grace' }
     let delegation = ''
     await using world = await restored(
       async ({ app, ada, grace }) => {

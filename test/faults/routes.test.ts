@@ -379,11 +379,11 @@ const calls: Readonly<Record<string, (w: FaultWorld) => Promise<Sent> | Sent>> =
   },
   'POST /v1/accounts': () => ({
     as: 'ada',
-    json: { issuer: 'canary-issuer', account: 'canary-account', person: 'Person/grace' },
+    json: { issuer: 'corp', account: 'canary-account', person: 'Person/grace' },
     beside: ['decision'],
   }),
   'POST /v1/accounts/unlink': async (w) => {
-    const account = { issuer: 'canary-issuer', id: 'canary-other' }
+    const account = { issuer: 'corp', id: 'canary-other' }
     await w.app.flows.accounts.link(w.ada, account, ref('Person/grace'))
     return { as: 'ada', json: { issuer: account.issuer, account: account.id } }
   },
@@ -502,8 +502,8 @@ const calls: Readonly<Record<string, (w: FaultWorld) => Promise<Sent> | Sent>> =
     return { ...sent, form: { ...sent.form, provider: 'test' } }
   },
   'POST /accounts/unlink': async (w) => {
-    await w.app.flows.accounts.linkOwn(w.hedy, { issuer: 'canary-issuer', id: 'canary-page' })
-    return { as: 'hedy', form: { issuer: 'canary-issuer', account: 'canary-page' } }
+    await w.app.flows.accounts.linkOwn(w.hedy, { issuer: 'corp', id: 'canary-page' })
+    return { as: 'hedy', form: { issuer: 'corp', account: 'canary-page' } }
   },
   'GET /login/callback/:provider': async (w) => {
     await w.app.flows.accounts.link(w.ada, { issuer: 'test', id: 'canary-known' }, ref('Person/hedy'))
@@ -526,22 +526,40 @@ const calls: Readonly<Record<string, (w: FaultWorld) => Promise<Sent> | Sent>> =
     }
   },
   'POST /login/continue/:uid': async (w) => {
-    const ask = new URLSearchParams({
-      client_id: 'writ-cli',
-      redirect_uri: 'http://127.0.0.1:1/callback',
-      response_type: 'code',
-      code_challenge: 'x'.repeat(43),
-      code_challenge_method: 'S256',
-    })
-    const response = await fetch(`${w.app.url}/login/oidc/auth?${ask.toString()}`, { redirect: 'manual' })
-    const cookie = response.headers.getSetCookie().map((line) => line.split(';')[0])
-    return {
-      path: response.headers.get('location') ?? '',
-      as: 'hedy',
-      headers: { cookie: cookie.join('; '), 'sec-fetch-site': 'same-origin' },
-      form: { answer: 'yes' },
-    }
+    const { path, headers } = await consent(w)
+    return { path, as: 'hedy', headers, form: { answer: 'yes' } }
   },
+  'POST /programs/end': async (w) => {
+    const { path, headers } = await consent(w)
+    const authorization = `Bearer ${w.tokens.hedy}`
+    const said = await fetch(w.app.url + path, {
+      method: 'POST',
+      headers: { ...headers, authorization },
+      body: new URLSearchParams({ answer: 'yes' }),
+    })
+    assert.equal(said.status, 200)
+    const shown = await (await fetch(`${w.app.url}/passkeys`, { headers: { authorization } })).text()
+    const [, id = ''] =
+      /action="\/programs\/end"><input type="hidden" name="id" value="([\w-]+)"/.exec(shown) ?? []
+    return { as: 'hedy', headers: FROM_PAGE, form: { id } }
+  },
+}
+
+/** A program waits for somebody to let it in, in this browser. */
+async function consent(w: FaultWorld): Promise<{ path: string; headers: Readonly<Record<string, string>> }> {
+  const ask = new URLSearchParams({
+    client_id: 'writ-cli',
+    redirect_uri: 'http://127.0.0.1:1/callback',
+    response_type: 'code',
+    code_challenge: 'x'.repeat(43),
+    code_challenge_method: 'S256',
+  })
+  const response = await fetch(`${w.app.url}/login/oidc/auth?${ask.toString()}`, { redirect: 'manual' })
+  const cookie = response.headers.getSetCookie().map((line) => line.split(';')[0])
+  return {
+    path: response.headers.get('location') ?? '',
+    headers: { cookie: cookie.join('; '), 'sec-fetch-site': 'same-origin' },
+  }
 }
 
 /** Passkeys are for names: the server on this machine under the one it has. */

@@ -12,9 +12,9 @@ import { refKey } from '../../src/model/entity.ts'
 import { isWritError, WritError } from '../../src/model/errors.ts'
 import type { Json } from '../../src/model/canonical.ts'
 import type { Answer, OAuthClient } from '../support/oauth.ts'
-import { claimsOf, mint, newKey, tokenIn } from '../support/oauth.ts'
+import { claimsOf, clientConfig, mint, newKey, tokenConfig, tokenIn } from '../support/oauth.ts'
 import { declare } from '../support/world.ts'
-import { entries, keyFor, put, ref } from './support.ts'
+import { entries, keyFor, put, ref, withPolicy } from './support.ts'
 import type { Stage } from './token-stage.ts'
 import { ENTITIES, LEDGER, stage } from './token-stage.ts'
 
@@ -534,5 +534,107 @@ describe('a request', () => {
       assert.ok(!left.includes(secret), name)
       assert.ok(!left.includes(secret.split('.')[2] ?? secret), `${name}: signature`)
     }
+  })
+})
+
+describe('B33 what there is', () => {
+  /** What stands in an answer, without what is new each time. */
+  const shape = ({ status, body }: Answer): unknown => {
+    const { evaluation_id: _id, ...rest } = body
+    return { status, has: Object.keys(body).sort(), rest }
+  }
+
+  test('a URI of a resource that one may not use looks like one that nobody configured', async () => {
+    const [known, other] = ['https://vault.example/api', 'https://other.example/api']
+    const resources = [{ uri: known, resource: ref('Api/vault') }]
+    await using s = await stage({ tokens: { resources } })
+    const poor = (form: Record<string, string>): Promise<Answer> =>
+      s.web.exchange({ subject_token: s.idpToken('poor'), ...form }, { client: false, dpop: false })
+    for (const scope of ['ledger:read', 'ledger:read ledger:post', 'nothing:known']) {
+      const [denied, unknown] = [
+        await poor({ resource: known, scope }),
+        await poor({ resource: other, scope }),
+      ]
+      assert.equal(errorOf(denied), 'invalid_target')
+      const [action] = scope.split(' ')
+      assert.equal(denied.body['error_description'], `${action} on ${known} is not permitted`)
+      const spelled = JSON.parse(JSON.stringify(shape(unknown)).replaceAll(other, known)) as unknown
+      assert.deepEqual(spelled, shape(denied), scope)
+    }
+    const details = JSON.stringify([{ type: 'writ', action: 'ledger:read' }])
+    const [denied, unknown] = [
+      await poor({ resource: known, authorization_details: details }),
+      await poor({ resource: other, authorization_details: details }),
+    ]
+    assert.deepEqual(JSON.parse(JSON.stringify(shape(unknown)).replaceAll(other, known)), shape(denied))
+    // who may do it everywhere gets a token for what there is, and for nothing else
+    const kinds = async (): Promise<number> =>
+      (await entries(s.world.app)).filter(({ kind }) => kind === 'token.issued').length
+    const before = await kinds()
+    assert.equal((await s.web.token({ resource: known, scope: 'ledger:read' })).status, 200)
+    const issued = await kinds()
+    assert.equal(issued, before + 1)
+    assert.equal(errorOf(await s.web.token({ resource: other, scope: 'ledger:read' })), 'invalid_target')
+    assert.equal(errorOf(await s.web.token({ resource: other, scope: 'service:call' })), 'invalid_target')
+    assert.equal(errorOf(await s.web.token({ resource: other })), 'invalid_target')
+    assert.equal(await kinds(), issued)
+  })
+
+  test('who may do it anywhere gets nothing for a URI that nobody configured', async () => {
+    const policies = withPolicy('@id("any") permit (principal, action == Action::"any", resource);')
+    const entities = [...ENTITIES, { type: 'Resource', id: 'some', kind: 'resource' as const }]
+    await using s = await stage({ policies, entities })
+    assert.equal((await s.web.token({ audience: 'Resource/other', scope: 'any' })).status, 200)
+    const answer = await s.web.token({ resource: 'https://other.example/api', scope: 'any' })
+    assert.deepEqual(answer.body, { error: 'invalid_target', error_description: 'no resource has this URI' })
+  })
+
+  test('a client that is registered looks like one that is not, to who has none of its keys', async () => {
+    await using s = await stage()
+    const forged = (id: string, more: Record<string, unknown> = {}, header = {}): string =>
+      mint(
+        newKey('x'),
+        { kid: 'x', ...header },
+        { ...claimsOf(s.web.assertion()), iss: id, sub: id, ...more },
+      )
+    const answers = async (ask: (id: string) => Promise<Answer>): Promise<void> => {
+      const [known, unknown] = [await ask('web'), await ask('nobody')]
+      assert.ok(known.status >= 400)
+      assert.deepEqual(
+        [known.status, JSON.parse(JSON.stringify(known.body).replaceAll('web', 'nobody'))],
+        [unknown.status, unknown.body],
+      )
+    }
+    const plain = { client: false, dpop: false } as const
+    await answers((id) => s.web.token({ client_id: id, ...LEDGER }, plain))
+    await answers((id) =>
+      s.web.exchange({ client_id: id, subject_token: s.idpToken('web'), ...LEDGER }, plain),
+    )
+    await answers((id) => s.web.exchange({ client_id: id, subject_token: 'x', ...LEDGER }, plain))
+    await answers((id) => byAssertion(s, s.idpToken('web'), { client_id: id }))
+    for (const header of [{}, { kid: 'web' }, { kid: undefined }, { typ: 'at+jwt' }, { alg: 'ES384' }]) {
+      await answers((id) => byAssertion(s, forged(id, {}, header)))
+      await answers((id) => {
+        const proof = { client_assertion_type: ASSERTION, client_assertion: forged(id, {}, header) }
+        return s.web.token({ ...proof, ...LEDGER }, plain)
+      })
+    }
+    for (const path of ['/oauth/introspect', '/oauth/revoke'])
+      await answers((id) => s.web.post(path, { client_id: id, token: 'x' }))
+    // the operator is told which it was
+    const said = (await entries(s.world.app)).map((entry) => JSON.stringify(entry))
+    assert.ok(said.some((entry) => entry.includes('client `web`: the assertion names no key')))
+  })
+
+  test('a client that has keys is not named by who only has a token of the same name', async () => {
+    const keyed = clientConfig({ id: 'Service/api', key: newKey('api') }, 'Service/web')
+    await using s = await stage({ config: { tokens: tokenConfig([keyed]) } })
+    const ask = (name: string): Promise<Answer> =>
+      s.web.exchange(
+        { subject_token: s.idpToken(name), client_id: `Service/${name}`, ...LEDGER },
+        { client: false, dpop: false },
+      )
+    assert.equal((await ask('web')).status, 200)
+    assert.equal(errorOf(await ask('api')), 'invalid_client')
   })
 })

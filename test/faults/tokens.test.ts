@@ -562,6 +562,15 @@ describe('B23 a token that is good once', () => {
     assert.ok((await kindsOf(s.world.app)).includes('token.used'))
   })
 
+  test('becomes none that is good more often by an exchange', async () => {
+    await using s = await stage()
+    const both = tokenIn(await s.web.token({ ...ONCE, scope: 'ledger:once ledger:read' }, { dpop: false }))
+    const child = tokenIn(await s.api.exchange({ subject_token: both, ...LEDGER }, { dpop: false }))
+    assert.equal(claimsOf(child)['writ_single_use'], true)
+    const looks = await Promise.all([1, 2, 3].map(() => s.api.introspect(child)))
+    assert.equal(looks.filter(({ body }) => body['active'] === true).length, 1)
+  })
+
   test('is exchanged once', async () => {
     await using s = await stage()
     const token = tokenIn(await s.web.token(ONCE, { dpop: false }))

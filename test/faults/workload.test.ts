@@ -80,9 +80,46 @@ describe('S03 what an issuer proved of a workload', () => {
     assert.deepEqual(seen.instigators, [{ issuer: 'github', id: '7' }])
     const shown = requestPage(ref('Person/grace'), { ...seen, mayApprove: ['dba'] }, world.clock.wall())
     assert.match(shown, /What is proved about who asks[^]*team=payments[^]*&lt;b&gt;production/)
-    assert.match(shown, /account 7 at github/)
+    assert.match(shown, /account <bdi>7<\/bdi> at <bdi>github<\/bdi>/)
     const wire = encodeAccessRequest(seen, true)
     assert.deepEqual(wire.instigators, ['github 7'])
+  })
+
+  test('is shown of each who asks for the same, so that nobody hides behind the first', async () => {
+    await using world = await faultWorld({ policies: withPolicy(POLICY) })
+    const { flows } = world.app
+    await flows.accounts.link(world.ada, { issuer: 'github', id: '7' }, ref('Person/ada'))
+    await flows.accounts.link(world.ada, { issuer: 'github', id: '8' }, ref('Person/hedy'))
+    const main = { issuer: 'github', ref: 'refs/heads/main' }
+    const { id: task } = await flows.declareTask(job(main), {
+      purpose: 'release',
+      reason: 'INC-42',
+      scope: { actions: ['db:migrate'], resources: [ref('Database/orders')] },
+    })
+    const input = attempt('Service/orders-ci', 'db:migrate', 'Database/orders', { task })
+    const asked = async (caller: Caller): Promise<string> => {
+      const denied = await flows.evaluate(caller, input)
+      const denial = { evaluationId: denied.id, expiresAt: denied.requestableUntil ?? 0 }
+      return (await flows.submit(caller, { ...input, denial })).id
+    }
+    const id = await asked(job(main))
+    assert.equal(await asked(job(main)), id)
+    assert.equal((await flows.request(world.grace, id)).provedAlso, undefined)
+    const other = { issuer: 'github', ref: 'refs/heads/mine' }
+    for (let times = 0; times < 2; times += 1)
+      assert.equal(await asked(job(other, { instigators: [{ issuer: 'github', id: '8' }] })), id)
+    assert.equal(await asked(job(undefined)), id)
+    const seen = await flows.request(world.grace, id)
+    assert.deepEqual(seen.provedAlso, [other, {}])
+    assert.deepEqual(
+      seen.instigators?.map(({ id: account }) => account),
+      ['7', '8'],
+    )
+    const shown = requestPage(ref('Person/grace'), { ...seen, mayApprove: ['dba'] }, world.clock.wall())
+    assert.match(shown, /refs\/heads\/main[^]*Asked for the same again[^]*refs\/heads\/mine[^]*Nothing\./u)
+    assert.deepEqual(encodeAccessRequest(seen, true).proved_also, [other, {}])
+    for (let at = 0; at < 9; at += 1) await asked(job({ issuer: 'github', ref: `refs/heads/${at}` }))
+    assert.equal((await flows.request(world.grace, id)).provedAlso?.length, 5)
   })
 
   test('is never what policies read of somebody else whom an enforcement point speaks for', async () => {

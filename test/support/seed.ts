@@ -3,6 +3,13 @@
  *
  * @module
  */
-import fc from 'fast-check'
+import { isMainThread } from 'node:worker_threads'
 
-fc.configureGlobal({ ...fc.readConfigureGlobal(), seed: Number(process.env['WRIT_SEED'] ?? 20_261_122) })
+// threads inherit what is preloaded, and some of them have little room
+if (isMainThread) {
+  const { default: fc } = await import('fast-check')
+  fc.configureGlobal({
+    ...fc.readConfigureGlobal(),
+    seed: Number(process.env['WRIT_SEED'] ?? 20_261_122),
+  })
+}

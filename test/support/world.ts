@@ -12,9 +12,22 @@ import type { ServerConfig } from '../../src/config/index.ts'
 import type { AttemptInput, Caller, EntityInput } from '../../src/flows/port.ts'
 import { createCallers } from '../../src/identity/callers.ts'
 import type { EntityRef } from '../../src/model/entity.ts'
+import { makeIssuer } from '../../src/model/issuer.ts'
 import type { AccessRequest } from '../../src/model/request.ts'
 
 export const folderOf = (name: string): string => mkdtempSync(join(tmpdir(), `writ-${name}-`))
+
+/** Issuers whose accounts are linked in tests; their keys are nowhere. */
+const ISSUERS = ['github', 'corp'].map((name) =>
+  makeIssuer({
+    name,
+    kind: 'oidc',
+    issuer: `https://${name}.issuer.test`,
+    audiences: ['writ'],
+    keys: { from: 'uri', uri: `https://${name}.issuer.test/jwks` },
+    rules: [{ subject: { type: 'Service', claims: ['@issuer', 'sub'] } }],
+  }),
+)
 
 /** A server's configuration in `folder`, on a free port of this machine. */
 export function testConfig(folder: string, more: Partial<ServerConfig> = {}): ServerConfig {
@@ -26,7 +39,7 @@ export function testConfig(folder: string, more: Partial<ServerConfig> = {}): Se
     policies: join(folder, 'policies'),
     defaults: { request: 900_000, task: 1_800_000, heartbeat: 15_000, grant: 900_000 },
     limits: { body: 262_144, depth: 32, rate: 100_000 },
-    issuers: [],
+    issuers: ISSUERS,
     ...more,
   }
 }

@@ -180,6 +180,20 @@ describe('OCSF', () => {
     for (const [kind, type] of Object.entries(kinds))
       assert.equal(toOcsf(entryOf({ kind, refs: ['grant_1', 'Agent/triage'] }), '1')['type_uid'], type, kind)
   })
+
+  test('a session says what it is good for: the target, the scope of a token, or who asks', () => {
+    const privileges = (kind: string, more: Record<string, Json>): unknown =>
+      toOcsf(entryOf({ kind, refs: ['tok_1', 'Agent/triage'], ...more }), '1')['privileges']
+    const detail = { type: 'writ', action: 'payment:refund', resource: { type: 'Api', id: 'payments' } }
+    assert.deepEqual(privileges('credential.live', { target: 'orders-db' }), ['orders-db'])
+    assert.deepEqual(privileges('token.issued', { scope: ['read', 'list'] }), ['read', 'list'])
+    assert.deepEqual(privileges('token.issued', { scope: ['read'], details: [detail, detail] }), [
+      'read',
+      'payment:refund',
+    ])
+    assert.deepEqual(privileges('token.issued', {}), ['sign-in'])
+    assert.deepEqual(privileges('program.admitted', { person: 'Person/grace' }), ['sign-in'])
+  })
 })
 
 describe('CloudEvents', () => {

@@ -130,6 +130,7 @@ export const rules: Readonly<Record<string, Rule>> = {
   'passkey.': entity('passkey', 3),
   'reauth.': entity('proof of a person', 1),
   'program.admitted': { class: 3003, activity: 1 },
+  'program.ended': entity('program', 4),
   'program.': entity('program', 3),
 
   'inventory.deleted': entity('inventory', 4),
@@ -290,7 +291,7 @@ function about(of: Recorded, rule: Rule): OcsfEvent {
     case 3003:
       return {
         ...whom,
-        privileges: [string(entry['target']) ?? 'unknown'],
+        privileges: [...privilegesOf(of)],
         session: { uid: string(entry['credential']) ?? of.refs[0] ?? 'unknown' },
       }
     case 3002: {
@@ -313,6 +314,21 @@ function about(of: Recorded, rule: Rule): OcsfEvent {
       return {}
   }
 }
+
+/** What a credential or a token is good for; one that is for nothing by itself says who asks. */
+function privilegesOf({ kind, entry = {} }: Recorded): readonly string[] {
+  const target = string(entry['target'])
+  if (target !== undefined) return [target]
+  if (kind === 'program.admitted') return [SIGN_IN]
+  const details = Array.isArray(entry['details']) ? entry['details'] : []
+  const actions = details.flatMap((detail: Json) => string(members(detail)['action']) ?? [])
+  const named = [...new Set([...strings(entry['scope']), ...actions])]
+  if (named.length > 0) return named
+  return [kind === 'token.issued' ? SIGN_IN : 'unknown']
+}
+
+/** The privilege of a token that only says who asks. */
+const SIGN_IN = 'sign-in'
 
 /** OCSF calls every principal a user. */
 function user(ref: string): Record<string, Json> {

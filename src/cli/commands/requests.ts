@@ -271,6 +271,10 @@ function describe(made: AccessRequest, now: number, server: string): string[] {
       : [`they say    “${plain(made.justification)}” (not verified)`]),
     ...(made.instigators ?? []).map((one) => `set going by ${plain(one)}`),
     ...provedLines(made.proved),
+    ...(made.proved_also ?? []).flatMap((other) => [
+      'asked again, when this was proved:',
+      ...provedLines(other),
+    ]),
     ...made.approvals.map(
       (a) =>
         `approval    ${plain(a.pool)}${a.person === undefined ? '' : ` by ${plain(a.person)}`} ${when(a.at, now)}`,
@@ -289,7 +293,9 @@ function describe(made: AccessRequest, now: number, server: string): string[] {
 /** What an issuer proved of who asks, a line for each claim. */
 function provedLines(proved: AccessRequest['proved']): string[] {
   if (typeof proved !== 'object' || proved === null || Array.isArray(proved)) return []
-  return Object.entries(proved).map(
+  const claims = Object.entries(proved)
+  if (claims.length === 0) return ['proved      nothing']
+  return claims.map(
     ([name, value]) =>
       `proved      ${plain(name)} ${plain(typeof value === 'string' ? value : JSON.stringify(value))}`,
   )

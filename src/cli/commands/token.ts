@@ -75,7 +75,7 @@ export async function tokenExchange(context: Context, options: ExchangeOptions):
     if (signal.aborted && isWritClientError(error, 'ERR_ABORTED')) return interrupted.exitCode
     throw mended(error, input)
   }
-  return finish(context, answer, into)
+  return finish(context, answer, options)
 }
 
 const isUri = (target: string): boolean => /^[a-z][a-z0-9+.-]*:\/\//iu.test(target)
@@ -221,7 +221,12 @@ async function afterwards(
   return context.writ.tokens.exchange({ ...input, approval: state.approval, signal })
 }
 
-function finish(context: Context, answer: TokenAnswer, into: string | undefined): number {
+/** The task of `writ run` is for one action on one thing. */
+const OUTER_TASK =
+  'the task in WRIT_TASK is not for that, the one of `writ run` is for its own action alone: begin a task for both with ' +
+  '`writ task start`, run the command below it (WRIT_TASK set to it, `writ run --nest`), and give it here as `--task`'
+
+function finish(context: Context, answer: TokenAnswer, { into, task }: ExchangeOptions): number {
   if (answer.outcome === 'challenge')
     throw new CliError(
       exit.denied,
@@ -236,7 +241,11 @@ function finish(context: Context, answer: TokenAnswer, into: string | undefined)
     throw new CliError(
       exit.denied,
       `no token: ${why}`,
-      answer.id === undefined ? undefined : `\`writ why ${plain(answer.id)}\``,
+      answer.reason === 'task_scope' && task === undefined
+        ? OUTER_TASK
+        : answer.id === undefined
+          ? undefined
+          : `\`writ why ${plain(answer.id)}\``,
     )
   }
   hand(context, answer.issued, into)

@@ -33,6 +33,20 @@ export type Waiting = Readonly<{
   client: Readonly<{ name: string; id: string; at: string; known: boolean }>
 }>
 
+/** A program that a person has let in, as long as it can act for them. */
+export type Admitted = Readonly<{
+  /** Names it to the person who let it in; nothing can be done with it at the program's own endpoints. */
+  id: string
+  client: Waiting['client']
+  since: Instant
+  /** Nothing while it has not come for its token. */
+  until?: Instant
+  usedAt?: Instant
+}>
+
+/** A person, as they are now: who was made again has let nothing in. */
+type Holder = Pick<Caller, 'subject' | 'generation'>
+
 /** What a program is told, where there is nobody to send it to but the person. */
 export type ProgramError = Readonly<{ error: string; description?: string | undefined }>
 
@@ -50,6 +64,13 @@ export interface Programs {
   ): Promise<string>
   /** The caller behind an access token. @throws {WritError} `ERR_UNAUTHENTICATED`. */
   caller(token: string): Promise<Caller | undefined>
+  /** What `person` has let in, the latest first. */
+  admitted(person: Holder): Promise<readonly Admitted[]>
+  /** Ends one at once: its token, and the code that it has not used yet. What was ended, if it was theirs. */
+  end(
+    person: Holder,
+    id: string,
+  ): Promise<Readonly<{ client: Admitted['client']; caller: string }> | undefined>
 }
 
 export type ProgramsOptions = Readonly<{

@@ -35,5 +35,7 @@ export function createPrograms(options: ProgramsOptions): Programs {
       (await loaded()).answer(request, response, origin, person),
     // who has issued nothing knows no token
     caller: async (token) => (loading === undefined ? undefined : (await loading).caller(token)),
+    admitted: async (person) => (loading === undefined ? [] : (await loading).admitted(person)),
+    end: async (person, id) => (loading === undefined ? undefined : (await loading).end(person, id)),
   }
 }

@@ -6,7 +6,7 @@
  * @module
  */
 import type { KeyObject } from 'node:crypto'
-import { generateKeyPairSync } from 'node:crypto'
+import { createHash, generateKeyPairSync } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import type { ClientMetadata, Configuration, KoaContextWithOIDC } from 'oidc-provider'
 import Provider, { errors, interactionPolicy } from 'oidc-provider'
@@ -15,8 +15,9 @@ import type { EntityRef } from '../../model/entity.ts'
 import { refKey } from '../../model/entity.ts'
 import { WritError } from '../../model/errors.ts'
 import { isIdentity } from '../../model/name.ts'
+import type { Instant } from '../../model/time.ts'
 import { SECOND } from '../../model/time.ts'
-import type { Programs, ProgramsOptions } from './port.ts'
+import type { Programs, ProgramsOptions, Waiting } from './port.ts'
 import { CLI_CLIENT, METADATA, MOUNT, isOfPrograms } from './port.ts'
 import { Storage } from './storage.ts'
 
@@ -74,19 +75,13 @@ export function createProvider(options: ProgramsOptions): Programs {
       asFrom(request, provider.issuer)
       try {
         const { uid, params } = await provider.interactionDetails(request, response)
-        const id = String(params['client_id'])
-        const client = await provider.Client.find(id)
+        const client = await shownClient(provider, params)
         if (client === undefined) return undefined
         const { provider: chosen } = params
         return {
           uid,
           ...(typeof chosen === 'string' && chosen !== '' ? { provider: chosen } : {}),
-          client: {
-            id,
-            name: shownName(client.clientName) ?? id,
-            at: whereTo(String(params['redirect_uri'])),
-            known: id === CLI_CLIENT,
-          },
+          client,
         }
       } catch (error) {
         if (error instanceof errors.SessionNotFound) return undefined
@@ -104,13 +99,16 @@ export function createProvider(options: ProgramsOptions): Programs {
           })
         }
         const { params } = await provider.interactionDetails(request, response)
+        const shown = await shownClient(provider, params)
         const accountId = accountOf(person.subject, person.generation)
         const grant = new provider.Grant({ accountId, clientId: String(params['client_id']) })
         const asked: readonly unknown[] = [params['resource'] ?? new URL(provider.issuer).origin].flat()
         for (const resource of asked) grant.addResourceScope(String(resource), SCOPE)
+        const grantId = await grant.save()
+        storage.note('Grant', grantId, { shown, since: options.now() })
         return await provider.interactionResult(request, response, {
           login: { accountId, remember: false },
-          consent: { grantId: await grant.save() },
+          consent: { grantId },
         })
       } catch (error) {
         if (!(error instanceof errors.SessionNotFound)) throw error
@@ -130,11 +128,11 @@ export function createProvider(options: ProgramsOptions): Programs {
         })
       }
       const { person, generation } = account
-      if (clientId === CLI_CLIENT) {
-        return { id: `program:${clientId} ${refKey(person)}`, kind: 'issuer', subject: person, generation }
-      }
+      storage.note('Grant', grantId, { usedAt: options.now() })
+      const id = callerOf(clientId, person)
+      if (clientId === CLI_CLIENT) return { id, kind: 'issuer', subject: person, generation }
       return {
-        id: `program:${encodeURIComponent(clientId)} ${refKey(person)}`,
+        id,
         kind: 'issuer',
         subject: { type: 'Agent', id: clientId },
         generation: 0,
@@ -142,6 +140,74 @@ export function createProvider(options: ProgramsOptions): Programs {
         instigators: [person],
       }
     },
+    async admitted({ subject, generation }) {
+      const found = grantsOf(subject, generation).flatMap(({ id, payload }) => {
+        const { shown, since, usedAt } = payload as Noted
+        const until = storage.all('AccessToken').find((token) => token.payload.grantId === id)?.endsAt
+        if (shown === undefined || since === undefined || (until === undefined && !isOnItsWay(id))) return []
+        return {
+          id: shownId(id),
+          client: shown,
+          since,
+          ...(until === undefined ? {} : { until }),
+          ...(usedAt === undefined ? {} : { usedAt }),
+        }
+      })
+      return found.toReversed()
+    },
+    async end({ subject, generation }, id) {
+      const grant = grantsOf(subject, generation).find((one) => shownId(one.id) === id)
+      const { shown } = (grant?.payload ?? {}) as Noted
+      if (grant === undefined || shown === undefined) return undefined
+      await storage.adapter('Grant').destroy(grant.id)
+      await storage.adapter('AccessToken').revokeByGrantId(grant.id)
+      return { client: shown, caller: callerOf(shown.id, subject) }
+    },
+  }
+
+  function grantsOf(person: EntityRef, generation: number): ReturnType<Storage['all']> {
+    const accountId = accountOf(person, generation)
+    return storage.all('Grant').filter(({ payload }) => payload.accountId === accountId)
+  }
+
+  /** Whether the program may still come for its token. */
+  function isOnItsWay(grantId: string): boolean {
+    return (
+      storage
+        .all('AuthorizationCode')
+        .some(({ payload }) => payload.grantId === grantId && payload.consumed === undefined) ||
+      storage.all('Interaction').some(({ payload }) => {
+        const { consent } = (payload['result'] ?? {}) as Readonly<{ consent?: { grantId?: string } }>
+        return consent?.grantId === grantId
+      })
+    )
+  }
+}
+
+/** What we write down beside a grant of the library's. */
+type Noted = Readonly<{ shown?: Waiting['client']; since?: Instant; usedAt?: Instant }>
+
+/** Who acts with a token of a program, for the record. */
+const callerOf = (clientId: string, person: EntityRef): string =>
+  `program:${encodeURIComponent(clientId)} ${refKey(person)}`
+
+/** The library's own ids are nobody's business. */
+const shownId = (grantId: string): string =>
+  createHash('sha256').update(`program\n${grantId}`).digest('base64url').slice(0, 22)
+
+/** What the person is shown of a program that asks. */
+async function shownClient(
+  provider: Provider,
+  params: Readonly<Record<string, unknown>>,
+): Promise<Waiting['client'] | undefined> {
+  const id = String(params['client_id'])
+  const client = await provider.Client.find(id)
+  if (client === undefined) return undefined
+  return {
+    id,
+    name: shownName(client.clientName) ?? id,
+    at: whereTo(String(params['redirect_uri'])),
+    known: id === CLI_CLIENT,
   }
 }
 

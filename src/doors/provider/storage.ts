@@ -39,6 +39,20 @@ export class Storage {
     return row === undefined || this.#now() >= row.endsAt ? undefined : row.payload
   }
 
+  /** All of a kind that have not ended, the oldest first. */
+  all(kind: string): readonly Readonly<{ id: string; payload: AdapterPayload; endsAt: Instant }>[] {
+    const now = this.#now()
+    return [...this.#of(kind)].flatMap(([id, { payload, endsAt }]) =>
+      now >= endsAt ? [] : [{ id, payload, endsAt }],
+    )
+  }
+
+  /** Writes down something of ours beside what the library keeps; it must be small. */
+  note(kind: string, id: string, more: Readonly<Record<string, unknown>>): void {
+    const row = this.#of(kind).get(id)
+    if (row !== undefined) row.payload = { ...row.payload, ...more }
+  }
+
   /** For the library: the part of one of its models. */
   adapter(kind: string): Adapter {
     const rows = this.#of(kind)

@@ -10,7 +10,7 @@ import { refKey } from '../../model/entity.ts'
 import type { Decision } from '../../model/outcome.ts'
 import type { OAuthErrorCode } from '../../model/refusal.ts'
 import type { Instant } from '../../model/time.ts'
-import type { Token, TokenDetail } from '../../model/token.ts'
+import type { Token, TokenDetail, TokenRequest } from '../../model/token.ts'
 import { encodeDenialMembers } from '../arap/draft1/index.ts'
 import { encodeError } from './errors.ts'
 import { ACCESS_TOKEN_TYPE, GRANT_ASSERTION, GRANT_CLIENT, GRANT_EXCHANGE, JWT_TYPE } from './request.ts'
@@ -132,11 +132,15 @@ export function errorOfDenial({ outcome, attempt }: Decision, ofDetails: boolean
  */
 export function encodeDenied(
   decision: Decision,
-  ofDetails: boolean,
+  { audience, details }: Pick<TokenRequest, 'audience' | 'details'>,
   endpoint: string,
 ): Readonly<Record<string, Json>> {
   const { id, type } = decision.attempt.resource
-  const what = `${decision.attempt.action.name} on ${type}/${id}`
+  const ofDetails = details.length > 0
+  const isNamed = details.some(({ resource }) => resource?.type === type && resource.id === id)
+  // by the name that it was asked by: which thing a URI stands for is told with a token only
+  const place = audience !== undefined && 'uri' in audience && !isNamed ? audience.uri : `${type}/${id}`
+  const what = `${decision.attempt.action.name} on ${place}`
   const error = errorOfDenial(decision, ofDetails)
   const description =
     error === 'interaction_required'

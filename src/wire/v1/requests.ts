@@ -57,6 +57,10 @@ export const accessRequest = z
     proved: jsonOut.exactOptional().meta({
       description: 'What the issuer of its token proved of whoever asked: `issuer` and claims',
     }),
+    proved_also: z
+      .array(jsonOut)
+      .exactOptional()
+      .meta({ description: 'What was proved otherwise of those who asked for the same again, the last few' }),
     instigators: z
       .array(z.string())
       .exactOptional()
@@ -125,6 +129,7 @@ export function encodeAccessRequest(
     resource: encodeRef(value.attempt.resource),
     chain: value.attempt.chain.map(encodeRef),
     ...given('proved', value.proved),
+    ...given('proved_also', value.provedAlso?.slice()),
     ...given('instigators', value.instigators?.map(instigatorText)),
     ...given('task', value.task),
     ...given('delegation', value.delegation),

@@ -84,6 +84,7 @@ export function grantRoutes({ flows }: Door): Route[] {
       tag,
       summary: 'Grants the caller may see',
       who: 'caller',
+      heavy: true,
       audit: READS,
       query: z.strictObject({
         task: id.exactOptional(),
@@ -167,6 +168,7 @@ export function grantRoutes({ flows }: Door): Route[] {
       tag,
       summary: 'Credentials; `open` ones may still exist at their target',
       who: 'caller',
+      heavy: true,
       audit: READS,
       query: z.strictObject({
         open: flag.exactOptional(),

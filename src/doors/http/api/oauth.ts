@@ -208,7 +208,7 @@ export function oauthRoutes(door: Door): Route[] {
         }
         const { denied, pending } = issued
         const endpoint = requestsEndpoint(origin)
-        const offered = encodeDenied(denied, request.details.length > 0, endpoint)
+        const offered = encodeDenied(denied, request, endpoint)
         const status = oauthErrors[errorOfDenial(denied, request.details.length > 0)]
         if (pending === undefined) {
           const retry = denied.retryAfter === undefined ? {} : { 'retry-after': String(denied.retryAfter) }

@@ -56,6 +56,7 @@ export function taskRoutes({ flows }: Door): Route[] {
       tag,
       summary: 'Tasks the caller may see',
       who: 'caller',
+      heavy: true,
       audit: READS,
       query: z.strictObject({
         live: flag.exactOptional(),

@@ -3,9 +3,11 @@ import { describe, test } from 'node:test'
 import { NOW, ada, knock, requestLike } from '../../../../test/support/doors.ts'
 import type { Flows } from '../../../flows/port.ts'
 import { WritError } from '../../../model/errors.ts'
+import type { Json } from '../../../model/canonical.ts'
 import { Secret } from '../../../model/secret.ts'
 import { escapeHtml, markup } from './html.ts'
-import { spell } from './views.ts'
+import { confirmPage } from './passkeys-views.ts'
+import { requestPage, spell } from './views.ts'
 
 const COOKIE = 'writ_session=writ_sess_test'
 const signedIn = { cookie: COOKIE }
@@ -104,6 +106,80 @@ describe('B71 nothing that somebody wrote becomes part of the page', () => {
     }
     assert.equal(escapeHtml('a'), 'a')
   })
+})
+
+describe('B24 names that a requester gave', () => {
+  const body = (over: Parameters<typeof requestLike>[0]): string =>
+    requestPage(ada.subject, { ...requestLike(over), mayApprove: [] }, NOW)
+
+  test('do not read as bounds of ours', () => {
+    const context = { kind: 'attempt', ttl_ms: 60_000, uses: 1, ends_at: 'soon', reason: 'it was agreed' }
+    const shown = body({
+      statement: { kind: 'task', context, ttl_ms: 28_800_000, resources: [{ ttl_ms: 60_000 }] },
+    })
+    assert.match(shown, /Lasts at most<\/dt>\s*<dd>8 h</u)
+    assert.equal(
+      [...shown.matchAll(/<dt>(?:Lasts at most|Covers|Uses|Until|Reason \(their words\))</gu)].length,
+      2,
+    )
+    assert.doesNotMatch(shown, /this one attempt|<dd>1 min/u)
+    assert.match(shown, /<bdi class="mono">ttl_ms<\/bdi><\/dt>\s*<dd>60000</u)
+  })
+
+  test('that every object has are names like others', () => {
+    for (const name of ['constructor', 'toString', 'hasOwnProperty', 'valueOf']) {
+      const statement = { kind: 'attempt', [name]: 'x', context: { [name]: 'x' } }
+      assert.match(body({ statement, proved: { issuer: 'corp', [name]: 'x' } }), new RegExp(name, 'iu'))
+    }
+    const statement = JSON.parse('{"context":{"__proto__":{"ttl_ms":1}}}') as Json
+    assert.match(body({ statement }), /__proto__/u)
+  })
+
+  test('of claims neither, nor their values, whatever their kind', () => {
+    const claims = [
+      'Proved by issuer',
+      '\u202egnitseretni',
+      'x'.repeat(16_384),
+      '<b>',
+      7,
+      true,
+      null,
+      { a: [1] },
+    ]
+    const shown = body({
+      proved: { issuer: 'corp', environment: 'production, approved by security', kind: 'task', claims },
+      instigators: [{ issuer: 'corp', id: '7 at github' }],
+    })
+    assert.equal([...shown.matchAll(/Proved by issuer<\/dt>/gu)].length, 1)
+    assert.match(shown, /account <bdi>7 at github<\/bdi> at <bdi>corp<\/bdi>/u)
+    assert.match(shown, /<bdi class="mono">environment<\/bdi>/u)
+    assert.match(shown, /an environment, is chosen by who/u)
+    assert.match(shown, /<bdi>\u202egnitseretni<\/bdi>/u)
+    assert.doesNotMatch(shown, /a whole task/u)
+  })
+})
+
+test('S07 who uses a passkey sees all that it is for, wherever they came from', () => {
+  const statement = {
+    kind: 'attempt',
+    chain: ['Agent/migrator', 'Person/ada'],
+    context: { amount: 1_000_000, 'a\u202eb': 'x' },
+  }
+  const request = requestLike({ statement, proved: { issuer: 'corp', ref: 'main' } })
+  const offer = { nonce: 'n', options: {} } as unknown as Parameters<typeof confirmPage>[0]['offer']
+  for (const act of ['prove', 'approve'] as const) {
+    const shown = confirmPage({ person: ada.subject, request, offer, act, input: { statement: DIGEST } })
+    const button = shown.lastIndexOf('<button')
+    for (const part of [
+      '1000000',
+      'Person/ada',
+      'INC-42',
+      DIGEST,
+      'What is proved about who asks',
+      '&quot;a\\u202eb&quot;',
+    ])
+      assert.ok(shown.indexOf(part) > 0 && shown.indexOf(part) < button, `${act}: ${part}`)
+  }
 })
 
 describe('B71 no other site acts for a person', () => {

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { Admitted } from '../../provider/port.ts'
 import type { EntityRef } from '../../../model/entity.ts'
 import type { Account, Passkey } from '../../../model/identity.ts'
 import type { AccessRequest } from '../../../model/request.ts'
@@ -10,7 +11,7 @@ import type { Html } from './html.ts'
 import { markup } from './html.ts'
 import type { Offer } from './passkey-form.ts'
 import { passkeyForm } from './passkey-form.ts'
-import { chips, clockTime, frame, prose, sentence } from './views.ts'
+import { asked, chips, clockTime, frame, prose, provenance, quotes, sentence } from './views.ts'
 
 const hidden = (name: string, value: string): Html =>
   markup`<input type="hidden" name="${name}" value="${value}" />`
@@ -28,12 +29,13 @@ export type Mine = Readonly<{
   /** Why there can be no passkeys at this address. */
   nowhere?: string
   accounts: readonly Account[]
+  programs: readonly Admitted[]
   providers: readonly Readonly<{ name: string; label: string }>[]
   problem?: string
 }>
 
 export function passkeysPage(page: Mine): string {
-  const { person, passkeys, offer, nowhere, accounts, problem } = page
+  const { person, passkeys, offer, nowhere, accounts, programs, problem } = page
   const providers = page.providers.filter(({ name }) => !accounts.some(({ issuer }) => issuer === name))
   const change = (action: string, button: string, fields?: Html): Html =>
     offer === undefined
@@ -104,8 +106,38 @@ export function passkeysPage(page: Mine): string {
                   A linked account signs you in, and what it sets going counts as yours: you cannot approve it.
                 </p>
               </div>`
+      }
+      ${
+        programs.length === 0
+          ? undefined
+          : markup`<h2>Programs</h2>
+              <div class="card">
+                <ul class="rows">
+                  ${programs.map(programRow)}
+                </ul>
+                <p class="soft small">
+                  You have let these in. They act for you until then, also when you have signed out here; none of them can
+                  approve.
+                </p>
+              </div>`
       }`,
   )
+}
+
+/** Of an unknown program its own word is quoted, and where it was sent stands beside it. */
+function programRow({ id, client, since, until, usedAt }: Admitted): Html {
+  const name = client.known
+    ? markup`<bdi class="thing">The command line</bdi>`
+    : markup`<bdi class="thing">“${client.name}”</bdi> <span class="soft small">at <bdi>${client.at.replace(/:$/, '')}</bdi>,</span>`
+  return markup`<li>
+    <span
+      >${name}
+      <span class="soft small"
+        >since ${clockTime(since)}, ${until === undefined ? 'has not fetched its token yet' : markup`until ${clockTime(until)}, ${usedAt === undefined ? 'not used yet' : markup`used ${clockTime(usedAt)}`}`}</span
+      ></span
+    >
+    <form method="post" action="/programs/end">${hidden('id', id)}<button class="quiet">End</button></form>
+  </li>`
 }
 
 export function newPasskeyPage(person: EntityRef, offer: Offer): string {
@@ -148,10 +180,11 @@ export function confirmPage({ person, request, offer, act, input }: Confirmation
       <h1>${act === 'approve' ? 'Approve with your passkey' : 'Confirm that it is you'}</h1>
       <div class="card">
         <p>${sentence(request)}</p>
-        ${chips(request)}
+        ${chips(request)} ${quotes(request)}
+        <h2>What exactly is asked</h2>
+        ${asked(request)} ${provenance(request)}
         ${pool === undefined ? undefined : markup`<p class="soft small">You approve as <bdi>${pool}</bdi>.</p>`}
         ${comment === undefined ? undefined : markup`<p class="soft small">Your comment: <bdi>${comment}</bdi></p>`}
-        <p class="small mono">${request.digest}</p>
         ${passkeyForm({
           action: `${at}/${act}`,
           offer,

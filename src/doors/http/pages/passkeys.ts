@@ -6,8 +6,7 @@
 import * as z from 'zod'
 import type { PasskeyAnswer } from '../../../flows/passkeys.ts'
 import type { Caller } from '../../../model/access.ts'
-import type { WritError } from '../../../model/errors.ts'
-import { isWritError } from '../../../model/errors.ts'
+import { WritError, isWritError } from '../../../model/errors.ts'
 import { given } from '../../../wire/bounds.ts'
 import { statementDigest } from '../../../wire/v1/requests.ts'
 import { SCRIPT_PAGE_POLICY } from '../guard.ts'
@@ -49,7 +48,7 @@ export const isAboutPasskey = (error: unknown): error is WritError =>
   isWritError(error) &&
   ['passkey', 'passkey_refused', 'no_passkey', 'no_party', 'not_recent'].includes(error.problem ?? '')
 
-export function passkeyRoutes({ flows }: Door): Route[] {
+export function passkeyRoutes({ flows, programs }: Door): Route[] {
   const common = { tag: 'Pages', errors: 'page' } as const
 
   async function mine(caller: Caller, origin: string, problem?: string): Promise<Answer> {
@@ -64,6 +63,7 @@ export function passkeyRoutes({ flows }: Door): Route[] {
       person: caller.subject,
       passkeys,
       accounts,
+      programs: (await programs?.admitted(caller)) ?? [],
       providers: flows.signIns.providers,
       ...given('offer', offer),
       ...(possible ? {} : { nowhere: nowhere(origin) }),
@@ -166,6 +166,24 @@ export function passkeyRoutes({ flows }: Door): Route[] {
       handle: async ({ caller, body, origin }) =>
         changing(caller, origin, async () => {
           await flows.accounts.unlink(caller, { issuer: body.issuer, id: body.account })
+          return back
+        }),
+    }),
+    route({
+      ...common,
+      method: 'POST',
+      path: '/programs/end',
+      summary: 'End what a program acts for this person with',
+      who: 'person',
+      audit: { event: 'program.ended' },
+      consumes: 'form',
+      body: z.looseObject({ id: z.string().max(64) }),
+      responses: SENT,
+      handle: async ({ caller, body, origin }) =>
+        changing(caller, origin, async () => {
+          const ended = await programs?.end(caller, body.id)
+          if (ended === undefined) throw new WritError('ERR_NOT_FOUND', 'this program has ended already')
+          await flows.signIns.programEnded(caller, ended.client, ended.caller)
           return back
         }),
     }),

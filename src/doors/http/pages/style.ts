@@ -80,12 +80,12 @@ pre code { background: none; padding: 0; }
 .banner p { margin: 0; }
 .banner.good { background: var(--good); border-color: var(--go); }
 .banner.bad { background: var(--bad); border-color: var(--stop); }
-dl { display: grid; grid-template-columns: minmax(7.5rem, max-content) 1fr; gap: .45rem 1.25rem; margin: 0; }
+dl { display: grid; grid-template-columns: fit-content(50%) 1fr; gap: .45rem 1.25rem; margin: 0; }
 dt { color: var(--soft); }
 dd { margin: 0; unicode-bidi: isolate; }
 dd bdi { white-space: pre-wrap; }
 dd ul { margin: 0; padding-left: 1.1rem; }
-dd dl { gap: .2rem 1rem; grid-template-columns: max-content 1fr; align-items: baseline; }
+dd dl { gap: .2rem 1rem; grid-template-columns: fit-content(50%) 1fr; align-items: baseline; }
 dd .thing { font-weight: inherit; }
 input.code + p { margin-top: 1rem; }
 label .soft { font-weight: 400; }
@@ -123,8 +123,9 @@ legend { font-weight: 600; padding: 0; }
   .decide { grid-template-columns: 1fr; }
   dl { grid-template-columns: 1fr; gap: 0; }
   dl dt { margin-top: .55rem; font-size: .9rem; }
-  dd dl { grid-template-columns: max-content 1fr; gap: .2rem 1rem; }
+  dd dl { grid-template-columns: fit-content(50%) 1fr; gap: .2rem 1rem; }
   dd dl dt { margin-top: 0; }
+  dd dl dl { grid-template-columns: 1fr; gap: 0; }
   .card { padding: 1rem; }
   .card .foot .button { width: 100%; }
   .acts > * { flex: 1 1 auto; }

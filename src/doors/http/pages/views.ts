@@ -127,7 +127,7 @@ export function chips(request: AccessRequest): Html {
   </ul>`
 }
 
-function quotes(request: AccessRequest): Html[] {
+export function quotes(request: AccessRequest): Html[] {
   const parts: [string, string | undefined][] = [
     ['Purpose of the task, in the requester’s words', saidIn(request, 'purpose')],
     ['Reason, in the requester’s words', request.justification ?? saidIn(request, 'reason')],
@@ -206,30 +206,36 @@ export function inboxPage(
   )
 }
 
-const labels: Readonly<Record<string, string>> = {
-  kind: 'Covers',
-  ttl_ms: 'Lasts at most',
-  life_ms: 'Task lives at most',
-  uses: 'Uses',
-  calls: 'Calls at most',
-  chain: 'Acting chain',
-  purpose: 'Purpose (their words)',
-  reason: 'Reason (their words)',
-  justification: 'Justification (their words)',
-  starts_at: 'From',
-  ends_at: 'Until',
-}
+const labels: ReadonlyMap<string, string> = new Map([
+  ['kind', 'Covers'],
+  ['ttl_ms', 'Lasts at most'],
+  ['life_ms', 'Task lives at most'],
+  ['uses', 'Uses'],
+  ['calls', 'Calls at most'],
+  ['chain', 'Acting chain'],
+  ['purpose', 'Purpose (their words)'],
+  ['reason', 'Reason (their words)'],
+  ['justification', 'Justification (their words)'],
+  ['starts_at', 'From'],
+  ['ends_at', 'Until'],
+])
 
 function label(member: string): string {
   const words = member.replaceAll('_', ' ')
-  return labels[member] ?? words.charAt(0).toUpperCase() + words.slice(1)
+  return labels.get(member) ?? words.charAt(0).toUpperCase() + words.slice(1)
 }
 
-/** Every member of a statement, whatever it holds: nothing that evidence is given for is left out. */
-function shown(value: Json | undefined, member: string): Html {
-  if (member === 'kind' && value === 'attempt') return markup`this one attempt`
-  if (member === 'kind' && value === 'task') return markup`a whole task, within these bounds`
-  if (typeof value === 'number' && member.endsWith('_ms')) {
+/** A name that others gave, as they spelled it: it must not read as if we had said it. */
+const theirName = (name: string): Html => markup`<bdi class="mono">${name}</bdi>`
+
+/**
+ * Every member of a statement, whatever it holds: nothing that evidence is given for is left out. Below the statement's own
+ * members, names and values are the requester's: `isOurs` is false.
+ */
+function shown(value: Json | undefined, member: string, isOurs: boolean): Html {
+  if (isOurs && member === 'kind' && value === 'attempt') return markup`this one attempt`
+  if (isOurs && member === 'kind' && value === 'task') return markup`a whole task, within these bounds`
+  if (isOurs && typeof value === 'number' && member.endsWith('_ms')) {
     return markup`${spellOut(value)}`
   }
   if (value === null || typeof value === 'number' || typeof value === 'boolean')
@@ -239,7 +245,7 @@ function shown(value: Json | undefined, member: string): Html {
   if (Array.isArray(value)) {
     if (value.length === 0) return markup`<span class="soft">none</span>`
     return markup`<ul>
-      ${value.map((item: Json) => markup`<li>${shown(item, '')}</li>`)}
+      ${value.map((item: Json) => markup`<li>${shown(item, '', false)}</li>`)}
     </ul>`
   }
   const members = Object.entries(value as Record<string, Json>)
@@ -249,14 +255,33 @@ function shown(value: Json | undefined, member: string): Html {
   if (member === 'action' && members.length === 1 && typeof name === 'string')
     return markup`<bdi>${name}</bdi>`
   if (members.length === 0) return markup`<span class="soft">none</span>`
+  const areOurs = isOurs && ['', 'window'].includes(member)
   return markup`<dl>
     ${members.map(
       ([name, inner]) =>
-        markup`<dt>${label(name)}</dt>
-          <dd>${shown(inner, name)}</dd>`,
+        markup`<dt>${areOurs ? label(name) : theirName(name)}</dt>
+          <dd>${shown(inner, name, areOurs)}</dd>`,
     )}
   </dl>`
 }
+
+/** The whole of what evidence is given for. */
+export function asked(request: AccessRequest): Html {
+  const { kind, ...rest } = (request.statement ?? {}) as Record<string, Json>
+  return markup`${shown(kind === undefined ? rest : { kind, ...rest }, '', true)}
+    <details>
+      <summary>As signed</summary>
+      <p class="small mono">${request.digest}</p>
+      <pre><code>${visible(JSON.stringify(request.statement, undefined, 2))}</code></pre>
+    </details>`
+}
+
+/** JSON in which what turns the direction of a line, or shows nothing, is written as an escape. */
+const visible = (json: string): string =>
+  json.replaceAll(
+    /[\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/gu,
+    (sign) => `\\u${sign.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  )
 
 /** How a set of requirements reads, e.g. `2 approvals from peer and a reason`. */
 function requirementText(set: RequirementSet): string {
@@ -352,31 +377,37 @@ function decideForms(request: ListedRequest): Html {
     </div>`
 }
 
+const asksApproval = ({ alternatives }: AccessRequest): boolean =>
+  alternatives.some(({ requirements }) => requirements.some(({ kind }) => kind === 'approval'))
+
 /** What was verified of who asks: unlike its words, this is no claim of its own. */
-function provenance({ proved, instigators = [] }: AccessRequest): Html | undefined {
-  if (proved === undefined && instigators.length === 0) return undefined
-  const { issuer, ...claims } = (proved ?? {}) as Record<string, Json>
+export function provenance({ proved, provedAlso = [], instigators = [] }: AccessRequest): Html | undefined {
+  if (proved === undefined && instigators.length + provedAlso.length === 0) return undefined
   return markup`<details open>
     <summary>What is proved about who asks</summary>
-    <dl>
-      ${
-        issuer === undefined
-          ? undefined
-          : markup`<dt>Proved by issuer</dt>
-        <dd><bdi>${issuer}</bdi></dd>`
-      }
-      ${instigators.map(
-        (one) =>
-          markup`<dt>Set going by</dt>
-            <dd><bdi>${'issuer' in one ? `account ${one.id} at ${one.issuer}` : refKey(one)}</bdi></dd>`,
-      )}
-      ${Object.entries(claims).map(
-        ([name, value]) =>
-          markup`<dt>${label(name)}</dt>
-            <dd>${shown(value, name)}</dd>`,
-      )}
-    </dl>
+    ${instigators.length === 0 ? undefined : markup`<dl>${instigators.map((one) => markup`<dt>Set going by</dt><dd>${instigator(one)}</dd>`)}</dl>`}
+    ${proved === undefined ? undefined : claimsOf(proved)}
+    ${provedAlso.map((other) => markup`<p>Asked for the same again, when this was proved:</p>${claimsOf(other)}`)}
   </details>`
+}
+
+const instigator = (one: NonNullable<AccessRequest['instigators']>[number]): Html =>
+  'issuer' in one
+    ? markup`account <bdi>${one.id}</bdi> at <bdi>${one.issuer}</bdi>`
+    : markup`<bdi>${refKey(one)}</bdi>`
+
+function claimsOf(proved: Json): Html {
+  const { issuer, ...claims } = proved as Record<string, Json>
+  if (issuer === undefined) return markup`<p>Nothing.</p>`
+  return markup`<dl>
+      <dt>Proved by issuer</dt>
+      <dd>${shown(issuer, '', false)}</dd>
+      ${Object.entries(claims).map(([name, value]) => markup`<dt>${theirName(name)}</dt><dd>${shown(value, name, false)}</dd>`)}
+    </dl>
+    <p class="soft small">
+      The issuer says so. What things are called there, such as a branch, a workflow or an environment, is chosen by who
+      may change them there.
+    </p>`
 }
 
 function proofCard({ id }: AccessRequest): Html {
@@ -392,8 +423,6 @@ function proofCard({ id }: AccessRequest): Html {
 
 export function requestPage(person: EntityRef, request: ListedRequest, now: Instant): string {
   const pending = request.status === 'pending'
-  const { kind, ...rest } = (request.statement ?? {}) as Record<string, Json>
-  const statement: Record<string, Json> = kind === undefined ? rest : { kind, ...rest }
   return frame(
     { title: `${request.attempt.action.name} on ${request.attempt.resource.id}`, person },
     markup`<p class="small"><a href="/inbox">← Inbox</a></p>
@@ -404,19 +433,16 @@ export function requestPage(person: EntityRef, request: ListedRequest, now: Inst
       ${quotes(request)}
       <h2>What exactly is asked</h2>
       <div class="card">
-        ${shown(statement, '')}
-        <details>
-          <summary>As signed</summary>
-          <p class="small mono">${request.digest}</p>
-          <pre><code>${JSON.stringify(request.statement, undefined, 2)}</code></pre>
-        </details>
+        ${asked(request)}
       </div>
       <h2>What it needs</h2>
       <div class="card">
         <p>${prose(request.alternatives.map(requirementText).join(', or '))}</p>
         ${
           request.approvals.length === 0
-            ? markup`<p class="soft small">No approvals yet.</p>`
+            ? !asksApproval(request)
+              ? undefined
+              : markup`<p class="soft small">No approvals yet.</p>`
             : markup`<ul>
                 ${request.approvals.map((approval) => markup`<li><bdi>${approval.person}</bdi> as <bdi>${approval.pool}</bdi>, ${clockTime(approval.at)}${approval.comment === undefined ? undefined : markup`: <bdi>${approval.comment}</bdi>`}</li>`)}
               </ul>`
