@@ -63,7 +63,9 @@ const stream = run({
   signal: stop.signal,
   execArgv: [
     // what is drawn at random is the same in every run: a change is judged by what it changed; a soak draws anew
-    ...(values.soak ? [] : ['--import', pathToFileURL(resolve(import.meta.dirname, 'support/seed.ts')).href]),
+    ...(values.soak
+      ? []
+      : ['--import', pathToFileURL(resolve(import.meta.dirname, 'support/seed.mjs')).href]),
     ...(values['force-exit'] ? ['--test-force-exit'] : []),
   ],
   ...(values.soak ? {} : { timeout: values['force-exit'] ? MUTANT_TIMEOUT_MS : FILE_TIMEOUT_MS }),

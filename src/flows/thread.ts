@@ -107,7 +107,8 @@ export class Thread<In, Out> {
     const worker = new Worker(entry, {
       env: {},
       execArgv: [],
-      resourceLimits: { maxOldGenerationSizeMb: memory },
+      // Node leaves 16 MiB to end a thread that is out of memory; what is young then must fit in, or the process ends with it
+      resourceLimits: { maxOldGenerationSizeMb: memory, maxYoungGenerationSizeMb: 8 },
     })
     const mine = (handle: () => void): void => {
       if (this.#worker === worker) handle()

@@ -12,7 +12,7 @@ import { makeTemplate } from './setup.ts'
 // `WRIT_SEED` and `WRIT_PATH` repeat a failure as it says, `WRIT_RUNS` sets how many runs, `WRIT_REACHED=1` shows what they
 // came to, `WRIT_SOAK=1` goes on for long
 const { WRIT_SEED, WRIT_PATH, WRIT_SOAK, WRIT_RUNS, WRIT_REACHED } = process.env
-const numRuns = Number(WRIT_RUNS ?? (WRIT_SOAK === undefined ? 120 : 5_000))
+const numRuns = Number(WRIT_RUNS ?? (WRIT_SOAK === undefined ? 100 : 5_000))
 const MOST_COMMANDS = 80
 
 /** What a hundred runs reach whatever the seed: a machine that reaches nothing proves nothing. */

@@ -5,7 +5,7 @@
  */
 import { isMainThread } from 'node:worker_threads'
 
-// threads inherit what is preloaded, and some of them have little room
+// threads inherit what is preloaded, and some have little room: also for reading TypeScript, so this is JavaScript
 if (isMainThread) {
   const { default: fc } = await import('fast-check')
   fc.configureGlobal({
