@@ -12,7 +12,17 @@ import { MINUTE } from '../../src/model/time.ts'
 import { Authenticator } from '../support/authenticator.ts'
 import { claimsOf, tokenIn } from '../support/oauth.ts'
 import type { FaultWorld } from './support.ts'
-import { attempt, entries, fails, faultWorld, publish, ref, sessionFor, withPolicy } from './support.ts'
+import {
+  attempt,
+  entries,
+  fails,
+  faultWorld,
+  interpose,
+  publish,
+  ref,
+  sessionFor,
+  withPolicy,
+} from './support.ts'
 import { stage } from './token-stage.ts'
 
 const ORIGIN = 'http://localhost:9748'
@@ -141,6 +151,17 @@ describe('S07 reauth', () => {
     assert.equal(settled.status, 'approved')
     const { approval = '' } = settled
     assert.equal(await reasonOf(w, ada.caller, wipe({ approval })), 'permit evidence')
+  })
+
+  test('C9 what is over when the decision is committed counts for nothing, whatever it was when it was analysed', async () => {
+    await using w = await faultWorld({ policies })
+    const ada = await withPasskey(w, 'ada')
+    const { approval = '' } = await prove(w, ada, await ask(w, ada.caller, close()))
+    interpose(w, async () => w.clock.advance(5 * MINUTE))
+    assert.equal(
+      await reasonOf(w, ada.caller, close('Database/payments', { approval })),
+      'deny approval_expired',
+    )
   })
 
   test('B34 whoever is made again has proved nothing', async () => {
