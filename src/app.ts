@@ -186,12 +186,12 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
       ...(config.facts?.tickets ?? []).map((one) => new TicketSource(one, asked)),
       ...(config.facts?.incidents ?? []).map((one) => new IncidentSource(one, asked)),
     ]
-    let observer: AskingDeps['observe'] | undefined
+    let observer: AskingDeps['observe'] = () => Promise.reject(new Error('asked before the flows were there'))
     const context = new Asking({
       store,
       sources: [...telling, ...(options.sources ?? [])],
       calendars: (config.calendars ?? []).map(({ name }) => name),
-      observe: async (...said) => observer?.(...said),
+      observe: (...said) => observer(...said),
       sleep: (ms, signal) => setTimeout(ms, undefined, { signal, ref: false }).catch(() => undefined),
       log: (message, fields) => log('warn', message, fields),
     })

@@ -96,7 +96,11 @@ export function createFlows(deps: FlowDeps): Flowing {
   const refusals = new Refusals(deps)
   const facts = new Facts(deps, attempts)
   const webhooks = new Webhooks({
-    ...(deps.webhooks ?? { hooks: [], sources: [], secret: () => Promise.reject(new TypeError('no secrets')) }),
+    ...(deps.webhooks ?? {
+      hooks: [],
+      sources: [],
+      secret: () => Promise.reject(new TypeError('no secrets')),
+    }),
     store: deps.store,
     log: deps.log,
     observe: (source, by, observations) => facts.observe(source, by, observations),
