@@ -37,7 +37,8 @@ test('SAFE-4 what the profile spells is spelled in its own folder alone', () => 
       'src/wire/oauth/request.ts',
       'src/doors/http/api/oauth.ts',
     ],
-    status_endpoint: ['src/doors/http/api/oauth.ts'],
+    // SSF spells its own endpoint so, too
+    status_endpoint: ['src/doors/http/api/oauth.ts', 'src/wire/ssf/stream.ts'],
     evaluation_id: ['src/model/attempt.ts', 'src/flows/requests.ts'],
     binding_token: ['src/flows/requests.ts'],
   }

@@ -80,7 +80,7 @@ describe('the package', () => {
     const threads = readdirSync(join(installed, 'dist/src/flows')).filter((file) =>
       file.endsWith('-thread.js'),
     )
-    assert.deepEqual(threads, ['checking-thread.js', 'verifying-thread.js'])
+    assert.deepEqual(threads, ['calendar-thread.js', 'checking-thread.js', 'verifying-thread.js'])
   })
 
   test('says one sentence on an old Node.js', async (t) => {

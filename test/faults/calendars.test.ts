@@ -253,7 +253,7 @@ describe('calendars read by this process', () => {
       })
       const { reading, seen } = open(
         [from('bomb'), from('release'), { ...from('folder'), from: { file: folder } }],
-        700,
+        3_000,
       )
       await Promise.all(reading.names.map((name) => reading.refresh(name)))
       assert.deepEqual([...seen.keys()], ['release'])

@@ -103,7 +103,6 @@ const calls: Readonly<Record<string, readonly Call[]>> = {
   'POST /v1/tasks/:id/revoke': [{ of: 'task', json: reason }],
   'GET /v1/grants/:id': [{ of: 'grant' }, { of: 'grant', query: { record: 'true' } }],
   'POST /v1/grants/:id/revoke': [{ of: 'grant', json: reason }],
-  'POST /v1/subjects/:type/:id/revoke': [{ of: 'entity', params: { type: 'Service' }, json: reason }],
   'GET /v1/delegations/:id': [{ of: 'delegation' }],
   'POST /v1/delegations/:id/revoke': [{ of: 'delegation', json: reason }],
   'GET /v1/decisions/:id': [{ of: 'decision' }],
@@ -177,11 +176,16 @@ const calls: Readonly<Record<string, readonly Call[]>> = {
   'POST /v1/passkeys/remove': [{ of: 'passkey', json: { id: 'ID' } }],
   'POST /passkeys/remove': [{ of: 'passkey', form: { id: 'ID' } }],
 }
-/** Names that are no secret: of schemas, of providers, which stand on the sign-in page, and of tiles. */
+/**
+ * Names that are no secret: of schemas, of providers, which stand on the sign-in page, of tiles, and of those who push
+ * signals and webhooks, which are nothing without a signature.
+ */
 const NAMES = [
   'GET /log/tile/:level/*',
   'GET /access/v1/requests/schemas/:name',
   'GET /login/callback/:provider',
+  'POST /ssf/push/:transmitter',
+  'POST /webhooks/:source',
 ]
 
 const nameOf = ({ method, path }: Route): string => `${method} ${path}`
