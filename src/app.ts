@@ -206,6 +206,7 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
       newId,
       ...(given === undefined ? {} : { given: (digest, entities) => given.note(digest, entities) }),
       longestGrant: config.defaults.grant,
+      thirdPartyGrant: config.defaults.thirdPartyGrant,
       mayChallenge(caller) {
         try {
           challenges.take(caller)

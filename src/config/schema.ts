@@ -289,6 +289,12 @@ export const configSchema = z.strictObject({
         reader: 'server',
         sentence: 'The longest life of a grant where policy does not say less.',
       }),
+      third_party_grant: duration(5 * MINUTE, DAY, {
+        env: 'WRIT_DEFAULT_THIRD_PARTY_GRANT',
+        reader: 'server',
+        sentence:
+          'The longest life of a grant in which a third party has part (`third_party` in the inventory), whatever policy gives it.',
+      }),
     })
     .prefault({}),
   limits: z

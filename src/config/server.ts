@@ -47,7 +47,13 @@ export type ServerConfig = Readonly<{
   /** Whether every decision is taken again by reference Cedar. */
   verifyDecisions?: boolean
   inventory?: string
-  defaults: Readonly<{ request: Millis; task: Millis; heartbeat: Millis; grant: Millis }>
+  defaults: Readonly<{
+    request: Millis
+    task: Millis
+    heartbeat: Millis
+    grant: Millis
+    thirdPartyGrant: Millis
+  }>
   limits: Readonly<{ body: number; depth: number; rate: number }>
   /** Whose tokens prove who asks. */
   issuers: readonly Issuer[]
@@ -88,6 +94,7 @@ export function serverConfig(
     })
   }
   const issuers = issuerConfigs(config.issuers, path, read)
+  const { third_party_grant: thirdPartyGrant, ...defaults } = config.defaults
   const facts = sourcesConfig(config.sources, path, read)
   return {
     data,
@@ -105,7 +112,7 @@ export function serverConfig(
     policies: path(config.policies),
     verifyDecisions: config.verify_decisions === 'on',
     ...(config.inventory === undefined ? {} : { inventory: path(config.inventory) }),
-    defaults: config.defaults,
+    defaults: { ...defaults, thirdPartyGrant },
     limits: config.limits,
     issuers,
     tokens: tokenConfig(config.tokens, path, read),

@@ -11,8 +11,8 @@ import { grantEnd } from '../model/grant.ts'
 import { heldUntil } from '../model/lock.ts'
 import type { Kind } from '../model/records.ts'
 import type { Instant } from '../model/time.ts'
-import { registered } from '../identity/inventory.ts'
-import type { Analysis, DecisionDeps } from './analyse.ts'
+import { hasThirdParty, registered } from '../identity/inventory.ts'
+import type { Analysis, LongestGrant } from './analyse.ts'
 import { calendarsOf, callerRecord, grantTtl } from './analyse.ts'
 
 /** What a grant is itself and was made of; locks are found under what they are about. */
@@ -36,8 +36,11 @@ export function dependenciesOf(analysis: Analysis, endsAt: Instant): Dependencie
 
 /** Third parties are taken back from first, and from the most sensitive things first. */
 function urgencyOf({ attempt, picture }: Analysis): number {
-  const isThird = attempt.chain.some((ref) => registered(picture, ref)?.thirdParty === true)
-  return (isThird ? 0 : 4) + 4 - (registered(picture, attempt.resource)?.sensitivity ?? 4)
+  return (
+    (hasThirdParty(picture, attempt.chain) ? 0 : 4) +
+    4 -
+    (registered(picture, attempt.resource)?.sensitivity ?? 4)
+  )
 }
 
 /** The first instant at which the same would be analysed otherwise although nothing was written. */
@@ -57,7 +60,7 @@ function changesAt({ facts, picture, caller, tasks }: Analysis): Instant {
 }
 
 /** When `grant` ends by what is known now (law 3): earlier than it says where something of it ends earlier. */
-export function endNow(deps: Pick<DecisionDeps, 'longestGrant'>, grant: Grant, analysis: Analysis): Instant {
+export function endNow(deps: LongestGrant, grant: Grant, analysis: Analysis): Instant {
   const { tasks } = analysis
   return Math.min(
     grant.endsAt,

@@ -317,6 +317,7 @@ function depsOf(store: Store, set: PolicySet, givers: Givers): DecisionDeps {
     monotonic: () => 0,
     newId: (prefix) => `${prefix}_rehearsal`,
     longestGrant: Infinity,
+    thirdPartyGrant: Infinity,
     mayChallenge: () => true,
   }
 }

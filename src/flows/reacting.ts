@@ -91,7 +91,7 @@ export class Reacting {
   }
 
   /** Analyses one again. Never throws: what fails is looked at again later. */
-  async #look({ id, why }: Affected): Promise<void> {
+  async #look({ id, why, turn }: Affected): Promise<void> {
     try {
       const { store, decision } = this.#deps
       const grant = (await store.read([{ kind: 'grant', id }])).get('grant', id)?.value
@@ -102,16 +102,16 @@ export class Reacting {
         own: grant.counted ?? 0,
       })
       // what came back with a backup waits for somebody to look at it
-      if (analysis.reason === 'restored') this.#again.push({ id, why })
+      if (analysis.reason === 'restored') this.#again.push({ id, why, turn })
       else if (analysis.outcome === 'permit') await this.#keep(grant, analysis, why)
       else {
         const words = lockReason(analysis)
         const reason = words === undefined ? `${why}: ${analysis.reason}` : `locked: ${words}`
-        this.#over.push({ id, why, reason, owners: ownersOf(analysis) })
+        this.#over.push({ id, why, turn, reason, owners: ownersOf(analysis) })
       }
     } catch (error) {
       this.#deps.log('error', 'a grant could not be analysed again and is tried again', { grant: id, error })
-      this.#again.push({ id, why })
+      this.#again.push({ id, why, turn })
     }
   }
 
@@ -148,7 +148,8 @@ export class Reacting {
 
   /** Ends what is over, all in one: denied at once, then recorded, then taken back at the targets. */
   async #end(): Promise<void> {
-    const over = this.#over.splice(0, AT_ONCE)
+    // who was looked at longer is not behind those who come after them
+    const over = this.#over.sort((a, b) => a.turn - b.turn).splice(0, AT_ONCE)
     const ids = over.map(({ id }) => id)
     try {
       await this.#narrower.narrow({

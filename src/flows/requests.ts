@@ -34,7 +34,9 @@ import { isEnded, isLive, waitUntil, windowOf } from '../model/task.ts'
 import type { Instant } from '../model/time.ts'
 import type { Transaction, Page, Read } from '../store/port.ts'
 import { Picture } from '../store/picture.ts'
+import { loadClosure, ownersIn } from '../identity/inventory.ts'
 import { personBehind, rootsBehind } from '../identity/roots.ts'
+import { longestFor } from '../decision/analyse.ts'
 import { stillRestored } from '../decision/decide.ts'
 import { digestOf, statementFor } from '../decision/statement.ts'
 import { endAccessRequest, requestEntry } from '../lives/ending.ts'
@@ -125,13 +127,15 @@ export class Requests {
     const [task] = tasks
     const window = windowOf(tasks)
     const binding = alternatives.some((set) => set.binding === 'attempt') ? 'attempt' : 'task'
-    const longest = Math.max(...alternatives.map((set) => set.ttl ?? defaults.grant))
     const uses = alternatives.every((set) => set.uses !== undefined)
       ? Math.max(...alternatives.map((set) => set.uses as number))
       : undefined
     const picture = new Picture(store)
     const behind = await rootsBehind(picture, caller, attempt, tasks)
     const { roots } = behind
+    await loadClosure(picture, attempt.chain)
+    await loadClosure(picture, ownersIn(picture, attempt.chain))
+    const longest = longestFor(decision, picture, attempt.chain)
     const callback = input.callback === undefined ? undefined : this.#callbacks.accept(caller, input.callback)
     const id = decision.newId('req')
     const approvalId = decision.newId('appr')
@@ -139,7 +143,7 @@ export class Requests {
     const now = picture.now
     const ttl = Math.min(
       longest,
-      defaults.grant,
+      Math.max(...alternatives.map((set) => set.ttl ?? longest)),
       input.requestedUntil === undefined ? Infinity : input.requestedUntil - now,
     )
     if (ttl <= 0) throw new WritError('ERR_INPUT_INVALID', '`requested_until` has passed')

@@ -112,7 +112,7 @@ describe('who is affected', () => {
     watch.changed([
       { kind: 'grant', id: 'g1', before: undefined, after: grant('g1', [], { state: 'ended' }) },
     ])
-    assert.deepEqual(watch.take(9), [{ id: 'g2', why: 'policy changed' }])
+    assert.deepEqual(watch.take(9), [{ id: 'g2', why: 'policy changed', turn: 15 }])
     const lock = (what: Lock['what'], about: string): Change => ({
       kind: 'lock',
       id: `${what} ${about}`,
@@ -167,7 +167,9 @@ describe('who is first', () => {
     watch.all('policy changed')
     watch.changed([fact('a')])
     watch.again('g', 'time has passed')
-    assert.deepEqual(watch.take(9), [{ id: 'g', why: 'time has passed, policy changed, `posture` changed' }])
+    assert.deepEqual(watch.take(9), [
+      { id: 'g', why: 'time has passed, policy changed, `posture` changed', turn: 7 },
+    ])
     assert.deepEqual(watch.take(9), [])
   })
 
@@ -175,8 +177,8 @@ describe('who is first', () => {
     const watch = new Watch()
     watch.note(grant('g', ['fact/risk a', 'fact/calendar c']))
     watch.changed([{ ...fact('a'), id: 'risk a' }])
-    assert.deepEqual(watch.take(9), [{ id: 'g', why: 'what is known changed' }])
+    assert.deepEqual(watch.take(9), [{ id: 'g', why: 'what is known changed', turn: 7 }])
     watch.changed([{ ...fact('c'), id: 'calendar c' }])
-    assert.deepEqual(watch.take(9), [{ id: 'g', why: '`calendar` changed' }])
+    assert.deepEqual(watch.take(9), [{ id: 'g', why: '`calendar` changed', turn: 7 }])
   })
 })

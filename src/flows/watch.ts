@@ -23,7 +23,12 @@ export type Change = {
 }[Kind]
 
 /** A grant to be analysed again, and because of what. */
-export type Affected = Readonly<{ id: string; why: string }>
+export type Affected = Readonly<{
+  id: string
+  why: string
+  /** Its place among others, least first. */
+  turn: number
+}>
 
 /** What every grant reads: a change of it concerns them all, after those that something of their own concerns. */
 const POLICY = 'meta/policy'
@@ -113,7 +118,7 @@ export class Watch {
         // it moved ahead since, or has ended
         if (waiting === undefined || waiting.lane !== at) continue
         this.#waiting.delete(id)
-        taken.push({ id, why: [...waiting.why].join(', ') })
+        taken.push({ id, why: [...waiting.why].join(', '), turn: at })
       }
     }
     return taken

@@ -29,6 +29,18 @@ export function registered(picture: Picture, ref: EntityRef): Entity | undefined
   return entity === undefined || entity.deletedAt !== undefined ? undefined : entity
 }
 
+/** The people and teams that those of `refs` belong to which are registered; they are in the picture. */
+export function ownersIn(picture: Picture, refs: readonly EntityRef[]): readonly EntityRef[] {
+  return refs.flatMap((ref) => {
+    const entity = registered(picture, ref)
+    return [entity?.owner, entity?.team].filter((owner) => owner !== undefined)
+  })
+}
+
+/** Whether somebody else's has part: one that is marked so, or belongs to one that is. Load them and their owners first. */
+export const hasThirdParty = (picture: Picture, chain: readonly EntityRef[]): boolean =>
+  [...chain, ...ownersIn(picture, chain)].some((ref) => registered(picture, ref)?.thirdParty === true)
+
 /**
  * Loads `refs` and all their ancestors into the picture; cycles end by themselves.
  *

@@ -193,6 +193,26 @@ describe('C2 what would no longer be permitted ends, exactly that', () => {
     assert.deepEqual([two?.state, two?.endsAt], ['active', (two?.startedAt ?? 0) + 2 * MINUTE])
   })
 
+  test('C3 S24 what a third party has is shorter, whatever policy gives it, and also once it is known to be one', async () => {
+    for (const marked of ['Agent/one', 'Person/hedy']) {
+      await using world = await stage()
+      const { flows } = world.app
+      const before = (await all(world)).get('one stow')?.value ?? assert.fail()
+      assert.equal(before.endsAt - before.startedAt, 15 * MINUTE)
+      const [type = '', id = ''] = marked.split('/')
+      await put(world, { type, id, thirdParty: true })
+      await settle(world.app)
+      const after = (await all(world)).get('one stow')?.value
+      assert.deepEqual([after?.state, after?.endsAt], ['active', before.startedAt + 5 * MINUTE], marked)
+      const caller = await keyFor(world, 'Agent/one')
+      const { grant } = await flows.activate(caller, attempt('Agent/one', 'stow', 'Document/new'))
+      assert.equal((grant?.endsAt ?? 0) - (grant?.startedAt ?? 0), 5 * MINUTE, marked)
+      const other = (await all(world)).get('two stow')?.value
+      const isOwners = marked === 'Person/hedy'
+      assert.equal((other?.endsAt ?? 0) - (other?.startedAt ?? 0), (isOwners ? 5 : 15) * MINUTE, marked)
+    }
+  })
+
   test('what changes while it is looked at counts, though nobody had read it before', async () => {
     await using world = await stage()
     // from now on risk is read of whoever looks
@@ -265,6 +285,35 @@ describe('who is told', () => {
     await put(world, { type: 'Agent', id: 'migrator', parents: [] })
     await flows.settled()
     assert.deepEqual(world.system.shelf.names(), [])
+  })
+})
+
+describe('S24 who is first', () => {
+  test('third parties end first, also where it takes longer to look at them', async () => {
+    await using world = await stage()
+    await put(world, { type: 'Agent', id: 'two', thirdParty: true })
+    await settle(world.app)
+    const store = world.app.decision.store as { read: typeof world.app.store.read }
+    const { read } = store
+    const asked: string[] = []
+    // each read of what is theirs takes turns of the microtask queue that the others do not need
+    store.read = async (reads) => {
+      const isTheirs = reads.some((one) => 'id' in one && one.id === 'Agent/two')
+      for (let turns = 0; isTheirs && turns < 50; turns += 1) await Promise.resolve()
+      asked.push(...reads.flatMap((one) => ('id' in one && one.kind === 'grant' ? [one.id] : [])))
+      return read(reads)
+    }
+    const { size } = await world.app.store.log.head()
+    const none = withPolicy(`${text} @id("no") forbid (principal, action == Action::"stow", resource);`)
+    await world.app.flows.publish(world.ada, { policies: none })
+    await settle(world.app)
+    store.read = read
+    const ended = (await entries(world.app)).slice(size).filter(({ kind }) => kind === 'grant.ended')
+    const of = new Map(Object.entries(world.grants).map(([name, id]) => [id, name]))
+    const names = ended.map(({ grant }) => of.get(String(grant)))
+    assert.equal(names[0], 'two stow')
+    assert.deepEqual(names.toSorted(), ['one stow', 'three stow', 'two stow'])
+    assert.ok(asked.includes(world.grants['two stow'] ?? ''))
   })
 })
 

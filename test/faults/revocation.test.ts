@@ -542,7 +542,15 @@ describe('B30 a heartbeat that lapses ends the task and what is under it', () =>
 describe('B27 the last instant renews nothing', () => {
   test('a grant and a task are over at their end, whatever was done just before', async () => {
     await using world = await faultWorld({
-      config: { defaults: { request: 15 * MINUTE, task: 2 * MINUTE, heartbeat: 15 * SECOND, grant: MINUTE } },
+      config: {
+        defaults: {
+          request: 15 * MINUTE,
+          task: 2 * MINUTE,
+          heartbeat: 15 * SECOND,
+          grant: MINUTE,
+          thirdPartyGrant: MINUTE,
+        },
+      },
       policies: withPolicy(
         `@id("call") @binding("task") permit (principal in Group::"deployers", action == Action::"call", resource is Document);`,
       ),
