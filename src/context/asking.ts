@@ -16,7 +16,7 @@ import { SourceError } from './port.ts'
 export const DEADLINE: Millis = 250
 /** How long one answer may take: who comes later than a decision serves the next one. */
 const MOST: Millis = 10_000
-/** Asked at once; more wait for the next decision. */
+/** Asked of one source at once; more wait for the next decision. One that hangs takes nobody else's places. */
 const MOST_AT_ONCE = 64
 
 export type AskingDeps = Readonly<{
@@ -33,6 +33,7 @@ export type AskingDeps = Readonly<{
 export class Asking implements LiveContext {
   readonly #deps: AskingDeps
   readonly #asked = new Map<string, Promise<void>>()
+  readonly #under = new Map<FactSource, number>()
 
   constructor(deps: AskingDeps) {
     this.#deps = deps
@@ -78,15 +79,27 @@ export class Asking implements LiveContext {
   #ask(source: FactSource, id: string, about: string): Promise<void> {
     const under = this.#asked.get(id)
     if (under !== undefined) return under
-    if (this.#asked.size >= MOST_AT_ONCE) return Promise.resolve()
-    const asking = this.#answer(source, about).finally(() => this.#asked.delete(id))
+    const before = this.#under.get(source) ?? 0
+    if (before >= MOST_AT_ONCE) return Promise.resolve()
+    this.#under.set(source, before + 1)
+    const asking = this.#answer(source, about).finally(() => {
+      this.#asked.delete(id)
+      this.#under.set(source, (this.#under.get(source) ?? 1) - 1)
+    })
     this.#asked.set(id, asking)
     return asking
   }
 
   async #answer(source: FactSource, about: string): Promise<void> {
+    const [over, answered] = [new AbortController(), new AbortController()]
     try {
-      const said = await source.observe(about, AbortSignal.timeout(MOST))
+      const said = await Promise.race([
+        source.observe(about, over.signal),
+        // one that does not even hear that it is given up is asked again all the same
+        this.#deps.sleep(MOST, answered.signal).then(() => {
+          throw new SourceError('it did not say in time')
+        }),
+      ])
       // what a source says of something else is not what it was asked
       if (said.name !== source.fact || said.about !== about)
         throw new SourceError('it answers for something else')
@@ -99,6 +112,9 @@ export class Asking implements LiveContext {
         why,
         ...(error instanceof SourceError ? {} : { error }),
       })
+    } finally {
+      answered.abort()
+      over.abort()
     }
   }
 }

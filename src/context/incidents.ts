@@ -19,7 +19,7 @@ import { SourceError } from './port.ts'
 import { holds, instantAt, listAt, textAt, valuesAt } from './reading.ts'
 import { enveloped } from './tickets.ts'
 import type { TellingSource, Told, Value } from './told.ts'
-import { begins, below, given, observation, plainKey } from './told.ts'
+import { Changes, begins, below, given, observation, plainKey } from './told.ts'
 
 type At = Condition & Readonly<{ at: string }>
 
@@ -32,6 +32,8 @@ type Shape = Readonly<{
   /** Where there is no severity of its own. */
   urgency?: string
   open: At
+  /** The values that mean that it is not, where all are known. */
+  over?: readonly string[]
   services: ValueList
   url(base: string, key: string): URL
   /** The incident in the body of a webhook, and what its body says of being open where the incident does not. */
@@ -45,6 +47,7 @@ const opsgenie = {
   accept: 'application/json',
   root: '/data',
   open: { at: '/status', in: ['open'] },
+  over: ['closed', 'resolved'],
 } as const
 
 /** What Opsgenie does to an alert that says whether it is open; all else leaves it as it was. */
@@ -64,6 +67,7 @@ const shapes: Readonly<Record<IncidentKind | 'alerts', Shape>> = {
     fields: { id: '/id', severity: '/priority/summary', changedAt: '/updated_at' },
     urgency: '/urgency',
     open: { at: '/status', in: ['triggered', 'acknowledged'] },
+    over: ['resolved'],
     services: { at: '/service/summary' },
     url: (base, key) => below(base, `/incidents/${plainKey(key)}`),
     told(body) {
@@ -101,6 +105,7 @@ const shapes: Readonly<Record<IncidentKind | 'alerts', Shape>> = {
     root: '',
     fields: { id: '/id', severity: '/severity', changedAt: '/changed_at' },
     open: { at: '/open', in: ['true'] },
+    over: ['false'],
     services: { at: '/services' },
     url: (base, key) => new URL(base.replaceAll('{key}', () => encodeURIComponent(plainKey(key)))),
     told(body) {
@@ -121,6 +126,7 @@ export class IncidentSource implements TellingSource {
   readonly #open: At
   readonly #services: ValueList
   readonly #asked: Asked
+  readonly #changes: Changes
 
   constructor(config: IncidentSourceConfig, deps: AskedDeps) {
     const shape = shapes[config.kind === 'opsgenie' && config.alerts ? 'alerts' : config.kind]
@@ -133,6 +139,7 @@ export class IncidentSource implements TellingSource {
     this.#open = { ...shape.open, ...config.open }
     this.#services = config.services ?? shape.services
     this.#asked = new Asked({ ...config, accept: shape.accept, scheme: shape.scheme }, deps)
+    this.#changes = new Changes(config.maxAge, deps.clock)
   }
 
   answersFor(about: string): boolean {
@@ -145,7 +152,10 @@ export class IncidentSource implements TellingSource {
     if (said.document === undefined) return observation(this, about, said, undefined)
     const incident = member(said.document, this.#shape.root)
     if (incident === undefined) throw new SourceError('there is no incident in its answer')
-    return observation(this, about, said, this.#read(incident))
+    const found = this.#read(incident)
+    const observed = observation(this, about, said, found)
+    this.#changes.answered(about, found.changedAt)
+    return observed
   }
 
   told(body: unknown): Told | undefined {
@@ -155,7 +165,10 @@ export class IncidentSource implements TellingSource {
     const at = pointer === undefined ? instantAt(incident, this.#fields.changedAt) : instantAt(body, pointer)
     const known = at === undefined ? {} : { at }
     if (gone) return { about: this.#key(incident), value: null, ...known }
-    return { about: this.#key(incident), value: this.#read(incident, open).value, ...known }
+    const { value, changedAt } = this.#read(incident, open)
+    const about = this.#key(incident)
+    this.#changes.shown(about, changedAt)
+    return { about, value, ...known }
   }
 
   #key(incident: unknown): string {
@@ -164,11 +177,20 @@ export class IncidentSource implements TellingSource {
     return key
   }
 
+  /** @throws {SourceError} */
+  #requireStatus(incident: unknown): void {
+    const found = valuesAt(incident, this.#open.at).filter((value) => value !== null && value !== '')
+    if (found.length === 0) throw new SourceError('it does not say the status of the incident')
+    const { over } = this.#shape
+    // what a mapping of the operator's does not name is over by its word
+    if (over === undefined || this.#config.open !== undefined || holds(incident, this.#open)) return
+    if (!holds(incident, { at: this.#open.at, in: over }))
+      throw new SourceError('it says a status of the incident that is not known')
+  }
+
   #read(incident: unknown, open?: boolean): Readonly<{ value: Value; changedAt: Instant | undefined }> {
-    // without a word on whether it is open nobody knows
-    if (open === undefined && valuesAt(incident, this.#open.at).length === 0) {
-      throw new SourceError('it does not say the status of the incident')
-    }
+    // without a word on whether it is open, or with one that nobody knows, it may be
+    if (open === undefined) this.#requireStatus(incident)
     const value = given({
       id: this.#key(incident),
       open: open ?? holds(incident, this.#open),

@@ -531,6 +531,77 @@ describe('B58 a system that does not say', () => {
     assert.equal(observedAt, NOON, 'without a clock of its own: when it was asked')
   })
 
+  test('B31 what it says of before its last change, as a copy that lags behind would, is not what is so now', async () => {
+    const asked = deps()
+    const open = { ...ticket, changed_at: '2026-11-22T11:58:00Z' }
+    await using server = await jsonServer(json(open))
+    const it = source(server, {}, asked)
+    const says = async () => (await it.observe('T-1', patience())).value?.['open']
+    assert.equal(await says(), true)
+    // its webhook says so first
+    it.told({ ...open, open: false, changed_at: '2026-11-22T11:59:30Z' })
+    assert.match(await why(it.observe('T-1', patience())), /before its last change/u)
+    it.told({ ...open, open: false, changed_at: '2026-11-22T11:59:00Z' })
+    assert.match(await why(it.observe('T-1', patience())), /before its last change/u, 'in whatever order')
+    server.answer = json({ ...open, open: false, changed_at: '2026-11-22T11:59:30Z' })
+    assert.equal(await says(), false)
+    assert.equal((await why(source(server).observe('T-2', patience()))).includes('last change'), false)
+    // what does not exist any more, or says nothing of when, cannot be told apart
+    server.answer = json({ ...open, changed_at: undefined, open: false })
+    assert.equal(await says(), false)
+    server.answer = json({ gone: true }, { status: 404 })
+    assert.equal((await it.observe('T-1', patience())).value, null)
+    // afterwards nobody believes the later one any more either
+    server.answer = json(open)
+    assert.match(await why(it.observe('T-1', patience())), /before its last change/u)
+    asked.clock.advance(300_000)
+    assert.equal(await says(), true)
+    // a change of a time to come makes nothing past
+    it.told({ ...open, changed_at: '2027-01-01T00:00:00Z' })
+    assert.equal(await says(), true)
+  })
+
+  test('an incident of which it does not say that it is over is open as far as anybody knows', async () => {
+    await using server = await jsonServer(json(pagerdutyIncident('triggered')))
+    const says = async (kind: IncidentSourceConfig['kind'], body: object, more = {}) => {
+      server.answer = json(body)
+      const url = kind === 'http' ? `${server.url}/{key}` : server.url
+      return (await incidents(url, kind, more).observe('P1', patience())).value?.['open']
+    }
+    const of = (status: unknown) => ({ incident: { id: 'P1', status, service: { summary: 'shop' } } })
+    assert.equal(await says('pagerduty', of('acknowledged')), true)
+    assert.equal(await says('pagerduty', of('resolved')), false)
+    for (const status of [null, '', 'Resolved', 'snoozed', 0, false])
+      assert.match(await why(says('pagerduty', of(status))), /status/u, String(status))
+    const plain = (open: unknown) => ({ id: 'P1', open, services: [] })
+    assert.equal(await says('http', plain(false)), false)
+    for (const open of [null, '', 'no', 0, 1, 'False', undefined])
+      assert.match(await why(says('http', plain(open))), /status/u, String(open))
+    // by a mapping of the operator's what it does not name is over
+    assert.equal(await says('http', plain('no'), { open: { in: ['yes'] } }), false)
+    assert.match(await why(says('http', plain(null), { open: { in: ['yes'] } })), /status/u)
+  })
+
+  test('compressed, or by another name: what counts is the JSON in it, as it came', async () => {
+    const { gzipSync } = await import('node:zlib')
+    await using server = await jsonServer(json(ticket))
+    const it = source(server)
+    // a few KB that would be 8 MB
+    const bomb = gzipSync(Buffer.alloc(8 * 1_048_576, 0x20))
+    server.answer = (_request, response) =>
+      response.writeHead(200, { 'content-type': 'application/json', 'content-encoding': 'gzip' }).end(bomb)
+    assert.match(await why(it.observe('T-1', patience())), /not UTF-8|not the JSON/u)
+    assert.equal(server.headers.at(-1)?.['accept-encoding'], undefined)
+    server.answer = (_request, response) =>
+      response.writeHead(200, { 'content-type': 'application/json' }).end('<html>{"id":"T-1"}</html>')
+    assert.match(await why(it.observe('T-1', patience())), /not the JSON/u)
+    server.answer = (_request, response) => response.end('['.repeat(1_000_000))
+    assert.match(await why(it.observe('T-1', patience())), /longer than/u)
+    server.answer = (_request, response) =>
+      response.writeHead(200, { 'content-type': 'text/plain; charset=utf-16' }).end(JSON.stringify(ticket))
+    assert.equal((await it.observe('T-1', patience())).value?.['open'], true)
+  })
+
   test('dead: it is left alone, asked again by one, and asked by all when it is back', async () => {
     await using server = await jsonServer(json({}, { status: 503 }))
     const asked = deps()

@@ -20,7 +20,7 @@ import { Asked } from './asked.ts'
 import { SourceError } from './port.ts'
 import { holds, instantAt, listAt, textAt, valuesAt } from './reading.ts'
 import type { TellingSource, Told, Value } from './told.ts'
-import { begins, below, given, observation, plainKey } from './told.ts'
+import { Changes, begins, below, given, observation, plainKey } from './told.ts'
 
 type At = Condition & Readonly<{ at: string }>
 type Fields = Readonly<Partial<Record<TicketField, string>> & { status: string }>
@@ -220,6 +220,7 @@ export class TicketSource implements TellingSource {
   readonly #approved: At
   readonly #resources: ValueList
   readonly #asked: Asked
+  readonly #changes: Changes
 
   constructor(config: TicketSourceConfig, deps: AskedDeps) {
     const shape = shapes[config.kind]
@@ -233,6 +234,7 @@ export class TicketSource implements TellingSource {
     this.#approved = { ...shape.approved, ...config.approved }
     this.#resources = config.resources ?? shape.resources
     this.#asked = new Asked({ ...config, accept: shape.accept, scheme: shape.scheme }, deps)
+    this.#changes = new Changes(config.maxAge, deps.clock)
   }
 
   answersFor(about: string): boolean {
@@ -245,7 +247,10 @@ export class TicketSource implements TellingSource {
     const said = await this.#asked.ask(url, signal)
     const [ticket, ...more] = said.document === undefined ? [] : this.#shape.found(said.document)
     if (more.length > 0) throw new SourceError('it knows more than one of this key')
-    return observation(this, about, said, ticket === undefined ? undefined : this.#read(ticket))
+    const found = ticket === undefined ? undefined : this.#read(ticket)
+    const observed = observation(this, about, said, found)
+    this.#changes.answered(about, found?.changedAt)
+    return observed
   }
 
   told(body: unknown): Told | undefined {
@@ -258,7 +263,10 @@ export class TicketSource implements TellingSource {
         : instantAt(body, pointer, this.#shape.utc)
     const known = at === undefined ? {} : { at }
     if (gone) return { about: this.#key(ticket), value: null, ...known }
-    return { about: this.#key(ticket), value: this.#read(ticket).value, ...known }
+    const about = this.#key(ticket)
+    const { value, changedAt } = this.#read(ticket)
+    this.#changes.shown(about, changedAt)
+    return { about, value, ...known }
   }
 
   #pointers(): readonly string[] {

@@ -6,6 +6,7 @@
 import type { Json } from '../model/canonical.ts'
 import type { Observation } from '../model/fact.ts'
 import type { Instant, Millis } from '../model/time.ts'
+import type { Clock } from '../store/clock.ts'
 import type { Said } from './asked.ts'
 import { SKEW } from './asked.ts'
 import type { FactSource } from './port.ts'
@@ -63,6 +64,48 @@ export function observation(
     throw new SourceError('it says that it changed at a time that has not come')
   }
   return { name: fact, about, value: found.value, observedAt: at, maxAge }
+}
+
+/** Things of one system whose changes are remembered. */
+const REMEMBERED_MOST = 4_096
+
+/**
+ * The latest change that a system showed of each thing, for as long as that is believed: an answer from before it, as a
+ * copy that lags behind or a cache would give, is not what is so now.
+ */
+export class Changes {
+  readonly #maxAge: Millis
+  readonly #clock: Clock
+  readonly #latest = new Map<string, Readonly<{ changedAt: Instant; shownAt: Millis }>>()
+
+  constructor(maxAge: Millis, clock: Clock) {
+    this.#maxAge = maxAge
+    this.#clock = clock
+  }
+
+  /** An answer. @throws {SourceError} for what was so before something that was shown. */
+  answered(about: string, changedAt: Instant | undefined): void {
+    if (this.#isPast(about, changedAt)) throw new SourceError('it says what was so before its last change')
+    this.shown(about, changedAt)
+  }
+
+  // what does not say when it changed cannot be told apart
+  #isPast(about: string, changedAt: Instant | undefined): boolean {
+    const known = this.#latest.get(about)
+    if (known === undefined || changedAt === undefined) return false
+    return changedAt < known.changedAt && this.#clock.monotonic() - known.shownAt < this.#maxAge
+  }
+
+  /** An answer, or what a webhook told: those come in any order. */
+  shown(about: string, changedAt: Instant | undefined): void {
+    // a time that has not come would make everything past
+    if (changedAt === undefined || changedAt > this.#clock.wall() + SKEW) return
+    if (this.#isPast(about, changedAt)) return
+    // the one that was shown longest ago makes room
+    this.#latest.delete(about)
+    this.#latest.set(about, { changedAt, shownAt: this.#clock.monotonic() })
+    if (this.#latest.size > REMEMBERED_MOST) this.#latest.delete(this.#latest.keys().next().value as string)
+  }
 }
 
 /** Members that are there. */

@@ -234,4 +234,29 @@ describe('webhooks of ticket and incident systems', () => {
     it.store.clock.advance(1_000)
     assert.equal(await it.webhooks.receive('github', comment), 'nothing')
   })
+
+  test('B53 what is sent again, by whoever saw it go by, keeps nothing new out; what is too much is on the record', async () => {
+    await using it = await receiving()
+    await it.webhooks.receive('jira', hub(jiraHook('jira:issue_updated', jiraIssue(), NOON - 3_000)))
+    const seen = hub(jiraHook('jira:issue_updated', jiraIssue(), NOON - 3_000))
+    const about = hub(jiraHook('comment_created', jiraIssue(), NOON))
+    for (let i = 0; i < 1_000; i += 1) {
+      assert.equal(await it.webhooks.receive('jira', seen), 'again')
+      assert.equal(await it.webhooks.receive('jira', about), 'nothing')
+    }
+    assert.equal(await code(it.webhooks.receive('jira', about)), 'ERR_RATE_LIMITED')
+    assert.equal(await it.webhooks.receive('jira', hub(closed)), 'taken')
+    // whoever shows a shared secret may say as much as that and no more, and it is put off, not lost
+    const said = shown({ number: 'CHG1', state: '3', approval: 'approved' })
+    for (let i = 0; i < 1_000; i += 1) await it.webhooks.receive('now', said)
+    assert.equal(await code(it.webhooks.receive('now', said)), 'ERR_RATE_LIMITED')
+    it.store.clock.advance(1_000)
+    assert.equal(await it.webhooks.receive('now', said), 'taken')
+    it.store.clock.advance(60_000)
+    for (const source of ['jira', 'now']) await code(it.webhooks.receive(source, { ...hub({}), headers: {} }))
+    const told = await refusals(it.store)
+    const counted = told.reduce((sum, { uncounted = 0 }) => sum + 1 + Number(uncounted), 0)
+    assert.equal(counted, 1_004, 'each is counted, few are written')
+    assert.ok(told.length <= 204)
+  })
 })

@@ -38,7 +38,8 @@ const BURST = 1_000
 const PER_SECOND = 100
 const DEPTH_MOST = 64
 
-type Hook = Readonly<{ config: WebhookConfig; source: TellingSource; noted: Noted; pace: Pace }>
+/** `aside`: for what is about nothing of ours. */
+type Hook = Readonly<{ config: WebhookConfig; source: TellingSource; noted: Noted; pace: Pace; aside: Pace }>
 
 export class Webhooks {
   readonly #deps: WebhookDeps
@@ -50,7 +51,7 @@ export class Webhooks {
       deps.hooks.map((config) => {
         const source = deps.sources.find(({ name }) => name === config.source)
         if (source === undefined) throw new TypeError(`there is no source \`${config.source}\``)
-        return [config.source, { config, source, noted: new Noted(), pace: new Pace() }]
+        return [config.source, { config, source, noted: new Noted(), pace: new Pace(), aside: new Pace() }]
       }),
     )
   }
@@ -81,19 +82,25 @@ export class Webhooks {
   }
 
   async #take(hook: Hook, delivery: Delivery, now: Instant): Promise<Received> {
-    const { config, source, pace } = hook
+    const { config, source, pace, aside } = hook
     const proof = await proveDelivery(config, () => this.#secrets(config), delivery, now)
-    if (!pace.take(now)) {
+    const keep = async (to: Pace): Promise<void> => {
+      if (to.take(now)) return
+      await this.#refused(hook, 'too many at once', now)
       throw new WritError('ERR_RATE_LIMITED', 'too many deliveries', { hint: 'send it again in a second' })
     }
     const told = source.told(parse(delivery.body))
-    if (told === undefined || !source.answersFor(told.about)) return 'nothing'
+    if (told === undefined || !source.answersFor(told.about)) {
+      await keep(aside)
+      return 'nothing'
+    }
     const observedAt = this.#toldAt(config, told, proof, now)
     const { about, value } = told
     const observed = { name: source.fact, about, value, observedAt, maxAge: source.maxAge }
     const isDated = told.at !== undefined || proof.triedAt !== undefined
     // without a time two bodies may be the same and mean another time; whoever shows the secret could change it anyway
     if (!isDated) {
+      await keep(pace)
       await this.#deps.observe(source.name, proof.id, [observed])
       return 'taken'
     }
@@ -103,6 +110,8 @@ export class Webhooks {
       await this.#refused(hook, 'it came before', now)
       return 'again'
     }
+    // what comes again takes nothing from the share of what is new
+    await keep(pace)
     await this.#deps.observe(source.name, proof.id, [observed])
     // afterwards: what was not recorded comes again, and to observe it twice changes nothing
     await this.#deps.store.commit({
