@@ -77,7 +77,13 @@ const task = z.strictObject({
     })
     .exactOptional(),
   limits: z.strictObject({ calls: z.int().min(1).exactOptional() }).exactOptional(),
-  window: z.strictObject({ starts_at: bounds.instant, ends_at: bounds.instant }).exactOptional(),
+  window: z
+    .strictObject({
+      starts_at: bounds.instant,
+      ends_at: bounds.instant,
+      calendar: bounds.id.exactOptional(),
+    })
+    .exactOptional(),
   instigators: refs.exactOptional(),
 })
 

@@ -74,7 +74,14 @@ const recorded = z.object({
 })
 type Recorded = z.output<typeof recorded>
 
-const taskFact = z.looseObject({ id: z.string(), declaredAt: z.string(), openedAt: z.string().optional() })
+const taskFact = z.looseObject({
+  id: z.string(),
+  declaredAt: z.string(),
+  openedAt: z.string().optional(),
+  window: z
+    .object({ startsAt: z.string(), endsAt: z.string(), calendar: z.string().optional() })
+    .optional(),
+})
 const historyFact = z.object({ calls: z.number(), denials: z.number(), resources: z.number() })
 const cedarEntity = z.object({ uid: ref, attrs: anything, parents: z.array(ref) })
 
@@ -220,7 +227,7 @@ async function taskOf(
   if (attempt.task === undefined) return undefined
   const read = taskFact.safeParse(live['task'])
   if (!read.success) throw usage(`the record does not say what \`${plain(attempt.task)}\` was then`)
-  const { declaredAt, openedAt, ...rest } = read.data
+  const { declaredAt, openedAt, window, ...rest } = read.data
   const { calls, denials, resources } = historyFact.parse(live['history'])
   const now = await context.writ.tasks.get(attempt.task).then(
     ({ task }) => task,
@@ -233,6 +240,8 @@ async function taskOf(
     ...rest,
     declared_at: declaredAt,
     ...(openedAt === undefined ? {} : { opened_at: openedAt }),
+    // as it was then: it may have been narrowed since
+    ...(window === undefined ? {} : { window: windowOf(window) }),
     calls,
     denials,
     touched: resources,
@@ -246,11 +255,20 @@ async function taskOf(
             ),
           },
           ...(now.limits.calls === undefined ? {} : { limits: { calls: now.limits.calls } }),
-          ...(now.window === undefined ? {} : { window: now.window }),
         }),
     ...(roots.length === 0 ? {} : { instigators: roots }),
   }
 }
+
+const windowOf = ({
+  startsAt,
+  endsAt,
+  calendar,
+}: NonNullable<z.output<typeof taskFact>['window']>): Members => ({
+  starts_at: startsAt,
+  ends_at: endsAt,
+  ...(calendar === undefined ? {} : { calendar }),
+})
 
 /**
  * What policy was given of the inventory, as the record proves it. Around it stands what the server has now: people and

@@ -108,7 +108,15 @@ function taskOf(task: NonNullable<TestCase['task']>): NonNullable<Rehearsal['tas
     ...(touched === undefined
       ? {}
       : { resources: Array.from({ length: touched }, (_, at) => `Touched/${at}`) }),
-    ...(window === undefined ? {} : { window: { startsAt: window.starts_at, endsAt: window.ends_at } }),
+    ...(window === undefined
+      ? {}
+      : {
+          window: {
+            startsAt: window.starts_at,
+            endsAt: window.ends_at,
+            ...(window.calendar === undefined ? {} : { calendar: { name: window.calendar } }),
+          },
+        }),
     ...(instigators === undefined ? {} : { instigators: instigators.map(keyOf) }),
   }
 }

@@ -29,6 +29,8 @@ export type RunOptions = Readonly<{
   reason?: string
   ttl?: string
   ticket?: string
+  /** A calendar: its event that is on, or the next one. */
+  window?: string
   delegation?: string
   /** `true` as long as the request lives, or a duration. */
   wait?: true | string
@@ -260,6 +262,7 @@ class Run {
           purpose: `${action} on ${resource}`,
           reason,
           ...(options.ticket === undefined ? {} : { ticket: options.ticket }),
+          ...(options.window === undefined ? {} : { window: { calendar: options.window } }),
           ...(options.heartbeat === undefined ? {} : { heartbeat: options.heartbeat }),
           ...(parent === undefined ? {} : { parent }),
         },

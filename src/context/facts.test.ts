@@ -54,6 +54,20 @@ test('a task is seen with all that it says of itself, and its history in numbers
   assert.deepEqual(live['history'], { calls: 3, denials: 2, resources: 2 })
 })
 
+test('the window of a task is seen, with the calendar that it is of where it is of one', () => {
+  const window = { startsAt: NOW, endsAt: NOW + MINUTE }
+  const seen = (more: object): unknown => {
+    const { live } = ownFacts(NOW, 'key:key_1', declared.chain, {
+      ...declared,
+      window: { ...window, ...more },
+    })
+    return (live['task'] as Record<string, unknown>)['window']
+  }
+  const told = { startsAt: '2026-11-22T14:00:00.000Z', endsAt: '2026-11-22T14:01:00.000Z' }
+  assert.deepEqual(seen({}), told)
+  assert.deepEqual(seen({ calendar: { name: 'release', uid: 'a' } }), { ...told, calendar: 'release' })
+})
+
 test('what was proved of a workload is seen as text; what is no plain value is left out, and other claims are named', () => {
   const workload = {
     issuer: 'github',

@@ -4,6 +4,7 @@
  * @module
  */
 import type { Caller } from '../model/access.ts'
+import type { Window } from '../model/calendar.ts'
 import { nextBoundary, openAt } from '../model/calendar.ts'
 import type { Json } from '../model/canonical.ts'
 import type { EntityRef, Properties } from '../model/entity.ts'
@@ -48,12 +49,19 @@ export function ownFacts(
       ...(task.ticket === undefined ? {} : { ticket: task.ticket }),
       declaredAt: toRfc3339(task.declaredAt),
       ...(task.openedAt === undefined ? {} : { openedAt: toRfc3339(task.openedAt) }),
+      ...(task.window === undefined ? {} : { window: windowFact(task.window) }),
       ...(task.parent === undefined ? {} : { parent: task.parent }),
     }
     live['history'] = { calls: task.calls, denials: task.denials, resources: task.resources.length }
   }
   return { live, unknown: new Set(), observedAt: now }
 }
+
+const windowFact = ({ startsAt, endsAt, calendar }: Window): Json => ({
+  startsAt: toRfc3339(startsAt),
+  endsAt: toRfc3339(endsAt),
+  ...(calendar === undefined ? {} : { calendar: calendar.name }),
+})
 
 /** Claims as text: a claim that is missing, empty or no plain value is no claim, and a policy that reads it does not hold. */
 function proved(workload: Properties): Json {

@@ -10,6 +10,8 @@ import { attemptStatement } from '../model/attempt.ts'
 import type { Json } from '../model/canonical.ts'
 import type { Action, Entity, EntityInput, EntityRef, Properties } from '../model/entity.ts'
 import { refKey, sameRef } from '../model/entity.ts'
+import type { Fact } from '../model/fact.ts'
+import { factId } from '../model/fact.ts'
 import type { Grant, Obligations } from '../model/grant.ts'
 import type { Passkey } from '../model/identity.ts'
 import type { Reason } from '../model/outcome.ts'
@@ -243,6 +245,11 @@ class Stage {
     ])
     if (task !== undefined)
       records.set(`task\n${task.id}`, { kind: 'task', id: task.id, version: 1, value: task })
+    const calendar = task?.window?.calendar?.name
+    if (calendar !== undefined) {
+      const fact = readJust(calendar, now)
+      records.set(`fact\n${fact.id}`, { kind: 'fact', id: fact.id, version: 1, value: fact })
+    }
     return readOnly(this.#reader(now, records))
   }
 
@@ -266,6 +273,13 @@ class Stage {
       },
     }
   }
+}
+
+/** In a rehearsal the calendar that a window is of was read just now. */
+function readJust(calendar: string, now: Instant): Fact {
+  const [name, about, by] = ['calendar', calendar, 'rehearsal'] as const
+  const value = { events: [] }
+  return { id: factId(name, about), name, about, value, observedAt: now, receivedAt: now, source: by, by }
 }
 
 /** In a rehearsal whoever is a person can prove that it is them. */

@@ -80,13 +80,18 @@ export const facts: Readonly<Record<string, FactDefinition>> = {
         ticket: maybe(string),
         declaredAt: datetime,
         openedAt: maybe(datetime),
+        window: maybe({
+          type: 'Record',
+          attributes: { startsAt: datetime, endsAt: datetime, calendar: maybe(string) },
+        }),
         parent: maybe(string),
       },
     },
     optional: true,
     pulled: false,
     disclosed: true,
-    sentence: 'the task that the attempt names',
+    sentence:
+      'the task that the attempt names; `window` is its own, which Writ keeps it to by itself, and `calendar` the one it is of',
   },
   history: {
     type: { type: 'Record', attributes: { calls: long, denials: long, resources: long } },

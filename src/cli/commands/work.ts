@@ -26,6 +26,8 @@ export type StartOptions = Readonly<{
   on?: readonly string[]
   reason?: string
   ticket?: string
+  /** A calendar. */
+  window?: string
   delegation?: string
   ttl?: string
   heartbeat?: string
@@ -48,6 +50,7 @@ export async function taskStart(context: Context, options: StartOptions): Promis
     ...(options.as === undefined ? {} : { subject: options.as }),
     ...(options.reason === undefined ? {} : { reason: options.reason }),
     ...(options.ticket === undefined ? {} : { ticket: options.ticket }),
+    ...(options.window === undefined ? {} : { window: { calendar: options.window } }),
     ...(options.delegation === undefined ? {} : { delegation: options.delegation }),
     ...(options.ttl === undefined ? {} : { ttl: options.ttl }),
     ...(options.heartbeat === undefined ? {} : { heartbeat: options.heartbeat }),
@@ -124,6 +127,11 @@ function describeTask(state: TaskState, now: number): string[] {
     `purpose     ${plain(task.purpose)}`,
     ...(task.reason === undefined ? [] : [`reason      ${plain(task.reason)}`]),
     ...(task.ticket === undefined ? [] : [`ticket      ${plain(task.ticket)}`]),
+    ...(task.window === undefined
+      ? []
+      : [
+          `window      ${plain(task.window.starts_at)} to ${plain(task.window.ends_at)}${task.window.calendar === undefined ? '' : `, by calendar ${plain(task.window.calendar)}${task.window.event === undefined ? '' : ` (${plain(task.window.event)})`}`}`,
+        ]),
     `who         ${plain(task.subject)}, declared by ${plain(task.declared_by)}`,
     `may         ${scope}`,
     ...(task.ended_at === undefined
