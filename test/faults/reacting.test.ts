@@ -298,8 +298,8 @@ describe('S24 who is first', () => {
     const asked: string[] = []
     // each read of what is theirs takes turns of the microtask queue that the others do not need
     store.read = async (reads) => {
-      const isTheirs = reads.some((one) => 'id' in one && one.id === 'Agent/two')
-      for (let turns = 0; isTheirs && turns < 50; turns += 1) await Promise.resolve()
+      const more = reads.some((one) => 'id' in one && one.id === 'Agent/two') ? 50 : 0
+      for (let turns = 0; turns < more; turns += 1) await Promise.resolve()
       asked.push(...reads.flatMap((one) => ('id' in one && one.kind === 'grant' ? [one.id] : [])))
       return read(reads)
     }
@@ -312,7 +312,7 @@ describe('S24 who is first', () => {
     const of = new Map(Object.entries(world.grants).map(([name, id]) => [id, name]))
     const names = ended.map(({ grant }) => of.get(String(grant)))
     assert.equal(names[0], 'two stow')
-    assert.deepEqual(names.toSorted(), ['one stow', 'three stow', 'two stow'])
+    assert.deepEqual(new Set(names), new Set(['one stow', 'three stow', 'two stow']))
     assert.ok(asked.includes(world.grants['two stow'] ?? ''))
   })
 })
