@@ -553,7 +553,11 @@ export const scenario: Scenario = {
     await story.wrong('anything at all, once the workload is locked', async () => {
       const held = tokenIn(await exchange('orders', 'settler', read))
       assert.equal(await settler.call(ledger, held), 'ledger:read')
-      await writ.ada.subjects.revoke('Service/orders', 'its image was changed')
+      await writ.ada.locks.lock({
+        what: 'subject',
+        about: 'Service/orders',
+        reason: 'its image was changed',
+      })
       await over(ledger, held)
       await refusals.check(await exchange('orders', 'settler', read), 'invalid_target', /./u)
     })

@@ -196,7 +196,11 @@ export const scenario: Scenario = {
           }
           return permits
         })()
-        const narrowing = await writ.ada.subjects.revoke('Agent/bob', 'its laptop was stolen')
+        const narrowing = await writ.ada.locks.lock({
+          what: 'subject',
+          about: 'Agent/bob',
+          reason: 'its laptop was stolen',
+        })
         const locked = performance.now()
         assert.ok(narrowing.denied && narrowing.recorded)
         denied(await pay('Agent/bob', id), 'subject_locked', 'task_ended')

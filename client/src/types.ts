@@ -54,6 +54,10 @@ export type Lock = Readonly<{
   until?: string
   ended_at?: string
   ended_by?: string
+  /** How many have ended because of it. */
+  ended: Readonly<{ tasks: number; grants: number }>
+  /** Something under it has still to be looked at or ended; it is refused all the same. */
+  ending: boolean
 }>
 
 /** What a decision would see. */
@@ -258,6 +262,8 @@ export type Narrowing = Readonly<{
   recorded: boolean
   grants: readonly Grant[]
   credentials: readonly Credential[]
+  /** More of it is denied already and ends after this answer. */
+  ending?: boolean
 }>
 
 export type Sensitivity = 'low' | 'moderate' | 'high' | 'critical'

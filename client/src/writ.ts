@@ -649,16 +649,6 @@ export function createWrit(options: WritOptions = {}) {
     actions,
     credentials,
     requests,
-    subjects: {
-      /** Locks the subject and ends everything under it. */
-      revoke: (subject: string | Ref, reason: string, until?: string): Promise<Narrowing> => {
-        const { type, id } = toRef(subject)
-        return post<Narrowing>(`/v1/subjects/${segment(type)}/${segment(id)}/revoke`, {
-          reason,
-          ...(until === undefined ? {} : { until }),
-        })
-      },
-    },
     locks: {
       /** Refuses it at once with everything under it. */
       lock: (input: LockInput): Promise<Narrowing> => post<Narrowing>('/v1/locks', input),

@@ -828,7 +828,7 @@ describe('a proof of why', () => {
     await flows.publish(busy.ada, {
       policies: [...starterPolicies(), { name: 'more.cedar', text: NOTHING_MORE }],
     })
-    await flows.revokeSubject(busy.ada, ref('Agent/migrator'), 'a drill')
+    await flows.locks.lock(busy.ada, { what: 'subject', about: 'Agent/migrator', reason: 'a drill' })
     await flows.evaluate(busy.migrator, migration(undefined))
     await flows.settled()
 

@@ -399,8 +399,6 @@ credential is not confirmed gone.`,
       'writ grants revoke --task task_… --reason done',
     )
       .option('--task <id>', 'everything under a task')
-      .option('--subject <subject>', 'lock a subject and end everything under it')
-      .option('--until <instant>', 'with --subject: unlock it then')
       .option('--reason <text>', 'why'),
     async (context, id: string | undefined, options: object) =>
       (await work()).grantRevoke(context, id, options),

@@ -39,7 +39,7 @@ import type { Policies } from './policies.ts'
 import { NO_POLICY } from './policies.ts'
 import type { Givers } from './givers.ts'
 import { actionUid, contextOf, withAsserted } from './redecide.ts'
-import { isLocked, lockedAt, locksOn } from './locks.ts'
+import { isLocked, lockedAt, locksOn, subjectLockedAt } from './locks.ts'
 import { digestOf, statementFor } from './statement.ts'
 
 /** What a decision needs; made once in `app.ts`. */
@@ -215,7 +215,9 @@ export async function analyse(
   const locked = locks.some((id) => deps.barrier.bars('lock', id)) || isLocked(picture, locks, now)
   // a lock ends what was given before it, however soon it is taken away again
   const isCaught = (grant: Grant | undefined): boolean =>
-    grant !== undefined && grant.startedAt <= lockedAt(picture, locks)
+    grant !== undefined &&
+    grant.startedAt <=
+      Math.max(lockedAt(picture, locks), subjectLockedAt(picture, [...attempt.chain, caller.subject]))
   if (locked || isCaught(again?.again)) return deny('locked')
 
   // 2. bounds

@@ -8,7 +8,7 @@ import { refKey } from '../model/entity.ts'
 import { knownUntil } from '../model/fact.ts'
 import type { Grant } from '../model/grant.ts'
 import { grantEnd } from '../model/grant.ts'
-import { heldUntil } from '../model/lock.ts'
+import { heldUntil, lockId } from '../model/lock.ts'
 import type { Kind } from '../model/records.ts'
 import type { Instant } from '../model/time.ts'
 import { hasThirdParty, registered } from '../identity/inventory.ts'
@@ -82,10 +82,16 @@ export function ownersOf({ attempt, picture }: Analysis): readonly string[] {
   return [...new Set(owners)]
 }
 
-/** Why what is locked is refused, in the words of whoever locked it. */
-export function lockReason({ picture }: Analysis): string | undefined {
-  return picture.readSet
-    .filter(({ kind }) => kind === 'lock')
-    .map(({ id }) => picture.get('lock', id)?.value)
-    .find((lock) => lock !== undefined && picture.now < heldUntil(lock))?.reason
+/** The lock that ends `grant`, and why in the words of whoever set it: one that is in force, or was set after it began. */
+export function lockOn(
+  { attempt, caller, picture, locks, reason }: Analysis,
+  grant: Grant,
+): Readonly<{ id: string; reason: string }> | undefined {
+  if (reason !== 'locked' && reason !== 'subject_locked') return undefined
+  const subjects = [...attempt.chain, caller.subject].flatMap((ref) => {
+    const locked = registered(picture, ref)?.locked
+    return locked === undefined ? [] : [{ id: lockId('subject', refKey(ref)), ...locked }]
+  })
+  const named = locks.flatMap((id) => picture.get('lock', id)?.value ?? [])
+  return [...subjects, ...named].find((lock) => picture.now < heldUntil(lock) || grant.startedAt <= lock.at)
 }

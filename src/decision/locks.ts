@@ -10,7 +10,7 @@ import { refKey } from '../model/entity.ts'
 import { isHeld, lockId } from '../model/lock.ts'
 import type { Task } from '../model/task.ts'
 import type { Instant } from '../model/time.ts'
-import { registered } from '../identity/inventory.ts'
+import { ownersIn, registered } from '../identity/inventory.ts'
 import type { Picture } from '../store/picture.ts'
 
 /** The names of all locks that would refuse it; what it needs of the inventory is in the picture. */
@@ -27,7 +27,7 @@ export function locksOn(
     registered(picture, ref)?.parents.forEach(climb)
   }
   climb(resource)
-  const owners = [...chain, resource].flatMap((ref) => registered(picture, ref)?.owner ?? [])
+  const owners = ownersIn(picture, [...chain, resource])
   return [
     lockId('tool', action.name),
     ...[...above].map((key) => lockId('resource', key)),
@@ -39,6 +39,11 @@ export function locksOn(
 /** Whether one of `ids` holds at `now`. */
 export function isLocked(picture: Picture, ids: readonly string[], now: Instant): boolean {
   return ids.some((id) => isHeld(picture.get('lock', id)?.value, now))
+}
+
+/** When the last of `refs` that was ever locked as a subject was locked; they are in the picture. */
+export function subjectLockedAt(picture: Picture, refs: readonly EntityRef[]): Instant {
+  return Math.max(-Infinity, ...refs.map((ref) => registered(picture, ref)?.locked?.at ?? -Infinity))
 }
 
 /** When the last of `ids` was set: what was approved before is worth nothing afterwards. */

@@ -175,7 +175,12 @@ test('S06 what a subject could do at each instant of a story is what the server 
   await moment()
   await flows.denyRequest(grace, waiting.id, { statement: waiting.digest, reason: 'no' })
   await moment()
-  await flows.revokeSubject(ada, ref(AGENT), 'odd', { until: clock.wall() + 5 * MINUTE })
+  await flows.locks.lock(ada, {
+    what: 'subject',
+    about: AGENT,
+    reason: 'odd',
+    until: clock.wall() + 5 * MINUTE,
+  })
   await moment()
   clock.advance(6 * MINUTE)
   await moment()

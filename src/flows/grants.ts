@@ -7,20 +7,16 @@ import type { Caller } from '../model/access.ts'
 import type { Attempt } from '../model/attempt.ts'
 import type { Credential } from '../model/credential.ts'
 import { credentialLive, credentialRevoking } from '../model/credential.ts'
-import type { Entity, EntityRef } from '../model/entity.ts'
-import { defaultKind, refKey, sameRef } from '../model/entity.ts'
+import { refKey, sameRef } from '../model/entity.ts'
 import { isWritError, WritError } from '../model/errors.ts'
-import { isIdentity, isTypeName } from '../model/name.ts'
 import type { Json } from '../model/canonical.ts'
-import { laterEnd, lockId } from '../model/lock.ts'
 import type { Grant, GrantEnd } from '../model/grant.ts'
 import { isLiveGrant } from '../model/grant.ts'
 import { isLive } from '../model/task.ts'
 import type { Decision } from '../model/outcome.ts'
-import type { Instant } from '../model/time.ts'
 import { analyse } from '../decision/analyse.ts'
 import { decide } from '../decision/decide.ts'
-import { endGrants, endTasks, findUnder } from '../lives/ending.ts'
+import { endGrants } from '../lives/ending.ts'
 import type { Page, Read } from '../store/port.ts'
 import type { IssuedSecret, PlannedCredential, Target } from '../targets/port.ts'
 import { ownPage } from './own-page.ts'
@@ -270,73 +266,6 @@ export class Grants {
       barred: [{ kind: 'grant', id }],
       grants: [id],
       apply: (tx, below) => ({ tasks: [], ...endGrants(tx, below, how, cause) }),
-    })
-    return { denied: true, recorded, grants, credentials }
-  }
-
-  /** Locks a subject: everything under it ends, nothing new begins, until it is unlocked or `until` passes. */
-  async revokeSubject(
-    caller: Caller,
-    subject: EntityRef,
-    reason: string,
-    options: { until?: Instant } = {},
-  ): Promise<Narrowing> {
-    if (!(await this.#attempts.mayRevoke(caller, subject))) {
-      throw new WritError('ERR_FORBIDDEN', `${refKey(caller.subject)} may not revoke subjects`)
-    }
-    if (
-      !isTypeName(subject.type) ||
-      /(^|::)Action$|^Writ(::|$)/.test(subject.type) ||
-      !isIdentity(subject.id)
-    ) {
-      throw new WritError('ERR_INPUT_INVALID', `\`${refKey(subject)}\` can be no subject`)
-    }
-    const key = refKey(subject)
-    const cause = { reason, by: caller.id }
-    const lock = lockId('subject', key)
-    const { store } = this.#deps
-    const { grants, credentials, recorded } = await this.#narrower.narrow({
-      barred: [{ kind: 'subject', id: key }],
-      find: () => findUnder(store, key),
-      reads: [
-        { kind: 'entity', id: key },
-        { kind: 'lock', id: lock },
-        { index: 'task.subject', value: key },
-        { index: 'task.behind', value: key },
-        { index: 'grant.subject', value: key },
-      ],
-      apply: (tx, below) => {
-        const known = tx.get('entity', key)?.value
-        // taking away never gives back: a lock that holds longer stays
-        const inForce = known?.locked
-        const isInForce = inForce !== undefined && tx.now < (inForce.until ?? Infinity)
-        const until = laterEnd(isInForce ? inForce : undefined, options.until)
-        const locked = { reason, at: tx.now, ...(until === undefined ? {} : { until }) }
-        const entity: Entity = {
-          ...(known ?? {
-            type: subject.type,
-            id: subject.id,
-            kind: defaultKind(subject.type) === 'human' ? ('human' as const) : ('workload' as const),
-            sensitivity: 4 as const,
-            parents: [],
-            attrs: {},
-            generation: 0,
-          }),
-          locked,
-        }
-        tx.put('entity', key, entity)
-        tx.put('lock', lock, { id: lock, what: 'subject', about: key, by: caller.id, ...locked })
-        tx.append({
-          kind: 'subject.locked',
-          refs: [key],
-          subject: key,
-          reason,
-          by: caller.id,
-          ...(until === undefined ? {} : { until }),
-          ...(known === undefined ? { entities: [entity] } : {}),
-        })
-        return endTasks(tx, below, below.tasks, 'cancelled', cause)
-      },
     })
     return { denied: true, recorded, grants, credentials }
   }

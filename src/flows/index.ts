@@ -106,7 +106,7 @@ export function createFlows(deps: FlowDeps): Flowing {
     observe: (source, by, observations) => facts.observe(source, by, observations),
   })
   const windows = new Windows(deps, narrower)
-  const locks = new Locks(deps, { attempts, narrower, grants })
+  const locks = new Locks(deps, { attempts, narrower, reacting })
   const signals = new Signals(deps, {
     signers,
     sessions: new Sessions(deps, narrower),
@@ -147,6 +147,7 @@ export function createFlows(deps: FlowDeps): Flowing {
     tokens,
     passkeys,
     delegations,
+    locks,
     retention,
   })
   const proving = new Proving(deps, attempts, { transparency, signers, history })
@@ -180,10 +181,12 @@ export function createFlows(deps: FlowDeps): Flowing {
       await sweeper.recover()
       await exports.recover()
       await signals.recover()
+      await locks.recover()
       reacting.start()
     },
     async settled() {
       await sweeper.reconciled()
+      await locks.idle()
       await reacting.idle()
       await narrower.idle()
       await takeBack.idle()
@@ -223,8 +226,6 @@ export function createFlows(deps: FlowDeps): Flowing {
     credentials: (caller, query) => grants.credentials(caller, query),
     issueCredential: (caller, id, options) => grants.issue(caller, id, options),
     revokeGrant: (caller, id, reason) => grants.revoke(caller, id, reason),
-    revokeSubject: (caller, subject, reason, options) =>
-      grants.revokeSubject(caller, subject, reason, options),
 
     reportActions: (caller, batch) => actions.report(caller, batch),
     actions: (caller, query) => actions.list(caller, query),

@@ -4,26 +4,32 @@
  *
  * @module
  */
+import { setImmediate as breathe } from 'node:timers/promises'
 import type { Caller } from '../model/access.ts'
 import type { Attempt } from '../model/attempt.ts'
-import type { EntityRef } from '../model/entity.ts'
-import { parseRef, refKey } from '../model/entity.ts'
+import type { Entity, EntityRef } from '../model/entity.ts'
+import { defaultKind, parseRef, refKey, sameRef } from '../model/entity.ts'
 import { WritError } from '../model/errors.ts'
 import type { Lock, Lockable } from '../model/lock.ts'
 import { isHeld, laterEnd, lockId } from '../model/lock.ts'
 import { isIdentity, isTypeName } from '../model/name.ts'
+import type { IndexName, Records } from '../model/records.ts'
+import { isEnded } from '../model/task.ts'
 import type { Instant } from '../model/time.ts'
 import { analyse } from '../decision/analyse.ts'
+import type { Barred } from '../decision/barrier.ts'
+import { ownersOf } from '../decision/dependencies.ts'
+import { registered } from '../identity/inventory.ts'
 import { humanRoots } from '../identity/roots.ts'
-import { endTasks } from '../lives/ending.ts'
+import type { Below, Ended } from '../lives/ending.ts'
+import { endAccessRequest, endGrants, endTasks } from '../lives/ending.ts'
 import { Picture } from '../store/picture.ts'
-import type { Page, Read } from '../store/port.ts'
+import type { Page, Read, Transaction } from '../store/port.ts'
 import type { Attempts } from './attempts.ts'
 import type { FlowDeps } from './deps.ts'
-import type { Grants } from './grants.ts'
-import type { Narrower, NarrowSpec } from './narrow.ts'
-import { NOTHING } from './narrow.ts'
+import type { Narrower } from './narrow.ts'
 import type { Narrowing } from './port.ts'
+import type { Reacting } from './reacting.ts'
 import { lockKey } from './watch.ts'
 
 export type LockInput = Readonly<{
@@ -34,62 +40,75 @@ export type LockInput = Readonly<{
   until?: Instant
 }>
 
+/** A lock, and whether something under it has still to be looked at or ended. */
+export type LockState = Lock & Readonly<{ isEnding: boolean }>
+
+/** So many end with the lock itself; of more, some at a time after it. */
+const FEW = 32
+
+type Which = Pick<Lock, 'what' | 'about'>
+type Under = Readonly<{
+  tasks: readonly string[]
+  requests: readonly string[]
+  grants: readonly string[]
+  /** By grant: who is told. */
+  owners: ReadonlyMap<string, readonly string[]>
+}>
+
 export class Locks {
   readonly #deps: FlowDeps
-  readonly #parts: Readonly<{ attempts: Attempts; narrower: Narrower; grants: Grants }>
+  readonly #parts: Readonly<{ attempts: Attempts; narrower: Narrower; reacting: Reacting }>
+  /** Locks under which tasks have still to be ended. */
+  readonly #owed = new Set<string>()
+  readonly #working = new Map<string, Promise<void>>()
 
-  constructor(deps: FlowDeps, parts: Readonly<{ attempts: Attempts; narrower: Narrower; grants: Grants }>) {
+  constructor(
+    deps: FlowDeps,
+    parts: Readonly<{ attempts: Attempts; narrower: Narrower; reacting: Reacting }>,
+  ) {
     this.#deps = deps
     this.#parts = parts
   }
 
   /**
-   * Refuses it at once. A lock that is in force already is never shortened by another.
+   * Refuses it at once. What is under it ends with the lock if that is little, and some at a time otherwise. A lock that is
+   * in force already is never shortened by another.
    *
    * @throws {WritError} `ERR_FORBIDDEN`, `ERR_INPUT_INVALID` for what cannot be locked, `ERR_NOT_FOUND` for no such task.
    */
   async lock(caller: Caller, input: LockInput): Promise<Narrowing> {
-    const { what, about, reason } = input
+    const { what, about, reason, until } = input
     checkLockable(what, about)
-    const { attempts, narrower, grants } = this.#parts
-    if (what === 'subject') return grants.revokeSubject(caller, refOf(about), reason, until(input.until))
+    const { attempts, narrower } = this.#parts
     if (!(await this.#mayLock(caller, what, about)))
       throw new WritError('ERR_FORBIDDEN', `${refKey(caller.subject)} may not lock ${described(input)}`)
     if (what === 'task' && (await attempts.taskOf(about)) === undefined) throw noTask(about)
+    const { now } = await this.#deps.store.read([])
+    if (until !== undefined && until <= now)
+      throw new WritError('ERR_INPUT_INVALID', '`until` has passed', {
+        hint: 'name a later instant, or none',
+      })
     const id = lockId(what, about)
-    const below: Pick<NarrowSpec, 'tasks'> = what === 'task' ? { tasks: [about] } : {}
+    let under: Under | undefined
+    const find = async (): Promise<Under> => (under = await this.#under(input))
+    const isFew = await this.#isFew(input)
     const ended = await narrower.narrow({
-      barred: [{ kind: 'lock', id }, ...(what === 'task' ? [{ kind: 'task' as const, id: about }] : [])],
-      ...below,
-      reads: [{ kind: 'lock', id }],
-      meanwhile: () => this.#under(what, about),
-      apply: (tx, found) => {
-        const known = tx.get('lock', id)?.value
-        const end = laterEnd(isHeld(known, tx.now) ? known : undefined, input.until)
-        const lock: Lock = {
-          id,
-          what,
-          about,
-          reason,
-          by: caller.id,
-          at: tx.now,
-          ...(end === undefined ? {} : { until: end }),
-        }
-        tx.put('lock', id, lock)
-        tx.append({
-          kind: 'lock.set',
-          refs: [id, about],
-          what,
-          about,
-          reason,
-          by: caller.id,
-          ...(end === undefined ? {} : { until: end }),
-        })
-        if (what !== 'task') return NOTHING
-        return endTasks(tx, found, [about], 'cancelled', { reason: `locked: ${reason}`, by: caller.id })
+      barred: barredBy(input),
+      ...(isFew ? { find } : { meanwhile: find }),
+      reads: [{ kind: 'lock', id }, ...(what === 'subject' ? [{ kind: 'entity' as const, id: about }] : [])],
+      apply: (tx, below) => {
+        const cause = { reason: `locked: ${reason}`, by: caller.id }
+        const all = isFew ? endAll(tx, below, under as Under, cause) : undefined
+        const owes = all === undefined && (what === 'subject' || what === 'task')
+        if (owes) this.#owed.add(id)
+        const done = { tasks: all?.tasks.length ?? 0, grants: all?.grants.length ?? 0 }
+        setLock(tx, input, caller.id, done, owes)
+        return all ?? { tasks: [], grants: [], credentials: [] }
       },
     })
-    return { denied: true, recorded: ended.recorded, grants: ended.grants, credentials: ended.credentials }
+    void this.#goOn(id)
+    const { recorded, grants, credentials } = ended
+    return { denied: true, recorded, grants, credentials, ...(isFew && recorded ? {} : { ending: true }) }
   }
 
   /**
@@ -104,6 +123,7 @@ export class Locks {
       throw new WritError('ERR_FORBIDDEN', 'who is locked does not take the lock away', {
         hint: 'ask somebody else who may',
       })
+    await this.#goOn(id)
     let lifted: Lock | undefined
     const isSubject = what === 'subject'
     await attempts.administer(caller, 'unlock', {
@@ -114,6 +134,11 @@ export class Locks {
           const lock = tx.get('lock', id)?.value
           const entity = isSubject ? tx.get('entity', about)?.value : undefined
           if (lock === undefined || !isHeld(lock, tx.now)) throw notLocked(what, about)
+          // grants say themselves that they are older than it; tasks do not
+          if (lock.owes === true)
+            throw new WritError('ERR_CONFLICT', `${described(lock)} is still being taken apart`, {
+              hint: 'the lock can be taken away once its tasks have ended: `writ locks`',
+            })
           lifted = { ...lock, endedAt: tx.now, endedBy: caller.id }
           tx.put('lock', id, lifted)
           // that it was locked until now stays, since what was approved before is void
@@ -134,7 +159,7 @@ export class Locks {
   }
 
   /** Locks in force, for who may read them. */
-  async list(caller: Caller, query: { after?: string; limit?: number }): Promise<Page<Lock>> {
+  async list(caller: Caller, query: { after?: string; limit?: number }): Promise<Page<LockState>> {
     const { attempts } = this.#parts
     if (!(await attempts.may(caller, 'read')) && !(await attempts.may(caller, 'revoke')))
       throw new WritError('ERR_FORBIDDEN', `${refKey(caller.subject)} may not see locks`)
@@ -155,7 +180,33 @@ export class Locks {
     const items = held.filter(
       ({ what, about }) => what !== 'subject' || view.get('entity', about)?.value.locked !== undefined,
     )
-    return { items, next: page.next }
+    return { items: items.map((lock) => ({ ...lock, isEnding: this.#isEnding(lock) })), next: page.next }
+  }
+
+  /** Goes on with what was being ended when the process stopped, before anything is served. */
+  async recover(): Promise<void> {
+    let after: string | undefined
+    do {
+      const page = await this.#deps.store.list('lock', {
+        index: 'lock.all',
+        value: 'all',
+        limit: 500,
+        ...(after === undefined ? {} : { after }),
+      })
+      for (const { value } of page.items) if (value.owes === true) this.#owed.add(value.id)
+      after = page.next
+    } while (after !== undefined)
+    for (const id of this.#owed) await this.#goOn(id)
+  }
+
+  /** Tries again to end what could not be ended. */
+  retry(): void {
+    for (const id of this.#owed) void this.#goOn(id)
+  }
+
+  /** Resolves when nothing is being ended. */
+  async idle(): Promise<void> {
+    await Promise.all(this.#working.values())
   }
 
   /** Who may end what is under it may lock it: an administrator, or its owner. */
@@ -168,37 +219,282 @@ export class Locks {
     return attempts.mayRevoke(caller, refOf(about))
   }
 
-  /** Whether the caller is among those that the lock is about. */
+  /** Whether the caller is among those that the lock is about: itself, for whom it acts, or who is behind it. */
   async #isUnder(caller: Caller, what: Lockable, about: string): Promise<boolean> {
-    const own = refKey(caller.subject)
-    if (what === 'subject') return own === about
-    if (what === 'owner') {
-      const { roots } = await humanRoots(new Picture(this.#deps.store), [caller.subject])
-      return own === about || roots.includes(about)
+    if (what === 'tool' || what === 'resource') return false
+    const chain = [caller.subject, ...(caller.chain ?? [])]
+    if (what === 'task') {
+      const task = await this.#parts.attempts.taskOf(about)
+      return (
+        task !== undefined &&
+        chain.some((own) => [...task.chain, task.declaredBy].some((ref) => sameRef(ref, own)))
+      )
     }
-    if (what !== 'task') return false
-    const task = await this.#parts.attempts.taskOf(about)
-    return task !== undefined && [...task.chain, task.declaredBy].some((ref) => refKey(ref) === own)
+    if (chain.some((ref) => refKey(ref) === about)) return true
+    const picture = new Picture(this.#deps.store)
+    const { roots } = await humanRoots(picture, chain)
+    if (roots.includes(about)) return true
+    const ref = refOf(about)
+    await picture.load([{ kind: 'entity', id: about }])
+    const entity = registered(picture, ref)
+    // a person of several names, and each of a team that is locked together
+    if (entity?.kind === 'group')
+      return (await humanRoots(picture, [ref])).roots.some((one) => roots.includes(one))
+    if (entity?.kind !== 'human') return false
+    return (await humanRoots(picture, [ref])).roots.some((one) => roots.includes(one))
   }
 
-  /** The grants under it as long as that is not on the record: their credentials go all the same. */
-  async #under(what: Lockable, about: string): Promise<Readonly<{ grants: readonly string[] }>> {
+  /** Whether all that is under it can end with it without keeping others waiting. */
+  async #isFew(which: Which): Promise<boolean> {
+    const { watch } = this.#deps
+    if (watch.under(lockKey(which)).length > FEW) return false
+    const tasks = await this.#tasksUnder(which, FEW + 1)
+    return tasks.length <= FEW && tasks.every((id) => watch.under(`task/${id}`).length <= FEW)
+  }
+
+  /** All that is under it. The lock is in force, or what is locked is barred. */
+  async #under(which: Which): Promise<Under> {
     const { store, decision, watch } = this.#deps
-    const ids = watch.under(lockKey({ what, about }))
+    const ids = watch.under(lockKey(which))
     const view = await store.read(ids.map((id): Read => ({ kind: 'grant', id })))
-    const grants: string[] = []
-    for (const id of ids) {
+    const owners = new Map<string, readonly string[]>()
+    for (const [at, id] of ids.entries()) {
+      if (at % FEW === FEW - 1) await breathe()
       const grant = view.get('grant', id)?.value
       if (grant?.state !== 'active') continue
       const attempt = { ...(grant.analysed as unknown as Attempt), grant: id }
-      const { reason } = await analyse(decision, grant.asked, attempt, {
+      const analysis = await analyse(decision, grant.asked, attempt, {
         again: grant,
         own: grant.counted ?? 0,
       })
-      if (reason === 'locked') grants.push(id)
+      const isUnder =
+        REFUSED.has(analysis.reason) || (which.what === 'task' && analysis.reason === 'task_ended')
+      if (isUnder) owners.set(id, ownersOf(analysis))
     }
-    return { grants }
+    return {
+      tasks: await this.#tasksUnder(which),
+      requests: await this.#requestsUnder(which),
+      grants: [...owners.keys()],
+      owners,
+    }
   }
+
+  /** Tasks under it that have not ended, and those below them; at most `most` or so, if given. */
+  async #tasksUnder(which: Which, most = Infinity): Promise<readonly string[]> {
+    const found = new Set(await this.#rootsUnder(which, most))
+    for (const id of found) {
+      if (found.size > most) break
+      for (const child of await this.#liveBelow([id])) found.add(child)
+    }
+    return [...found]
+  }
+
+  async #rootsUnder({ what, about }: Which, most: number, until = Infinity): Promise<readonly string[]> {
+    if (what === 'task') {
+      const task = (await this.#deps.store.read([{ kind: 'task', id: about }])).get('task', about)?.value
+      return task === undefined || isEnded(task) ? [] : [about]
+    }
+    if (what !== 'subject') return []
+    const declared = (task: Readonly<{ declaredAt: Instant }>): boolean => task.declaredAt <= until
+    const [own, behind] = await Promise.all([
+      this.#indexed('task', 'task.subject', about, declared, most),
+      this.#indexed('task', 'task.behind', about, declared, most),
+    ])
+    return [...new Set([...own, ...behind])]
+  }
+
+  async #requestsUnder(
+    { what, about }: Which,
+    most = Infinity,
+    until = Infinity,
+  ): Promise<readonly string[]> {
+    if (what !== 'subject') return []
+    const asked = (request: Readonly<{ requestedAt: Instant }>): boolean => request.requestedAt <= until
+    const [own, behind] = await Promise.all([
+      this.#indexed('request', 'request.requester', about, asked, most),
+      this.#indexed('request', 'request.behind', about, asked, most),
+    ])
+    return [...new Set([...own, ...behind])]
+  }
+
+  /** At most `most` that are listed under `value`, a little at a time. */
+  async #indexed<K extends 'task' | 'request'>(
+    kind: K,
+    index: IndexName & `${K}.${string}`,
+    value: string,
+    isMeant: (record: Records[K]) => boolean,
+    most: number,
+  ): Promise<readonly string[]> {
+    const found: string[] = []
+    let after: string | undefined
+    do {
+      const limit = Math.min(most, PAGE)
+      const page = await this.#deps.store.list(kind, {
+        index,
+        value,
+        limit,
+        ...(after === undefined ? {} : { after }),
+      })
+      for (const stored of page.items) if (isMeant(stored.value)) found.push(stored.id)
+      after = page.next
+    } while (after !== undefined && found.length < most)
+    return found.slice(0, most)
+  }
+
+  async #liveBelow(parents: readonly string[]): Promise<readonly string[]> {
+    const view = await this.#deps.store.read(parents.map((value): Read => ({ index: 'task.parent', value })))
+    return parents.flatMap((id) =>
+      view.scan('task.parent', id).flatMap(({ value }) => (isEnded(value) ? [] : [value.id])),
+    )
+  }
+
+  #isEnding(lock: Lock): boolean {
+    if (lock.owes === true) return true
+    return this.#parts.reacting.isBusy && this.#deps.watch.under(lockKey(lock)).length > 0
+  }
+
+  /** Ends the tasks and asks under a lock, some at a time. Never throws: what fails is tried again by the sweeper. */
+  #goOn(id: string): Promise<void> {
+    const known = this.#working.get(id)
+    if (known !== undefined || !this.#owed.has(id)) return known ?? Promise.resolve()
+    const work = this.#endTasks(id)
+      .catch((error: unknown) =>
+        this.#deps.log('error', 'what is locked could not be ended yet and is tried again', {
+          lock: id,
+          error,
+        }),
+      )
+      .finally(() => this.#working.delete(id))
+    this.#working.set(id, work)
+    return work
+  }
+
+  async #endTasks(id: string): Promise<void> {
+    const { store } = this.#deps
+    for (;;) {
+      const lock = (await store.read([{ kind: 'lock', id }])).get('lock', id)?.value
+      if (lock?.owes !== true) break
+      const requests = await this.#requestsUnder(lock, FEW, lock.at)
+      // the lowest first: a task that has ended leads nobody to those below it
+      let tasks = await this.#rootsUnder(lock, FEW, lock.at)
+      for (;;) {
+        const below = (await this.#liveBelow(tasks)).slice(0, FEW)
+        if (below.length === 0) break
+        tasks = below
+      }
+      const isDone = tasks.length === 0 && requests.length === 0
+      await store.commit({
+        narrowing: true,
+        reads: [
+          { kind: 'lock', id },
+          ...tasks.flatMap((task): Read[] => [
+            { kind: 'task', id: task },
+            { index: 'task.parent', value: task },
+          ]),
+          ...requests.map((request): Read => ({ kind: 'request', id: request })),
+        ],
+        run: (tx) => {
+          const now = tx.get('lock', id)?.value
+          if (now?.owes !== true) return
+          const lowest = tasks.filter((task) =>
+            tx.scan('task.parent', task).every(({ value }) => isEnded(value)),
+          )
+          const cause = { reason: `locked: ${now.reason}`, by: now.by }
+          // its grants end as they are looked at again
+          const below = { tasks: lowest, grants: [], credentials: [], requests: [] }
+          const { tasks: over } = endTasks(tx, below, lowest, 'cancelled', cause)
+          for (const request of requests) {
+            const open = tx.get('request', request)?.value
+            if (open !== undefined) endAccessRequest(tx, open, 'cancelled', cause)
+          }
+          const { owes: _owes, ...rest } = now
+          const ended = { grants: now.ended?.grants ?? 0, tasks: (now.ended?.tasks ?? 0) + over.length }
+          tx.put('lock', id, { ...(isDone ? rest : now), ended })
+        },
+      })
+      await breathe()
+    }
+    this.#owed.delete(id)
+  }
+}
+
+/** What an attempt is refused with that is under a lock. */
+const REFUSED: ReadonlySet<string> = new Set(['locked', 'subject_locked'])
+
+/** Records that are read at once. */
+const PAGE = 500
+
+function barredBy({ what, about }: Which): readonly Barred[] {
+  if (what === 'subject') return [{ kind: 'subject', id: about }]
+  const lock = { kind: 'lock' as const, id: lockId(what, about) }
+  return what === 'task' ? [lock, { kind: 'task', id: about }] : [lock]
+}
+
+/** Ends it all in one, each grant with those told who own what it is about. */
+function endAll(
+  tx: Transaction,
+  below: Below,
+  { owners }: Under,
+  cause: Readonly<{ reason: string; by: string }>,
+): Ended {
+  const first = below.grants.map((id) =>
+    endGrants(tx, { ...below, grants: [id] }, 'revoked', { ...cause, owners: owners.get(id) ?? [] }),
+  )
+  const { tasks } = endTasks(tx, below, below.tasks, 'cancelled', cause)
+  return {
+    tasks,
+    grants: first.flatMap(({ grants }) => grants),
+    credentials: first.flatMap(({ credentials }) => credentials),
+  }
+}
+
+/** Writes the lock, and on the subject that it is locked: everybody who reads who that is reads it there. */
+function setLock(
+  tx: Transaction,
+  { what, about, reason, until: asked }: LockInput,
+  by: string,
+  done: Readonly<{ tasks: number; grants: number }>,
+  owes: boolean,
+): void {
+  const id = lockId(what, about)
+  const known = tx.get('lock', id)?.value
+  const entity = what === 'subject' ? tx.get('entity', about)?.value : undefined
+  const inForce = isHeld(known, tx.now) ? known : undefined
+  // taking away never gives back: a lock that holds longer stays
+  const end = laterEnd(inForce, asked)
+  const until = end === undefined ? {} : { until: end }
+  const ended = {
+    tasks: done.tasks + (inForce?.ended?.tasks ?? 0),
+    grants: done.grants + (inForce?.ended?.grants ?? 0),
+  }
+  const lock: Lock = { id, what, about, reason, by, at: tx.now, ...until, ended }
+  tx.put('lock', id, owes || known?.owes === true ? { ...lock, owes: true } : lock)
+  if (what !== 'subject') {
+    tx.append({ kind: 'lock.set', refs: [id, about], what, about, reason, by, ...until })
+    return
+  }
+  const ref = refOf(about)
+  const locked: Entity = {
+    ...(entity ?? {
+      ...ref,
+      kind: defaultKind(ref.type) === 'human' ? ('human' as const) : ('workload' as const),
+      sensitivity: 4 as const,
+      parents: [],
+      attrs: {},
+      generation: 0,
+    }),
+    locked: { reason, at: tx.now, ...until },
+  }
+  tx.put('entity', about, locked)
+  tx.append({
+    kind: 'subject.locked',
+    refs: [about],
+    subject: about,
+    reason,
+    by,
+    ...until,
+    ...(entity === undefined ? { entities: [locked] } : {}),
+  })
 }
 
 /** @throws {WritError} `ERR_INPUT_INVALID` */
@@ -223,8 +519,6 @@ function refOf(about: string): EntityRef {
   if (ref === undefined) throw new TypeError(`\`${about}\` is no reference`)
   return ref
 }
-
-const until = (at: Instant | undefined): { until?: Instant } => (at === undefined ? {} : { until: at })
 
 const described = ({ what, about }: Pick<Lock, 'what' | 'about'>): string =>
   what === 'owner' ? `what \`${about}\` owns` : `the ${what} \`${about}\``

@@ -22,7 +22,7 @@ export type NarrowSpec = Readonly<{
   >
   reads?: readonly Read[]
   /** What is taken back at the targets as long as it is not on the record, beside what is found. */
-  meanwhile?(): Promise<Readonly<{ grants: readonly string[] }>>
+  meanwhile?(): Promise<Readonly<{ tasks?: readonly string[]; grants: readonly string[] }>>
   apply(tx: Transaction, below: Below): Ended
 }>
 
@@ -124,10 +124,13 @@ export class Narrower {
     }
   }
 
-  async #below(spec: NarrowSpec, more?: Readonly<{ grants: readonly string[] }>): Promise<Below> {
+  async #below(
+    spec: NarrowSpec,
+    more?: Readonly<{ tasks?: readonly string[]; grants: readonly string[] }>,
+  ): Promise<Below> {
     const found = await spec.find?.()
     return findBelow(this.#deps.store, {
-      tasks: [...(spec.tasks ?? []), ...(found?.tasks ?? [])],
+      tasks: [...(spec.tasks ?? []), ...(found?.tasks ?? []), ...(more?.tasks ?? [])],
       grants: [...(spec.grants ?? []), ...(found?.grants ?? []), ...(more?.grants ?? [])],
       requests: found?.requests ?? [],
     })

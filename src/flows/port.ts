@@ -117,6 +117,8 @@ export type Narrowing = Readonly<{
   recorded: boolean
   grants: readonly Grant[]
   credentials: readonly Credential[]
+  /** More of it ends after this answer. */
+  ending?: boolean
 }>
 
 export type { EntityInput } from '../model/entity.ts'
@@ -207,12 +209,6 @@ export interface Flows {
     query: { task?: string; live?: boolean; after?: string; limit?: number },
   ): Promise<Page<Grant>>
   revokeGrant(caller: Caller, id: string, reason: string): Promise<Narrowing>
-  revokeSubject(
-    caller: Caller,
-    subject: EntityRef,
-    reason: string,
-    options?: { until?: Instant },
-  ): Promise<Narrowing>
   revokeTask(caller: Caller, id: string, reason: string): Promise<Narrowing>
   /** Decides the issue, writes the row, creates the credential at the target, returns its secret once. */
   issueCredential(

@@ -11,9 +11,9 @@ import { refKey } from '../model/entity.ts'
 import type { Grant } from '../model/grant.ts'
 import type { Analysis } from '../decision/analyse.ts'
 import { analyse } from '../decision/analyse.ts'
-import { dependenciesOf, endNow, lockReason, ownersOf } from '../decision/dependencies.ts'
+import { dependenciesOf, endNow, lockOn, ownersOf } from '../decision/dependencies.ts'
 import { endGrants } from '../lives/ending.ts'
-import type { Read } from '../store/port.ts'
+import type { Read, Transaction } from '../store/port.ts'
 import type { FlowDeps } from './deps.ts'
 import type { Narrower } from './narrow.ts'
 import type { Affected } from './watch.ts'
@@ -25,7 +25,7 @@ const AT_ONCE = 64
 /** Endings under way; each may be of several grants. */
 const ENDINGS = 4
 
-type Over = Affected & Readonly<{ reason: string; owners: readonly string[] }>
+type Over = Affected & Readonly<{ reason: string; owners: readonly string[]; lock: string | undefined }>
 
 export class Reacting {
   readonly #deps: Pick<FlowDeps, 'store' | 'decision' | 'watch' | 'log'>
@@ -55,6 +55,11 @@ export class Reacting {
   /** Looks again at what could not be looked at before. */
   retry(): void {
     for (const { id, why } of this.#again.splice(0)) this.#deps.watch.again(id, why)
+  }
+
+  /** Whether something is being looked at or ended. */
+  get isBusy(): boolean {
+    return this.#running !== undefined
   }
 
   /** Resolves when nothing is waiting or under way but what is to be tried again. */
@@ -105,9 +110,9 @@ export class Reacting {
       if (analysis.reason === 'restored') this.#again.push({ id, why, turn })
       else if (analysis.outcome === 'permit') await this.#keep(grant, analysis, why)
       else {
-        const words = lockReason(analysis)
-        const reason = words === undefined ? `${why}: ${analysis.reason}` : `locked: ${words}`
-        this.#over.push({ id, why, turn, reason, owners: ownersOf(analysis) })
+        const lock = lockOn(analysis, grant)
+        const reason = lock === undefined ? `${why}: ${analysis.reason}` : `locked: ${lock.reason}`
+        this.#over.push({ id, why, turn, reason, owners: ownersOf(analysis), lock: lock?.id })
       }
     } catch (error) {
       this.#deps.log('error', 'a grant could not be analysed again and is tried again', { grant: id, error })
@@ -155,10 +160,13 @@ export class Reacting {
       await this.#narrower.narrow({
         barred: ids.map((id) => ({ kind: 'grant', id })),
         grants: ids,
+        reads: over.flatMap(({ lock }): Read[] => (lock === undefined ? [] : [{ kind: 'lock', id: lock }])),
         apply: (tx, below) => {
-          const ended = over.map(({ id, reason, owners }) =>
-            endGrants(tx, { ...below, grants: [id] }, 'revoked', { reason, by: 'writ', owners }),
-          )
+          const ended = over.map(({ id, reason, owners, lock }) => {
+            const one = endGrants(tx, { ...below, grants: [id] }, 'revoked', { reason, by: 'writ', owners })
+            if (lock !== undefined) count(tx, lock, one.grants.length)
+            return one
+          })
           return {
             tasks: [],
             grants: ended.flatMap(({ grants }) => grants),
@@ -171,6 +179,13 @@ export class Reacting {
       this.#again.push(...over)
     }
   }
+}
+
+function count(tx: Transaction, id: string, grants: number): void {
+  const lock = tx.get('lock', id)?.value
+  if (lock === undefined || grants === 0) return
+  const before = lock.ended ?? { tasks: 0, grants: 0 }
+  tx.put('lock', id, { ...lock, ended: { ...before, grants: before.grants + grants } })
 }
 
 function track(set: Set<Promise<void>>, work: Promise<void>): void {

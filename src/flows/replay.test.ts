@@ -105,7 +105,10 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     {
       name: 'somebody unheard of is locked',
       run: (world) =>
-        world.app.flows.revokeSubject(world.ada, ref('Agent/unheard'), 'who', {
+        world.app.flows.locks.lock(world.ada, {
+          what: 'subject',
+          about: 'Agent/unheard',
+          reason: 'who',
           until: world.clock.wall() + SECOND,
         }),
     },

@@ -14,6 +14,7 @@ import type { Callbacks } from './callbacks.ts'
 import type { Delegations } from './delegations.ts'
 import type { FlowDeps } from './deps.ts'
 import type { Grants } from './grants.ts'
+import type { Locks } from './locks.ts'
 import type { Narrower } from './narrow.ts'
 import type { Reacting } from './reacting.ts'
 import type { Requests } from './requests.ts'
@@ -51,6 +52,7 @@ export class Sweeper {
     tokens: Tokens
     passkeys: Passkeys
     delegations: Delegations
+    locks: Locks
     retention?: Retention | undefined
   }>
   #timer: NodeJS.Timeout | undefined
@@ -73,6 +75,7 @@ export class Sweeper {
       tokens: Tokens
       passkeys: Passkeys
       delegations: Delegations
+      locks: Locks
       retention?: Retention | undefined
     }>,
   ) {
@@ -139,6 +142,7 @@ export class Sweeper {
     this.#stopped = true
     clearTimeout(this.#timer)
     await this.#running
+    await this.#parts.locks.idle()
     await this.#parts.reacting.stop()
     await this.#parts.takeBack.stop()
     await this.#parts.callbacks.stop()
@@ -158,6 +162,7 @@ export class Sweeper {
     const { store, schedule } = this.#deps
     await this.#parts.narrower.retry()
     this.#parts.reacting.retry()
+    this.#parts.locks.retry()
     for (;;) {
       const { now } = await store.read([])
       const due = schedule.take(now, AT_ONCE)

@@ -163,8 +163,9 @@ export function endTasks(
   }
   for (const id of below.requests) {
     const request = tx.get('request', id)?.value
+    const isOfTask = request?.task !== undefined && below.tasks.includes(request.task)
     if (request !== undefined)
-      endAccessRequest(tx, request, 'cancelled', { ...cause, reason: 'its task ended' })
+      endAccessRequest(tx, request, 'cancelled', isOfTask ? { ...cause, reason: 'its task ended' } : cause)
   }
   return { tasks, ...endGrants(tx, below, as, cause) }
 }

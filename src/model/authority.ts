@@ -12,6 +12,7 @@ const counters: Readonly<Partial<Record<Kind, readonly string[]>>> = {
   task: ['calls', 'denials', 'resources', 'heartbeatAt', 'waitUntil'],
   grant: ['used', 'counted', 'reads', 'urgency', 'reviewAt'],
   session: ['idleUntil'],
+  lock: ['ended', 'owes'],
   // the same said again keeps it known for longer, and is no news
   fact: ['observedAt', 'receivedAt', 'by'],
 }

@@ -21,6 +21,10 @@ export type Lock = Readonly<{
   until?: Instant
   endedAt?: Instant
   endedBy?: string
+  /** How many have ended because of it. */
+  ended?: Readonly<{ tasks: number; grants: number }>
+  /** Tasks or asks under it have still to be ended. */
+  owes?: true
 }>
 
 /** `resource Database/orders`. */

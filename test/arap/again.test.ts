@@ -186,7 +186,10 @@ describe('an approval that is carried back', () => {
     const other = await openBench()
     try {
       const { approval: locked } = (await other.approved(pay())).result
-      await other.flows.revokeSubject(other.world.ada, ref('Agent/migrator'), 'out', {
+      await other.flows.locks.lock(other.world.ada, {
+        what: 'subject',
+        about: 'Agent/migrator',
+        reason: 'out',
         until: other.clock.wall() + MINUTE,
       })
       const during = await other.evaluate(carrying(pay(), locked))

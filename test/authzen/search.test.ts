@@ -176,7 +176,10 @@ describe('search finds exactly what is permitted', () => {
               })
             fc.pre(published !== undefined)
             if (locked !== null)
-              await flows.revokeSubject(world.ada, { type: 'User', id: locked }, 'test', {
+              await flows.locks.lock(world.ada, {
+                what: 'subject',
+                about: `User/${locked}`,
+                reason: 'test',
                 until: clock.wall() + 60_000,
               })
             if (gone !== null) await flows.deleteEntity(world.ada, { type: 'Doc', id: gone })
@@ -495,7 +498,7 @@ describe('search under authority', () => {
     }
     const found = async (): Promise<readonly string[]> => (await all(world, pep, who)).ids
     assert.deepEqual(await found(), ['migrator', 'second'])
-    await flows.revokeSubject(world.ada, ref('Agent/second'), 'gone astray')
+    await flows.locks.lock(world.ada, { what: 'subject', about: 'Agent/second', reason: 'gone astray' })
     assert.deepEqual(await found(), ['migrator'])
     await flows.deleteEntity(world.ada, ref('Agent/second'))
     assert.deepEqual(await found(), ['migrator'])

@@ -139,7 +139,7 @@ export async function tell(
 
   // its subject is locked
   const third = await obtain('db:peek')
-  await flows.revokeSubject(ada, ref('Agent/migrator'), 'a story')
+  await flows.locks.lock(ada, { what: 'subject', about: 'Agent/migrator', reason: 'a story' })
   await seen({ saw: 'locked', id: 'Agent/migrator' })
   await flows.settled()
   await seen({ saw: 'absent', id: third.credential })

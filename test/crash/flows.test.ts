@@ -10,7 +10,6 @@ import { verifyLog } from '../../src/audit/verify.ts'
 import { MINUTE } from '../../src/model/time.ts'
 import { diskShelf } from '../support/fake-target.ts'
 import { unpruned } from '../support/store.ts'
-import { ref } from '../support/world.ts'
 import type { Template } from '../machine/setup.ts'
 import { copyData, keyFileOf, makeTemplate } from '../machine/setup.ts'
 import type { Ack, Stage } from './flows-story.ts'
@@ -193,7 +192,7 @@ async function recover(stage: Stage, acks: readonly Ack[]): Promise<void> {
   }
 
   // the end: nothing is left, and the record of all of it holds
-  await flows.revokeSubject(ada, ref('Agent/migrator'), 'the end')
+  await flows.locks.lock(ada, { what: 'subject', about: 'Agent/migrator', reason: 'the end' })
   for (let i = 0; i < 2; i += 1) {
     clock.advance(2 * MINUTE)
     await flows.sweeper.sweep()

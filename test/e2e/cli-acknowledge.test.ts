@@ -10,7 +10,7 @@ test('B75 after a restore an administrator signs in by a code, sees what came ba
   const { app, ada } = world
   const late = await app.flows.createKey(ada, { name: 'late', subject: ref('Service/orders-ci') })
   await app.flows.revokeKey(ada, late.id)
-  await app.flows.revokeSubject(ada, ref('Service/orders-ci'), 'INC-7')
+  await app.flows.locks.lock(ada, { what: 'subject', about: 'Service/orders-ci', reason: 'INC-7' })
   await app.stop()
   const mark = readdirSync(world.folder).find((name) => name.endsWith('.mark')) ?? ''
   rmSync(join(world.folder, mark))

@@ -303,7 +303,7 @@ describe('the transmitter', () => {
     const key = await flows.createKey(told.ada, { name: 'spare', subject: ref('Agent/migrator') })
     await flows.revokeKey(told.ada, key.id)
     await signOut(told, 'grace')
-    await flows.revokeSubject(told.ada, ref('Agent/migrator'), 'it went wild')
+    await flows.locks.lock(told.ada, { what: 'subject', about: 'Agent/migrator', reason: 'it went wild' })
     const { sets } = await poll(url, told.key, { returnImmediately: true })
     const events = Object.values(sets).map((token) => {
       const { sub_id, events: all } = claimsOf(token)

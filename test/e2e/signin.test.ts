@@ -81,7 +81,7 @@ describe('at a provider', () => {
     assert.ok('unlinked' in (await signIns.finish(gone.ticket, await through(gone.url))))
 
     // a locked person, and one made anew under the same name
-    await world.app.flows.revokeSubject(world.ada, ref('Person/grace'), 'left')
+    await world.app.flows.locks.lock(world.ada, { what: 'subject', about: 'Person/grace', reason: 'left' })
     idp.account = 'u-grace'
     const locked = await begin()
     await assert.rejects(signIns.finish(locked.ticket, await through(locked.url)), refused)
@@ -395,7 +395,11 @@ describe('programs', { skip: browserMissing() }, () => {
     const me = () =>
       fetch(`${world.app.url}/v1/me`, { headers: { authorization: `Bearer ${tokens.access_token}` } })
     assert.match(await (await me()).text(), new RegExp(id))
-    await world.app.flows.revokeSubject(world.ada, ref('Person/grace'), 'lost phone')
+    await world.app.flows.locks.lock(world.ada, {
+      what: 'subject',
+      about: 'Person/grace',
+      reason: 'lost phone',
+    })
     assert.equal((await me()).status, 401)
   })
 })

@@ -59,7 +59,8 @@ describe('B14 whatever an attempt has read must still hold when it commits', () 
     'the resource becomes critical': (w) =>
       put(w, { type: 'Database', id: 'orders', kind: 'resource', sensitivity: 4 }),
     'the subject leaves its group': (w) => put(w, { ...whole, parents: [] }),
-    'the subject is locked': (w) => w.app.flows.revokeSubject(w.ada, ref('Agent/migrator'), 'r'),
+    'the subject is locked': (w) =>
+      w.app.flows.locks.lock(w.ada, { what: 'subject', about: 'Agent/migrator', reason: 'r' }),
     'the subject is deleted': (w) => w.app.flows.deleteEntity(w.ada, ref('Agent/migrator')),
     'the subject has ended': (w) =>
       put(w, {
@@ -74,7 +75,8 @@ describe('B14 whatever an attempt has read must still hold when it commits', () 
     'the approval is spent': (w, { task, approval }) =>
       w.app.flows.evaluate(w.migrator, migration(task, { approval })),
     'the approver leaves the pool': (w) => put(w, { type: 'Person', id: 'grace', parents: [] }),
-    'the approver is locked': (w) => w.app.flows.revokeSubject(w.ada, ref('Person/grace'), 'r'),
+    'the approver is locked': (w) =>
+      w.app.flows.locks.lock(w.ada, { what: 'subject', about: 'Person/grace', reason: 'r' }),
     'the approver is deleted': (w) => w.app.flows.deleteEntity(w.ada, ref('Person/grace')),
     'the approver becomes the owner': (w) =>
       put(w, { ...whole, owner: ref('Person/grace'), parents: [ref('Group/deployers')] }),
@@ -270,7 +272,10 @@ describe('C6 absence never widens', () => {
     assert.equal(asAda.outcome, 'permit') // as anybody it may speak for; it is only an answer
     await fails(flows.putEntities(gateway, [{ type: 'Document', id: 'x' }]), 'ERR_FORBIDDEN')
     await fails(flows.publish(gateway, { policies: starterPolicies() }), 'ERR_FORBIDDEN')
-    await fails(flows.revokeSubject(gateway, ref('Person/grace'), 'r'), 'ERR_FORBIDDEN')
+    await fails(
+      flows.locks.lock(gateway, { what: 'subject', about: 'Person/grace', reason: 'r' }),
+      'ERR_FORBIDDEN',
+    )
   })
 })
 
@@ -425,7 +430,7 @@ describe('the challenge a requester sees', () => {
     assert.equal((await flows.evaluate(world.migrator, migration(task))).outcome, 'challenge')
     // and what time alone changes is noticed too
     const until = world.clock.wall() + 60_000
-    await flows.revokeSubject(world.ada, ref('Person/alan'), 'r', { until })
+    await flows.locks.lock(world.ada, { what: 'subject', about: 'Person/alan', reason: 'r', until })
     assert.equal((await flows.evaluate(world.migrator, migration(task))).outcome, 'deny')
     world.clock.set(until)
     assert.equal((await flows.evaluate(world.migrator, migration(task))).outcome, 'challenge')

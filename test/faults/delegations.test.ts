@@ -196,7 +196,7 @@ describe('C5, B29 a registered delegation', () => {
     await fails(delegations.make(world.grace, { actor, actions: ['Writ::approve'] }), 'ERR_INPUT_INVALID')
     await fails(delegations.make(world.grace, { actor, actions: [] }), 'ERR_INPUT_INVALID')
     await fails(delegations.make(world.grace, { actor, life: 91 * DAY }), 'ERR_INPUT_INVALID')
-    await world.app.flows.revokeSubject(world.ada, ref('Agent/other'), 'r')
+    await world.app.flows.locks.lock(world.ada, { what: 'subject', about: 'Agent/other', reason: 'r' })
     await fails(delegations.make(world.grace, { actor }), 'ERR_FORBIDDEN')
     await world.app.flows.signOut(world.grace)
     await fails(delegations.make(world.grace, { actor: ref('Agent/helper') }), 'ERR_FORBIDDEN')
@@ -326,7 +326,10 @@ describe('C2 revoking a delegation', () => {
     const { flows } = world.app
     const { id } = await graces(world)
     const task = await flows.declareTask(world.helper, { ...taskFor(), delegation: id })
-    await flows.revokeSubject(world.ada, ref('Person/grace'), 'r', {
+    await flows.locks.lock(world.ada, {
+      what: 'subject',
+      about: 'Person/grace',
+      reason: 'r',
       until: (await world.app.store.read([])).now + HOUR,
     })
     assert.equal((await flows.task(world.helper, task.id)).task.state, 'cancelled')

@@ -368,7 +368,8 @@ describe('B20 an approval is spent once, by whom it was for, while its giver is 
 
   for (const [name, change] of Object.entries({
     'left the pool': (w: FaultWorld) => put(w, { type: 'Person', id: 'grace', parents: [] }),
-    'was locked': (w: FaultWorld) => w.app.flows.revokeSubject(w.ada, ref('Person/grace'), 'r'),
+    'was locked': (w: FaultWorld) =>
+      w.app.flows.locks.lock(w.ada, { what: 'subject', about: 'Person/grace', reason: 'r' }),
     'was deleted': (w: FaultWorld) => w.app.flows.deleteEntity(w.ada, ref('Person/grace')),
     'was deleted and made again': async (w: FaultWorld) => {
       await w.app.flows.deleteEntity(w.ada, ref('Person/grace'))
@@ -410,7 +411,10 @@ describe('B20 an approval is spent once, by whom it was for, while its giver is 
         })
         agent = await keyFor(world, 'Agent/migrator')
       } else {
-        await flows.revokeSubject(world.ada, ref('Agent/migrator'), 'r', {
+        await flows.locks.lock(world.ada, {
+          what: 'subject',
+          about: 'Agent/migrator',
+          reason: 'r',
           until: world.clock.wall() + MINUTE,
         })
         world.clock.advance(MINUTE)
@@ -714,7 +718,8 @@ describe('a retry with the same idempotency key', () => {
     'its task ended': (w: FaultWorld, _: string, task: string) =>
       w.app.flows.endTask(w.migrator, task, 'completed'),
     'its task lapsed': async (w: FaultWorld) => w.clock.advance(20_000),
-    'its subject was locked': (w: FaultWorld) => w.app.flows.revokeSubject(w.ada, ref('Agent/migrator'), 'r'),
+    'its subject was locked': (w: FaultWorld) =>
+      w.app.flows.locks.lock(w.ada, { what: 'subject', about: 'Agent/migrator', reason: 'r' }),
     'policy forbids it now': (w: FaultWorld) =>
       w.app.flows.publish(w.ada, {
         policies: withPolicy('@id("no") forbid (principal, action == Action::"db:migrate", resource);'),

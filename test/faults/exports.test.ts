@@ -170,7 +170,7 @@ describe('exports of a running Writ', () => {
     const { secret } = await flows.issueCredential(world.migrator, grant)
     await flows.revokeGrant(world.ada, grant, 'enough')
     await flows.endTask(world.migrator, task, 'failed')
-    await flows.revokeSubject(world.ada, { type: 'Agent', id: 'migrator' }, 'gone')
+    await flows.locks.lock(world.ada, { what: 'subject', about: 'Agent/migrator', reason: 'gone' })
     await flows.signOut(world.hedy)
     await settle(world.app)
     await exported(world)

@@ -113,7 +113,7 @@ describe('B7 a spelling that is nobody’s', () => {
         question: call('POST', '/v1/questions', { subject: person, action, resource: handbook }),
         inventory: call('PUT', '/v1/inventory', { entities: [person] }),
         deletion: call('DELETE', `/v1/inventory/Person/${inPath}`),
-        lock: call('POST', `/v1/subjects/Person/${inPath}/revoke`, { reason: 'r' }),
+        lock: call('POST', '/v1/locks', { what: 'subject', about: `Person/${id}`, reason: 'r' }),
         key: call('POST', '/v1/keys', { name: 'k', subject: `Service/${id}` }),
         invitation: call('POST', '/v1/people/invitations', { id }),
         group: call('POST', '/v1/people/invitations', { id: 'eve', groups: [`Group/${id}`] }),
@@ -150,7 +150,10 @@ describe('B7 a spelling that is nobody’s', () => {
         flows.putEntities(world.ada, [{ type: 'Agent', id: 'a', parents: [bad] }]),
         'ERR_INPUT_INVALID',
       )
-      await fails(flows.revokeSubject(world.ada, bad, 'r'), 'ERR_INPUT_INVALID')
+      await fails(
+        flows.locks.lock(world.ada, { what: 'subject', about: `${bad.type}/${bad.id}`, reason: 'r' }),
+        'ERR_INPUT_INVALID',
+      )
       await fails(flows.invite(world.ada, { id }), 'ERR_INPUT_INVALID')
     }
   })

@@ -306,7 +306,12 @@ describe('passkeys of a person', () => {
     assert.equal(signed.person.id, 'grace')
     const now = await callerOf(w.app, signed.token.expose())
     assert.deepEqual([now.auth?.provider, now.auth?.acr], ['passkey', 'phr'])
-    await flows.revokeSubject(w.ada, ref('Person/grace'), 'lost phone', { until: w.clock.wall() + MINUTE })
+    await flows.locks.lock(w.ada, {
+      what: 'subject',
+      about: 'Person/grace',
+      reason: 'lost phone',
+      until: w.clock.wall() + MINUTE,
+    })
     await assert.rejects(signIn(), (error) => isWritError(error))
     w.clock.advance(MINUTE)
     await signIn()

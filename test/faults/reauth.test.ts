@@ -256,7 +256,10 @@ describe('S07 reauth', () => {
     const hedy = await withPasskey(w, 'hedy')
     const input = attempt('Person/hedy', 'ledger:close', 'Database/payments')
     const { approval = '' } = await prove(w, hedy, await ask(w, hedy.caller, input))
-    await w.app.flows.revokeSubject(w.ada, ref('Person/hedy'), 'a drill', {
+    await w.app.flows.locks.lock(w.ada, {
+      what: 'subject',
+      about: 'Person/hedy',
+      reason: 'a drill',
       until: w.clock.wall() + MINUTE,
     })
     const given = { ...input, context: { approval } }

@@ -289,7 +289,6 @@ describe('B70 every verb leaves its entry', () => {
       ['task.declared', 'decision', 'request.submitted', 'request.ended'],
       async (w) => w.app.flows.cancelRequest(w.migrator, (await requestMigration(w, await declare(w))).id),
     ],
-    ['revokeSubject', ['subject.locked'], (w) => w.app.flows.revokeSubject(w.ada, ref('Service/bot'), 'r')],
     ['deleteEntity', ['inventory.deleted'], (w) => w.app.flows.deleteEntity(w.ada, ref('Service/bot'))],
     [
       'publish',
@@ -422,7 +421,10 @@ describe('B70 every verb leaves its entry', () => {
     await fails(flows.invite(world.migrator, { id: 'x' }), 'ERR_FORBIDDEN')
     await fails(flows.putEntities(world.migrator, [{ type: 'Document', id: 'x' }]), 'ERR_FORBIDDEN')
     await fails(flows.deleteEntity(world.migrator, ref('Person/ada')), 'ERR_FORBIDDEN')
-    await fails(flows.revokeSubject(world.migrator, ref('Person/ada'), 'r'), 'ERR_FORBIDDEN')
+    await fails(
+      flows.locks.lock(world.migrator, { what: 'subject', about: 'Person/ada', reason: 'r' }),
+      'ERR_FORBIDDEN',
+    )
     await fails(flows.publish(world.migrator, { policies: [] }), 'ERR_FORBIDDEN')
     const left = (await entries(world.app)).slice(before)
     assert.deepEqual(
@@ -448,7 +450,7 @@ describe('the founding of an installation', () => {
     world.clock.advance(10 * 60_000)
     await fails(flows.redeem(late), 'ERR_UNAUTHENTICATED')
     const locked = (await flows.invite(world.ada, { id: 'eve' })).code.expose()
-    await flows.revokeSubject(world.ada, ref('Person/eve'), 'r')
+    await flows.locks.lock(world.ada, { what: 'subject', about: 'Person/eve', reason: 'r' })
     await fails(flows.redeem(locked), 'ERR_UNAUTHENTICATED')
   })
 

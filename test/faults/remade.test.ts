@@ -154,7 +154,12 @@ describe('B34 what was approved for somebody to do for another', () => {
         await put(world, kim)
       } else if (how === 'locked') {
         const { now } = await world.app.store.read([])
-        await world.app.flows.revokeSubject(world.ada, ref('Person/kim'), 'r', { until: now + MINUTE })
+        await world.app.flows.locks.lock(world.ada, {
+          what: 'subject',
+          about: 'Person/kim',
+          reason: 'r',
+          until: now + MINUTE,
+        })
         world.clock.advance(2 * MINUTE)
       }
       const { outcome, reason } = await world.app.flows.evaluate(forKim(), carried)

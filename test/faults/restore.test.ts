@@ -511,7 +511,11 @@ describe('B75 C2 nothing widens until an administrator has looked at what came b
       app.flows.createKey(known.migrator, { name: 'more', subject: ref('Agent/migrator') }),
       'ERR_FORBIDDEN',
     )
-    const { recorded } = await app.flows.revokeSubject(ada, ref('Agent/migrator'), 'INC-7')
+    const { recorded } = await app.flows.locks.lock(ada, {
+      what: 'subject',
+      about: 'Agent/migrator',
+      reason: 'INC-7',
+    })
     assert.equal(recorded, true)
     // what an administrator looked at is what is acknowledged
     await fails(app.flows.acknowledgeRestore(known.grace, 2), 'ERR_FORBIDDEN')

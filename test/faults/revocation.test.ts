@@ -78,7 +78,12 @@ describe('C2 what is revoked permits nothing from then on', () => {
     const waiting = await declare(world)
     const request = await requestMigration(world, waiting)
     const until = world.clock.wall() + 5 * MINUTE
-    await flows.revokeSubject(world.ada, ref('Agent/migrator'), 'compromised', { until })
+    await flows.locks.lock(world.ada, {
+      what: 'subject',
+      about: 'Agent/migrator',
+      reason: 'compromised',
+      until,
+    })
     await flows.settled()
     assert.equal((await flows.evaluate(world.migrator, read())).reason, 'subject_locked')
     assert.equal((await flows.task(world.ada, task)).task.state, 'cancelled')
@@ -86,13 +91,23 @@ describe('C2 what is revoked permits nothing from then on', () => {
     assert.deepEqual(await credentialState(world, grant), ['absent'])
     await fails(declare(world), 'ERR_FORBIDDEN')
     // somebody who may only take away must not give back
-    await flows.revokeSubject(world.ada, ref('Agent/migrator'), 'again', { until: world.clock.wall() + 1 })
+    await flows.locks.lock(world.ada, {
+      what: 'subject',
+      about: 'Agent/migrator',
+      reason: 'again',
+      until: world.clock.wall() + 1,
+    })
     world.clock.advance(MINUTE)
     assert.equal((await flows.evaluate(world.migrator, read())).reason, 'subject_locked')
     world.clock.advance(4 * MINUTE)
     assert.equal((await flows.evaluate(world.migrator, read())).outcome, 'permit')
-    await flows.revokeSubject(world.ada, ref('Agent/migrator'), 'for good')
-    await flows.revokeSubject(world.ada, ref('Agent/migrator'), 'again', { until: world.clock.wall() + 1 })
+    await flows.locks.lock(world.ada, { what: 'subject', about: 'Agent/migrator', reason: 'for good' })
+    await flows.locks.lock(world.ada, {
+      what: 'subject',
+      about: 'Agent/migrator',
+      reason: 'again',
+      until: world.clock.wall() + 1,
+    })
     world.clock.advance(60 * MINUTE)
     assert.equal((await flows.evaluate(world.migrator, read())).reason, 'subject_locked')
   })
@@ -102,10 +117,13 @@ describe('C2 what is revoked permits nothing from then on', () => {
     const { flows } = world.app
     const pep = await keyFor(world, 'Service/orders-ci', { subjects: ['*'], attributes: {} })
     const stranger = attempt('Robot/r2', 'read', 'Document/handbook')
-    await flows.revokeSubject(world.ada, ref('Robot/r2'), 'r')
+    await flows.locks.lock(world.ada, { what: 'subject', about: 'Robot/r2', reason: 'r' })
     assert.equal((await flows.evaluate(pep, stranger)).reason, 'subject_locked')
     for (const bad of ['Bad Type/x', 'Writ::System/writ', 'Action/read', 'Robot/ r2']) {
-      await fails(flows.revokeSubject(world.ada, ref(bad), 'r'), 'ERR_INPUT_INVALID')
+      await fails(
+        flows.locks.lock(world.ada, { what: 'subject', about: bad, reason: 'r' }),
+        'ERR_INPUT_INVALID',
+      )
     }
     const again = await world.restart()
     assert.equal((await again.app.flows.evaluate(pep, stranger)).reason, 'subject_locked')
@@ -146,9 +164,15 @@ describe('C2 what is revoked permits nothing from then on', () => {
     })
     const eve = await sessionFor(world, 'eve')
     const { grant } = await activeGrant(world)
-    await fails(flows.revokeSubject(world.grace, ref('Agent/migrator'), 'r'), 'ERR_FORBIDDEN')
-    await fails(flows.revokeSubject(eve, ref('Person/ada'), 'r'), 'ERR_FORBIDDEN')
-    assert.equal((await flows.revokeSubject(eve, ref('Agent/migrator'), 'r')).grants[0]?.id, grant)
+    await fails(
+      flows.locks.lock(world.grace, { what: 'subject', about: 'Agent/migrator', reason: 'r' }),
+      'ERR_FORBIDDEN',
+    )
+    await fails(flows.locks.lock(eve, { what: 'subject', about: 'Person/ada', reason: 'r' }), 'ERR_FORBIDDEN')
+    assert.equal(
+      (await flows.locks.lock(eve, { what: 'subject', about: 'Agent/migrator', reason: 'r' })).grants[0]?.id,
+      grant,
+    )
   })
 
   test('what policy or inventory no longer permits ends by itself', async () => {
@@ -199,7 +223,8 @@ describe('B49 revoking and issuing are in one order', () => {
   const verbs = {
     grant: (w: FaultWorld, m: { grant: string }) => w.app.flows.revokeGrant(w.ada, m.grant, 'r'),
     task: (w: FaultWorld, m: { task: string }) => w.app.flows.revokeTask(w.ada, m.task, 'r'),
-    subject: (w: FaultWorld) => w.app.flows.revokeSubject(w.ada, ref('Agent/migrator'), 'r'),
+    subject: (w: FaultWorld) =>
+      w.app.flows.locks.lock(w.ada, { what: 'subject', about: 'Agent/migrator', reason: 'r' }),
   }
   for (const [what, verb] of Object.entries(verbs)) {
     test(`of a ${what}, wherever it comes in between`, async () => {

@@ -247,11 +247,6 @@ const calls: Readonly<Record<string, (w: FaultWorld) => Promise<Sent> | Sent>> =
     json: { grant: (await activeGrant(w)).grant, target: 'orders-db' },
     beside: ['decision', 'credential.live'],
   }),
-  'POST /v1/subjects/:type/:id/revoke': () => ({
-    path: '/v1/subjects/Service/canary-subject/revoke',
-    as: 'ada',
-    ...ending,
-  }),
   'POST /v1/actions': async (w) => ({
     json: {
       items: [

@@ -318,7 +318,11 @@ describe('C2 whoever was locked', () => {
       ]
     assert.equal(await look(token, workload()), true)
     assert.equal(await byKey(token), true)
-    await s.world.app.flows.revokeSubject(s.world.ada, ref('Service/api'), 'stolen')
+    await s.world.app.flows.locks.lock(s.world.ada, {
+      what: 'subject',
+      about: 'Service/api',
+      reason: 'stolen',
+    })
     assert.notEqual(await look(token, workload()), true)
     assert.notEqual(await byKey(token), true)
     assert.notEqual(await look(once, s.api.authentication()), true)

@@ -500,7 +500,12 @@ describe('a challenge', () => {
       grant: (s, grant) => s.world.app.flows.revokeGrant(s.world.ada, grant, 'test'),
       task: (s, _grant, task) => s.world.app.flows.endTask(s.world.migrator, task, 'completed'),
       heartbeat: async (s) => s.world.clock.advance(15_000),
-      subject: (s) => s.world.app.flows.revokeSubject(s.world.ada, ref('Agent/migrator'), 'test'),
+      subject: (s) =>
+        s.world.app.flows.locks.lock(s.world.ada, {
+          what: 'subject',
+          about: 'Agent/migrator',
+          reason: 'test',
+        }),
       inventory: (s) => put(s.world, { type: 'Agent', id: 'migrator', parents: [] }),
     }
     await using s = await stage()
@@ -910,7 +915,11 @@ describe('B40 whatever goes wrong', () => {
     assert.ok(left !== undefined)
     assert.deepEqual([await permits(), more.length], [1, 0])
     assert.equal(await app.flows.tokens.end(left), undefined)
-    await app.flows.revokeSubject(s.world.ada, ref('Service/web'), 'nobody knows who has it')
+    await app.flows.locks.lock(s.world.ada, {
+      what: 'subject',
+      about: 'Service/web',
+      reason: 'nobody knows who has it',
+    })
     assert.equal(await app.flows.tokens.end(left), 'subject_ended')
   })
 })

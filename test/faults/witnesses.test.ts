@@ -143,7 +143,7 @@ describe('witnesses', () => {
     await grow(world, app)
     const [grant] = (await app.flows.grants(world.ada, {})).items
     assert.equal(grant, undefined)
-    await app.flows.revokeSubject(world.ada, { type: 'Agent', id: 'migrator' }, 'test')
+    await app.flows.locks.lock(world.ada, { what: 'subject', about: 'Agent/migrator', reason: 'test' })
     trust(known, app)
     const [one] = await until(app, ({ name, cosigned }) => cosigned !== undefined || name.endsWith('two'))
     assert.equal(one?.problem, undefined)

@@ -721,7 +721,9 @@ class Machine {
   async #lock(caller: RealCaller, who: Who, minutes: number): Promise<void> {
     const until = minutes === 0 ? undefined : this.#model.now + minutes * MINUTE
     const options = until === undefined ? {} : { until }
-    const { error } = await answer(this.#app.flows.revokeSubject(caller, ref(who.key), 'locked', options))
+    const { error } = await answer(
+      this.#app.flows.locks.lock(caller, { what: 'subject', about: who.key, reason: 'locked', ...options }),
+    )
     assert.equal(error === undefined, refKey(caller.subject) === ADA, `locking: ${error?.message}`)
     if (error === undefined) this.#locked(who, until)
   }
@@ -881,7 +883,8 @@ class Machine {
     const until = model.now + 5 * MINUTE
     if (against === 'task') await flows.revokeTask(ada, task?.id as string, 'raced')
     else if (against === 'grant') await flows.revokeGrant(ada, grant?.id as string, 'raced')
-    else if (against === 'subject') await flows.revokeSubject(ada, ref(who.key), 'raced', { until })
+    else if (against === 'subject')
+      await flows.locks.lock(ada, { what: 'subject', about: who.key, reason: 'raced', until })
     else await flows.deleteEntity(ada, ref(who.key))
     const after = [1, 2].map(() => answer(this.#send(caller, attempt, {}, 'use', 0)))
     const early = decided(await Promise.all(during))

@@ -58,7 +58,7 @@ export async function acknowledge(context: Context): Promise<void> {
   }
   context.note(
     'warn',
-    'first revoke again what was revoked since: `writ keys revoke`, `writ grants revoke --subject`, `writ people remove-passkey`, `writ accounts unlink`, `writ delegations revoke`, `writ policy publish`',
+    'first revoke again what was revoked since: `writ keys revoke`, `writ lock`, `writ people remove-passkey`, `writ accounts unlink`, `writ delegations revoke`, `writ policy publish`',
   )
   const question = 'From now on all of this is believed again. Was it looked at?'
   if (!(await context.confirm(question))) throw new CliError(exit.error, 'nothing was done')

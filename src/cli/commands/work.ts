@@ -12,7 +12,7 @@ import type {
   TaskState,
 } from '../../../client/src/index.ts'
 import type { Context } from '../context.ts'
-import { CliError, exit, usage } from '../exit.ts'
+import { exit, usage } from '../exit.ts'
 import type { Column } from '../output.ts'
 import { cell } from '../output.ts'
 import { plain, when } from '../text.ts'
@@ -250,34 +250,31 @@ export async function grantShow(context: Context, id: string): Promise<void> {
   )
 }
 
-export type RevokeOptions = Readonly<{ task?: string; subject?: string; reason?: string; until?: string }>
+export type RevokeOptions = Readonly<{ task?: string; reason?: string }>
 
-/** Takes back a grant, or all of a task's or a subject's. */
+/** Takes back a grant, or all of a task's. */
 export async function grantRevoke(
   context: Context,
   id: string | undefined,
   options: RevokeOptions,
 ): Promise<number> {
-  const { task, subject } = options
-  if ([id, task, subject].filter((one) => one !== undefined).length !== 1) {
-    throw usage('name exactly one: a grant, `--task` or `--subject`')
+  const { task } = options
+  if ([id, task].filter((one) => one !== undefined).length !== 1) {
+    throw usage(
+      'name exactly one: a grant or `--task`',
+      '`writ lock subject Type/id` ends all that a subject has',
+    )
   }
   const reason = options.reason ?? 'revoked from the command line'
   const { writ } = context
-  let narrowing: Narrowing
-  if (task !== undefined) narrowing = await writ.tasks.revoke(task, reason)
-  else if (subject !== undefined) {
-    const long =
-      options.until === undefined ? 'for good (--until sets an end)' : `until ${plain(options.until)}`
-    if (!(await context.confirm(`Lock ${plain(subject)} ${long}, and end everything under it?`)))
-      throw new CliError(exit.error, 'nothing was done')
-    narrowing = await writ.subjects.revoke(subject, reason, options.until)
-  } else narrowing = await writ.grants.revoke(id as string, reason)
-  const count = `${narrowing.grants.length} grant${narrowing.grants.length === 1 ? '' : 's'} denied`
+  const narrowing =
+    task === undefined
+      ? await writ.grants.revoke(id as string, reason)
+      : await writ.tasks.revoke(task, reason)
   return confirmNarrowing(
     context,
     narrowing,
-    `${subject === undefined ? '' : `${plain(subject)} locked · `}${count}`,
+    `${narrowing.grants.length} grant${narrowing.grants.length === 1 ? '' : 's'} denied`,
   )
 }
 

@@ -18,7 +18,6 @@ import {
   encodeRef,
   given,
   id,
-  instant,
   instantOut,
   jsonOut,
   page,
@@ -241,6 +240,10 @@ export const narrowing = z
     recorded: z.boolean().meta({ description: 'False until the entry is durable' }),
     grants: z.array(grant),
     credentials: z.array(credential),
+    ending: z
+      .boolean()
+      .exactOptional()
+      .meta({ description: 'More of it is denied already and ends after this answer' }),
   })
   .meta({ id: 'Narrowing' })
 
@@ -251,20 +254,13 @@ export function encodeNarrowing(value: {
   readonly recorded: boolean
   readonly grants: readonly Grant[]
   readonly credentials: readonly Credential[]
+  readonly ending?: boolean
 }): WireNarrowing {
   return {
     denied: true,
     recorded: value.recorded,
     grants: value.grants.map(encodeGrant),
     credentials: value.credentials.map(encodeCredential),
+    ...(value.ending === true ? { ending: true } : {}),
   }
 }
-
-export const subjectRevocation = z
-  .strictObject({ reason: text.min(1), until: instant.exactOptional() })
-  .meta({
-    id: 'SubjectRevocation',
-    description: 'Locks the subject, until `until` if given, and ends everything under it',
-  })
-
-export type SubjectRevocation = z.input<typeof subjectRevocation>

@@ -32,6 +32,12 @@ export const lock = z
     until: instantOut.exactOptional(),
     ended_at: instantOut.exactOptional(),
     ended_by: z.string().exactOptional(),
+    ended: z
+      .object({ tasks: z.int(), grants: z.int() })
+      .meta({ description: 'How many have ended because of it' }),
+    ending: z.boolean().meta({
+      description: 'Something under it has still to be looked at or ended; it is refused all the same',
+    }),
   })
   .meta({ id: 'Lock', description: 'What it is about is refused, with everything under it' })
 
@@ -39,7 +45,7 @@ export type WireLock = z.infer<typeof lock>
 
 export const lockPage = page(lock).meta({ id: 'LockPage' })
 
-export function encodeLock(value: Lock): WireLock {
+export function encodeLock(value: Lock & Readonly<{ isEnding?: boolean }>): WireLock {
   return {
     what: value.what,
     about: value.about,
@@ -49,5 +55,7 @@ export function encodeLock(value: Lock): WireLock {
     ...(value.until === undefined ? {} : { until: encodeInstant(value.until) }),
     ...(value.endedAt === undefined ? {} : { ended_at: encodeInstant(value.endedAt) }),
     ...given('ended_by', value.endedBy),
+    ended: value.ended ?? { tasks: 0, grants: 0 },
+    ending: value.isEnding ?? false,
   }
 }

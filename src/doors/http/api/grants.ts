@@ -6,7 +6,7 @@
 import * as z from 'zod'
 import type { Caller } from '../../../model/access.ts'
 import type { Action, Properties, Resource, Subject } from '../../../model/entity.ts'
-import { cursor, entityType, flag, given, id, limit } from '../../../wire/bounds.ts'
+import { cursor, flag, given, id, limit } from '../../../wire/bounds.ts'
 import {
   activation,
   activationResponse,
@@ -24,7 +24,6 @@ import {
   narrowing,
   question,
   revocation,
-  subjectRevocation,
 } from '../../../wire/v1/index.ts'
 import type { Door, Route } from '../route.ts'
 import { READS, ok, route } from '../route.ts'
@@ -182,26 +181,6 @@ export function grantRoutes({ flows }: Door): Route[] {
           pageOf(await flows.credentials(caller, { ...rest, ...given('after', after) }), encodeCredential),
         )
       },
-    }),
-    route({
-      method: 'POST',
-      path: '/v1/subjects/:type/:id/revoke',
-      tag,
-      summary: 'Lock a subject and end everything under it',
-      who: 'caller',
-      audit: { event: 'subject.locked' },
-      consumes: 'json',
-      params: z.strictObject({ type: entityType, id }),
-      body: subjectRevocation,
-      responses: {
-        200: { description: 'Denied at once', schema: narrowing },
-        403: failed('Not allowed'),
-        404: NOT_FOUND,
-      },
-      handle: async ({ caller, params, body }) =>
-        ok(
-          encodeNarrowing(await flows.revokeSubject(caller, params, body.reason, given('until', body.until))),
-        ),
     }),
   ]
 }
