@@ -99,6 +99,8 @@ export type AppOptions = Readonly<{
   >
   /** Further sources of facts. */
   sources?: readonly FactSource[]
+  /** How decisions wait for sources of facts; tests wait for nothing. */
+  sleep?: AskingDeps['sleep']
   /** Tests break the thread that judges policies. */
   checking?: Partial<ThreadOptions>
   /** False when a test drives the flows itself: nothing listens. */
@@ -192,7 +194,9 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
       sources: [...telling, ...(options.sources ?? [])],
       calendars: (config.calendars ?? []).map(({ name }) => name),
       observe: (...said) => observer(...said),
-      sleep: (ms, signal) => setTimeout(ms, undefined, { signal, ref: false }).catch(() => undefined),
+      sleep:
+        options.sleep ??
+        ((ms, signal) => setTimeout(ms, undefined, { signal, ref: false }).catch(() => undefined)),
       log: (message, fields) => log('warn', message, fields),
     })
     const decision: DecisionDeps = {
