@@ -121,7 +121,7 @@ test('attributes have the types of the inventory, and are optional if some lack 
   ])
   assert.equal(
     declaration(set, 'entity Box'),
-    'entity Box = { keeper: Person, meta: { a: Long, b?: Bool }, note?: String, owner?: Person, sensitivity: Long, size: Long, tags: Set<String>, team?: Group };',
+    'entity Box = { keeper: Person, meta: { a: Long, b?: Bool }, note?: String, owner?: Person, sensitivity: Long, size: Long, tags: Set<String>, team?: Group, third_party?: Bool };',
   )
   assert.deepEqual(
     problemsOf(policy('true'), [entity('Box', 'a', { n: 1 }), entity('Box', 'b', { n: 'x' })]),

@@ -473,6 +473,7 @@ function contextKeys(
     if (first === 'sensitivity') return { type: 'Long' }
     if (first === 'owner') return { type: 'Entity', name: 'Person' }
     if (first === 'team') return { type: 'Entity', name: 'Group' }
+    if (first === 'third_party') return { type: 'Bool' }
     for (const { attributes } of types.values()) {
       const known = attributes.get(first)
       if (known !== undefined) return known.type

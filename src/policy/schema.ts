@@ -364,6 +364,7 @@ const injected: readonly (readonly [string, SchemaType & { required?: boolean },
   ['sensitivity', { type: 'Long' }, 'a Long'],
   ['owner', { type: 'Entity', name: 'Person', required: false }, 'a Person'],
   ['team', { type: 'Entity', name: 'Group', required: false }, 'a Group'],
+  ['third_party', { type: 'Boolean', required: false }, 'a Bool'],
 ]
 
 /** Attributes that come from the inventory alone. */
