@@ -486,6 +486,27 @@ suite('lease', () => {
     }
   })
 
+  test('a grant that ended under a task that goes on is told, and one that cannot be looked at is not taken for ended', async () => {
+    const replies: Reply[] = [
+      { status: 503, body: { code: 'ERR_INTERNAL', detail: 'later' } },
+      { body: { grant, credentials: [] } },
+      {
+        body: {
+          grant: { ...grant, state: 'ended', end: 'revoked', reason: '`ticket` changed' },
+          credentials: [],
+        },
+      },
+    ]
+    await using fake = await server((seen) =>
+      seen.path === '/v1/grants/grant_1' ? replies.shift() : undefined,
+    )
+    const writ = createWrit({ url: fake.url, token: 't', retries: 0 })
+    const lease = await writ.acquire(attempt)
+    await new Promise((resolve) => lease.signal.addEventListener('abort', resolve, { once: true }))
+    assert.match((lease.signal.reason as Error).message, /the grant ended: `ticket` changed/)
+    assert.equal(replies.length, 0)
+  })
+
   test('what was asked for before is picked up exactly as it was', async () => {
     const statement = {
       kind: 'attempt',

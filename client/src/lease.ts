@@ -7,8 +7,18 @@ import type { Permit } from './decision.ts'
 import { toMillis } from './duration.ts'
 import type { Duration } from './duration.ts'
 import { WritClientError, isWritClientError } from './error.ts'
+import type { EventOptions } from './events.ts'
 import { sleep } from './http.ts'
-import type { Credential, Grant, Narrowing, SecretMaterial, Task, TaskState } from './types.ts'
+import type {
+  Credential,
+  Grant,
+  LogHead,
+  Narrowing,
+  SecretMaterial,
+  Task,
+  TaskState,
+  WritEvent,
+} from './types.ts'
 
 /** What the lease needs of the client that made it. */
 export type LeaseParts = Readonly<{
@@ -30,6 +40,8 @@ export type LeaseParts = Readonly<{
     grant: string,
     target?: string,
   ) => Promise<Readonly<{ credential: Credential; secret: SecretMaterial }>>
+  log: Readonly<{ head: () => Promise<LogHead> }>
+  events: (options: EventOptions) => AsyncIterable<WritEvent>
   now: () => number
 }>
 
@@ -64,6 +76,14 @@ export class Lease {
   /** Aborts when the authority is gone before it was given back; its reason is a `WritClientError` that says why. */
   get signal(): AbortSignal {
     return this.#lost.signal
+  }
+
+  /**
+   * Has `signal` abort when the authority ends, and not with the next heartbeat. This holds a connection, which keeps the
+   * process alive until the lease ends.
+   */
+  follow(): void {
+    void this.#follow()
   }
 
   /**
@@ -124,8 +144,8 @@ export class Lease {
   }
 
   /**
-   * Three beats per heartbeat. A refused one means that the task is over; when none arrived for a whole heartbeat the
-   * server has ended it, whether it can be asked or not.
+   * Three beats per heartbeat, each of which also looks after the grant. A refused one means that the task is over; when
+   * none arrived for a whole heartbeat the server has ended it, whether it can be asked or not.
    */
   async #beat(task: Task): Promise<void> {
     const heartbeat = toMillis(task.heartbeat)
@@ -139,6 +159,8 @@ export class Lease {
         heardAt = sentAt
         if (!live.has(beaten.state))
           return this.#lose(`the task ended: ${beaten.ending?.reason ?? beaten.state}`)
+        const ended = await this.#endOfGrant()
+        if (ended !== undefined) return this.#lose(`the grant ended: ${ended}`)
       } catch (error) {
         const passing = isWritClientError(
           error,
@@ -152,6 +174,48 @@ export class Lease {
           return this.#lose(`no heartbeat reached the server for ${task.heartbeat}`)
         }
       }
+    }
+  }
+
+  /** Looks whenever the server says that the grant or its task ended. */
+  async #follow(): Promise<void> {
+    const { events, log, grants, tasks } = this.#parts
+    const signal = this.#stop.signal
+    const ends: Readonly<Record<string, string | undefined>> = {
+      'grant.ended': this.grant.id,
+      'task.ended': this.task?.id,
+    }
+    try {
+      const { size } = await log.head()
+      // what ended before that is not told any more
+      const { grant } = await grants.get(this.grant.id)
+      if (grant.state !== 'active') return this.#lose(`the grant ended: ${whyEnded(grant)}`)
+      for await (const { kind, refs } of events({ after: size - 1, signal })) {
+        const id = ends[kind]
+        if (id === undefined || !refs.includes(id)) continue
+        if (kind === 'grant.ended') {
+          const ended = await this.#endOfGrant()
+          if (ended !== undefined) return this.#lose(`the grant ended: ${ended}`)
+        } else {
+          const { task } = await tasks.get(id)
+          return this.#lose(`the task ended: ${task.ending?.reason ?? task.state}`)
+        }
+      }
+    } catch (error) {
+      // then the heartbeats tell, a little later
+      if (!(error instanceof WritClientError)) throw error
+    }
+  }
+
+  /** Why the grant is over although its task goes on: a fact that it was given on changed, say. */
+  async #endOfGrant(): Promise<string | undefined> {
+    try {
+      const { grant } = await this.#parts.grants.get(this.grant.id)
+      return grant.state === 'active' ? undefined : whyEnded(grant)
+    } catch (error) {
+      // it is asked again with the next beat
+      if (!(error instanceof WritClientError)) throw error
+      return undefined
     }
   }
 
@@ -199,6 +263,8 @@ function pause(millis: number, signal: AbortSignal): Promise<boolean> {
     else signal.addEventListener('abort', aborted, { once: true })
   })
 }
+
+const whyEnded = ({ reason, end, state }: Grant): string => reason ?? end ?? state
 
 const isAbsent = (credential: Credential): boolean => credential.state === 'absent'
 
