@@ -7,6 +7,9 @@
  */
 import { refKey } from '../../model/entity.ts'
 import type { Json } from '../../model/canonical.ts'
+import { canonical } from '../../model/canonical.ts'
+import { isWritError } from '../../model/errors.ts'
+import type { SpentProof } from '../../model/identity.ts'
 import type { ReceiverConfig, SetClaims, SetError, StreamStatus } from '../../model/signal.ts'
 import type { Instant, Millis } from '../../model/time.ts'
 import { DAY, MINUTE, SECOND, formatDuration, toRfc3339 } from '../../model/time.ts'
@@ -66,6 +69,7 @@ export class SignalReceiver {
   #leftAt: Instant | undefined
   #refusals = { since: -Infinity, noted: 0, skipped: 0 }
   #floodedAt = -Infinity
+  #accepted = 0
 
   constructor(config: ReceiverConfig, deps: ReceiverDeps) {
     this.config = config
@@ -77,6 +81,11 @@ export class SignalReceiver {
     return `signals/${this.config.name}`
   }
 
+  /** How many SETs were acted on, each once. */
+  get accepted(): number {
+    return this.#accepted
+  }
+
   /** Takes one SET. `jti` is the name under which it was handed over, where it was. Never throws for what a SET says. */
   async take(token: string, jti?: string): Promise<Taken> {
     const { now } = await this.#deps.store.read([])
@@ -85,15 +94,18 @@ export class SignalReceiver {
     if (refused !== undefined) return this.#refuse(refused, now)
     if (jti !== undefined && jti !== set.jti)
       return this.#refuse({ err: 'invalid_request', description: 'its `jti` is another one' }, now)
-    const flying = this.#flying.get(set.jti)
+    // one that bears the name of another is another: a transmitter that uses a name twice hides nothing
+    const { event, subject, device = null, at } = set
+    const name = canonical([set.jti, at, { ...event }, subject === undefined ? null : { ...subject }, device])
+    const spent = spentProof('set', this.config.issuer, name, now + SPENT_FOR)
+    const flying = this.#flying.get(spent.id)
     if (flying !== undefined) return flying
-    const work = this.#once(set, now).finally(() => this.#flying.delete(set.jti))
-    this.#flying.set(set.jti, work)
+    const work = this.#once(set, spent, now).finally(() => this.#flying.delete(spent.id))
+    this.#flying.set(spent.id, work)
     return work
   }
 
-  async #once(set: SetClaims, now: Instant): Promise<Taken> {
-    const spent = spentProof('set', this.config.issuer, set.jti, now + SPENT_FOR)
+  async #once(set: SetClaims, spent: SpentProof, now: Instant): Promise<Taken> {
     const view = await this.#deps.store.read([readOf(spent)])
     if (view.get('proof', spent.id) !== undefined) return { taken: true }
     if (!this.#mayAct(now)) {
@@ -132,6 +144,7 @@ export class SignalReceiver {
         })
       },
     })
+    this.#accepted += 1
     if (set.event.kind === 'verification') await this.#heardAgain(set.event.state)
     if (set.event.kind === 'stream-updated') await this.streamIs(set.event.status, set.event.reason)
     return { taken: true }
@@ -163,7 +176,14 @@ export class SignalReceiver {
     const work = (): Promise<Outcome> => takeEffect({ store, verbs, source: name, maxAge }, subject, set)
     // what one adds to a session the next one must see
     const adds = event.kind === 'assurance-level-change' || event.kind === 'token-claims-change'
-    const outcome = await (adds ? this.#deps.inTurn(work) : work())
+    let outcome: Outcome
+    try {
+      outcome = await (adds ? this.#deps.inTurn(work) : work())
+    } catch (error) {
+      // e.g. one device more than are kept of a subject: its transmitter is told, and it stands in the record
+      if (isWritError(error, 'ERR_INPUT_INVALID')) return refusal('invalid_request', error.message)
+      throw error
+    }
     return { outcome, subject: refKey(subject), heard: { heardAt: now } }
   }
 

@@ -44,6 +44,8 @@ const FIRST_RETRY: Millis = 500
 const LAST_RETRY: Millis = MINUTE
 /** A transmitter that does not hold a poll is asked this often. */
 const IDLE: Millis = SECOND
+/** One that sends the same again and again, or nothing that is its own, waits longer each time, at most this long. */
+const FRUITLESS_MOST: Millis = 10 * SECOND
 /** Polls that fail one after another before somebody should know. */
 const WORRYING = 5
 
@@ -188,6 +190,7 @@ class Listening {
     const { signal } = this.#stopping
     let ack: string[] = []
     let errors: Record<string, SetError> = {}
+    let fruitless = 0
     while (!signal.aborted) {
       const url = this.keeper.pollUrl
       if (url === undefined) {
@@ -197,7 +200,8 @@ class Listening {
       try {
         const had = ack.length + Object.keys(errors).length
         const startedAt = this.#options.clock.monotonic()
-        const { sets, more } = await this.#client.poll(
+        const accepted = this.receiver.accepted
+        const { sets } = await this.#client.poll(
           url,
           // what is owed to it is told at once, and so is the wish for more
           { most: AT_ONCE, immediately: had > 0, ack, errors },
@@ -207,11 +211,14 @@ class Listening {
         ack = taken.ack
         errors = taken.errors
         this.#recovered()
-        const isIdle = Object.keys(sets).length === 0 && !more && had === 0
+        const isEmpty = Object.keys(sets).length === 0
         const wasHeld = this.#options.clock.monotonic() - startedAt >= IDLE
-        if (isIdle && !wasHeld) await pause(IDLE, signal)
-        else if (taken.again)
-          await pause(backedOff(1, this.#options.jitter(), 5 * SECOND, LAST_RETRY), signal)
+        const { jitter } = this.#options
+        // whatever it says of more to come
+        if (isEmpty && had === 0 && !wasHeld) await pause(IDLE, signal)
+        else if (taken.again) await pause(backedOff(1, jitter(), 5 * SECOND, LAST_RETRY), signal)
+        fruitless = isEmpty || this.receiver.accepted > accepted ? 0 : fruitless + 1
+        if (fruitless > 0) await pause(backedOff(fruitless, jitter(), FIRST_RETRY, FRUITLESS_MOST), signal)
       } catch (error) {
         if (signal.aborted) return
         this.#failed(error)
