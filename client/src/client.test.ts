@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
+import { setImmediate as breathe } from 'node:timers/promises'
 import { fakeServer } from '../../test/support/fake-server.ts'
 import type { Fake, Reply, Seen } from '../../test/support/fake-server.ts'
 import type { Decision } from './decision.ts'
@@ -505,6 +506,61 @@ suite('lease', () => {
     await new Promise((resolve) => lease.signal.addEventListener('abort', resolve, { once: true }))
     assert.match((lease.signal.reason as Error).message, /the grant ended: `ticket` changed/)
     assert.equal(replies.length, 0)
+  })
+
+  test('one that is followed is lost with the event that its grant or task ended, and what else happens is not its end', async () => {
+    for (const [kind, id, why] of [
+      ['grant.ended', 'grant_1', /the grant ended: `posture` changed/],
+      ['task.ended', 'task_1', /the task ended: superseded/],
+    ] as const) {
+      let isEnded = false
+      const event = (at: number, name: string, about: string): string =>
+        `id: ${at}\nevent: ${name}\ndata: ${JSON.stringify({ id: at, kind: name, refs: [about], at: 'x', entry: {} })}\n\n`
+      await using fake = await server(({ path }) => {
+        if (path === '/v1/tasks') return { status: 201, body: { ...declared, heartbeat: '1h' } }
+        if (path === '/v1/log/head') return { body: { size: 7, root: 'r' } }
+        if (path === '/v1/grants/grant_1') {
+          const over = { ...grant, state: 'ended', reason: '`posture` changed' }
+          return { body: { grant: isEnded && kind === 'grant.ended' ? over : grant, credentials: [] } }
+        }
+        if (path === '/v1/tasks/task_1') {
+          const ending = { state: 'cancelled', reason: 'superseded', by: 'a', at: 'x' }
+          return { body: { ...ended, task: { ...declared, state: 'cancelled', ending } } }
+        }
+        if (path !== '/v1/events') return undefined
+        return (response) => {
+          response.writeHead(200, { 'content-type': 'text/event-stream' })
+          for (const other of ['grant.ended', 'task.ended'])
+            response.write(event(7, other, 'of_somebody_else') + event(8, 'task.opened', 'task_1'))
+          isEnded = true
+          response.write(event(9, kind, id))
+        }
+      })
+      await using lease = await quick(fake).writ.acquire(attempt)
+      const lost = new Promise((resolve) => lease.signal.addEventListener('abort', resolve, { once: true }))
+      lease.follow()
+      await lost
+      assert.match((lease.signal.reason as Error).message, why)
+      const asked = fake.seen.find(({ path }) => path === '/v1/events')
+      assert.equal(asked?.headers['last-event-id'], '6')
+      assert.ok(!fake.seen.some(({ path }) => path.endsWith('/heartbeat')), 'a heartbeat told it')
+    }
+  })
+
+  test('one that cannot be followed goes on, and ends at once if its grant has ended meanwhile', async () => {
+    for (const state of ['active', 'ended']) {
+      await using fake = await server(({ path }) => {
+        if (path === '/v1/log/head') return { body: { size: 7, root: 'r' } }
+        if (path === '/v1/grants/grant_1') return { body: { grant: { ...grant, state }, credentials: [] } }
+        return undefined
+      })
+      await using lease = await quick(fake).writ.acquire(attempt)
+      const lost = new Promise((resolve) => lease.signal.addEventListener('abort', resolve, { once: true }))
+      lease.follow()
+      if (state === 'ended') await lost
+      else while (!fake.seen.some(({ path }) => path === '/v1/events')) await breathe()
+      assert.equal(lease.signal.aborted, state === 'ended')
+    }
   })
 
   test('what was asked for before is picked up exactly as it was', async () => {

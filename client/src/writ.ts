@@ -536,7 +536,18 @@ export function createWrit(options: WritOptions = {}) {
     if (decision.outcome !== 'permit') throw new NotPermitted(decision, task)
     if (grant === undefined) throw new NotPermitted(asDeny(decision), task)
     onProgress?.({ step: 'granted', grant })
-    return new Lease({ decision, grant, task, ownsTask, tasks, grants, issue: credentials.issue, now })
+    return new Lease({
+      decision,
+      grant,
+      task,
+      ownsTask,
+      tasks,
+      grants,
+      issue: credentials.issue,
+      log: { head: () => get<LogHead>('/v1/log/head') },
+      events: (how) => followEvents(transport, how),
+      now,
+    })
   }
 
   /** The task has no authority yet and lapses by itself; ending it now is only tidy. */

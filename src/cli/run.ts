@@ -174,6 +174,7 @@ class Run {
     }
     if (lease.signal.aborted) lost()
     else lease.signal.addEventListener('abort', lost, { once: true })
+    lease.follow()
     const ended = await child.ended
     const ran = Math.round(performance.now() - started)
     lease.signal.removeEventListener('abort', lost)

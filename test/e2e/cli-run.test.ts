@@ -277,6 +277,21 @@ suite('writ run', () => {
     assert.match(ran.stderr, /runs inside task `task_outer`[^]*--nest/)
   })
 
+  test('S21 a grant that ends under its task ends its command at once, long before a heartbeat would tell', async () => {
+    const running = cli.start([
+      ...flags('--heartbeat', '1h'),
+      '--',
+      ...node(`process.on('SIGTERM', () => process.exit(0)); console.log('up'); setInterval(() => {}, 1000)`),
+    ])
+    const id = await approve(running)
+    await running.says(/up/, 'stdout')
+    const { grant = '' } = await ada.requests.get(id)
+    await ada.grants.revoke(grant, 'incident 10')
+    const ran = await running.done
+    assert.equal(ran.code, 125, ran.stderr)
+    assert.match(ran.stderr, /authority is gone: the grant ended: .*incident 10/)
+  })
+
   test('a task that is revoked ends its command, which says why', async () => {
     const file = join(cli.home, 'result-lost.json')
     const running = cli.start(
