@@ -297,6 +297,7 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
           url === '' ? undefined : Number(new URL(url).port) || (url.startsWith('https:') ? 443 : 80),
         key: derive('writ/passkey-nonce'),
       },
+      ...(config.believed === undefined ? {} : { believed: config.believed }),
       issuers: config.issuers.map(({ name }) => name),
       relying: createRelyingParty({
         providers: login.providers,

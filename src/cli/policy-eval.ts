@@ -259,6 +259,7 @@ const taskMembers = z.strictObject({
   state: z.enum(['declared', 'open']).exactOptional(),
   calls: z.int().min(0).exactOptional(),
   denials: z.int().min(0).exactOptional(),
+  retries: z.int().min(0).exactOptional(),
 })
 
 /** A purpose, or the task's members as JSON. */

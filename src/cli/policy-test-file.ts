@@ -69,7 +69,10 @@ const task = z.strictObject({
   opened_at: bounds.instant.exactOptional(),
   calls: count.exactOptional(),
   denials: count.exactOptional(),
+  retries: count.exactOptional(),
   touched: count.exactOptional(),
+  systems: count.exactOptional(),
+  rate: count.exactOptional(),
   scope: z
     .strictObject({
       actions: z.array(bounds.actionName).min(1),

@@ -78,11 +78,17 @@ const taskFact = z.looseObject({
   id: z.string(),
   declaredAt: z.string(),
   openedAt: z.string().optional(),
-  window: z
-    .object({ startsAt: z.string(), endsAt: z.string(), calendar: z.string().optional() })
-    .optional(),
+  window: z.object({ startsAt: z.string(), endsAt: z.string(), calendar: z.string().optional() }).optional(),
 })
-const historyFact = z.object({ calls: z.number(), denials: z.number(), resources: z.number() })
+const historyFact = z.object({
+  calls: z.number(),
+  denials: z.number(),
+  resources: z.number(),
+  // not in what was recorded before there were any
+  retries: z.number().default(0),
+  systems: z.number().exactOptional(),
+  rate: z.number().default(0),
+})
 const cedarEntity = z.object({ uid: ref, attrs: anything, parents: z.array(ref) })
 
 type Members = Record<string, unknown>
@@ -228,7 +234,7 @@ async function taskOf(
   const read = taskFact.safeParse(live['task'])
   if (!read.success) throw usage(`the record does not say what \`${plain(attempt.task)}\` was then`)
   const { declaredAt, openedAt, window, ...rest } = read.data
-  const { calls, denials, resources } = historyFact.parse(live['history'])
+  const { calls, denials, retries, resources, systems, rate } = historyFact.parse(live['history'])
   const now = await context.writ.tasks.get(attempt.task).then(
     ({ task }) => task,
     (error: unknown) => {
@@ -245,6 +251,9 @@ async function taskOf(
     calls,
     denials,
     touched: resources,
+    ...(retries === 0 ? {} : { retries }),
+    ...(systems === undefined || systems === Math.min(resources, 1) ? {} : { systems }),
+    ...(rate === 0 ? {} : { rate }),
     ...(now === undefined
       ? {}
       : {

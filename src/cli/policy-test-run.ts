@@ -92,15 +92,15 @@ function rehearsalOf(
     now: test.now ?? read.now,
     ...(context === undefined ? {} : { context }),
     ...(attributes === undefined ? {} : { asserted: attributes }),
-    ...(task === undefined ? {} : { task: taskOf(task) }),
+    ...(task === undefined ? {} : { task: taskOf(task, test.now ?? read.now) }),
     ...(facts === undefined ? {} : { facts }),
     ...(unknown === undefined ? {} : { unknown }),
     ...(evidence === undefined ? {} : { evidence }),
   }
 }
 
-function taskOf(task: NonNullable<TestCase['task']>): NonNullable<Rehearsal['task']> {
-  const { declared_at, opened_at, touched, window, instigators, ...rest } = task
+function taskOf(task: NonNullable<TestCase['task']>, now: number): NonNullable<Rehearsal['task']> {
+  const { declared_at, opened_at, touched, systems, rate, window, instigators, ...rest } = task
   return {
     ...rest,
     ...(declared_at === undefined ? {} : { declaredAt: declared_at }),
@@ -108,6 +108,8 @@ function taskOf(task: NonNullable<TestCase['task']>): NonNullable<Rehearsal['tas
     ...(touched === undefined
       ? {}
       : { resources: Array.from({ length: touched }, (_, at) => `Touched/${at}`) }),
+    ...(systems === undefined ? {} : { systems: Array.from({ length: systems }, (_, at) => `Touched${at}`) }),
+    ...(rate === undefined ? {} : { recent: [{ at: now, calls: rate }] }),
     ...(window === undefined
       ? {}
       : {

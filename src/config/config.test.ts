@@ -193,6 +193,7 @@ suite('configuration', () => {
         callbacks: [],
         facts: { tickets: [], incidents: [] },
         webhooks: [],
+        believed: 86_400_000,
         signals: { receivers: [] },
       },
     )

@@ -27,6 +27,8 @@ export const loginProvider = z.strictObject({
   /** Path of a file with a shared secret, for providers that know nothing better. */
   secret_file: text.optional(),
   scopes: z.array(text).default(['openid', 'profile', 'email']),
+  /** The claim of its ID tokens that names the device on which somebody signs in. */
+  device_claim: text.max(256).optional(),
   allow_private: z.boolean('is neither `true` nor `false`').default(false),
   /** Path of a PEM file. */
   ca: text.optional(),
@@ -46,6 +48,7 @@ export type LoginProvider = Readonly<{
     | Readonly<{ kind: 'key'; key: KeyObject; keyId?: string }>
     | Readonly<{ kind: 'secret'; secret: Secret<string> }>
   scopes: readonly string[]
+  deviceClaim?: string
   allowPrivate: boolean
   ca?: string
 }>
@@ -127,6 +130,7 @@ export function loginConfig(
         clientId: one.client_id,
         proof: proofOf(one, file, bad),
         scopes: one.scopes,
+        ...(one.device_claim === undefined ? {} : { deviceClaim: one.device_claim }),
         allowPrivate: one.allow_private,
         ...(one.ca === undefined ? {} : { ca: file(one.ca) }),
       }
@@ -157,12 +161,13 @@ function proofOf(
 /** What stands in the record of the configuration; nothing secret. */
 export const loginSummary = ({ providers, ...rest }: LoginConfig): Json => ({
   ...rest,
-  providers: providers.map(({ name, issuer, clientId, proof, scopes, allowPrivate }) => ({
+  providers: providers.map(({ name, issuer, clientId, proof, scopes, deviceClaim, allowPrivate }) => ({
     name,
     issuer,
     clientId,
     proof: proof.kind,
     scopes,
+    ...(deviceClaim === undefined ? {} : { deviceClaim }),
     allowPrivate,
   })),
 })

@@ -13,7 +13,7 @@ import { issuerSchema } from './issuers.ts'
 import { loginProvider, passkeyModes } from './login.ts'
 import { receiverSchema, transmitterSchema } from './signals.ts'
 import { calendarsSchema } from './calendars.ts'
-import { incidentSchema, ticketSchema, webhookSchema } from './sources.ts'
+import { incidentSchema, pushedAge, ticketSchema, webhookSchema } from './sources.ts'
 import { tokenClient, tokenResource } from './tokens.ts'
 
 /** What is known of one setting beside its zod schema. */
@@ -451,6 +451,17 @@ export const configSchema = z.strictObject({
         sentence:
           'Calendars (iCalendar) of change windows, freezes and on-call: `name`, `file` or `url`, `refresh`, `max_age`, `horizon`, `time_zone`, `tentative`, `token_file`, `header`, `allow_private`, `ca`; see the page on calendars.',
       }),
+      pushed: z
+        .strictObject({
+          max_age: setting(pushedAge, {
+            type: 'duration',
+            default: '1d',
+            reader: 'server',
+            sentence:
+              'How long a fact is believed that is reported or signalled without an age of its own; nothing is believed longer than this or a day, whichever is more.',
+          }),
+        })
+        .prefault({}),
     })
     .prefault({}),
   webhooks: setting(z.array(webhookSchema).default([]), {

@@ -67,6 +67,8 @@ export type ServerConfig = Readonly<{
   /** Systems of tickets and incidents, and whose webhooks are taken. */
   facts?: SourcesConfig
   webhooks?: readonly WebhookConfig[]
+  /** How long a fact is believed that is pushed without an age. */
+  believed?: Millis
   /** Change windows, freezes, on-call. */
   calendars?: readonly CalendarSource[]
   /** Whose signals are listened to, and who is told. */
@@ -122,6 +124,7 @@ export function serverConfig(
     facts,
     calendars: calendarConfigs(config.sources.calendars, path, read),
     webhooks: webhooksConfig(config.webhooks, facts, path),
+    believed: config.sources.pushed.max_age,
     signals: signalsConfig(config.signals, issuers, path, read),
   }
 }

@@ -121,6 +121,11 @@ export const incidentSchema = z.strictObject({
     .default({}),
 })
 
+/** How long a fact is believed that somebody pushes without saying so. */
+export const pushedAge = span(30 * DAY)
+  .refine((age) => age >= MINUTE, 'is less than `1m`')
+  .prefault(formatDuration(DAY))
+
 export const webhookSchema = z.strictObject({
   /** The name of a ticket or incident source; deliveries are taken at `/webhooks/{source}`. */
   source: text,

@@ -26,7 +26,14 @@ test('C6 what a task does not have is left out, not made up', () => {
     state: 'declared',
     declaredAt: '2026-11-22T13:58:00.000Z',
   })
-  assert.deepEqual(live['history'], { calls: 0, denials: 0, resources: 0 })
+  assert.deepEqual(live['history'], {
+    calls: 0,
+    denials: 0,
+    retries: 0,
+    resources: 0,
+    systems: 0,
+    rate: 0,
+  })
 })
 
 test('a task is seen with all that it says of itself, and its history in numbers', () => {
@@ -51,7 +58,14 @@ test('a task is seen with all that it says of itself, and its history in numbers
     openedAt: '2026-11-22T13:59:00.000Z',
     parent: 'task_0',
   })
-  assert.deepEqual(live['history'], { calls: 3, denials: 2, resources: 2 })
+  assert.deepEqual(live['history'], {
+    calls: 3,
+    denials: 2,
+    retries: 0,
+    resources: 2,
+    systems: 1,
+    rate: 0,
+  })
 })
 
 test('the window of a task is seen, with the calendar that it is of where it is of one', () => {

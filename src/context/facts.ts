@@ -8,13 +8,16 @@ import type { Window } from '../model/calendar.ts'
 import { nextBoundary, openAt } from '../model/calendar.ts'
 import type { Json } from '../model/canonical.ts'
 import type { EntityRef, Properties } from '../model/entity.ts'
-import { refKey } from '../model/entity.ts'
+import { refKey, sameRef } from '../model/entity.ts'
 import type { Fact, FactName } from '../model/fact.ts'
-import { isFresh, knownUntil } from '../model/fact.ts'
+import { devicesIn, isFresh, knownUntil, worstPosture } from '../model/fact.ts'
 import { claimNames } from '../model/issuer.ts'
 import type { Task } from '../model/task.ts'
+import { historyOf } from '../model/task.ts'
 import type { Instant } from '../model/time.ts'
 import { SECOND, toRfc3339 } from '../model/time.ts'
+import type { Signs } from './risk.ts'
+import { riskOf } from './risk.ts'
 
 /** Facts by name, as policies read them under `context.live`, and the names of those that are unknown. */
 export type Facts = Readonly<{
@@ -37,9 +40,12 @@ export function ownFacts(
   chain: readonly EntityRef[],
   task: Task | undefined,
   workload?: Properties,
+  provedAt?: Instant,
 ): Facts {
   const live: Record<string, Json> = { now: toRfc3339(now), caller, chain: chain.map(refKey) }
-  if (workload !== undefined) live['workload'] = proved(workload)
+  if (workload !== undefined) {
+    live['workload'] = { ...proved(workload), ...(provedAt === undefined ? {} : { age: age(provedAt, now) }) }
+  }
   if (task !== undefined) {
     live['task'] = {
       id: task.id,
@@ -52,7 +58,7 @@ export function ownFacts(
       ...(task.window === undefined ? {} : { window: windowFact(task.window) }),
       ...(task.parent === undefined ? {} : { parent: task.parent }),
     }
-    live['history'] = { calls: task.calls, denials: task.denials, resources: task.resources.length }
+    live['history'] = historyOf(task, now)
   }
   return { live, unknown: new Set(), observedAt: now }
 }
@@ -63,8 +69,11 @@ const windowFact = ({ startsAt, endsAt, calendar }: Window): Json => ({
   ...(calendar === undefined ? {} : { calendar: calendar.name }),
 })
 
+/** Whole seconds, never less than none. */
+const age = (since: Instant, now: Instant): number => Math.max(0, Math.floor((now - since) / SECOND))
+
 /** Claims as text: a claim that is missing, empty or no plain value is no claim, and a policy that reads it does not hold. */
-function proved(workload: Properties): Json {
+function proved(workload: Properties): Record<string, Json> {
   const known: Record<string, Json> = {}
   const others: string[] = []
   for (const [name, value] of Object.entries(workload)) {
@@ -76,7 +85,7 @@ function proved(workload: Properties): Json {
 }
 
 /** What is asked about whom: which stored facts a decision reads. */
-export type FactRef = Readonly<{ name: FactName; about: string }>
+export type FactRef = Readonly<{ name: FactName; about: string; device?: string }>
 
 /** What an attempt is about, as far as facts go. */
 export type Situation = Readonly<{
@@ -84,23 +93,56 @@ export type Situation = Readonly<{
   names: ReadonlySet<string>
   chain: readonly EntityRef[]
   caller: Pick<Caller, 'id' | 'kind' | 'subject' | 'auth'>
-  /** Of the task that the attempt names. */
-  ticket: string | undefined
+  /** That the attempt names, without calls that do not count against it. */
+  task: Task | undefined
+  /** What the inventory says of a party of the chain. */
+  standing: (party: EntityRef) => Pick<Signs, 'isRegistered' | 'isThirdParty'>
   /** The configured calendars. */
   calendars: readonly string[]
 }>
 
-/** The stored facts that a decision on `situation` reads, and no others. */
-export function factsNeeded({ names, chain, caller, ticket, calendars }: Situation): readonly FactRef[] {
+/** Whether `name` is read, or is part of something that is: risk adds up what is known of device and session. */
+const reads = ({ names }: Situation, name: 'posture' | 'session'): boolean =>
+  names.has(name) || names.has('risk')
+
+/** The device that the session of `party` names: its posture counts, and not that of others of theirs. */
+function deviceOf({ caller }: Situation, party: EntityRef): string | undefined {
+  return sameRef(caller.subject, party) ? caller.auth?.device : undefined
+}
+
+/** The stored facts that a decision on `situation` reads; `moreNeeded` says which others, once these are read. */
+export function factsNeeded(situation: Situation): readonly FactRef[] {
+  const { names, chain, caller, task, calendars } = situation
   const needed: FactRef[] = []
-  for (const name of ['posture', 'risk'] as const)
-    if (names.has(name)) needed.push(...chain.map((party) => ({ name, about: refKey(party) })))
-  if (names.has('session') && caller.kind === 'session') needed.push({ name: 'session', about: caller.id })
+  for (const party of chain) {
+    const about = refKey(party)
+    if (names.has('risk')) needed.push({ name: 'risk', about })
+    if (!reads(situation, 'posture')) continue
+    const device = deviceOf(situation, party)
+    needed.push({ name: 'posture', about })
+    needed.push(device === undefined ? { name: 'devices', about } : { name: 'posture', about, device })
+  }
+  if (reads(situation, 'session') && caller.kind === 'session') {
+    needed.push({ name: 'session', about: caller.id })
+  }
+  const ticket = task?.ticket
   for (const name of ['ticket', 'incident'] as const)
     if (names.has(name) && ticket !== undefined) needed.push({ name, about: ticket })
   if (names.has('calendars')) needed.push(...calendars.map((about) => ({ name: 'calendar' as const, about })))
   return needed
 }
+
+/** The postures of all devices of whoever names none. */
+export function moreNeeded(situation: Situation, stored: Stored): readonly FactRef[] {
+  if (!reads(situation, 'posture')) return []
+  return situation.chain.flatMap((party): FactRef[] => {
+    const about = refKey(party)
+    if (deviceOf(situation, party) !== undefined) return []
+    return devicesIn(stored({ name: 'devices', about })).map((device) => ({ name: 'posture', about, device }))
+  })
+}
+
+type Stored = (ref: FactRef) => Fact | undefined
 
 /**
  * `own` with the facts of others: those about a subject for each party of the chain, the others for all. What cannot be
@@ -111,39 +153,83 @@ export function withLive(
   own: Facts,
   situation: Situation,
   now: Instant,
-  stored: (ref: FactRef) => Fact | undefined,
+  stored: Stored,
   expected: (ref: FactRef) => boolean,
 ): Facts {
+  const { names, caller, chain, task, calendars } = situation
   const live: Record<string, Json> = { ...own.live }
   const of: Record<string, Record<string, Json>> = {}
   const unknown = new Set(own.unknown)
   let changesAt = Infinity
-  const know = (ref: FactRef): Fact | undefined => {
+  /** What may be believed of it; absent and unknown are two things. */
+  const know = (ref: FactRef): Fact | 'absent' | 'unknown' => {
     const fact = stored(ref)
-    if (fact === undefined ? expected(ref) : !isFresh(fact, now)) unknown.add(CATALOGUED[ref.name])
-    if (fact === undefined || !isFresh(fact, now)) return undefined
+    if (fact === undefined) return expected(ref) ? 'unknown' : 'absent'
+    if (!isFresh(fact, now)) return 'unknown'
     changesAt = Math.min(changesAt, knownUntil(fact))
-    return fact
+    return fact.value === null ? 'absent' : fact
   }
-  const { caller } = situation
-  const open: string[] = []
-  for (const ref of factsNeeded(situation)) {
-    const fact = know(ref)
-    if (ref.name === 'session') continue
-    if (fact === undefined || fact.value === null) continue
-    const observed = { observedAt: toRfc3339(fact.observedAt) }
-    if (ref.name === 'calendar') {
-      if (openAt(fact, now)) open.push(ref.about)
+  const tell = (name: string, found: Fact | 'absent' | 'unknown', into: Record<string, Json>): void => {
+    if (!names.has(name) || found === 'absent') return
+    if (found === 'unknown') unknown.add(name)
+    else into[name] = { ...timed(found.value ?? {}), observedAt: toRfc3339(found.observedAt) }
+  }
+  /** Of a party with several devices the worst; of one that nobody can say any more nobody knows whether it is. */
+  const posture = (party: EntityRef): Fact | 'absent' | 'unknown' => {
+    const about = refKey(party)
+    const device = deviceOf(situation, party)
+    const devices = device === undefined ? devicesIn(stored({ name: 'devices', about })) : [device]
+    const refs: FactRef[] = [
+      { name: 'posture', about },
+      ...devices.map((one): FactRef => ({ name: 'posture', about, device: one })),
+    ]
+    const found = refs.map(know)
+    if (found.includes('unknown')) return 'unknown'
+    return worstPosture(found.filter((one) => typeof one === 'object')) ?? 'absent'
+  }
+
+  const session = reads(situation, 'session') ? sessionOf(caller, now, know) : undefined
+  for (const [at, party] of chain.entries()) {
+    const about = refKey(party)
+    const theirs: Record<string, Json> = {}
+    const device = reads(situation, 'posture') ? posture(party) : 'absent'
+    tell('posture', device, theirs)
+    if (names.has('risk')) {
+      const reported = know({ name: 'risk', about })
+      const signs = {
+        ...situation.standing(party),
+        ...(session !== undefined && sameRef(caller.subject, party) ? { session: session.state } : {}),
+        ...(device === 'absent' ? {} : { posture: complianceOf(device) }),
+        // what happens under the task is the doing of whoever acts
+        ...(at > 0 || task === undefined ? {} : historyOf(task, now)),
+      }
+      const known = typeof reported === 'object' ? reported : undefined
+      const risk = riskOf(known?.value ?? undefined, signs)
+      if (reported === 'unknown') unknown.add('risk')
+      else if (risk !== undefined) {
+        theirs['risk'] = { ...risk, observedAt: toRfc3339(known?.observedAt ?? now) }
+      }
+    }
+    if (Object.keys(theirs).length > 0) of[about] = theirs
+  }
+  if (names.has('session') && session !== undefined) {
+    if (session.state === 'unknown') unknown.add('session')
+    else if (session.fact !== undefined) (of[refKey(caller.subject)] ??= {})['session'] = session.fact
+  }
+  const ticket = task?.ticket
+  for (const name of ['ticket', 'incident'] as const)
+    if (names.has(name) && ticket !== undefined) tell(name, know({ name, about: ticket }), live)
+  if (names.has('calendars')) {
+    const open: string[] = []
+    for (const about of calendars) {
+      const fact = know({ name: 'calendar', about })
+      if (fact === 'unknown') unknown.add('calendars')
+      if (typeof fact !== 'object') continue
+      if (openAt(fact, now)) open.push(about)
       changesAt = Math.min(changesAt, nextBoundary(fact, now))
-    } else if (ref.name === 'posture') (of[ref.about] ??= {})['posture'] = { ...fact.value, ...observed }
-    else if (ref.name === 'risk') (of[ref.about] ??= {})['risk'] = { ...scored(fact.value), ...observed }
-    else live[ref.name] = { ...timed(fact.value), ...observed }
+    }
+    if (!unknown.has('calendars') && calendars.length > 0) live['calendars'] = open.sort()
   }
-  if (situation.names.has('calendars') && !unknown.has('calendars') && situation.calendars.length > 0)
-    live['calendars'] = open.sort()
-  const session = sessionOf(caller, now, stored({ name: 'session', about: caller.id })?.value ?? {})
-  if (situation.names.has('session') && session !== undefined && !unknown.has('session'))
-    (of[refKey(caller.subject)] ??= {})['session'] = session
   return {
     ...own,
     live,
@@ -153,40 +239,32 @@ export function withLive(
   }
 }
 
-/** The name under which policies read each. */
-const CATALOGUED: Readonly<Record<FactName, string>> = {
-  posture: 'posture',
-  session: 'session',
-  risk: 'risk',
-  ticket: 'ticket',
-  incident: 'incident',
-  calendar: 'calendars',
-}
+const complianceOf = (device: Fact | 'unknown'): NonNullable<Signs['posture']> =>
+  device === 'unknown' ? device : device.value?.['compliant'] === true ? 'compliant' : 'not-compliant'
 
-/** How the person who asks is signed in; without a session there is nothing, and that is known. */
+/** How the person who asks is signed in (nothing, while that is unknown); without a session there is none, and that is known. */
 function sessionOf(
-  { kind, auth }: Situation['caller'],
+  { id, kind, auth }: Situation['caller'],
   now: Instant,
-  { compromised = false, addressChanged = false }: Readonly<Record<string, Json>>,
-): Record<string, Json> | undefined {
-  if (kind !== 'session' || auth === undefined) return undefined
+  know: (ref: FactRef) => Fact | 'absent' | 'unknown',
+): Readonly<{ fact?: Record<string, Json>; state: NonNullable<Signs['session']> }> | undefined {
+  if (kind !== 'session') return undefined
+  const said = know({ name: 'session', about: id })
+  if (said === 'unknown') return { state: said }
+  const { compromised = false, addressChanged = false } = said === 'absent' ? {} : (said.value ?? {})
+  const state = { compromised: compromised !== false, addressChanged: addressChanged !== false }
+  if (auth === undefined) return { state }
   return {
-    authenticatedAt: toRfc3339(auth.at),
-    age: Math.max(0, Math.floor((now - auth.at) / SECOND)),
-    ...(auth.acr === undefined ? {} : { acr: auth.acr }),
-    amr: [...(auth.amr ?? [])],
-    compromised,
-    addressChanged,
-  }
-}
-
-/** The level as reported, and the sum of what contributed to it, each with its points. */
-function scored({ level = 3, contributions = [] }: Readonly<Record<string, Json>>): Record<string, Json> {
-  const listed = contributions as readonly Readonly<{ what: string; points: number }>[]
-  return {
-    level,
-    score: listed.reduce((sum, { points }) => sum + points, 0),
-    contributions: listed.map(({ what, points }) => `${what} +${points}`).sort(),
+    state,
+    fact: {
+      authenticatedAt: toRfc3339(auth.at),
+      age: age(auth.at, now),
+      ...(auth.acr === undefined ? {} : { acr: auth.acr }),
+      amr: [...(auth.amr ?? [])],
+      ...(auth.device === undefined ? {} : { device: auth.device }),
+      compromised,
+      addressChanged,
+    },
   }
 }
 

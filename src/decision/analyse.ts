@@ -19,16 +19,15 @@ import type { NextAction, Reason } from '../model/outcome.ts'
 import type { AccessRequest, Reauth, RequirementSet } from '../model/request.ts'
 import { countByPool, isSpendable, mayCarry, provedAt } from '../model/request.ts'
 import type { Task } from '../model/task.ts'
-import { inScope, isEnded, isLive } from '../model/task.ts'
+import { inScope, isEnded, isLive, withoutCalls } from '../model/task.ts'
 import type { Instant, Millis } from '../model/time.ts'
 import { SECOND } from '../model/time.ts'
-import type { FactRef, Facts, Situation } from '../context/facts.ts'
-import { factsNeeded, ownFacts, withLive } from '../context/facts.ts'
+import type { Facts } from '../context/facts.ts'
 import type { LiveContext } from '../context/port.ts'
 import { delegationEnded, generationIn, inDelegation, isVerified } from '../identity/chain.ts'
 import { cedarEntities, hasThirdParty, loadClosure, ownersIn, registered } from '../identity/inventory.ts'
 import { rootsBehind } from '../identity/roots.ts'
-import type { Asked, EntityData, Evaluation, Explanation, PolicySet, Proof } from '../policy/index.ts'
+import type { Asked, EntityData, Evaluation, Explanation, Head, PolicySet, Proof } from '../policy/index.ts'
 import type { Store, View } from '../store/port.ts'
 import { Picture } from '../store/picture.ts'
 import type { Barrier } from './barrier.ts'
@@ -39,6 +38,8 @@ import type { Policies } from './policies.ts'
 import { NO_POLICY } from './policies.ts'
 import type { Givers } from './givers.ts'
 import { actionUid, contextOf, withAsserted } from './redecide.ts'
+import type { Asking } from './live.ts'
+import { knownOf, liveFacts } from './live.ts'
 import { isLocked, lockedAt, locksOn, subjectLockedAt } from './locks.ts'
 import { digestOf, statementFor } from './statement.ts'
 
@@ -99,6 +100,8 @@ export type Analysis = Readonly<{
   nextAction: NextAction
   retryAfter?: number
   facts: Facts
+  /** The first instant before `until` at which a policy in scope would compare the time with another result. */
+  turnsAt?(until: Instant): Instant | undefined
   proof: Json
   /** The grant whose evidence carried the permit. */
   grant?: Grant
@@ -163,14 +166,11 @@ export async function analyse(
     delegation?.endsAt ?? Infinity,
     ...attempt.chain.map((ref) => registered(picture, ref)?.endsAt ?? Infinity),
   )
-  const own = ownFacts(
-    now,
-    caller.id,
-    attempt.chain,
-    without(tasks[0], again?.own ?? 0),
-    // an enforcement point's own proof says nothing of whom it speaks for
-    sameRef(caller.subject, attempt.subject) ? caller.workload : undefined,
-  )
+  const asking: Asking = {
+    caller,
+    chain: attempt.chain,
+    task: tasks[0] === undefined ? undefined : withoutCalls(tasks[0], again?.own ?? 0),
+  }
   const base = {
     attempt,
     attemptDigest: digestOf(attemptStatement(deps.installation, attempt)),
@@ -183,7 +183,7 @@ export async function analyse(
     locks,
     ...(delegation === undefined ? {} : { delegation }),
     ...(endsAt === Infinity ? {} : { endsAt }),
-    facts: own,
+    facts: knownOf(asking, now),
     determining: [],
     obligations: NO_OBLIGATIONS,
     alternatives: [],
@@ -235,16 +235,28 @@ export async function analyse(
   const action = actionUid(attempt.action.name)
   const heads = attempt.chain.map((principal) => ({ principal, action, resource: refOnly(attempt.resource) }))
   const reads = heads.map((head) => policy.readsFor(head, entities))
-  const readsHistory = reads.some((r) => r.facts.has('history'))
+  // what is denied under a task adds to the risk of who acts under it
+  const readsHistory = reads.some((r) => r.facts.has('history') || r.facts.has('risk'))
   const context = contextOf(attempt)
 
   // 4. evaluate, with each party of the chain as principal
   const justified = (tasks[0]?.reason ?? '') !== ''
-  const facts = await liveFacts()
-  const asked = heads.map((head) => {
-    const live = { ...facts.live, ...facts.of?.[refKey(head.principal)] }
-    return policy.ask({ ...head, context, live, unknown: facts.unknown, entities })
+  const names = new Set(reads.flatMap((r) => [...r.facts]))
+  const live = await liveFacts(picture, deps.context, asking, names)
+  const { facts } = live
+  const queryAt = (head: Head, { live: all, of, unknown }: Facts) => ({
+    ...head,
+    context,
+    live: { ...all, ...of?.[refKey(head.principal)] },
+    unknown,
+    entities,
   })
+  const asked = heads.map((head) => policy.ask(queryAt(head, facts)))
+  const turnsAt = (until: Instant): Instant | undefined => {
+    let first = until
+    for (const head of heads) first = policy.turnsAt((at) => queryAt(head, live.at(at)), now, first) ?? first
+    return first < until ? first : undefined
+  }
   const evaluate = (proof: Proof): Evaluation => combine(asked.map((one) => one.evaluate(proof)))
   const bindingOf = (evaluation: Evaluation): 'attempt' | 'task' => {
     const { binding, bindingDeclared } = evaluation.obligations
@@ -255,6 +267,7 @@ export async function analyse(
   }
   const found = (evaluation: Evaluation): Partial<Analysis> => ({
     facts,
+    turnsAt,
     determining: evaluation.determining,
     obligations: { ...evaluation.obligations, binding: bindingOf(evaluation) },
     binding: bindingOf(evaluation),
@@ -346,26 +359,6 @@ export async function analyse(
       nextAction: 'retry',
       retryAfter: Math.ceil((opensAt - now) / SECOND),
     }
-  }
-
-  /** The facts of others that the policies in scope read: as their sources say now, or as they are stored. */
-  async function liveFacts(): Promise<Facts> {
-    const situation: Situation = {
-      names: new Set(reads.flatMap((r) => [...r.facts])),
-      chain: attempt.chain,
-      caller,
-      ticket: tasks[0]?.ticket,
-      calendars: deps.context.calendars,
-    }
-    const needed = factsNeeded(situation)
-    if (needed.length === 0 && !situation.names.has('session')) return own
-    await deps.context.refresh(needed)
-    await picture.load(needed.map(({ name, about }) => ({ kind: 'fact' as const, id: factId(name, about) })))
-    const stored = ({ name, about }: FactRef) => {
-      const id = factId(name, about)
-      return picture.has('fact', id) ? picture.get('fact', id)?.value : undefined
-    }
-    return withLive(own, situation, picture.now, stored, (ref) => deps.context.answersFor(ref))
   }
 
   function rootsOf(): ReturnType<typeof rootsBehind> {
@@ -572,11 +565,6 @@ export async function analyse(
       roots: [...barred],
     }
   }
-}
-
-/** The task as it was before the calls that do not count against what is analysed again. */
-function without(task: Task | undefined, own: number): Task | undefined {
-  return task === undefined || own === 0 ? task : { ...task, calls: Math.max(0, task.calls - own) }
 }
 
 /**

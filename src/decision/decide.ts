@@ -15,10 +15,11 @@ import { grantEnd, hasUses, isLiveGrant, spendUse } from '../model/grant.ts'
 import type { Decision, Reason } from '../model/outcome.ts'
 import { isSpendable, provedAt, spend } from '../model/request.ts'
 import type { Task } from '../model/task.ts'
-import { isEnded, isLive, openTask } from '../model/task.ts'
+import { countCall, countDenial, isEnded, isLive, openTask } from '../model/task.ts'
 import type { Instant } from '../model/time.ts'
 import { formatDuration, MINUTE } from '../model/time.ts'
 import type { PolicySet } from '../policy/index.ts'
+import { hex, sha256 } from '../store/hash.ts'
 import type { Read, Transaction } from '../store/port.ts'
 import type { Analysis, DecisionDeps } from './analyse.ts'
 import { analyse, DENIAL_TTL, exceeds, grantTtl, hasEnded } from './analyse.ts'
@@ -50,9 +51,6 @@ export const stillRestored = (): WritError =>
 
 /** Decided again this often when stale; then `contended`. */
 const TRIES = 3
-
-/** Distinct resources remembered per task. */
-const MAX_RESOURCES = 64
 
 export type DecideOptions = Readonly<{
   idempotencyKey?: string
@@ -373,12 +371,8 @@ function consume(
   for (const { id } of analysis.tasks.toReversed()) {
     const task = openTask(tx.get('task', id)?.value as Task, tx.now, latestEnd)
     latestEnd = task.endsAt ?? latestEnd
-    const resource = refKey(attempt.resource)
-    const resources =
-      task.resources.includes(resource) || task.resources.length >= MAX_RESOURCES
-        ? task.resources
-        : [...task.resources, resource]
-    tx.put('task', id, { ...task, calls: task.calls + 1, resources })
+    const call = { thing: thingOf(attempt), resource: attempt.resource, isNamed: id === attempt.task }
+    tx.put('task', id, countCall(task, call, tx.now))
   }
   const carrier = under ?? analysis.grant?.id
   if (carrier !== undefined) {
@@ -501,7 +495,11 @@ function record(
   // whoever may not speak for the subject must not fill its history either
   if (decision.outcome !== 'permit' && taskId !== undefined && decision.reason !== 'forbidden_assertion') {
     const task = tx.get('task', taskId)?.value
-    if (task !== undefined && !isEnded(task)) tx.put('task', taskId, { ...task, denials: task.denials + 1 })
+    if (task !== undefined && !isEnded(task)) {
+      // whoever is told to try again does no more than that
+      const isFinal = decision.outcome === 'deny' && decision.nextAction !== 'retry'
+      tx.put('task', taskId, countDenial(task, thingOf(attempt), isFinal))
+    }
   }
   tx.append({
     kind: 'decision',
@@ -543,6 +541,10 @@ function record(
   })
   return decision
 }
+
+/** What is attempted, as its task remembers that it was denied: the action and the resource, briefly. */
+const thingOf = ({ action, resource }: Attempt): string =>
+  hex(sha256(`${action.name}\n${refKey(resource)}`)).slice(0, 32)
 
 /** The approval that the attempt named, if `grant` came of it: what else it named carried nothing. */
 function carriedBy({ evidence }: Grant, { approval }: Attempt): { approval?: string } {

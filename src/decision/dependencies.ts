@@ -23,7 +23,8 @@ export type Dependencies = Required<Pick<Grant, 'reads' | 'urgency'>> & Pick<Gra
 
 /** What `analysis` found, for a grant that ends at `endsAt`. */
 export function dependenciesOf(analysis: Analysis, endsAt: Instant): Dependencies {
-  const at = changesAt(analysis)
+  const known = Math.min(changesAt(analysis), endsAt)
+  const at = analysis.turnsAt?.(known) ?? known
   return {
     reads: analysis.picture.readSet
       .filter(({ kind }) => !NO_DEPENDENCY.has(kind))

@@ -9,6 +9,7 @@ import type { Json } from '../model/canonical.ts'
 import { canonical } from '../model/canonical.ts'
 import type { EntityRef, Properties } from '../model/entity.ts'
 import { refKey } from '../model/entity.ts'
+import { historyNames } from '../model/task.ts'
 import type { EntityData, Evaluation, PolicySet, Proof, Query } from '../policy/index.ts'
 import { NO_PROOF } from '../policy/index.ts'
 import { hex, sha256 } from '../store/hash.ts'
@@ -143,13 +144,22 @@ export function inputsOf(entry: Members, entities: readonly EntityData[]): Redec
     action: actionUid(action.name),
     resource: bare(resource),
     context: contextOf({ action, context }),
-    live: facts as Readonly<Record<string, Json>>,
+    live: asOf(facts as Readonly<Record<string, Json>>),
     of: (entry['facts_of'] ?? {}) as RedecideInputs['of'],
     unknown: (entry['unknown'] as readonly string[] | undefined) ?? [],
     proof: { ...NO_PROOF, ...proof },
     entities,
   }
 }
+
+/** Facts in the form of today: what they lacked when they were recorded, no policy of that time could read. */
+function asOf(live: Readonly<Record<string, Json>>): Readonly<Record<string, Json>> {
+  const { history } = live
+  if (typeof history !== 'object' || history === null || Array.isArray(history)) return live
+  return { ...live, history: { ...noHistory, ...(history as object) } }
+}
+
+const noHistory = Object.fromEntries(historyNames.map((name) => [name, 0]))
 
 /** The question that each party of the chain is asked with. */
 export function queriesOf(inputs: RedecideInputs): Query[] {

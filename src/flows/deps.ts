@@ -46,6 +46,8 @@ export type FlowDeps = Readonly<{
   targets: Targets
   log: Log
   defaults: Readonly<{ request: Millis; task: Millis; heartbeat: Millis; grant: Millis }>
+  /** How long a fact is believed that somebody pushes without saying so. */
+  believed?: Millis
   /** Random bytes, for codes, keys and session tokens. */
   randomBytes(size: number): Uint8Array
   /** In [0, 1): spreads retries. */

@@ -10,22 +10,25 @@ import type { EntityRef } from '../model/entity.ts'
 import { refKey, sameRef } from '../model/entity.ts'
 import { WritError } from '../model/errors.ts'
 import type { Fact, Observation } from '../model/fact.ts'
-import { MOST_OBSERVED, factId, factNames, merge } from '../model/fact.ts'
-import type { Instant } from '../model/time.ts'
+import { MOST_DEVICES, MOST_OBSERVED, devicesIn, factId, factNames, merge } from '../model/fact.ts'
+import type { Instant, Millis } from '../model/time.ts'
 import { DAY } from '../model/time.ts'
-import type { Read } from '../store/port.ts'
+import type { Read, Transaction } from '../store/port.ts'
 import { Picture } from '../store/picture.ts'
-import type { FactRef, Situation } from '../context/facts.ts'
-import { factsNeeded, ownFacts, withLive } from '../context/facts.ts'
+import type { Asking } from '../decision/live.ts'
+import { liveFacts } from '../decision/live.ts'
 import { actionUid } from '../decision/redecide.ts'
-import { cedarEntities, loadClosure, registered } from '../identity/inventory.ts'
+import { cedarEntities, loadClosure, ownersIn, registered } from '../identity/inventory.ts'
 import type { Attempts } from './attempts.ts'
 import type { FlowDeps } from './deps.ts'
 
 /** What one fact may hold, characters of canonical JSON. */
 const MOST_VALUE = 65_536
-/** Without an age of its own a fact that somebody pushes is believed this long. */
-export const BELIEVED = DAY
+/**
+ * Without an age of its own a fact that somebody pushes is believed this long, where `sources.pushed.max_age` says nothing
+ * else: those who manage devices say at least once a day what is so.
+ */
+const BELIEVED = DAY
 
 export class Facts {
   readonly #deps: FlowDeps
@@ -45,25 +48,34 @@ export class Facts {
   async observe(source: string, by: string, observations: readonly Observation[]): Promise<void> {
     if (observations.length === 0) return
     if (observations.length > MOST_OBSERVED) throw tooMuch(`more than ${MOST_OBSERVED} facts at once`)
-    for (const { value } of observations)
+    for (const { name, value, device } of observations) {
+      if (device !== undefined && name !== 'posture')
+        throw new WritError('ERR_INPUT_INVALID', `a \`${name}\` is of no device`)
       if (canonical(value).length > MOST_VALUE) throw tooMuch(`a fact of more than ${MOST_VALUE} characters`)
+    }
     await this.#deps.store.commit({
-      reads: observations.map(({ name, about }): Read => ({ kind: 'fact', id: factId(name, about) })),
+      reads: observations.flatMap(({ name, about, device }): Read[] => [
+        { kind: 'fact', id: factId(name, about, device) },
+        ...(device === undefined ? [] : [{ kind: 'fact' as const, id: factId('devices', about) }]),
+      ]),
       narrowing: true,
       run: (tx) => {
         for (const observation of observations) {
-          const id = factId(observation.name, observation.about)
+          const { name, about, device } = observation
+          const id = factId(name, about, device)
           const known = tx.get('fact', id)?.value
-          const arrived = arrivedAt(observation, tx.now, { id, source, by })
+          const arrived = arrivedAt(observation, tx.now, { id, source, by }, this.#deps.believed)
           const fact = merge(known, arrived)
           if (fact === known) continue
           tx.put('fact', id, fact)
+          if (device !== undefined) noteDevice(tx, about, device, fact.value !== null)
           if (known !== undefined && canonical(known.value) === canonical(fact.value)) continue
           tx.append({
             kind: 'fact.observed',
             refs: [fact.about, id],
             name: fact.name,
             about: fact.about,
+            ...(device === undefined ? {} : { device }),
             source,
             by,
             value: fact.value,
@@ -109,25 +121,20 @@ export class Facts {
       ...(task === undefined ? [] : [{ kind: 'task' as const, id: task }]),
     ])
     await loadClosure(picture, [subject, ...(resource === undefined ? [] : [resource])])
+    await loadClosure(picture, ownersIn(picture, [subject]))
     const found = task === undefined ? undefined : picture.get('task', task)?.value
     const mine = found !== undefined && sameRef(found.subject, subject) ? found : undefined
-    const situation: Situation = {
-      names: new Set([...factNames, 'calendars']),
+    const asking: Asking = {
+      // how somebody is signed in, and what was proved of them, is known of who asks alone
+      caller: sameRef(caller.subject, subject) ? caller : { id: caller.id, kind: 'key', subject },
       chain: [subject],
-      // whether somebody is signed in is known of who asks alone
-      caller: sameRef(caller.subject, subject) ? caller : { id: '', kind: 'key', subject },
-      ticket: mine?.ticket,
-      calendars: decision.context.calendars,
+      task: mine,
     }
-    const needed = factsNeeded(situation)
-    await decision.context.refresh(needed)
-    await picture.load(needed.map(({ name, about }): Read => ({ kind: 'fact', id: factId(name, about) })))
-    const stored = ({ name, about }: FactRef) => {
-      const id = factId(name, about)
-      return picture.has('fact', id) ? picture.get('fact', id)?.value : undefined
-    }
-    const own = ownFacts(picture.now, caller.id, [subject], mine)
-    const facts = withLive(own, situation, picture.now, stored, (ref) => decision.context.answersFor(ref))
+    const names = new Set([...factNames, 'calendars'])
+    const { facts, needed } = await liveFacts(picture, decision.context, asking, names)
+    const kept = needed
+      .filter(({ name }) => name !== 'devices')
+      .flatMap(({ name, about, device }) => picture.get('fact', factId(name, about, device))?.value ?? [])
     const version = picture.get('meta', 'policy')?.value['version'] as string | undefined
     const policy = version === undefined ? undefined : decision.policies.get(version)
     const entity = resource === undefined ? undefined : registered(picture, resource)
@@ -145,7 +152,7 @@ export class Facts {
               ).facts,
             ].sort(),
           }),
-      facts: needed.map(stored).filter((fact) => fact !== undefined),
+      facts: kept,
       ...(resource === undefined
         ? {}
         : {
@@ -187,14 +194,41 @@ export type Seen = Readonly<{
 }>
 
 /** What arrived at `now`: a source whose clock runs ahead observed it now, and an age is bounded. */
-function arrivedAt(observation: Observation, now: Instant, from: Pick<Fact, 'id' | 'source' | 'by'>): Fact {
+function arrivedAt(
+  observation: Observation,
+  now: Instant,
+  from: Pick<Fact, 'id' | 'source' | 'by'>,
+  believed: Millis = BELIEVED,
+): Fact {
+  const { device, value } = observation
   return {
     ...observation,
+    // policies read which device it is, however that was said
+    ...(device === undefined || value === null ? {} : { value: { ...value, device } }),
     ...from,
     observedAt: Math.min(observation.observedAt, now),
-    maxAge: Math.min(observation.maxAge ?? BELIEVED, BELIEVED),
+    maxAge: Math.min(observation.maxAge ?? believed, Math.max(believed, BELIEVED)),
     receivedAt: now,
   }
+}
+
+/**
+ * Keeps which devices of a subject there are, so that a decision reads all of them.
+ *
+ * @throws {WritError} `ERR_INPUT_INVALID` for too many: one that was dropped might be the one that counts.
+ */
+function noteDevice(tx: Transaction, about: string, device: string, isThere: boolean): void {
+  const id = factId('devices', about)
+  const before = devicesIn(tx.get('fact', id)?.value)
+  if (before.includes(device) === isThere) return
+  if (isThere && before.length >= MOST_DEVICES) {
+    throw new WritError('ERR_INPUT_INVALID', `\`${about}\` has ${MOST_DEVICES} devices already`, {
+      hint: 'report `null` for those that it has no more',
+    })
+  }
+  const devices = isThere ? [...before, device].sort() : before.filter((one) => one !== device)
+  const at = { observedAt: tx.now, receivedAt: tx.now }
+  tx.put('fact', id, { id, name: 'devices', about, value: { devices }, source: 'writ', by: 'writ', ...at })
 }
 
 const tooMuch = (what: string): WritError =>

@@ -127,7 +127,7 @@ export class SignIns {
     const view = await this.#deps.store.read([{ kind: 'account', id }])
     const account = view.get('account', id)?.value
     if (account === undefined || account.endedAt !== undefined) return this.#nobody(arrived, reads, spend)
-    const { provider, authAt, acr, amr } = arrived
+    const { provider, authAt, acr, amr, device } = arrived
     const signed = await this.#begin(
       account.person,
       {
@@ -135,6 +135,7 @@ export class SignIns {
         ...(authAt === undefined ? {} : { at: authAt }),
         ...(acr === undefined ? {} : { acr }),
         ...(amr === undefined ? {} : { amr }),
+        ...(device === undefined ? {} : { device }),
       },
       reads,
       (tx) => {
@@ -236,7 +237,7 @@ export class SignIns {
         check(tx)
         const session = newSession(id, person, entity.generation, tx.now, auth)
         tx.put('session', id, session)
-        const { provider, acr, amr } = auth
+        const { provider, acr, amr, device } = auth
         tx.append({
           kind: 'session.began',
           refs: [key],
@@ -245,6 +246,7 @@ export class SignIns {
           provider,
           ...(acr === undefined ? {} : { acr }),
           ...(amr === undefined ? {} : { amr }),
+          ...(device === undefined ? {} : { device }),
           ...more,
         })
         return { token, person: session.person, endsAt: session.endsAt }

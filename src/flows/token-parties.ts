@@ -326,6 +326,8 @@ export function callerOf(
     ...(own?.asked.instigators ?? []),
   ])
   const workload = acting.proved?.workload ?? acting.own?.asked.workload
+  // what was issued here is no newer proof of a workload than what it was issued for
+  const provedAt = acting.proved === undefined ? acting.own?.asked.provedAt : acting.proved.issuedAt
   return {
     id: acting.caller,
     kind: 'issuer',
@@ -334,6 +336,7 @@ export function callerOf(
     ...(behind.length === 0 ? {} : { chain: behind }),
     ...(instigators.length === 0 ? {} : { instigators }),
     ...(workload === undefined ? {} : { workload }),
+    ...(provedAt === undefined ? {} : { provedAt }),
     ...(jkt === undefined ? {} : { confirmed: jkt }),
   }
 }

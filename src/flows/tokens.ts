@@ -831,7 +831,7 @@ export class Tokens {
     if (token.jkt !== jkt) return { refused: 'token and proof of possession do not belong together' }
     if (token.singleUse && !(await this.#book.use(token))) return { refused: `token \`${token.id}\`: used` }
     const [subject, ...behind] = token.chain as [EntityRef, ...EntityRef[]]
-    const { instigators, workload } = token.asked
+    const { instigators, workload, provedAt } = token.asked
     return {
       token,
       caller: {
@@ -842,6 +842,7 @@ export class Tokens {
         ...(behind.length === 0 ? {} : { chain: behind }),
         ...(instigators === undefined ? {} : { instigators }),
         ...(workload === undefined ? {} : { workload }),
+        ...(provedAt === undefined ? {} : { provedAt }),
         ...(jkt === undefined ? {} : { confirmed: jkt }),
         // a sign-in has none: whatever its subject may do
         ...(token.decided.length === 0

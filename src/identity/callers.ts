@@ -190,6 +190,7 @@ export function createCallers({ store, verifier, ownTokens, programs, dev = fals
       ...(proved.behind.length === 0 ? {} : { chain: proved.behind }),
       ...(proved.instigator === undefined ? {} : { instigators: [proved.instigator] }),
       workload: proved.workload,
+      ...(proved.issuedAt === undefined ? {} : { provedAt: proved.issuedAt }),
       ...(proved.confirmed === undefined ? {} : { confirmed: proved.confirmed }),
     }
   }

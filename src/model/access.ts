@@ -42,6 +42,8 @@ export type SignedIn = Readonly<{
   acr?: string
   /** Methods, as RFC 8176 names them. */
   amr?: readonly string[]
+  /** On which device, where the provider says so: its posture is the one that counts. */
+  device?: string
 }>
 
 /** Who is calling, verified at the door. */
@@ -65,6 +67,8 @@ export type Caller = Readonly<{
   instigators?: readonly (AccountRef | EntityRef)[]
   /** What was proved of the workload, under the names that policies read. */
   workload?: Properties
+  /** When that was proved, by the word of its issuer. */
+  provedAt?: Instant
   /** Thumbprint (RFC 7638) of the key that its token is bound to, and that it has proved to hold. */
   confirmed?: string
   /** Of a person: how they signed in. */

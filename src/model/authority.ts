@@ -9,7 +9,17 @@ import { canonical } from './canonical.ts'
 import type { Kind, Records } from './records.ts'
 
 const counters: Readonly<Partial<Record<Kind, readonly string[]>>> = {
-  task: ['calls', 'denials', 'resources', 'heartbeatAt', 'waitUntil'],
+  task: [
+    'calls',
+    'denials',
+    'retries',
+    'resources',
+    'systems',
+    'denied',
+    'recent',
+    'heartbeatAt',
+    'waitUntil',
+  ],
   grant: ['used', 'counted', 'reads', 'urgency', 'reviewAt'],
   session: ['idleUntil'],
   lock: ['ended', 'owes'],

@@ -11,10 +11,13 @@ import type { Instant, Millis } from './time.ts'
 
 /** What can be observed; each is read by policies under `context.live`, as `policy/facts.ts` describes it. */
 export const factNames = ['posture', 'session', 'risk', 'ticket', 'incident', 'calendar'] as const
-export type FactName = (typeof factNames)[number]
+/** `devices` is kept by Writ itself: of which devices of a subject a posture is known. */
+export type FactName = (typeof factNames)[number] | 'devices'
 
 /** Observations that come at once. */
 export const MOST_OBSERVED = 100
+/** Devices of one subject whose posture is kept. */
+export const MOST_DEVICES = 32
 
 /**
  * What a source says: `{ name: 'ticket', about: 'OPS-7', value: { status: 'In Progress', open: true, approved: true },
@@ -24,6 +27,8 @@ export const MOST_OBSERVED = 100
 export type Observation = Readonly<{
   name: FactName
   about: string
+  /** Which device of it; only a posture has one. Each device has its own. */
+  device?: string
   value: Readonly<Record<string, Json>> | null
   /** By the source's word; a time to come is taken for the time of arrival. */
   observedAt: Instant
@@ -31,7 +36,7 @@ export type Observation = Readonly<{
   maxAge?: Millis
 }>
 
-/** Kept under `factId(name, about)`. */
+/** Kept under `factId(name, about, device)`. */
 export type Fact = Observation &
   Readonly<{
     id: string
@@ -42,8 +47,13 @@ export type Fact = Observation &
     by: string
   }>
 
-/** `ticket OPS-7`. */
-export const factId = (name: FactName, about: string): string => `${name} ${about}`
+/** `ticket OPS-7`; that of a device stands on a line of its own, which no name can hold. */
+export const factId = (name: FactName, about: string, device?: string): string =>
+  device === undefined ? `${name} ${about}` : `${name} ${about}\n${device}`
+
+/** The devices in a fact of that name. */
+export const devicesIn = (fact: Pick<Fact, 'value'> | undefined): readonly string[] =>
+  (fact?.value?.['devices'] ?? []) as readonly string[]
 
 /** The name in an id. */
 export const factOf = (id: string): string => id.slice(0, id.indexOf(' '))
@@ -66,6 +76,17 @@ export function merge(known: Fact | undefined, arrived: Fact): Fact {
   const [ours, theirs] = [strictness(known), strictness(arrived)]
   if (ours !== theirs) return theirs > ours ? arrived : known
   return canonical(arrived.value ?? null) > canonical(known.value ?? null) ? arrived : known
+}
+
+/** The worst of several postures: one that is not compliant, then one that nobody manages, then the oldest. */
+export function worstPosture(postures: readonly Fact[]): Fact | undefined {
+  return postures.toSorted(
+    (a, b) =>
+      strictness(b) - strictness(a) ||
+      Number(b.value?.['managed'] !== true) - Number(a.value?.['managed'] !== true) ||
+      a.observedAt - b.observedAt ||
+      (a.id < b.id ? -1 : 1),
+  )[0]
 }
 
 /** Larger is stricter: what ends authority wins where two sources speak at once. */

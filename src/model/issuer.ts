@@ -178,8 +178,15 @@ export const kindDefaults: Readonly<Record<IssuerKind, KindDefaults>> = {
 
 /** Claims of a workload that policies read by their own names, whatever the kind of issuer. */
 export const claimNames: readonly string[] = [
-  ...new Set(Object.values(kindDefaults).flatMap(({ workload }) => workload)),
+  // no kind has it by itself: an issuer that attests to images says where
+  ...new Set(['image_digest', ...Object.values(kindDefaults).flatMap(({ workload }) => workload)]),
 ].sort()
+
+/** `image_digest=/container/digest` is what stands there, under that name; all else is a claim under its own. */
+export function workloadClaim(listed: string): Readonly<{ name: string; claim: string }> {
+  const [, name, claim] = /^([a-z][a-z0-9_]*)=(\/.*)$/su.exec(listed) ?? []
+  return name === undefined || claim === undefined ? { name: listed, claim: listed } : { name, claim }
+}
 
 /** Stands for the issuer's name among the claims of a mapping. */
 export const ISSUER_CLAIM = '@issuer'

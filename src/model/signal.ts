@@ -67,6 +67,8 @@ export type SetClaims = Readonly<{
   txn?: string
   /** Absent where it is named in a way that is not understood. */
   subject?: SubjectId
+  /** Which device of theirs. */
+  device?: string
   event: SignalEvent
 }>
 
@@ -196,3 +198,18 @@ export function fromTemplate(template: string, id: string): EntityRef | undefine
   const ref = parseRef(template.replace('{id}', () => id))
   return ref !== undefined && isTypeName(ref.type) && isIdentity(ref.id) ? ref : undefined
 }
+
+/** A stream as an operator sees it: `in` from a transmitter, `out` to a listener. */
+export type SignalStream = Readonly<{
+  name: string
+  direction: 'in' | 'out'
+  delivery: 'push' | 'poll'
+  status?: StreamStatus | 'gone'
+  /** When it last said anything that was verified. */
+  heardAt?: Instant
+  /** Since when events wait for it. */
+  behindSince?: Instant
+  /** Events that it refused and that can be sent again. */
+  refused?: number
+  problems: readonly string[]
+}>

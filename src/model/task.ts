@@ -5,9 +5,10 @@
  */
 import type { Window } from './calendar.ts'
 import type { EntityRef } from './entity.ts'
+import { refKey } from './entity.ts'
 import type { AccountRef } from './identity.ts'
 import type { Instant, Millis } from './time.ts'
-import { MINUTE } from './time.ts'
+import { MINUTE, SECOND } from './time.ts'
 
 /** What a task may touch: a resource without an id stands for all of its type. */
 export type Scope = Readonly<{
@@ -17,6 +18,19 @@ export type Scope = Readonly<{
 
 /** Bounds that are spent: `calls` is the number of permits under the task and everything below it. */
 export type Limits = Readonly<{ calls?: number }>
+
+/** How many calls there were in the span of `RATE_STEP` that begins at `at`. */
+export type Calls = Readonly<{ at: Instant; calls: number }>
+
+/** Distinct resources remembered of a task. */
+export const MOST_RESOURCES = 64
+/** Distinct systems remembered of a task. */
+export const MOST_SYSTEMS = 64
+/** Denied things remembered of a task; once there are more, whatever else is denied counts as a retry. */
+export const MOST_DENIED = 32
+/** Over which time, and in which steps, the rate of calls is taken. */
+export const RATE_SPAN: Millis = MINUTE
+export const RATE_STEP: Millis = 5 * SECOND
 
 export type TaskEnd = 'completed' | 'failed' | 'timed-out' | 'cancelled'
 export type TaskState = 'declared' | 'open' | TaskEnd
@@ -56,8 +70,16 @@ export type Task = Readonly<{
   heartbeatAt?: Instant
   calls: number
   denials: number
-  /** Distinct resources touched, as keys; bounded by `limits` of the door. */
+  /** Attempts on what had been denied under it before. */
+  retries?: number
+  /** Distinct resources touched, as keys; the first `MOST_RESOURCES`. */
   resources: readonly string[]
+  /** Types of what was touched; the first `MOST_SYSTEMS`. Without it, those of `resources`. */
+  systems?: readonly string[]
+  /** What was denied and not permitted since, as digests; the first `MOST_DENIED`. */
+  denied?: readonly string[]
+  /** Calls of the last minute, oldest first. */
+  recent?: readonly Calls[]
   endedAt?: Instant
   ending?: Readonly<{ reason: string; by: string }>
 }>
@@ -148,3 +170,85 @@ export function waitUntil(task: Task, at: Instant): Task {
   const until = at + DECLARED_WAIT
   return task.state === 'declared' && until > task.waitUntil ? { ...task, waitUntil: until } : task
 }
+
+/** `rate` counts the calls of the last minute in steps of five seconds: at most those of five seconds too many, never too few. */
+export const historyNames = ['calls', 'denials', 'retries', 'resources', 'systems', 'rate'] as const
+
+/** What happened under a task, in numbers. */
+export type History = Readonly<Record<(typeof historyNames)[number], number>>
+
+/** The history of `task` at `now`. */
+export function historyOf(task: Task, now: Instant): History {
+  return {
+    calls: task.calls,
+    denials: task.denials,
+    retries: task.retries ?? 0,
+    resources: task.resources.length,
+    systems: systemsOf(task).length,
+    rate: lately(task, now).reduce((sum, { calls }) => sum + calls, 0),
+  }
+}
+
+/** The task as it was before `own` calls that do not count against what is analysed again; the latest, for its rate. */
+export function withoutCalls(task: Task, own: number): Task {
+  if (own === 0) return task
+  let left = own
+  const recent = (task.recent ?? []).toReversed().map(({ at, calls }) => {
+    const taken = Math.min(left, calls)
+    left -= taken
+    return { at, calls: calls - taken }
+  })
+  return { ...task, calls: Math.max(0, task.calls - own), recent: recent.toReversed() }
+}
+
+/** A permit for `thing` on `resource` at `now`; `isNamed`: under this very task, not below it. */
+export function countCall(
+  task: Task,
+  { thing, resource, isNamed }: Readonly<{ thing: string; resource: EntityRef; isNamed: boolean }>,
+  now: Instant,
+): Task {
+  const retried = isNamed && task.denied?.includes(thing) === true
+  const at = Math.floor(now / RATE_STEP) * RATE_STEP
+  const recent = lately(task, now)
+  const last = recent.at(-1)
+  const systems = joined(systemsOf(task), resource.type, MOST_SYSTEMS)
+  return {
+    ...task,
+    calls: task.calls + 1,
+    resources: joined(task.resources, refKey(resource), MOST_RESOURCES),
+    systems,
+    // a clock that went back adds to the latest step
+    recent:
+      last !== undefined && last.at >= at
+        ? [...recent.slice(0, -1), { at: last.at, calls: last.calls + 1 }]
+        : [...recent, { at, calls: 1 }],
+    ...(retried
+      ? { retries: (task.retries ?? 0) + 1, denied: task.denied.filter((one) => one !== thing) }
+      : {}),
+  }
+}
+
+/** No permit for `thing`; `isFinal`: it was denied, not challenged for evidence. */
+export function countDenial(task: Task, thing: string, isFinal: boolean): Task {
+  const denied = task.denied ?? []
+  const known = denied.includes(thing)
+  const isFull = denied.length >= MOST_DENIED
+  // what cannot be remembered is taken to have been denied before
+  const retried = known || (isFinal && isFull)
+  return {
+    ...task,
+    denials: task.denials + 1,
+    ...(retried ? { retries: (task.retries ?? 0) + 1 } : {}),
+    ...(isFinal && !known && !isFull ? { denied: [...denied, thing] } : {}),
+  }
+}
+
+const lately = ({ recent = [] }: Task, now: Instant): readonly Calls[] =>
+  recent.filter(({ at }) => now < at + RATE_STEP + RATE_SPAN)
+
+function systemsOf({ systems, resources }: Task): readonly string[] {
+  return systems ?? [...new Set(resources.map((key) => key.slice(0, key.indexOf('/'))))]
+}
+
+const joined = (known: readonly string[], one: string, most: number): readonly string[] =>
+  known.includes(one) || known.length >= most ? known : [...known, one]

@@ -5,6 +5,7 @@
  */
 
 import { claimNames } from '../model/issuer.ts'
+import { historyNames } from '../model/task.ts'
 
 /** A type in Cedar's JSON schema form. */
 export type SchemaType = Readonly<{
@@ -60,6 +61,7 @@ export const facts: Readonly<Record<string, FactDefinition>> = {
       attributes: {
         issuer: string,
         ...Object.fromEntries(claimNames.map((name) => [name, maybe(string)])),
+        age: maybe(long),
         claims: maybe({ type: 'Set', element: string }),
       },
     },
@@ -67,7 +69,7 @@ export const facts: Readonly<Record<string, FactDefinition>> = {
     pulled: false,
     disclosed: true,
     sentence:
-      'what the issuer of its token proved of whoever asks for itself: `issuer` is the configured name, other claims of the configuration are `name=value` in `claims`',
+      'what the issuer of its token proved of whoever asks for itself: `issuer` is the configured name, `age` the seconds since it was issued, other claims of the configuration are `name=value` in `claims`',
   },
   task: {
     type: {
@@ -94,11 +96,12 @@ export const facts: Readonly<Record<string, FactDefinition>> = {
       'the task that the attempt names; `window` is its own, which Writ keeps it to by itself, and `calendar` the one it is of',
   },
   history: {
-    type: { type: 'Record', attributes: { calls: long, denials: long, resources: long } },
+    type: { type: 'Record', attributes: Object.fromEntries(historyNames.map((name) => [name, long])) },
     optional: true,
     pulled: false,
     disclosed: true,
-    sentence: 'what happened under the task so far: permits, denials, distinct resources',
+    sentence:
+      'what happened under the task so far: permits, denials, attempts on what had been denied, distinct resources and types of them, permits of the last minute',
   },
   posture: {
     type: {
@@ -116,7 +119,7 @@ export const facts: Readonly<Record<string, FactDefinition>> = {
     pulled: false,
     disclosed: true,
     sentence:
-      'the posture of the device of the principal, or of the workload itself, as it was reported last',
+      'the posture of the device of the principal, or of the workload itself, as it was reported last: of the device that its session names, else of the worst one',
   },
   session: {
     type: {
@@ -126,6 +129,7 @@ export const facts: Readonly<Record<string, FactDefinition>> = {
         age: long,
         acr: maybe(string),
         amr: { type: 'Set', element: string },
+        device: maybe(string),
         compromised: { type: 'Boolean' },
         addressChanged: { type: 'Boolean' },
       },
@@ -150,7 +154,7 @@ export const facts: Readonly<Record<string, FactDefinition>> = {
     pulled: false,
     disclosed: false,
     sentence:
-      'how risky the principal is just now: `level` 1 low, 2 medium, 3 high as reported; `score` adds what `contributions` lists',
+      'how risky the principal is just now: `level` 1 low, 2 medium, 3 high as reported, 1 where nobody reports; `score` adds what `contributions` lists, that of others and what Writ sees itself',
   },
   ticket: {
     type: {

@@ -180,6 +180,14 @@ export class Lookup<P extends Looked> {
     return found
   }
 
+  /** Policies in scope that read one of `facts`. */
+  readersOf(env: Env, facts: readonly string[]): readonly P[] {
+    const found = new Set<P>()
+    for (const { readers } of this.#matching(env))
+      for (const name of facts) for (const policy of readers.get(`fact ${name}`) ?? []) found.add(policy)
+    return [...found]
+  }
+
   /** What the policies in scope read. */
   reads(env: Env): PolicyReads {
     const all = new Set<PolicyReads>()

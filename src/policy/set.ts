@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { Instant } from '../model/time.ts'
 import type { Annotations } from './annotations.ts'
 import { strictest } from './annotations.ts'
 import type { PlacedPolicy } from './derive.ts'
@@ -16,6 +17,7 @@ import type { LookupKeys } from './lookup.ts'
 import type { Reads, Unknown } from './reads.ts'
 import { unknownLabel } from './reads.ts'
 import type { Schema } from './schema.ts'
+import { firstTurn, termsOf, timedFacts } from './timed.ts'
 import type {
   Asked,
   EntityData,
@@ -32,6 +34,7 @@ import type {
   Reach,
   RuleResult,
 } from './types.ts'
+import { NO_PROOF } from './types.ts'
 
 /**
  * A policy with everything that loading found out about it. Spans of `tree` count from `base`: they are offsets in the
@@ -141,6 +144,27 @@ export class LoadedSet implements PolicySet {
   examine(query: Query): readonly RuleResult[] {
     const asked = this.ask(query)
     return asked instanceof AskedSet ? asked.examine(query.proof) : []
+  }
+
+  turnsAt(
+    queryAt: (at: Instant) => Omit<Query, 'proof'>,
+    from: Instant,
+    until: Instant,
+  ): Instant | undefined {
+    const query = queryAt(from)
+    if (this.#inputs.mismatch(query) !== undefined) return undefined
+    const { env } = this.#inputs.place(query, query.entities)
+    const terms = this.#lookup(query)
+      .readersOf(env, timedFacts)
+      .flatMap(({ tree }) => termsOf(tree))
+    if (terms.length === 0) return undefined
+    const envs = new Map<Instant, Env>()
+    const envAt = (at: Instant): Env => {
+      let then = envs.get(at)
+      if (then === undefined) envs.set(at, (then = this.#inputs.prepare(queryAt(at)).with(NO_PROOF)))
+      return then
+    }
+    return firstTurn(terms, envAt, from, until)
   }
 
   reach(head: Parameters<PolicySet['reach']>[0], type: string, entities: readonly EntityData[]): Reach {

@@ -5,6 +5,7 @@
  */
 import type { Json } from '../model/canonical.ts'
 import type { Obligations as GrantObligations } from '../model/grant.ts'
+import type { Instant } from '../model/time.ts'
 
 /** A Cedar entity by name, e.g. `{ type: 'Agent', id: 'migrator' }`. */
 export type EntityUid = Readonly<{ type: string; id: string }>
@@ -232,6 +233,11 @@ export interface PolicySet {
   evaluate(query: Query): Evaluation
   /** `ask` and `explain` in one. */
   explain(query: Query): Explanation
+  /**
+   * The first instant after `from` and before `until` at which a policy in scope compares the time, or what grows with it,
+   * with another result than at `from`; `undefined` if there is none. `queryAt` is the same query then.
+   */
+  turnsAt(queryAt: (at: Instant) => Omit<Query, 'proof'>, from: Instant, until: Instant): Instant | undefined
   /** Every policy in scope clause by clause, whatever came of it: what tests have covered is told from it. */
   examine(query: Query): readonly RuleResult[]
   /** What the permits of the set leave open on the side that `head` lacks, among entities of `type`. */

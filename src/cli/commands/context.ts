@@ -46,6 +46,38 @@ export async function contextShow(context: Context, options: ShowOptions): Promi
   )
 }
 
+export type ReportOptions = Readonly<{ device?: string; value?: string; maxAge?: string }>
+
+/** Says what was observed of something: for who is trusted to. */
+export async function factReport(
+  context: Context,
+  name: string,
+  about: string,
+  { device, value: text, maxAge }: ReportOptions,
+): Promise<void> {
+  if (text === undefined)
+    throw usage(
+      '`--value` is missing',
+      'give it as JSON, e.g. `--value \'{"compliant": true, "status": "ok"}\'`',
+    )
+  let value: Json
+  try {
+    value = JSON.parse(text) as Json
+  } catch {
+    throw usage('`--value` is no JSON', 'quote it for the shell')
+  }
+  await context.writ.facts.report([
+    {
+      name,
+      about,
+      ...(device === undefined ? {} : { device }),
+      value,
+      ...(maxAge === undefined ? {} : { max_age: maxAge }),
+    },
+  ])
+  context.print({ item: { name, about } }, { lines: [`reported ${plain(name)} of ${plain(about)}`] })
+}
+
 /** What is known about a subject, session, ticket, incident or calendar. */
 export async function factList(context: Context, about: string): Promise<void> {
   const { items } = await context.writ.facts.about(about)
@@ -54,9 +86,10 @@ export async function factList(context: Context, about: string): Promise<void> {
   if (items.length === 0) context.note('info', `nothing is known about ${plain(about)}`)
 }
 
-/** `posture of Person/ada by mdm, 4 s ago, known for 9 min`. */
+/** `posture of Person/ada on laptop-7 by mdm, 4 s ago, known for 9 min`. */
 function factLine(fact: Fact, now: number): string {
-  const age = `${plain(fact.name)} of ${plain(fact.about)} by ${plain(fact.source)}, ${when(fact.observed_at, now)}`
+  const what = fact.device === undefined ? fact.about : `${fact.about} on ${fact.device}`
+  const age = `${plain(fact.name)} of ${plain(what)} by ${plain(fact.source)}, ${when(fact.observed_at, now)}`
   if (!fact.known) return `${age}, too old to be believed`
   if (fact.known_until === undefined) return age
   return `${age}, known for ${took(Math.max(0, Date.parse(fact.known_until) - now))} more`

@@ -8,7 +8,7 @@ import type { EntityRef, Properties } from '../../model/entity.ts'
 import { refKey } from '../../model/entity.ts'
 import type { AccountRef, Proved } from '../../model/identity.ts'
 import type { Issuer, SubjectMapping } from '../../model/issuer.ts'
-import { ISSUER_CLAIM } from '../../model/issuer.ts'
+import { ISSUER_CLAIM, workloadClaim } from '../../model/issuer.ts'
 import { isIdentity } from '../../model/name.ts'
 import type { Instant, Millis } from '../../model/time.ts'
 import { MINUTE, SECOND } from '../../model/time.ts'
@@ -254,11 +254,17 @@ function mapped(facts: Properties, { type, claims }: SubjectMapping, issuer: Iss
 function claimText(facts: Properties, name: string): string | undefined {
   // a name is one or the other: a claim that is called like a path is not what stands there
   if (!name.startsWith('/')) return Object.hasOwn(facts, name) ? textOf(facts[name]) : undefined
+  return textOf(claimValue(facts, name))
+}
+
+/** What stands at a claim, or at a JSON pointer into one. */
+function claimValue(facts: Properties, name: string): Json | undefined {
+  if (!name.startsWith('/')) return Object.hasOwn(facts, name) ? facts[name] : undefined
   let value: Json | undefined = facts
   for (const step of name.slice(1).split('/')) {
     value = member(value, step.replaceAll('~1', '/').replaceAll('~0', '~'))
   }
-  return textOf(value)
+  return value
 }
 
 function textOf(value: Json | undefined): string | undefined {
@@ -290,8 +296,9 @@ function instigatorOf(facts: Properties, issuer: Issuer): AccountRef | undefined
 
 function workloadOf(facts: Properties, issuer: Issuer): Properties {
   const found: Record<string, Json> = {}
-  for (const name of issuer.workload) {
-    const value = Object.hasOwn(facts, name) ? facts[name] : undefined
+  for (const listed of issuer.workload) {
+    const { name, claim } = workloadClaim(listed)
+    const value = claimValue(facts, claim)
     if (value !== undefined && value !== null) found[name] = value
   }
   return { ...found, issuer: issuer.name }

@@ -41,6 +41,8 @@ export type Provider = Readonly<{
     | Readonly<{ kind: 'key'; key: KeyObject; keyId?: string }>
     | Readonly<{ kind: 'secret'; secret: Secret<string> }>
   scopes: readonly string[]
+  /** The claim that names the device. */
+  deviceClaim?: string
   allowPrivate: boolean
   ca?: string
 }>
@@ -66,6 +68,8 @@ export type Arrived = Readonly<{
   authAt?: number
   acr?: string
   amr?: readonly string[]
+  /** On which device. */
+  device?: string
 }>
 
 export interface RelyingParty {
@@ -169,6 +173,9 @@ export function createRelyingParty({ providers, fetch, random, monotonic }: Opti
         const several = Array.isArray(aud) && aud.length > 1
         if (several || sub === '' || sub.length > TEXT_MOST || !isIdentity(sub))
           throw refused('its audience or subject is not acceptable')
+        const device = provider.deviceClaim === undefined ? undefined : claims[provider.deviceClaim]
+        // which of theirs it is decides whose posture counts: what cannot be read is not passed over
+        if (device !== undefined && !isDevice(device)) throw refused('its device is not acceptable')
         const methods = Array.isArray(amr) ? amr.filter(isMethod).slice(0, 10) : []
         return {
           provider: provider.name,
@@ -178,6 +185,7 @@ export function createRelyingParty({ providers, fetch, random, monotonic }: Opti
           ...(Number.isSafeInteger(authTime) ? { authAt: Number(authTime) * SECOND } : {}),
           ...(typeof acr === 'string' && acr.length <= TEXT_MOST && isIdentity(acr) ? { acr } : {}),
           ...(methods.length === 0 ? {} : { amr: methods }),
+          ...(device === undefined ? {} : { device }),
         }
       } catch (error) {
         if (error instanceof WritError) throw error
@@ -186,6 +194,9 @@ export function createRelyingParty({ providers, fetch, random, monotonic }: Opti
     },
   }
 }
+
+const isDevice = (one: unknown): one is string =>
+  typeof one === 'string' && one !== '' && one.length <= TEXT_MOST && isIdentity(one)
 
 /** Of RFC 8176, or like one: it stands in the record and in facts of policy. */
 const isMethod = (one: unknown): one is string =>

@@ -50,15 +50,17 @@ export async function takeEffect(context: Context, subject: EntityRef, set: SetC
     name: 'posture' | 'risk',
     value: Readonly<Record<string, Json>>,
   ): Promise<Outcome> => {
+    const device = name === 'posture' ? set.device : undefined
     const observation: Observation = {
       name,
       about: refKey(subject),
+      ...(device === undefined ? {} : { device }),
       value,
       observedAt: set.at,
       ...(maxAge === undefined ? {} : { maxAge }),
     }
     await verbs.observe(source, set.jti, [observation])
-    return { outcome: 'observed', facts: [factId(name, observation.about)] }
+    return { outcome: 'observed', facts: [factId(name, observation.about, device)] }
   }
   switch (event.kind) {
     case 'session-revoked':

@@ -8,7 +8,7 @@ import * as z from 'zod'
 import type { Json } from '../../model/canonical.ts'
 import type { Instant } from '../../model/time.ts'
 import type { SetClaims, SetError, SignalEvent, SubjectId } from '../../model/signal.ts'
-import { encodeEvent, parseEvent, parseSubject } from './events.ts'
+import { encodeEvent, parseDevice, parseEvent, parseSubject } from './events.ts'
 
 /** `typ` of every SET. */
 export const SET_TYP = 'secevent+jwt'
@@ -44,9 +44,11 @@ export function decodeSet(
   const [only, another] = Object.entries(events)
   if (only === undefined || another !== undefined) return { problem: '`events` has not exactly one event' }
   let subject: SubjectId | undefined
+  let device: string | undefined
   let parsed: ReturnType<typeof parseEvent>
   try {
     subject = parseSubject(sub_id)
+    device = parseDevice(sub_id)
   } catch (error) {
     if (error instanceof z.ZodError) return { problem: firstOf(error, 'sub_id') }
     throw error
@@ -69,6 +71,7 @@ export function decodeSet(
       at,
       ...(txn === undefined ? {} : { txn }),
       ...(subject === undefined ? {} : { subject }),
+      ...(device === undefined ? {} : { device }),
       event: parsed.event,
     },
   }

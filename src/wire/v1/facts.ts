@@ -31,17 +31,24 @@ const aboutSubject = z
 
 /** One fact: `{ name: 'posture', about: 'Person/ada', value: { compliant: false, status: 'jailbroken' } }`. */
 export const factInput = z.discriminatedUnion('name', [
-  known(
-    'posture',
-    aboutSubject,
-    z.strictObject({
-      compliant: z.boolean(),
-      status: displayName,
-      device: id.exactOptional(),
-      managed: z.boolean().exactOptional(),
-      os: displayName.exactOptional(),
-    }),
-  ),
+  z.strictObject({
+    name: z.literal('posture'),
+    about: aboutSubject,
+    device: id
+      .exactOptional()
+      .meta({ description: 'Which device of the subject; each has a posture of its own' }),
+    value: z
+      .strictObject({
+        compliant: z.boolean(),
+        status: displayName,
+        device: id.exactOptional().meta({ description: 'The same as beside the value' }),
+        managed: z.boolean().exactOptional(),
+        os: displayName.exactOptional(),
+      })
+      .nullable()
+      .meta({ description: '`null` once the subject has this device no more' }),
+    ...said,
+  }),
   known(
     'risk',
     aboutSubject,
@@ -94,19 +101,24 @@ export type FactsInput = z.input<typeof factsInput>
 
 /** As the flows take them; without a time of its own a fact was observed when it arrived. */
 export function decodeFacts({ facts }: z.output<typeof factsInput>, now: Instant): Observation[] {
-  return facts.map(({ name, about, value, observed_at: at, max_age: maxAge }) => ({
-    name,
-    about,
-    value: value as Observation['value'],
-    observedAt: at ?? now,
-    ...given('maxAge', maxAge),
-  }))
+  return facts.map((fact) => {
+    const { name, about, value, observed_at: at, max_age: maxAge } = fact
+    return {
+      name,
+      about,
+      ...given('device', fact.name === 'posture' ? (fact.device ?? fact.value?.device) : undefined),
+      value: value as Observation['value'],
+      observedAt: at ?? now,
+      ...given('maxAge', maxAge),
+    }
+  })
 }
 
 const factOut = z
   .object({
     name: z.string(),
     about: z.string(),
+    device: z.string().exactOptional(),
     value: jsonOut,
     source: z.string(),
     by: z.string(),
@@ -125,6 +137,7 @@ export function encodeFact(fact: Fact, now: Instant): WireFact {
   return {
     name: fact.name,
     about: fact.about,
+    ...given('device', fact.device),
     value: fact.value,
     source: fact.source,
     by: fact.by,
