@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { Credential } from '../model/credential.ts'
 import { credentialRevoking } from '../model/credential.ts'
 import type { Grant } from '../model/grant.ts'
 import type { Kind } from '../model/records.ts'
@@ -111,6 +112,7 @@ export class Sweeper {
           if (kind === 'credential' && 'state' in stored.value && stored.value.state === 'planned')
             lost.push(stored.id)
           if (kind === 'grant') watch.note(stored.value as Grant)
+          if (kind === 'credential') watch.noteCredential(stored.value as Credential)
         }
         after = page.next
       } while (after !== undefined)

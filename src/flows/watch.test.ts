@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
+import type { Credential } from '../model/credential.ts'
 import type { Fact } from '../model/fact.ts'
 import type { Grant } from '../model/grant.ts'
 import type { Lock } from '../model/lock.ts'
@@ -54,6 +55,15 @@ const fact = (about: string, more: Partial<Fact> = {}): Change => ({
     by: 'x',
     ...more,
   },
+})
+
+const credential = (more: Pick<Credential, 'id' | 'grant' | 'state'>): Credential => ({
+  target: 'orders-db',
+  planned: {},
+  plannedAt: NOW,
+  endsAt: NOW,
+  tries: 0,
+  ...more,
 })
 
 const ids = (watch: Watch, most = 100): string[] => watch.take(most).map(({ id }) => id)
@@ -112,7 +122,7 @@ describe('who is affected', () => {
     watch.changed([
       { kind: 'grant', id: 'g1', before: undefined, after: grant('g1', [], { state: 'ended' }) },
     ])
-    assert.deepEqual(watch.take(9), [{ id: 'g2', why: 'policy changed', turn: 15 }])
+    assert.deepEqual(watch.take(9), [{ id: 'g2', why: 'policy changed', turn: 31 }])
     const lock = (what: Lock['what'], about: string): Change => ({
       kind: 'lock',
       id: `${what} ${about}`,
@@ -152,6 +162,25 @@ describe('who is first', () => {
     assert.ok(taken.slice(0, 1_000).every((id) => Number(id.slice(1)) >= 4_000))
   })
 
+  test('what has a credential at a target goes ahead of what is denied already, but not of third parties', () => {
+    const watch = new Watch()
+    const at = (id: string, grant: string, state: 'live' | 'absent') => credential({ id, grant, state })
+    watch.note(grant('sensitive', ['fact/posture a'], { urgency: 4 }))
+    watch.note(grant('open', ['fact/posture a'], { urgency: 7 }))
+    watch.note(grant('third', ['fact/posture a'], { urgency: 3 }))
+    watch.noteCredential(at('c1', 'open', 'live'))
+    watch.noteCredential(at('c2', 'open', 'live'))
+    watch.changed([fact('a')])
+    assert.deepEqual(ids(watch), ['third', 'open', 'sensitive'])
+    // one of two is gone; then both
+    const gone = at('c1', 'open', 'absent')
+    watch.changed([fact('a'), { kind: 'credential', id: 'c1', before: gone, after: gone }])
+    assert.deepEqual(ids(watch), ['third', 'open', 'sensitive'])
+    watch.noteCredential(at('c2', 'open', 'absent'))
+    watch.changed([fact('a')])
+    assert.deepEqual(ids(watch), ['third', 'sensitive', 'open'])
+  })
+
   test('third parties, then the most sensitive; what concerns single grants goes ahead of what concerns all', () => {
     const watch = new Watch()
     for (const urgency of [7, 4, 0, 3, 6]) watch.note(grant(`g${urgency}`, ['fact/posture a'], { urgency }))
@@ -168,7 +197,7 @@ describe('who is first', () => {
     watch.changed([fact('a')])
     watch.again('g', 'time has passed')
     assert.deepEqual(watch.take(9), [
-      { id: 'g', why: 'time has passed, policy changed, `posture` changed', turn: 7 },
+      { id: 'g', why: 'time has passed, policy changed, `posture` changed', turn: 15 },
     ])
     assert.deepEqual(watch.take(9), [])
   })
@@ -177,8 +206,8 @@ describe('who is first', () => {
     const watch = new Watch()
     watch.note(grant('g', ['fact/risk a', 'fact/calendar c']))
     watch.changed([{ ...fact('a'), id: 'risk a' }])
-    assert.deepEqual(watch.take(9), [{ id: 'g', why: 'what is known changed', turn: 7 }])
+    assert.deepEqual(watch.take(9), [{ id: 'g', why: 'what is known changed', turn: 15 }])
     watch.changed([{ ...fact('c'), id: 'calendar c' }])
-    assert.deepEqual(watch.take(9), [{ id: 'g', why: '`calendar` changed', turn: 7 }])
+    assert.deepEqual(watch.take(9), [{ id: 'g', why: '`calendar` changed', turn: 15 }])
   })
 })

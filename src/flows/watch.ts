@@ -5,6 +5,8 @@
  * @module
  */
 import { sameAuthority } from '../model/authority.ts'
+import type { Credential } from '../model/credential.ts'
+import { isAtTarget } from '../model/credential.ts'
 import { refKey } from '../model/entity.ts'
 import { factOf } from '../model/fact.ts'
 import type { Grant } from '../model/grant.ts'
@@ -35,9 +37,14 @@ const POLICY = 'meta/policy'
 
 /** Before and after: what concerns single grants goes ahead of what concerns all. */
 const TIERS = 2
-/** Third parties, then the others; each from the most sensitive resource to the least. */
+/** Of a grant: third parties, then the others; each from the most sensitive resource to the least. */
 const URGENCIES = 8
-const THIRD_PARTIES = URGENCIES / 2
+/**
+ * Places of a tier: third parties first, and of each those with a credential at a target before those that need Writ for
+ * all they do, which are denied from the change on.
+ */
+const PLACES = 2 * URGENCIES
+const THIRD_PARTIES = PLACES / 2
 
 /** Grants that are put in their places at once: of many, some with each slice. */
 const SPREAD = 2_000
@@ -48,9 +55,11 @@ type Readers = { readonly key: string; ids: string | Set<string> }
 export class Watch {
   readonly #readers = new Map<string, Readers>()
   readonly #grants = new Map<string, Readonly<{ reads: readonly Readers[]; urgency: number }>>()
+  /** Credentials at targets, by grant. */
+  readonly #open = new Map<string, Set<string>>()
   /** Affected, and not in their places yet. */
   #spreading: { readonly ids: Iterator<string>; readonly why: string; readonly tier: number }[] = []
-  readonly #lanes: Lane[] = Array.from({ length: TIERS * URGENCIES }, () => new Lane())
+  readonly #lanes: Lane[] = Array.from({ length: TIERS * PLACES }, () => new Lane())
   readonly #waiting = new Map<string, { lane: number; why: Set<string> }>()
   #listener: () => void = () => undefined
 
@@ -74,9 +83,22 @@ export class Watch {
     this.#grants.set(grant.id, { reads: keys.map((key) => this.#read(key, grant.id)), urgency })
   }
 
+  /** That it is at its target, or no more. */
+  noteCredential(credential: Credential): void {
+    const { id, grant } = credential
+    const open = this.#open.get(grant)
+    if (isAtTarget(credential)) {
+      if (open === undefined) this.#open.set(grant, new Set([id]))
+      else open.add(id)
+    } else if (open?.delete(id) === true && open.size === 0) this.#open.delete(grant)
+  }
+
   /** What is durable by now, in log order. */
   changed(changes: readonly Change[]): void {
-    for (const { kind, after } of changes) if (kind === 'grant' && after !== undefined) this.note(after)
+    for (const { kind, after } of changes) {
+      if (kind === 'grant' && after !== undefined) this.note(after)
+      if (kind === 'credential' && after !== undefined) this.noteCredential(after)
+    }
     for (const change of changes) {
       const { kind, before, after } = change
       const key = keyOf(change)
@@ -137,7 +159,7 @@ export class Watch {
   #enqueue(id: string, why: string, tier: number): void {
     const grant = this.#grants.get(id)
     if (grant === undefined) return
-    const lane = tier * URGENCIES + grant.urgency
+    const lane = tier * PLACES + placeOf(grant.urgency, this.#open.has(id))
     const waiting = this.#waiting.get(id)
     if (waiting !== undefined) {
       waiting.why.add(why)
@@ -187,6 +209,12 @@ export class Watch {
     }
     this.#grants.delete(id)
   }
+}
+
+function placeOf(urgency: number, isOpen: boolean): number {
+  const half = URGENCIES / 2
+  const isThird = urgency < half
+  return (isThird ? 0 : THIRD_PARTIES) + (isOpen ? 0 : half) + (urgency % half)
 }
 
 /** A queue that does not move what is in it each time. */
