@@ -27,7 +27,8 @@ export type Platform = Part &
     job(claims: JWTPayload): Record<string, string>
   }>
 
-export async function openPlatform(): Promise<Platform> {
+/** `now` is the time there; by default that of this machine. */
+export async function openPlatform(now: () => number = Date.now): Promise<Platform> {
   const [own, foreign] = await Promise.all([
     generateKeyPair('RS256', { extractable: true }),
     generateKeyPair('RS256'),
@@ -37,7 +38,7 @@ export async function openPlatform(): Promise<Platform> {
   const jobs = new Map<string, JWTPayload>()
 
   const sign = (claims: JWTPayload, key: CryptoKey): Promise<string> => {
-    const at = Math.floor(Date.now() / 1_000)
+    const at = Math.floor(now() / 1_000)
     const common = { iss: url, aud: AUDIENCE, jti: randomUUID(), iat: at, nbf: at - 5, exp: at + 300 }
     return new SignJWT({ ...common, ...claims })
       .setProtectedHeader({ alg: 'RS256', typ: 'JWT', kid })
