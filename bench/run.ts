@@ -12,10 +12,10 @@ import { http } from './http.ts'
 import { log } from './log.ts'
 import { policy } from './policy.ts'
 import { proof } from './proof.ts'
-import { react } from './react.ts'
 import { reload } from './reload.ts'
 import { revoke } from './revoke.ts'
 import { search } from './search.ts'
+import { storm } from './storm.ts'
 
 const benches: Readonly<
   Record<string, { what: string; run: () => readonly Row[] | Promise<readonly Row[]> }>
@@ -39,9 +39,9 @@ const benches: Readonly<
     what: 'AuthZEN search: 10 of 10,000 resources, without deciding what no permit reaches',
     run: search,
   },
-  react: {
-    what: 'P6 P6c one signal hits 10,000 live grants while others decide; --full 100,000',
-    run: () => react(full),
+  storm: {
+    what: 'P6 P6c P11 10,000 live grants end at once while others decide; --full 100,000',
+    run: () => storm(full),
   },
   revoke: { what: 'P6b PostgreSQL role removed, its open session cut', run: revoke },
 }
