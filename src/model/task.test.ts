@@ -3,8 +3,14 @@ import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import type { Scope, Task } from './task.ts'
 import {
+  MOST_DENIED,
+  RATE_SPAN,
+  RATE_STEP,
   beat,
+  countCall,
+  countDenial,
   endTask,
+  historyOf,
   inScope,
   isEnded,
   isLive,
@@ -13,6 +19,7 @@ import {
   taskLapsesAt,
   waitUntil,
   windowOf,
+  withoutCalls,
 } from './task.ts'
 import { MINUTE, SECOND } from './time.ts'
 
@@ -119,4 +126,60 @@ describe('C3 clocks of a task start when it opens, and nothing extends its end',
     assert.equal(beat(ended, 6), ended)
     assert.equal(openTask(ended, 6, Infinity), ended)
   })
+})
+
+test('what is denied again is a retry; what was permitted since is not', () => {
+  const at = Date.UTC(2026, 10, 23)
+  const resource = { type: 'Database', id: 'orders' }
+  const fresh = task()
+  const denied = countDenial(fresh, 'a', true)
+  assert.deepEqual([denied.denials, historyOf(denied, at).retries], [1, 0])
+  const again = countDenial(denied, 'a', true)
+  assert.deepEqual([again.denials, historyOf(again, at).retries], [2, 1])
+  const permitted = countCall(again, { thing: 'a', resource, isNamed: true }, at)
+  assert.equal(historyOf(permitted, at).retries, 2)
+  assert.equal(historyOf(countDenial(permitted, 'a', true), at).retries, 2)
+  // a challenge is an invitation to come back, and what happens below is no attempt of this one
+  assert.equal(historyOf(countDenial(countDenial(fresh, 'a', false), 'a', true), at).retries, 0)
+  assert.equal(historyOf(countCall(denied, { thing: 'a', resource, isNamed: false }, at), at).retries, 0)
+})
+
+test('what cannot be remembered any more is taken to have been denied before', () => {
+  let one = task()
+  for (let n = 0; n < MOST_DENIED; n += 1) one = countDenial(one, `thing ${n}`, true)
+  assert.equal(historyOf(one, 0).retries, 0)
+  one = countDenial(one, 'one more', true)
+  assert.equal(historyOf(one, 0).retries, 1)
+  assert.equal(one.denied?.length, MOST_DENIED)
+})
+
+test('the rate is never too low, at most five seconds too high, and takes no more room than a minute', () => {
+  const call = { thing: 'a', resource: { type: 'Database', id: 'orders' }, isNamed: true }
+  fc.assert(
+    fc.property(fc.array(fc.integer({ min: 0, max: 20_000 }), { maxLength: 60 }), (waits) => {
+      let [one, now]: [Task, number] = [task(), 1_000_000]
+      const times: number[] = []
+      for (const wait of waits) {
+        now += wait
+        one = countCall(one, call, now)
+        times.push(now)
+        const within = (span: number): number => times.filter((time) => time > now - span).length
+        const { rate } = historyOf(one, now)
+        assert.ok(rate >= within(RATE_SPAN) && rate <= within(RATE_SPAN + RATE_STEP))
+        assert.ok((one.recent?.length ?? 0) <= RATE_SPAN / RATE_STEP + 1)
+      }
+      assert.equal(historyOf(one, now + RATE_SPAN + RATE_STEP).rate, 0)
+      assert.equal(historyOf(withoutCalls(one, times.length), now).rate, 0)
+    }),
+  )
+  // a clock that went back loses nothing
+  const ahead = countCall(task(), call, 1_000_000)
+  assert.equal(historyOf(countCall(ahead, call, 900_000), 1_000_000).rate, 2)
+})
+
+test('a task from before there were systems has those of what it touched', () => {
+  const one = task({ resources: ['Database/a', 'Database/b', 'Document/c'] })
+  assert.equal(historyOf(one, 0).systems, 2)
+  const call = { thing: 'a', resource: { type: 'Queue', id: 'q' }, isNamed: true }
+  assert.deepEqual(countCall(one, call, 0).systems, ['Database', 'Document', 'Queue'])
 })

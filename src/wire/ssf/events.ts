@@ -35,40 +35,20 @@ export const subjectId = z
   ])
   .meta({ id: 'SubjectIdentifier' })
 
-/** Who, and on which device of theirs. */
-const complex = z.looseObject({ user: z.unknown().optional(), device: z.unknown().optional() })
-
-/**
- * The subject; `undefined` for a format that is not understood. Of a complex subject that is its user, or its device where
- * it names no user.
- *
- * @throws {z.ZodError} for one that is understood, and is wrong.
- */
+/** The subject; `undefined` for a format that is not understood. @throws {z.ZodError} for one that is, and is wrong. */
 export function parseSubject(value: unknown): SubjectId | undefined {
   const { format } = z.looseObject({ format: z.string().max(64) }).parse(value)
-  if (format === 'complex') {
-    const { user, device } = complex.parse(value)
-    const who = user ?? device
-    // what is complex inside again names nobody
-    return who === undefined || formatOf(who) === 'complex' ? undefined : parseSubject(who)
-  }
   if (!['email', 'iss_sub', 'opaque'].includes(format)) return undefined
   return subjectId.parse(value)
 }
 
-/** The device that a complex subject names beside its user. @throws {z.ZodError} */
-export function parseDevice(value: unknown): string | undefined {
-  const { format, user, device } = z.looseObject({ format: z.string() }).parse(value)
-  if (format !== 'complex' || user === undefined || device === undefined) return undefined
-  const named = formatOf(device) === 'complex' ? undefined : parseSubject(device)
-  if (named === undefined)
-    throw new z.ZodError([
-      { code: 'custom', path: ['device'], message: 'is in a format that is not understood', input: device },
-    ])
-  return subjectKey(named)
-}
+const complex = z.strictObject({ format: z.literal('complex'), user: subjectId, device: subjectId })
 
-const formatOf = (value: unknown): string => z.looseObject({ format: z.string().max(64) }).parse(value).format
+/** Somebody on a device of theirs: of complex subjects (SSF 1.0 §3) that one alone is understood. */
+export function parseOnDevice(value: unknown): Readonly<{ subject: SubjectId; device: string }> | undefined {
+  const { success, data } = complex.safeParse(value)
+  return success ? { subject: data.user, device: subjectKey(data.device) } : undefined
+}
 
 const common = { event_timestamp: z.number().nonnegative().optional() }
 const revoked = z.looseObject(common)

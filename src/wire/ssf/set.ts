@@ -8,7 +8,7 @@ import * as z from 'zod'
 import type { Json } from '../../model/canonical.ts'
 import type { Instant } from '../../model/time.ts'
 import type { SetClaims, SetError, SignalEvent, SubjectId } from '../../model/signal.ts'
-import { encodeEvent, parseDevice, parseEvent, parseSubject } from './events.ts'
+import { encodeEvent, parseEvent, parseOnDevice, parseSubject } from './events.ts'
 
 /** `typ` of every SET. */
 export const SET_TYP = 'secevent+jwt'
@@ -44,11 +44,9 @@ export function decodeSet(
   const [only, another] = Object.entries(events)
   if (only === undefined || another !== undefined) return { problem: '`events` has not exactly one event' }
   let subject: SubjectId | undefined
-  let device: string | undefined
   let parsed: ReturnType<typeof parseEvent>
   try {
     subject = parseSubject(sub_id)
-    device = parseDevice(sub_id)
   } catch (error) {
     if (error instanceof z.ZodError) return { problem: firstOf(error, 'sub_id') }
     throw error
@@ -59,6 +57,8 @@ export function decodeSet(
     if (error instanceof z.ZodError) return { problem: firstOf(error, 'events') }
     throw error
   }
+  // other events would be about that device alone, which nobody here can tell from the others
+  const onDevice = parsed.event.kind === 'device-compliance-change' ? parseOnDevice(sub_id) : undefined
   const issuedAt = Math.floor(iat * SECOND)
   // it cannot have been told before it happened
   const at = Math.min(issuedAt, Math.floor((parsed.seconds ?? Infinity) * SECOND))
@@ -71,7 +71,7 @@ export function decodeSet(
       at,
       ...(txn === undefined ? {} : { txn }),
       ...(subject === undefined ? {} : { subject }),
-      ...(device === undefined ? {} : { device }),
+      ...onDevice,
       event: parsed.event,
     },
   }

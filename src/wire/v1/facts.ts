@@ -107,7 +107,7 @@ export function decodeFacts({ facts }: z.output<typeof factsInput>, now: Instant
       name,
       about,
       ...given('device', fact.name === 'posture' ? (fact.device ?? fact.value?.device) : undefined),
-      value: value as Observation['value'],
+      value,
       observedAt: at ?? now,
       ...given('maxAge', maxAge),
     }
