@@ -166,7 +166,8 @@ export function withLive(
     const fact = stored(ref)
     if (fact === undefined) return expected(ref) ? 'unknown' : 'absent'
     if (!isFresh(fact, now)) return 'unknown'
-    changesAt = Math.min(changesAt, knownUntil(fact))
+    const asked = expected(ref) && ref.name !== 'calendar' ? askedAgainAt(fact) : Infinity
+    changesAt = Math.min(changesAt, asked > now ? asked : knownUntil(fact))
     return fact.value === null ? 'absent' : fact
   }
   const tell = (name: string, found: Fact | 'absent' | 'unknown', into: Record<string, Json>): void => {
@@ -238,6 +239,13 @@ export function withLive(
     ...(changesAt === Infinity ? {} : { changesAt }),
   }
 }
+
+/** Of how long an answer is believed, how much may pass before its source is asked again. */
+const BELIEVED_UNASKED = 0.8
+
+/** Before what its source said is too old: one answer that is late or lost ends nothing, and a change is found sooner. */
+const askedAgainAt = (fact: Fact): Instant =>
+  Math.floor(fact.observedAt + (fact.maxAge ?? Infinity) * BELIEVED_UNASKED)
 
 const complianceOf = (device: Fact | 'unknown'): NonNullable<Signs['posture']> =>
   device === 'unknown' ? device : device.value?.['compliant'] === true ? 'compliant' : 'not-compliant'

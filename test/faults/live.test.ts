@@ -12,7 +12,7 @@ import type { Observation } from '../../src/model/fact.ts'
 import { MINUTE } from '../../src/model/time.ts'
 import type { FaultWorld } from './support.ts'
 import { redecideAll } from '../support/redecide.ts'
-import { attempt, entries, faultWorld, ref, sessionFor, withPolicy } from './support.ts'
+import { attempt, entries, faultWorld, ref, sessionFor, settle, withPolicy } from './support.ts'
 
 const policies = withPolicy(`
 @id("look-from-good-devices")
@@ -237,6 +237,39 @@ describe('facts that are asked for', () => {
       assert.ok(((await lastDecision(w))['unknown'] as string[] | undefined)?.length, 'it is on the record')
     })
   }
+
+  test('B58 whoever has a grant is asked about before what is known is too old: a late answer ends nothing, a change does', async () => {
+    let say: () => Promise<Observation> = () => Promise.reject(new SourceError('not yet'))
+    const source = tickets(() => say())
+    await using w = await faultWorld({ policies, sources: [source] })
+    const { flows } = w.app
+    const answer = (open: boolean) => async () => ticket('OPS-7', open, w.clock.wall())
+    say = answer(true)
+    const asking = attempt('Agent/migrator', 'change', 'Document/handbook', {
+      task: await taskWith(w, 'OPS-7'),
+    })
+    const { grant: given, decision } = await flows.activate(w.migrator, asking)
+    const { id } = given ?? assert.fail(decision.reason)
+    const at = async (seconds: number): Promise<string> => {
+      w.clock.advance(seconds * 1_000)
+      await settle(w.app)
+      const { grant } = await flows.grant(w.ada, id)
+      return `${grant.state}, asked ${source.asked.length}`
+    }
+    await settle(w.app)
+    assert.equal(await at(47), 'active, asked 1')
+    say = () => Promise.reject(new SourceError('it answered 503'))
+    assert.equal(await at(1), 'active, asked 2')
+    assert.equal(await at(11), 'active, asked 2')
+    say = answer(true)
+    assert.equal(await at(1), 'active, asked 3')
+    say = answer(false)
+    assert.equal(await at(48), 'closed, asked 4')
+    assert.equal(
+      (await flows.grant(w.ada, id)).grant.reason,
+      'time has passed, `ticket` changed: policy_denied',
+    )
+  })
 
   test('B58 what was known is believed for as long as it says, and no longer', async () => {
     const source = tickets(() => Promise.reject(new SourceError('down')))
