@@ -265,10 +265,7 @@ describe('facts that are asked for', () => {
     assert.equal(await at(1), 'active, asked 3')
     say = answer(false)
     assert.equal(await at(48), 'closed, asked 4')
-    assert.equal(
-      (await flows.grant(w.ada, id)).grant.reason,
-      'time has passed, `ticket` changed: policy_denied',
-    )
+    assert.match((await flows.grant(w.ada, id)).grant.reason ?? '', /policy_denied$/u)
   })
 
   test('B58 what was known is believed for as long as it says, and no longer', async () => {
