@@ -44,9 +44,13 @@ export type LogKeyInfo = Readonly<{
 export type LogKeys = Readonly<{ origin: string; epoch: number; keys: readonly (LogKeyInfo & LogKeyDates)[] }>
 type LogKeyDates = Readonly<{ id: string; created_at: string; retired_at?: string }>
 
-export type KeyRotation = Readonly<{ use?: 'log' | 'artifact'; compromised?: boolean; reason?: string }>
+export type KeyRotation = Readonly<{
+  use?: 'log' | 'artifact' | 'token' | 'signal'
+  compromised?: boolean
+  reason?: string
+}>
 export type KeyRotated = Readonly<{
-  use: 'log' | 'artifact'
+  use: 'log' | 'artifact' | 'token' | 'signal'
   before: string
   id: string
   /** The last size up to which the old key is believed. */

@@ -22,6 +22,8 @@ export type Alternative = Readonly<{
 export type FactInput = Readonly<{
   name: string
   about: string
+  /** Which device of a subject a posture is of. */
+  device?: string
   value: Json
   observed_at?: string
   max_age?: string
@@ -30,6 +32,7 @@ export type FactInput = Readonly<{
 export type Fact = Readonly<{
   name: string
   about: string
+  device?: string
   value: Json
   source: string
   by: string
@@ -59,6 +62,26 @@ export type Lock = Readonly<{
   /** Something under it has still to be looked at or ended; it is refused all the same. */
   ending: boolean
 }>
+
+/** A stream of signals: `in` from a transmitter that is listened to, `out` to a listener that is told. */
+export type SignalStream = Readonly<{
+  name: string
+  direction: 'in' | 'out'
+  delivery: 'push' | 'poll'
+  status?: 'enabled' | 'paused' | 'disabled' | 'gone'
+  heard_at?: string
+  behind_since?: string
+  refused?: number
+  problems: readonly string[]
+}>
+
+/** What a lock did. */
+export type Locked = Narrowing &
+  Readonly<{
+    lock: Lock
+    /** False where nobody registered it, or no policy names it: perhaps it is misspelt. */
+    known: boolean
+  }>
 
 /** What a decision would see. */
 export type LiveContext = Readonly<{

@@ -45,6 +45,8 @@ import type {
   LiveContext,
   Lock,
   LockInput,
+  SignalStream,
+  Locked,
   Lockable,
   DelegationInput,
   Entity,
@@ -662,12 +664,20 @@ export function createWrit(options: WritOptions = {}) {
     requests,
     locks: {
       /** Refuses it at once with everything under it. */
-      lock: (input: LockInput): Promise<Narrowing> => post<Narrowing>('/v1/locks', input),
+      lock: (input: LockInput): Promise<Locked> => post<Locked>('/v1/locks', input),
       /** Takes a lock away; what it ended stays ended. */
       unlock: (input: Readonly<{ what: Lockable; about: string; reason?: string }>): Promise<Lock> =>
         post<Lock>('/v1/locks/unlock', input),
       /** Locks in force. */
       list: (query: PageQuery = {}): Promise<Page<Lock>> => get<Page<Lock>>('/v1/locks', query),
+    },
+    signals: {
+      /** Transmitters that are listened to and listeners that are told, with what is wrong. */
+      list: (): Promise<Readonly<{ items: readonly SignalStream[] }>> =>
+        get<Readonly<{ items: readonly SignalStream[] }>>('/v1/signals'),
+      /** Sends what a listener refused once more. */
+      redeliver: (listener: string): Promise<Readonly<{ listener: string; again: number }>> =>
+        post<Readonly<{ listener: string; again: number }>>('/v1/signals/redeliver', { listener }),
     },
     facts: {
       /** Says what was observed: for who is trusted to. */

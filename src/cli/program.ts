@@ -395,7 +395,7 @@ credential is not confirmed gone.`,
     leaf(
       grants,
       'revoke [id]',
-      'Take back a grant, or all of a task or subject; exit 8 if that is not confirmed',
+      'Take back a grant, or all of a task; exit 8 if that is not confirmed',
       'writ grants revoke --task task_… --reason done',
     )
       .option('--task <id>', 'everything under a task')
@@ -410,10 +410,24 @@ credential is not confirmed gone.`,
       program,
       'lock <what> <about>',
       'Refuse a subject, agent, task, tool, resource or owner at once, with everything under it',
-      'writ lock agent Agent/migrator --reason "INC-42, behaves oddly"',
+      'writ lock agent Agent/migrator --reason "INC-42, behaves oddly" --for 2h',
     )
-      .option('--reason <text>', 'why')
-      .option('--until <instant>', 'when it ends by itself'),
+      .option('--reason <text>', 'why; whoever meets the lock reads it')
+      .option('--for <duration>', 'how long; it ends by itself')
+      .option('--until <instant>', 'the same as a time, e.g. `18:00` or `2026-11-22T18:00:00Z`')
+      .addHelpText(
+        'after',
+        `
+What can be locked:
+  subject Type/id    an agent, a workload or a person (\`agent\` is the same)
+  task task_…        with those below it
+  tool db:migrate    by the name of its action (\`action\` is the same)
+  resource Type/id   with everything below it
+  owner Type/id      all that a person or a team owns
+
+It is denied when this returns; exit 8 says that something under it is not confirmed gone yet.
+\`writ locks\` lists what is locked, \`writ unlock\` takes a lock away.`,
+      ),
     async (context, what: string, about: string, options: object) =>
       (await locks()).lock(context, what, about, options),
   )
@@ -428,7 +442,12 @@ credential is not confirmed gone.`,
       (await locks()).unlock(context, what, about, options),
   )
   does(
-    leaf(program, 'locks', 'List what is locked', 'writ locks').option('--limit <number>', 'at most so many'),
+    leaf(
+      program,
+      'locks',
+      'List what is locked: why, by whom, until when, what it ended',
+      'writ locks',
+    ).option('--limit <number>', 'at most so many'),
     async (context, options: object) => (await locks()).lockList(context, options),
   )
 
@@ -665,11 +684,39 @@ credential is not confirmed gone.`,
   does(
     leaf(
       live,
+      'report <fact> <about>',
+      'Say what was observed: posture, risk, a session, a ticket, an incident',
+      `writ context report posture Person/ada --device laptop-7 --value '{"compliant":false,"status":"jailbroken"}'`,
+    )
+      .option('--value <json>', 'what is so; `null` for a device that it has no more')
+      .option('--device <id>', 'of which device, for a posture')
+      .option('--max-age <duration>', 'how long it may be believed, e.g. 12h'),
+    async (context, name: string, about: string, options: object) =>
+      (await seeing()).factReport(context, name, about, options),
+  )
+  does(
+    leaf(
+      live,
       'facts <about>',
       'Show what is known about a subject, a session, a ticket, an incident or a calendar',
       'writ context facts OPS-7',
     ),
     async (context, about: string) => (await seeing()).factList(context, about),
+  )
+  const streaming = () => import('./commands/signals.ts')
+  const signals = group('signals', 'Shared signals: who is listened to, and who is told')
+  does(
+    leaf(signals, 'ls', 'List the streams, and what is wrong with them', 'writ signals ls'),
+    async (context) => (await streaming()).signalList(context),
+  )
+  does(
+    leaf(
+      signals,
+      'redeliver <listener>',
+      'Send what a listener refused once more, under the same ids',
+      'writ signals redeliver siem',
+    ),
+    async (context, listener: string) => (await streaming()).signalRedeliver(context, listener),
   )
   const accounts = group('accounts', 'Whose accounts at issuers are whose')
   does(
@@ -920,7 +967,7 @@ credential is not confirmed gone.`,
       'Have a new key sign from now on',
       'writ audit rotate --compromised --reason "the disk was sold"',
     )
-      .option('--artifact', 'the key of signed artifacts in place of that of the log')
+      .option('--use <what>', 'whose key: `log` (the default), `artifact`, `token` or `signal`')
       .option('--compromised', 'somebody else may have the old key: it vouches for nothing any more')
       .option('--reason <reason>', 'why, for the record'),
     async (context, options: object) =>

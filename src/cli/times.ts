@@ -39,6 +39,33 @@ export function instantOf(text: string, now: number, flag: string, bare = false)
   return at
 }
 
+/** `90s`, `30m`, `2h`, `7d` in milliseconds; nothing where it is something else. */
+export function durationOf(text: string): number | undefined {
+  const found = /^([1-9]\d{0,6})(s|m|h|d)$/u.exec(text.trim())
+  return found === null ? undefined : Number(found[1]) * (units[found[2] as string] as number)
+}
+
+/**
+ * An instant to come: `18:00` of today (or of tomorrow, if it has gone by), or RFC 3339.
+ *
+ * @throws {CliError} a wrong use.
+ */
+export function laterInstant(text: string, now: number): number {
+  const clock = /^([01]?\d|2[0-3]):([0-5]\d)$/u.exec(text)
+  if (clock === null) {
+    if (!/^\d{4}-/u.test(text))
+      throw usage(
+        `\`--until ${plain(text)}\` is no time`,
+        'write `18:00` or `2026-11-22T18:00:00Z`, or use `--for 2h`',
+      )
+    return instantOf(text, now, 'until')
+  }
+  const at = new Date(now)
+  at.setHours(Number(clock[1]), Number(clock[2]), 0, 0)
+  if (at.getTime() <= now) at.setDate(at.getDate() + 1)
+  return at.getTime()
+}
+
 /** `2026-11-22 04:12:00 +01:00 (03:12:00 UTC)`; once where both are the same. */
 export function localAndUtc(instant: number): string {
   const at = new Date(instant)

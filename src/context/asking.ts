@@ -18,6 +18,8 @@ export const DEADLINE: Millis = 250
 const MOST: Millis = 10_000
 /** Asked of one source at once; more wait for the next decision. One that hangs takes nobody else's places. */
 const MOST_AT_ONCE = 64
+/** Failures in a row before somebody should know. */
+const WORRYING = 3
 
 export type AskingDeps = Readonly<{
   store: Pick<Store, 'read'>
@@ -34,6 +36,8 @@ export class Asking implements LiveContext {
   readonly #deps: AskingDeps
   readonly #asked = new Map<string, Promise<void>>()
   readonly #under = new Map<FactSource, number>()
+  /** How often in a row it did not say, and why last. */
+  readonly #failing = new Map<FactSource, Readonly<{ times: number; why: string }>>()
 
   constructor(deps: AskingDeps) {
     this.#deps = deps
@@ -71,6 +75,16 @@ export class Asking implements LiveContext {
     }
   }
 
+  problems(): readonly string[] {
+    return [...this.#failing].flatMap(([{ name, fact }, { times, why }]) =>
+      times < WORRYING
+        ? []
+        : [
+            `source \`${name}\` did not say ${times} times in a row (${why}): policies that read \`${fact}\` of it do not permit once what is known is too old`,
+          ],
+    )
+  }
+
   #sourceOf({ name, about }: FactRef): FactSource | undefined {
     return this.#deps.sources.find((source) => source.fact === name && source.answersFor(about))
   }
@@ -103,9 +117,11 @@ export class Asking implements LiveContext {
       // what a source says of something else is not what it was asked
       if (said.name !== source.fact || said.about !== about)
         throw new SourceError('it answers for something else')
+      this.#failing.delete(source)
       await this.#deps.observe(source.name, 'asked', [said])
     } catch (error) {
       const why = error instanceof SourceError ? error.message : 'it failed in an unexpected way'
+      this.#failing.set(source, { times: (this.#failing.get(source)?.times ?? 0) + 1, why })
       this.#deps.log('a source of facts did not say', {
         source: source.name,
         about,

@@ -37,6 +37,8 @@ export interface LiveContext {
   answersFor(ref: FactRef): boolean
   /** Has sources say what is so now, as far as they do within the deadline, where what is stored is not fresh. */
   refresh(refs: readonly FactRef[]): Promise<void>
+  /** Sources that do not say, in sentences. */
+  problems?(): readonly string[]
 }
 
 /** Where nobody can be asked. */

@@ -8,6 +8,9 @@ import type { CalendarDeps, Expanded } from '../context/calendars.ts'
 import { Calendars } from '../context/calendars.ts'
 import type { ExpandInput } from '../context/icalendar/events.ts'
 import type { CalendarSource } from '../model/calendar.ts'
+import { factId, isFresh } from '../model/fact.ts'
+import { toRfc3339 } from '../model/time.ts'
+import type { Read, Store } from '../store/port.ts'
 import type { ThreadOptions } from './thread.ts'
 import { entryOf, Thread, ThreadError } from './thread.ts'
 
@@ -55,6 +58,20 @@ async function expandIn(thread: Thread<ExpandInput, Expanded>, input: ExpandInpu
     if (error.why === 'late') return { failed: 'to work out its events takes too long' }
     return { failed: 'its events could not be worked out' }
   }
+}
+
+/** Configured calendars that were not read, or so long ago that nobody believes them, in sentences. */
+export async function staleCalendars(
+  store: Pick<Store, 'read'>,
+  names: readonly string[],
+): Promise<string[]> {
+  const view = await store.read(names.map((name): Read => ({ kind: 'fact', id: factId('calendar', name) })))
+  return names.flatMap((name) => {
+    const fact = view.get('fact', factId('calendar', name))?.value
+    if (fact !== undefined && isFresh(fact, view.now)) return []
+    const since = fact === undefined ? 'was never read' : `was last read at ${toRfc3339(fact.observedAt)}`
+    return [`calendar \`${name}\` ${since}: what it says is unknown, and tasks in its windows are refused`]
+  })
 }
 
 /** At most `most` bytes of a regular file: a pipe or a device would have no end. */

@@ -14,6 +14,7 @@ import { Actions } from './actions.ts'
 import { Administration } from './admin.ts'
 import { Authorities } from './authority.ts'
 import { Attempts, parseEntry } from './attempts.ts'
+import { staleCalendars } from './calendars.ts'
 import { Callbacks } from './callbacks.ts'
 import { Facts } from './facts.ts'
 import { Delegations } from './delegations.ts'
@@ -108,6 +109,7 @@ export function createFlows(deps: FlowDeps): Flowing {
   const windows = new Windows(deps, narrower)
   const locks = new Locks(deps, { attempts, narrower, reacting })
   const signals = new Signals(deps, {
+    attempts,
     signers,
     sessions: new Sessions(deps, narrower),
     observe: (source, by, observations) => facts.observe(source, by, observations),
@@ -291,6 +293,9 @@ export function createFlows(deps: FlowDeps): Flowing {
         ...witnesses.problems(),
         ...exports.problems(now),
         ...(await signals.problems(now)),
+        ...(deps.decision.context.problems?.() ?? []),
+        ...(await staleCalendars(store, deps.decision.context.calendars)),
+        ...(await locks.problems(now)),
         ...(await callbacks.problems()),
         ...epochs.problems(),
         ...(verifying?.problems() ?? []),

@@ -16,6 +16,7 @@ import { isIdentity, isTypeName } from '../model/name.ts'
 import type { IndexName, Records } from '../model/records.ts'
 import { isEnded } from '../model/task.ts'
 import type { Instant } from '../model/time.ts'
+import { MINUTE, toRfc3339 } from '../model/time.ts'
 import { analyse } from '../decision/analyse.ts'
 import type { Barred } from '../decision/barrier.ts'
 import { ownersOf } from '../decision/dependencies.ts'
@@ -43,8 +44,18 @@ export type LockInput = Readonly<{
 /** A lock, and whether something under it has still to be looked at or ended. */
 export type LockState = Lock & Readonly<{ isEnding: boolean }>
 
+export type Locked = Narrowing &
+  Readonly<{
+    lock: LockState
+    /** False where nobody registered it, or no policy names it: perhaps it is misspelt. */
+    isKnown: boolean
+  }>
+
 /** So many end with the lock itself; of more, some at a time after it. */
 const FEW = 32
+
+/** So long before it ends by itself somebody should know. */
+const LAPSES_SOON = 15 * MINUTE
 
 type Which = Pick<Lock, 'what' | 'about'>
 type Under = Readonly<{
@@ -76,7 +87,7 @@ export class Locks {
    *
    * @throws {WritError} `ERR_FORBIDDEN`, `ERR_INPUT_INVALID` for what cannot be locked, `ERR_NOT_FOUND` for no such task.
    */
-  async lock(caller: Caller, input: LockInput): Promise<Narrowing> {
+  async lock(caller: Caller, input: LockInput): Promise<Locked> {
     const { what, about, reason, until } = input
     checkLockable(what, about)
     const { attempts, narrower } = this.#parts
@@ -89,7 +100,9 @@ export class Locks {
         hint: 'name a later instant, or none',
       })
     const id = lockId(what, about)
+    const isKnown = await this.#isKnown(input)
     let under: Under | undefined
+    let lock: Lock = { id, what, about, reason, by: caller.id, at: now }
     const find = async (): Promise<Under> => (under = await this.#under(input))
     const isFew = await this.#isFew(input)
     const ended = await narrower.narrow({
@@ -102,13 +115,22 @@ export class Locks {
         const owes = all === undefined && (what === 'subject' || what === 'task')
         if (owes) this.#owed.add(id)
         const done = { tasks: all?.tasks.length ?? 0, grants: all?.grants.length ?? 0 }
-        setLock(tx, input, caller.id, done, owes)
+        lock = setLock(tx, input, caller.id, done, owes)
         return all ?? { tasks: [], grants: [], credentials: [] }
       },
     })
     void this.#goOn(id)
     const { recorded, grants, credentials } = ended
-    return { denied: true, recorded, grants, credentials, ...(isFew && recorded ? {} : { ending: true }) }
+    const isEnding = !isFew || !recorded
+    return {
+      denied: true,
+      recorded,
+      grants,
+      credentials,
+      ...(isEnding ? { ending: true } : {}),
+      lock: { ...lock, isEnding },
+      isKnown,
+    }
   }
 
   /**
@@ -199,6 +221,16 @@ export class Locks {
     for (const id of this.#owed) await this.#goOn(id)
   }
 
+  /** Locks that end by themselves before long, in sentences. */
+  async problems(now: Instant): Promise<readonly string[]> {
+    const page = await this.#deps.store.list('lock', { index: 'lock.all', value: 'all', limit: 500 })
+    return page.items.flatMap(({ value }) =>
+      isHeld(value, now) && value.until !== undefined && value.until - now <= LAPSES_SOON
+        ? [`the lock on ${described(value)} ends at ${toRfc3339(value.until)}: lock it again to keep it`]
+        : [],
+    )
+  }
+
   /** Tries again to end what could not be ended. */
   retry(): void {
     for (const id of this.#owed) void this.#goOn(id)
@@ -242,6 +274,23 @@ export class Locks {
       return (await humanRoots(picture, [ref])).roots.some((one) => roots.includes(one))
     if (entity?.kind !== 'human') return false
     return (await humanRoots(picture, [ref])).roots.some((one) => roots.includes(one))
+  }
+
+  async #isKnown({ what, about }: Which): Promise<boolean> {
+    if (what === 'task') return true
+    const { store, decision, watch } = this.#deps
+    if (what === 'tool') {
+      const version = (await store.read([{ kind: 'meta', id: 'policy' }])).get('meta', 'policy')?.value[
+        'version'
+      ]
+      const set = typeof version === 'string' ? decision.policies.get(version) : undefined
+      return (
+        set?.actions.some(({ uid }) => uid.id === about) === true ||
+        watch.under(lockKey({ what, about })).length > 0
+      )
+    }
+    const entity = (await store.read([{ kind: 'entity', id: about }])).get('entity', about)?.value
+    return entity !== undefined && entity.deletedAt === undefined
   }
 
   /** Whether all that is under it can end with it without keeping others waiting. */
@@ -455,7 +504,7 @@ function setLock(
   by: string,
   done: Readonly<{ tasks: number; grants: number }>,
   owes: boolean,
-): void {
+): Lock {
   const id = lockId(what, about)
   const known = tx.get('lock', id)?.value
   const entity = what === 'subject' ? tx.get('entity', about)?.value : undefined
@@ -471,7 +520,7 @@ function setLock(
   tx.put('lock', id, owes || known?.owes === true ? { ...lock, owes: true } : lock)
   if (what !== 'subject') {
     tx.append({ kind: 'lock.set', refs: [id, about], what, about, reason, by, ...until })
-    return
+    return lock
   }
   const ref = refOf(about)
   const locked: Entity = {
@@ -495,6 +544,7 @@ function setLock(
     ...until,
     ...(entity === undefined ? { entities: [locked] } : {}),
   })
+  return lock
 }
 
 /** @throws {WritError} `ERR_INPUT_INVALID` */

@@ -8,9 +8,11 @@ import type { KeyObject } from 'node:crypto'
 import { sign } from 'node:crypto'
 import type { Fetcher } from '../identity/issuers/fetcher.ts'
 import { signEs256 } from '../identity/jws.ts'
+import type { Caller } from '../model/access.ts'
 import type { Json } from '../model/canonical.ts'
+import { refKey } from '../model/entity.ts'
 import { WritError } from '../model/errors.ts'
-import type { SignalsConfig } from '../model/signal.ts'
+import type { SignalStream, SignalsConfig } from '../model/signal.ts'
 import type { Signer } from '../model/signer.ts'
 import type { Instant, Millis } from '../model/time.ts'
 import { DAY } from '../model/time.ts'
@@ -21,6 +23,8 @@ import type { Taken } from '../signals/ssf/receiver.ts'
 import { SignalReceivers } from '../signals/ssf/receivers.ts'
 import { Transmitter } from '../signals/ssf/transmitter/transmitter.ts'
 import type { Clock } from '../store/clock.ts'
+import type { Store } from '../store/port.ts'
+import type { Attempts } from './attempts.ts'
 import type { FlowDeps } from './deps.ts'
 import type { Sessions } from './sessions.ts'
 import type { Signers } from './signers.ts'
@@ -45,14 +49,23 @@ export class Signals {
   /** Nothing, if nobody is told. */
   readonly #transmitter: Transmitter | undefined
   readonly #signers: Signers
+  readonly #attempts: Attempts
+  readonly #store: Pick<Store, 'read'>
   readonly #issuer: () => string
 
   constructor(
     deps: FlowDeps,
-    parts: Readonly<{ signers: Signers; sessions: Sessions; observe: SignalVerbs['observe'] }>,
+    parts: Readonly<{
+      attempts: Attempts
+      signers: Signers
+      sessions: Sessions
+      observe: SignalVerbs['observe']
+    }>,
   ) {
     const { store, randomBytes, jitter, log, seal, open, decision, signals } = deps
     this.#signers = parts.signers
+    this.#attempts = parts.attempts
+    this.#store = store
     const config = signals?.config ?? { receivers: [] }
     const shared = {
       store,
@@ -122,6 +135,30 @@ export class Signals {
 
   async problems(now: Instant): Promise<readonly string[]> {
     return [...(await this.receivers.problems(now)), ...(this.#transmitter?.problems(now) ?? [])]
+  }
+
+  /**
+   * Transmitters that are listened to, and listeners that are told.
+   *
+   * @throws {WritError} `ERR_FORBIDDEN`
+   */
+  async streams(caller: Caller): Promise<readonly SignalStream[]> {
+    if (!(await this.#attempts.may(caller, 'read')))
+      throw new WritError('ERR_FORBIDDEN', `${refKey(caller.subject)} may not see the streams of signals`, {
+        hint: 'policy permits it with `Writ::read`',
+      })
+    const { now } = await this.#store.read([])
+    return [...(await this.receivers.streams(now)), ...(this.#transmitter?.streams(now) ?? [])]
+  }
+
+  /**
+   * Sends what a listener refused once more; how many.
+   *
+   * @throws {WritError} `ERR_FORBIDDEN`, `ERR_NOT_FOUND`
+   */
+  async redeliver(caller: Caller, listener: string): Promise<number> {
+    await this.#attempts.administer(caller, 'administer')
+    return this.transmitter.redeliver(listener, caller.id)
   }
 
   push(name: string, token: string, authorization: string | undefined): Promise<Taken | undefined> {

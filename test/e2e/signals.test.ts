@@ -19,7 +19,7 @@ import { isPruned } from '../../src/store/port.ts'
 import { SSF, listenTo, mintSet } from '../support/ssf.ts'
 import type { World } from '../support/world.ts'
 import { folderOf, openWorld, ref } from '../support/world.ts'
-import { entries } from '../faults/support.ts'
+import { entries, fails } from '../faults/support.ts'
 
 const AUDIENCE = 'https://listener.example'
 const PUSH = 'urn:ietf:rfc:8935'
@@ -334,9 +334,16 @@ describe('the transmitter', () => {
     assert.deepEqual(rest.sets, {})
     const [dead] = (await entries(told.app)).filter(({ kind }) => kind === 'signal.undelivered')
     assert.deepEqual([dead?.['jti'], dead?.['err'], dead?.['why']], [two, 'invalid_request', 'who is that'])
-    assert.match((await flows.problems()).join(), /listener `peer` refused 1 signals/u)
+    assert.match(
+      (await flows.problems()).join(),
+      /listener `peer` refused 1 signal: `writ signals redeliver peer`/u,
+    )
     assert.equal(flows.signals.mayPrune(last), false, 'nor what may be sent again')
-    assert.equal(await flows.signals.transmitter.redeliver('peer'), 1)
+    await fails(flows.signals.redeliver(told.migrator, 'peer'), 'ERR_FORBIDDEN')
+    await fails(flows.signals.redeliver(told.ada, 'nobody'), 'ERR_NOT_FOUND')
+    const [stream] = await flows.signals.streams(told.ada)
+    assert.deepEqual([stream?.name, stream?.direction, stream?.refused], ['peer', 'out', 1])
+    assert.equal(await flows.signals.redeliver(told.ada, 'peer'), 1)
     assert.deepEqual(Object.keys((await poll(url, told.key, { returnImmediately: true })).sets), [two])
     // one that waits is answered as soon as there is something
     await poll(url, told.key, { returnImmediately: true, ack: [two] })

@@ -376,6 +376,9 @@ describe('B70 every verb leaves its entry', () => {
     'passkeys',
     'facts',
     'locks',
+    'signals',
+    'webhooks',
+    'windows',
     'signIns',
     // after a restore only: see its own tests
     'restoreCodes',

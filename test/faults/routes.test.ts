@@ -211,6 +211,19 @@ const calls: Readonly<Record<string, (w: FaultWorld) => Promise<Sent> | Sent>> =
     const setErrs = Object.fromEntries(Object.keys(sets).map((jti) => [jti, refused]))
     return { json: { returnImmediately: true, setErrs } }
   },
+  'POST /v1/signals/redeliver': async (w) => {
+    await streamOf(w)
+    const { transmitter } = w.app.flows.signals
+    const ask = { most: 1, immediately: true, ack: [], errors: {} }
+    await w.app.flows.signOut(
+      await callerOf(w.app, (await w.app.flows.redeem(await invitation(w, 'again'))).token.expose()),
+    )
+    const refused = { err: 'invalid_request', description: 'who' }
+    const { sets } = await transmitter.poll(w.migrator, ask)
+    const errors = Object.fromEntries(Object.keys(sets).map((jti) => [jti, refused]))
+    await transmitter.poll(w.migrator, { ...ask, errors })
+    return { as: 'ada', json: { listener: LISTENER.name }, beside: ['decision'] }
+  },
   'POST /v1/tasks': () => ({
     json: {
       purpose: 'canary-purpose',

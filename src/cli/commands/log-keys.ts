@@ -27,19 +27,29 @@ export async function logKeys(context: Context): Promise<void> {
   )
 }
 
-export type RotateOptions = Readonly<{ artifact?: true; compromised?: true; reason?: string }>
+/** What is signed with each key. */
+const KEYS: Readonly<Record<string, string>> = {
+  log: 'the key of the log',
+  artifact: 'the key of signed artifacts',
+  token: 'the key of access tokens',
+  signal: 'the key of signals',
+}
+
+export type RotateOptions = Readonly<{ use?: string; compromised?: true; reason?: string }>
 
 export async function logKeyRotate(context: Context, options: RotateOptions): Promise<void> {
-  const { compromised = false, reason, artifact } = options
+  const { compromised = false, reason, use = 'log' } = options
+  const what = Object.hasOwn(KEYS, use) ? KEYS[use] : undefined
+  if (what === undefined)
+    throw usage(`there is no key for \`${plain(use)}\``, `known are: ${Object.keys(KEYS).join(', ')}`)
   if (compromised && (reason ?? '').trim() === '')
     throw usage('`--reason` is missing', 'say what happened: who verifies what the key signed will ask')
-  const what = artifact === true ? 'the key of signed artifacts' : 'the key of the log'
   const question = compromised
     ? `Give up ${what}? It vouches for nothing any more, and every pinned key must be renewed by hand.`
     : `Have a new key take over from ${what}?`
   if (!(await context.confirm(question))) throw new CliError(exit.error, 'nothing was done')
   const rotated = await context.writ.log.rotateKey({
-    use: artifact === true ? 'artifact' : 'log',
+    use: use as keyof typeof KEYS as 'log' | 'artifact' | 'token' | 'signal',
     compromised,
     ...(reason === undefined ? {} : { reason }),
   })

@@ -34,6 +34,7 @@ import { oauthRoutes } from './api/oauth.ts'
 import { proofRoutes } from './api/proofs.ts'
 import { recordRoutes } from './api/record.ts'
 import { requestRoutes } from './api/requests.ts'
+import { signalRoutes } from './api/signals.ts'
 import { ssfRoutes } from './api/ssf.ts'
 import { taskRoutes } from './api/tasks.ts'
 import { transparencyRoutes } from './api/transparency.ts'
@@ -131,6 +132,7 @@ export function httpRoutes(door: Door, streams: Set<Stream> = new Set()): Route[
     ...requestRoutes(door),
     ...oauthRoutes(door),
     ...ssfRoutes(door),
+    ...signalRoutes(door),
     ...webhookRoutes(door),
     ...taskRoutes(door),
     ...delegationRoutes(door),

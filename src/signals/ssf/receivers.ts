@@ -5,7 +5,7 @@
  */
 import { createHash, timingSafeEqual } from 'node:crypto'
 import type { Fetcher } from '../../identity/issuers/fetcher.ts'
-import type { ReceiverConfig, SetError } from '../../model/signal.ts'
+import type { ReceiverConfig, SetError, SignalStream } from '../../model/signal.ts'
 import type { Instant, Millis } from '../../model/time.ts'
 import { MINUTE, SECOND } from '../../model/time.ts'
 import type { Clock } from '../../store/clock.ts'
@@ -97,6 +97,11 @@ export class SignalReceivers {
     for (const { keeper, receiver } of this.#all.values()) if (receiver.config.manage) await keeper.end()
   }
 
+  /** How each transmitter stands. */
+  streams(now: Instant): Promise<readonly SignalStream[]> {
+    return Promise.all([...this.#all.values()].map((one) => one.describe(now)))
+  }
+
   async problems(now: Instant): Promise<readonly string[]> {
     return (await Promise.all([...this.#all.values()].map((one) => one.problems(now)))).flat()
   }
@@ -147,6 +152,19 @@ class Listening {
   async tend(): Promise<void> {
     await this.keeper.tend()
     await this.receiver.checkSilence()
+  }
+
+  async describe(now: Instant): Promise<SignalStream> {
+    const { name, delivery } = this.receiver.config
+    const { heardAt, status } = await this.receiver.heard()
+    return {
+      name,
+      direction: 'in',
+      delivery,
+      ...(status === undefined ? {} : { status }),
+      ...(heardAt === undefined ? {} : { heardAt }),
+      problems: await this.problems(now),
+    }
   }
 
   async problems(now: Instant): Promise<readonly string[]> {

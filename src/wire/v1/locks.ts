@@ -6,6 +6,7 @@
 import * as z from 'zod'
 import type { Lock } from '../../model/lock.ts'
 import { lockables } from '../../model/lock.ts'
+import { encodeNarrowing, narrowing } from './grants.ts'
 import { encodeInstant, given, id, instant, instantOut, page, text } from '../bounds.ts'
 
 const what = z.enum(lockables).meta({
@@ -40,6 +41,25 @@ export const lock = z
     }),
   })
   .meta({ id: 'Lock', description: 'What it is about is refused, with everything under it' })
+
+/** What a lock did. */
+export const lockAnswer = narrowing
+  .extend({
+    lock,
+    known: z.boolean().meta({
+      description: 'False where nobody registered it, or no policy names it: perhaps it is misspelt',
+    }),
+  })
+  .meta({ id: 'Locked' })
+
+export const encodeLocked = (
+  value: Parameters<typeof encodeNarrowing>[0] &
+    Readonly<{ lock: Parameters<typeof encodeLock>[0]; isKnown: boolean }>,
+): z.infer<typeof lockAnswer> => ({
+  ...encodeNarrowing(value),
+  lock: encodeLock(value.lock),
+  known: value.isKnown,
+})
 
 export type WireLock = z.infer<typeof lock>
 

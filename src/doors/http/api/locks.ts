@@ -7,11 +7,11 @@ import * as z from 'zod'
 import { cursor, given, limit } from '../../../wire/bounds.ts'
 import {
   encodeLock,
-  encodeNarrowing,
+  encodeLocked,
   lock,
+  lockAnswer,
   lockInput,
   lockPage,
-  narrowing,
   unlockInput,
 } from '../../../wire/v1/index.ts'
 import type { Door, Route } from '../route.ts'
@@ -32,13 +32,13 @@ export function lockRoutes({ flows }: Door): Route[] {
       body: lockInput,
       responses: {
         200: {
-          description: 'Denied at once; grants that are not listed end as they are looked at',
-          schema: narrowing,
+          description: 'Denied at once; while `ending`, what is not listed ends as it is looked at',
+          schema: lockAnswer,
         },
         403: failed('Not allowed'),
         404: failed('There is no such task'),
       },
-      handle: async ({ caller, body }) => ok(encodeNarrowing(await flows.locks.lock(caller, body))),
+      handle: async ({ caller, body }) => ok(encodeLocked(await flows.locks.lock(caller, body))),
     }),
     route({
       method: 'GET',
@@ -67,6 +67,7 @@ export function lockRoutes({ flows }: Door): Route[] {
         200: { description: 'The lock, ended', schema: lock },
         403: failed('Not allowed, or under it'),
         404: NOT_FOUND,
+        409: failed('Tasks under it are still being ended'),
       },
       handle: async ({ caller, body }) =>
         ok(encodeLock(await flows.locks.unlock(caller, body.what, body.about, body.reason))),

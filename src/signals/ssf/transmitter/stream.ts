@@ -184,7 +184,11 @@ export class ListenerStream {
             `listener \`${name}\` lacks signals since ${toRfc3339(this.#oldest ?? now)}: ${this.#problem ?? 'it does not take them'}`,
           ]
         : []),
-      ...(dead.length === 0 ? [] : [`listener \`${name}\` refused ${dead.length} signals`]),
+      ...(dead.length === 0
+        ? []
+        : [
+            `listener \`${name}\` refused ${dead.length} ${dead.length === 1 ? 'signal' : 'signals'}: \`writ signals redeliver ${name}\` sends them once more`,
+          ]),
     ]
   }
 
@@ -204,14 +208,19 @@ export class ListenerStream {
     this.wake()
   }
 
+  /** Since when events wait that it was to have. */
+  get behindSince(): Instant | undefined {
+    return this.#oldest
+  }
+
   /** Sends what was refused once more. */
-  async redeliver(): Promise<number> {
+  async redeliver(by: string): Promise<number> {
     const { dead, next } = this.state
     const [first] = dead.toSorted((a, b) => a - b)
     if (first === undefined) return 0
     this.#state = { ...this.state, next: Math.min(next, first), dead: [] }
     this.#rewind()
-    await this.#save()
+    await this.#save({ kind: 'signal.redelivered', listener: this.config.name, again: dead.length, by })
     this.wake()
     return dead.length
   }

@@ -7,7 +7,7 @@ import type { Caller } from '../../../model/access.ts'
 import { refKey } from '../../../model/entity.ts'
 import { WritError } from '../../../model/errors.ts'
 import type { Json } from '../../../model/canonical.ts'
-import type { StreamStatus, TransmitterConfig } from '../../../model/signal.ts'
+import type { SignalStream, StreamStatus, TransmitterConfig } from '../../../model/signal.ts'
 import { toldEvents } from '../../../model/signal.ts'
 import type { Instant, Millis } from '../../../model/time.ts'
 import { SECOND } from '../../../model/time.ts'
@@ -193,11 +193,35 @@ export class Transmitter {
     }
   }
 
+  /** How each listener stands. */
+  streams(now: Instant): readonly SignalStream[] {
+    return [...this.#streams.values()].map((stream) => {
+      const { status, gone, method, dead } = stream.state
+      const { behindSince } = stream
+      return {
+        name: stream.config.name,
+        direction: 'out',
+        delivery: method,
+        status: gone ? 'gone' : status,
+        ...(behindSince === undefined ? {} : { behindSince }),
+        refused: dead.length,
+        problems: stream.problems(now),
+      }
+    })
+  }
+
   /** Sends what `name` refused once more; how many. */
-  async redeliver(name: string): Promise<number> {
+  async redeliver(name: string, by: string): Promise<number> {
+    return this.#named(name).redeliver(by)
+  }
+
+  #named(name: string): ListenerStream {
     const stream = [...this.#streams.values()].find(({ config }) => config.name === name)
-    if (stream === undefined) throw new WritError('ERR_NOT_FOUND', `there is no listener \`${name}\``)
-    return stream.redeliver()
+    if (stream !== undefined) return stream
+    const names = [...this.#streams.values()].map(({ config }) => `\`${config.name}\``)
+    throw new WritError('ERR_NOT_FOUND', `there is no listener \`${name}\``, {
+      hint: `those that are told are ${names.join(', ')}`,
+    })
   }
 
   #of(caller: Caller): ListenerStream {
