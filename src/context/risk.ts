@@ -52,8 +52,10 @@ export function riskOf(
   reported: Readonly<Record<string, Json>> | undefined,
   signs: Signs,
 ): Readonly<Record<string, Json>> | undefined {
-  const level = reported === undefined ? 1 : Number(reported['level'] ?? 3)
-  const said = (reported?.['contributions'] ?? []) as unknown as readonly Contribution[]
+  const level = reported === undefined ? 1 : (reported['level'] ?? 3)
+  const said: Json = reported?.['contributions'] ?? []
+  // without a score it is no risk that policies could read: what is garbled is unknown
+  if (typeof level !== 'number' || !isListed(said)) return { level }
   const all = [...said, ...own(level, signs)]
   if (reported === undefined && all.length === 0) return undefined
   return {
@@ -62,6 +64,13 @@ export function riskOf(
     contributions: all.map(({ what, points }) => `${what} +${points}`).sort(),
   }
 }
+
+const isListed = (said: Json): said is readonly Contribution[] =>
+  Array.isArray(said) &&
+  said.every((one) => {
+    const { what, points } = Object(one) as Partial<Contribution>
+    return typeof what === 'string' && Number.isFinite(points)
+  })
 
 function own(level: number, signs: Signs): readonly Contribution[] {
   const found: Contribution[] = []

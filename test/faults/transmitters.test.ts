@@ -284,11 +284,11 @@ describe('B53 one that never stops', () => {
     )
     await asks()
     const calm = await turnsOf(asks)
-    let stopped = false
+    const stopping = new AbortController()
     let pushed = 0
     const flood = Promise.all(
       [0, 1, 2, 3].map(async (lane) => {
-        for (let nth = lane; !stopped; nth += 4) {
+        for (let nth = lane; !stopping.signal.aborted; nth += 4) {
           await signals.push('idp', said[nth % said.length] ?? '', undefined)
           pushed += 1
         }
@@ -307,7 +307,7 @@ describe('B53 one that never stops', () => {
     )
     assert.deepEqual(await signals.push('mdm', word, undefined), { taken: true })
     await until(() => pushed > 400)
-    stopped = true
+    stopping.abort()
     await flood
     assert.ok(most <= calm + 4, `${most} turns of the event loop, without the flood ${calm}`)
     const log = await entries(world.app)
