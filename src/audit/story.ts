@@ -258,6 +258,11 @@ function grounds({ entry, seq }: Proven, record: ProvenRecord): string[] {
     ([name, value]) =>
       `${name} = ${JSON.stringify(value)}${typeof times[name] === 'number' ? ` (${toRfc3339(times[name])})` : ''}`,
   )
+  // what only one party was evaluated with: its device, its session, its risk
+  for (const [party, theirs] of Object.entries(members(entry['facts_of']))) {
+    for (const [name, value] of Object.entries(members(theirs)))
+      facts.push(`${name} of ${say(party)} = ${JSON.stringify(value)}`)
+  }
   return [
     `    rules: ${names(entry['determining']) || 'none'}; policy ${policy.slice(0, 12)}${agreed}`,
     ...(facts.length === 0 ? [] : [`    facts: ${facts.join('; ')}`]),

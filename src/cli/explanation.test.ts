@@ -297,6 +297,14 @@ describe('who asked', () => {
     )
     assert.equal(line({ ...entry, unresolved: false }, /no approval counts/), '')
   })
+  test('what makes somebody risky is listed with its points', () => {
+    const risk = { level: 1, score: 50, contributions: ['device not compliant +30', 'third party +20'] }
+    const entry = { attempt: {}, facts_of: { 'Agent/migrator': { risk }, 'Person/ada': 3 } }
+    assert.match(
+      describeDecision(entry, undefined).join('\n'),
+      /risk 50 of Agent\/migrator: device not compliant \+30, third party \+20/u,
+    )
+  })
   test('a token is told by what was proved of each party, whatever the entry holds', () => {
     const told = describeToken({
       at: 0,

@@ -100,6 +100,13 @@ function behindOf(entry: Members, telling: Telling): string[] {
         ]
       : []),
     ...(issuer === undefined ? [] : filled([`proved by issuer ${word(issuer)}:`, ...proved], telling)),
+    ...Object.entries(record(entry['facts_of'])).flatMap(([party, facts]) => {
+      const { score, contributions } = record(record(facts)['risk'])
+      const parts = list(contributions).map((part) => plain(String(part)))
+      return parts.length === 0
+        ? []
+        : filled([`risk ${plain(String(score))} of ${plain(party)}:`, ...parts], telling)
+    }),
   ]
 }
 

@@ -225,6 +225,22 @@ describe('B8 a sign-in at a provider', () => {
     })
   })
 
+  test('the device is what its claim says, or nobody is signed in', async () => {
+    await using at = await rogue()
+    const relying = party([{ ...provider(at.issuer), deviceClaim: 'device_id' }])
+    const signIn = async (device: unknown) => {
+      const { begun } = await relying.begin('corp', REDIRECT)
+      at.how.begun = begun
+      at.how.token = (of) => answer(signed(claimsFor(at.issuer, of, { device_id: device })))
+      return (await relying.finish(begun, back(begun))).device
+    }
+    assert.equal(await signIn('laptop-7'), 'laptop-7')
+    // one that no provider knows is told by none, and all of theirs count
+    assert.equal(await signIn(undefined), undefined)
+    for (const odd of ['', 7, 'a\nb', 'd'.repeat(257), ['laptop-7'], null])
+      await assert.rejects(signIn(odd), (error) => isWritError(error, 'ERR_UNAUTHENTICATED'))
+  })
+
   test('all who wait for a provider that is down are told so, not the first alone', async () => {
     await using at = await rogue()
     at.how.metadata = { issuer: 'https://evil.example' }
