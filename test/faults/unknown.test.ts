@@ -14,7 +14,6 @@ import type { Observation } from '../../src/model/fact.ts'
 import { factNames } from '../../src/model/fact.ts'
 import { DAY, HOUR, MINUTE } from '../../src/model/time.ts'
 import { facts as catalogue } from '../../src/policy/facts.ts'
-import { redecideAll } from '../support/redecide.ts'
 import { attempt, entries, faultWorld, ref, withPolicy } from './support.ts'
 
 type FactName = (typeof factNames)[number]
@@ -258,7 +257,6 @@ describe('B17 a fact that is not known', () => {
     }
     const again = await world.permitted('good')
     assert.deepEqual(again, known.good, 'and it is as before when it is known again')
-    await redecideAll(world.app.store)
   })
 
   test('of which nobody ever said anything is absent, of a source that should know it is unknown; each fact is tried', async () => {
