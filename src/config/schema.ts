@@ -377,7 +377,7 @@ export const configSchema = z.strictObject({
         default: '[]',
         reader: 'server',
         sentence:
-          'OpenID Connect providers that people sign in with: `name` (one of `issuers`, or with an `issuer` of its own), `label`, `client_id`, `key_file` (`private_key_jwt`) or `secret_file` or neither, `scopes`, `allow_private`, `ca`.',
+          'OpenID Connect providers that people sign in with: `name` (one of `issuers`, or with an `issuer` of its own), `label`, `client_id`, `key_file` (`private_key_jwt`) or `secret_file` or neither, `scopes`, `device_claim` (names the device whose posture counts), `allow_private`, `ca`.',
       }),
       server: setting(z.boolean('is neither `true` nor `false`').default(true), {
         type: 'boolean',

@@ -18,6 +18,9 @@ import { calendarsOf, callerRecord, grantTtl } from './analyse.ts'
 /** What a grant is itself and was made of; locks are found under what they are about. */
 const NO_DEPENDENCY: ReadonlySet<Kind> = new Set<Kind>(['grant', 'request', 'lock'])
 
+/** Where those are found that read how often something was denied under a task. */
+export const historyKey = (task: string): string => `history/${task}`
+
 /** What stands in a grant of its analysis. */
 export type Dependencies = Required<Pick<Grant, 'reads' | 'urgency'>> & Pick<Grant, 'reviewAt'>
 
@@ -26,10 +29,13 @@ export function dependenciesOf(analysis: Analysis, endsAt: Instant): Dependencie
   const known = Math.min(changesAt(analysis), endsAt)
   const at = analysis.turnsAt?.(known) ?? known
   return {
-    reads: analysis.picture.readSet
-      .filter(({ kind }) => !NO_DEPENDENCY.has(kind))
-      .map(({ kind, id }) => `${kind}/${id}`)
-      .sort(),
+    reads: [
+      ...analysis.picture.readSet
+        .filter(({ kind }) => !NO_DEPENDENCY.has(kind))
+        .map(({ kind, id }) => `${kind}/${id}`),
+      // counters are no part of the task that others read
+      ...(analysis.readsHistory ? analysis.tasks.slice(0, 1).map(({ id }) => historyKey(id)) : []),
+    ].sort(),
     urgency: urgencyOf(analysis),
     ...(at < endsAt ? { reviewAt: at } : {}),
   }

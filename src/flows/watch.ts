@@ -12,6 +12,7 @@ import { factOf } from '../model/fact.ts'
 import type { Grant } from '../model/grant.ts'
 import type { Lock } from '../model/lock.ts'
 import type { Kind, Records } from '../model/records.ts'
+import { historyKey } from '../decision/dependencies.ts'
 import { facts } from '../policy/index.ts'
 
 /** A record that was written or deleted, once that is durable. */
@@ -103,6 +104,8 @@ export class Watch {
       const { kind, before, after } = change
       const key = keyOf(change)
       if (kind === 'grant' || key === undefined) continue
+      if (kind === 'task' && before?.denials !== after?.denials)
+        this.#spread(this.#idsOf(historyKey(change.id)), 'what is known changed', 0)
       if (key !== POLICY && !this.#readers.has(key)) continue
       if (sameAuthority(kind, before, after)) continue
       if (key === POLICY) this.all('policy changed')

@@ -90,6 +90,10 @@ const cases: Readonly<Record<string, readonly [condition: string, after: number 
     'context.live.now.offset(duration("9h")).toTime() >= duration("18h")',
     6 * HOUR, // midnight there
   ],
+  'a time of day around midnight': [
+    'context.live.now.offset(duration("9h")).toTime() < duration("23h")',
+    5 * HOUR,
+  ],
   // both ends of a grant lie outside of it
   'a break in between': [
     `!(context.live.now >= ${at('2026-11-23T12:00:00Z')} && context.live.now < ${at('2026-11-23T12:30:00Z')})`,

@@ -425,6 +425,29 @@ describe('risk', () => {
     assert.ok(retries >= 11)
   })
 
+  test('C6 what was given on a low score ends once too much was denied under the task', async () => {
+    await using w = await faultWorld({ policies })
+    await put(w, { type: 'Agent', id: 'migrator', kind: 'agent', thirdParty: true })
+    const task = await declared(w, ['send', 'stow', 'never'])
+    const under = async (action: string) =>
+      (await w.app.flows.activate(w.migrator, on(about, action, task))).grant?.id ?? assert.fail(action)
+    const [sent, stowed] = [await under('send'), await under('stow')]
+    await w.app.flows.settled()
+    const states = async () => {
+      const view = await w.app.store.read([sent, stowed].map((id) => ({ kind: 'grant' as const, id })))
+      return [sent, stowed].map((id) => view.get('grant', id)?.value.state)
+    }
+    for (let at = 0; at < 4; at += 1) await tries(w, w.migrator, about, 'never', task)
+    await w.app.flows.settled()
+    assert.deepEqual(await states(), ['active', 'active'])
+    // the fifth denial and the fourth retry
+    await tries(w, w.migrator, about, 'never', task)
+    await w.app.flows.settled()
+    assert.deepEqual(await states(), ['closed', 'active'])
+    const ended = (await entries(w.app)).findLast(({ kind }) => kind === 'grant.ended')
+    assert.equal(ended?.['reason'], 'what is known changed: policy_denied')
+  })
+
   test('it is told to operators, and to nobody who asks', async () => {
     await using w = await faultWorld({ policies })
     await put(w, { type: 'Agent', id: 'migrator', kind: 'agent', thirdParty: true })
