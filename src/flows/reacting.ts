@@ -111,6 +111,11 @@ export class Reacting {
       else if (analysis.outcome === 'permit') await this.#keep(grant, analysis, why)
       else {
         const lock = lockOn(analysis, grant)
+        // barred by a lock that is not on the record yet: that will have it looked at again, and says why
+        if (analysis.reason === 'locked' && lock === undefined) {
+          this.#again.push({ id, why, turn })
+          return
+        }
         const reason = lock === undefined ? `${why}: ${analysis.reason}` : `locked: ${lock.reason}`
         this.#over.push({ id, why, turn, reason, owners: ownersOf(analysis), lock: lock?.id })
       }

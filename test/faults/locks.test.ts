@@ -219,7 +219,208 @@ describe('C2 what is locked is refused at once, and what was given under it ends
   })
 })
 
+/** More than end with the lock itself. */
+const MANY = 40
+
+describe('C2 P6c what is much is denied at once, and ends some at a time after the lock is on the record', () => {
+  /** Tasks of the agent, one below another, a grant under each, an ask, and grants without a task. */
+  async function crowd(world: FaultWorld): Promise<{ tasks: string[]; grants: string[]; request: string }> {
+    const { flows } = world.app
+    const scope = {
+      actions: ['read', 'db:migrate'],
+      resources: [ref('Document/handbook'), ref('Database/orders')],
+    }
+    const tasks: string[] = []
+    const grants: string[] = []
+    for (let i = 0; i < MANY; i += 1) {
+      const parent = i % 4 === 0 ? undefined : tasks.at(-1)
+      const task = await declare(world, { scope, ...(parent === undefined ? {} : { parent }) })
+      tasks.push(task)
+      const asked = attempt('Agent/migrator', 'read', 'Document/handbook', { task })
+      const { grant } = await flows.activate(world.migrator, asked)
+      grants.push(grant?.id ?? assert.fail())
+    }
+    const { id } = await requestMigration(world, tasks[0] as string)
+    world.clock.advance(1)
+    return { tasks, grants, request: id }
+  }
+
+  const states = async (
+    app: FaultWorld['app'],
+    found: { tasks: string[]; grants: string[]; request: string },
+  ) => {
+    const view = await app.store.read([
+      ...found.tasks.map((id) => ({ kind: 'task' as const, id })),
+      ...found.grants.map((id) => ({ kind: 'grant' as const, id })),
+      { kind: 'request', id: found.request },
+    ])
+    return [
+      [...new Set(found.tasks.map((id) => view.get('task', id)?.value.state))].sort(),
+      [...new Set(found.grants.map((id) => view.get('grant', id)?.value.state))].sort(),
+      view.get('request', found.request)?.value.status,
+    ]
+  }
+
+  for (const kind of ['subject', 'task'] as const) {
+    test(`of a ${kind}`, async () => {
+      await using world = await faultWorld({ policies })
+      const { flows } = world.app
+      const found = await crowd(world)
+      let about = 'Agent/migrator'
+      if (kind === 'task') {
+        // so that all of them are below one
+        about = await declare(world, { scope: { actions: ['read'], resources: [ref('Document/handbook')] } })
+        for (let i = 0; i < MANY; i += 1) {
+          const child = await declare(world, {
+            parent: about,
+            scope: { actions: ['read'], resources: [ref('Document/handbook')] },
+          })
+          const { grant } = await flows.activate(
+            world.migrator,
+            attempt('Agent/migrator', 'read', 'Document/handbook', { task: child }),
+          )
+          found.grants.push(grant?.id ?? assert.fail())
+          found.tasks.push(child)
+        }
+        found.grants.splice(0, MANY)
+        found.tasks.splice(0, MANY)
+        world.clock.advance(1)
+      }
+      const before = (await world.app.store.log.head()).size
+      const answer = await flows.locks.lock(world.ada, { what: kind, about, reason: 'INC-42' })
+      assert.deepEqual([answer.denied, answer.recorded, answer.ending, answer.grants], [true, true, true, []])
+      // at once, whatever has ended yet
+      const all = await Promise.all(
+        found.tasks.map((task) =>
+          flows.ask(world.migrator, attempt('Agent/migrator', 'read', 'Document/handbook', { task })),
+        ),
+      )
+      assert.ok(all.every(({ outcome }) => outcome === 'deny'))
+      await flows.settled()
+      const [tasks, grants, request] = await states(world.app, found)
+      assert.deepEqual([tasks, grants], [['cancelled'], ['closed']])
+      assert.equal(request, kind === 'subject' ? 'cancelled' : 'pending')
+      const [lock] = (await flows.locks.list(world.ada, {})).items
+      const told = kind === 'task' ? MANY + 1 : MANY
+      assert.deepEqual([lock?.ended, lock?.isEnding], [{ tasks: told, grants: MANY }, false])
+      // the lock is on the record before anything that it ended, and those below go before their tasks
+      const since = (await entries(world.app)).slice(before)
+      assert.match(String(since[0]?.['kind']), /^(?:lock\.set|subject\.locked)$/)
+      for (const { kind: what, reason } of since)
+        if (what === 'grant.ended' || what === 'task.ended') assert.match(String(reason), /locked: INC-42/)
+      const at = new Map(
+        since.flatMap((entry, i) => (entry.kind === 'task.ended' ? [[entry['task'], i]] : [])),
+      )
+      const view = await world.app.store.read(found.tasks.map((id) => ({ kind: 'task' as const, id })))
+      for (const id of found.tasks) {
+        const parent = view.get('task', id)?.value.parent
+        if (parent !== undefined) assert.ok((at.get(id) as number) < (at.get(parent) as number))
+      }
+    })
+  }
+
+  test('C1 and what a crash left is ended before anything is served, also after the lock is over', async () => {
+    await using world = await faultWorld({ policies })
+    const found = await crowd(world)
+    await world.app.stop()
+    // as it is on the disk when the process dies right after the lock
+    const store = await openTestStore({ folder: world.config.data, clock: world.clock })
+    const at = world.clock.wall()
+    const lock = {
+      id: 'subject Agent/migrator',
+      what: 'subject',
+      about: 'Agent/migrator',
+      reason: 'INC-42',
+    } as const
+    await store.commit({
+      reads: [{ kind: 'entity', id: 'Agent/migrator' }],
+      run: (tx) => {
+        tx.put('lock', lock.id, { ...lock, by: 'x', at, until: at + MINUTE, owes: true })
+        const entity = tx.get('entity', 'Agent/migrator')?.value ?? assert.fail()
+        tx.put('entity', 'Agent/migrator', {
+          ...entity,
+          locked: { reason: 'INC-42', at, until: at + MINUTE },
+        })
+      },
+    })
+    await store.close()
+    world.clock.advance(2 * MINUTE)
+    const again = await world.restart()
+    const [tasks, , request] = await states(again.app, found)
+    assert.deepEqual([tasks, request], [['cancelled'], 'cancelled'])
+    await again.app.flows.settled()
+    assert.deepEqual((await states(again.app, found))[1], ['closed'])
+    const view = await again.app.store.read([{ kind: 'lock', id: lock.id }])
+    assert.equal(view.get('lock', lock.id)?.value.owes, undefined)
+    await again.app.stop()
+  })
+
+  test('B20 a lock that is taken away before all of it has ended ends it all the same', async () => {
+    await using world = await faultWorld({ policies })
+    const { flows } = world.app
+    const found = await crowd(world)
+    await flows.locks.lock(world.ada, { what: 'subject', about: 'Agent/migrator', reason: 'INC-42' })
+    await flows.locks.unlock(world.ada, 'subject', 'Agent/migrator')
+    world.clock.advance(1)
+    for (const grant of found.grants) {
+      const asked = attempt('Agent/migrator', 'read', 'Document/handbook', { grant })
+      assert.equal((await flows.ask(world.migrator, asked)).reason === 'evidence', false)
+    }
+    await flows.settled()
+    assert.deepEqual((await states(world.app, found)).slice(0, 2), [['cancelled'], ['closed']])
+    // and nothing that began afterwards
+    const { grant } = await flows.activate(world.migrator, read('Agent/migrator'))
+    await flows.settled()
+    assert.equal((await flows.grant(world.ada, grant?.id ?? '')).grant.state, 'active')
+  })
+})
+
 describe('the lock itself', () => {
+  test('covers what a team owns, and none of the team takes it away; nor another name of who is locked', async () => {
+    await using world = await stage()
+    const { flows } = world.app
+    await put(
+      world,
+      { type: 'Person', id: 'eve-2', kind: 'human', owner: ref('Person/eve') },
+      {
+        type: 'Agent',
+        id: 'migrator',
+        kind: 'agent',
+        team: ref('Group/pair'),
+        parents: [ref('Group/deployers')],
+      },
+    )
+    const eve = await sessionFor(world, 'eve', ['Group/pair'])
+    await flows.locks.lock(world.ada, { what: 'owner', about: 'Group/pair', reason: 'r' })
+    const asked = read('Agent/migrator', 'Document/page')
+    assert.equal((await flows.ask(world.migrator, asked)).reason, 'locked')
+    await fails(flows.locks.unlock(eve, 'owner', 'Group/pair'), 'ERR_FORBIDDEN')
+    await flows.locks.unlock(world.ada, 'owner', 'Group/pair')
+    await flows.locks.lock(world.ada, { what: 'subject', about: 'Person/eve-2', reason: 'r' })
+    await fails(flows.locks.unlock(eve, 'subject', 'Person/eve-2'), 'ERR_FORBIDDEN')
+    await flows.locks.lock(world.ada, { what: 'subject', about: 'Agent/migrator', reason: 'r' })
+    const acting = { ...eve, chain: [eve.subject, ref('Agent/migrator')] }
+    await fails(flows.locks.unlock(acting, 'subject', 'Agent/migrator'), 'ERR_FORBIDDEN')
+    await flows.locks.unlock(eve, 'subject', 'Agent/migrator')
+  })
+
+  test('that ends soon is a problem that doctor tells, and one that has passed already is refused', async () => {
+    await using world = await stage()
+    const { flows } = world.app
+    const lock = { what: 'resource', about: 'Document/other', reason: 'r' } as const
+    const now = world.clock.wall()
+    await fails(flows.locks.lock(world.ada, { ...lock, until: now }), 'ERR_INPUT_INVALID')
+    await flows.locks.lock(world.ada, { ...lock, until: now + 60 * MINUTE })
+    assert.doesNotMatch((await flows.problems()).join(), /the lock on/)
+    world.clock.advance(50 * MINUTE)
+    assert.match(
+      (await flows.problems()).join(),
+      /the lock on the resource `Document\/other` ends at .*: lock it again/,
+    )
+    world.clock.advance(10 * MINUTE)
+    assert.doesNotMatch((await flows.problems()).join(), /the lock on/)
+  })
+
   test('ends when it says, is never shortened, and holds across a restart', async () => {
     await using world = await stage()
     const { flows } = world.app

@@ -49,7 +49,7 @@ export async function logKeyRotate(context: Context, options: RotateOptions): Pr
     : `Have a new key take over from ${what}?`
   if (!(await context.confirm(question))) throw new CliError(exit.error, 'nothing was done')
   const rotated = await context.writ.log.rotateKey({
-    use: use as keyof typeof KEYS as 'log' | 'artifact' | 'token' | 'signal',
+    use: use as 'log' | 'artifact' | 'token' | 'signal',
     compromised,
     ...(reason === undefined ? {} : { reason }),
   })
