@@ -5,9 +5,11 @@
  */
 import type { Row } from './measure.ts'
 import { challenge } from './challenge.ts'
+import { cut } from './cut.ts'
 import { decision } from './decision.ts'
 import { grants } from './grants.ts'
 import { tokens } from './tokens.ts'
+import { growth } from './growth.ts'
 import { http } from './http.ts'
 import { log } from './log.ts'
 import { policy } from './policy.ts'
@@ -39,10 +41,15 @@ const benches: Readonly<
     what: 'AuthZEN search: 10 of 10,000 resources, without deciding what no permit reaches',
     run: search,
   },
+  growth: {
+    what: 'P10 decisions as live grants and open tasks grow; --full to 10⁶ and 10⁵',
+    run: () => growth(full),
+  },
   storm: {
     what: 'P6 P6c P11 10,000 live grants end at once while others decide; --full 100,000',
     run: () => storm(full),
   },
+  cut: { what: 'P6 from a signal to an open PostgreSQL session closed, at 10,000 grants', run: cut },
   revoke: { what: 'P6b PostgreSQL role removed, its open session cut', run: revoke },
 }
 

@@ -15,6 +15,7 @@ import { setImmediate as turn, setTimeout as pause } from 'node:timers/promises'
 import type { Grant } from '../src/model/grant.ts'
 import type { Instant } from '../src/model/time.ts'
 import { HOUR } from '../src/model/time.ts'
+import type { Transaction } from '../src/store/port.ts'
 import { FakeSystem } from '../test/support/fake-target.ts'
 import type { World } from '../test/support/world.ts'
 import {
@@ -29,20 +30,22 @@ import {
 import type { Row, Sample } from './measure.ts'
 import { percentiles, rss } from './measure.ts'
 
-/** The starter policies, and that nobody who is at high risk does anything. */
+/** Nobody who is at high risk does anything. */
+export const RISKY = {
+  name: 'bench.cedar',
+  text: '@id("risky") forbid (principal, action, resource) when { context.live has risk && context.live.risk.level > 2 };',
+}
+
 const policies = [
   ...starterPolicies().map(({ name, text }) => ({
     name,
     text: text.replaceAll('@ttl("10m")', '@ttl("8h")'),
   })),
-  {
-    name: 'bench.cedar',
-    text: '@id("risky") forbid (principal, action, resource) when { context.live has risk && context.live.risk.level > 2 };',
-  },
+  RISKY,
 ]
 
 /** Nothing ends before the storm does. */
-const LONG = {
+export const LONG = {
   request: HOUR,
   task: 8 * HOUR,
   heartbeat: HOUR,
@@ -221,25 +224,39 @@ export async function during(once: () => Promise<void>, isOver: () => boolean): 
 }
 
 /**
- * So many grants like one that was approved, `grant_1` and on, which is `like`; its task lives as long as they do.
- * They are written as they are kept, since to ask for each would take an hour.
+ * So many grants like one that was approved, `grant_1` and on, which is `like`. They are written as they are kept, since
+ * to ask for each would take an hour.
  */
-export async function manyGrants(world: World, grants: number, endsAt = Infinity): Promise<Grant> {
-  const { store } = world.app
+async function manyGrants(world: World, grants: number, endsAt: Instant): Promise<Grant> {
+  const like = await grantOf(world)
+  await cloned(world.app.store, grants - 1, (tx, i) =>
+    tx.put('grant', `grant_${i + 1}`, {
+      ...like,
+      id: `grant_${i + 1}`,
+      endsAt: Math.min(like.endsAt, endsAt),
+    }),
+  )
+  return like
+}
+
+/** A grant as it is kept: of the migrator for its database, under a task. */
+export async function grantOf(world: World): Promise<Grant> {
   const { grant: id } = await activeGrant(world, await declare(world))
-  const like = (await store.read([{ kind: 'grant', id }])).get('grant', id)?.value as Grant
-  for (let at = 1; at < grants; at += 1_000) {
+  return (await world.app.store.read([{ kind: 'grant', id }])).get('grant', id)?.value as Grant
+}
+
+/** Calls `write` for 0 to `many`, a thousand in a transaction. */
+export async function cloned(
+  store: World['app']['store'],
+  many: number,
+  write: (tx: Transaction, i: number) => void,
+): Promise<void> {
+  for (let from = 0; from < many; from += 1_000) {
     await store.commit({
       reads: [],
       run: (tx) => {
-        for (let i = at; i < Math.min(at + 1_000, grants); i += 1)
-          tx.put('grant', `grant_${i}`, {
-            ...like,
-            id: `grant_${i}`,
-            endsAt: Math.min(like.endsAt, endsAt),
-          })
+        for (let i = from; i < Math.min(from + 1_000, many); i += 1) write(tx, i)
       },
     })
   }
-  return like
 }
