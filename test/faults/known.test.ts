@@ -329,6 +329,30 @@ describe('devices', () => {
   })
 })
 
+describe('ages', () => {
+  const cases: readonly (readonly [believed: number | undefined, ages: readonly (readonly [number | undefined, number])[]])[] = [
+    [undefined, [[undefined, DAY]]],
+    [10 * MINUTE, [[undefined, 10 * MINUTE], [HOUR, HOUR], [3 * DAY, DAY]]],
+    [3 * DAY, [[undefined, 3 * DAY], [2 * DAY, 2 * DAY], [9 * DAY, 3 * DAY]]],
+  ] // prettier-ignore
+  for (const [believed, ages] of cases) {
+    test(`B17 what names no age is believed as long as is configured: ${believed ?? 'nothing'}`, async () => {
+      await using w = await faultWorld({
+        policies,
+        ...(believed === undefined ? {} : { config: { believed } }),
+      })
+      for (const [at, [maxAge, until]] of ages.entries()) {
+        const { maxAge: _age, ...said } = posture(`Agent/${at}`, undefined, true, w.clock.wall())
+        await w.app.flows.facts.observe('mdm', 'test', [
+          { ...said, ...(maxAge === undefined ? {} : { maxAge }) },
+        ])
+        const [fact] = await w.app.flows.facts.about(w.ada, `Agent/${at}`)
+        assert.equal(fact?.maxAge, until)
+      }
+    })
+  }
+})
+
 describe('risk', () => {
   const about = 'Agent/migrator'
   const send = (w: FaultWorld, caller = w.migrator, who = about) => tries(w, caller, who, 'send')

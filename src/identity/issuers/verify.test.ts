@@ -758,6 +758,25 @@ describe('kinds', () => {
       assert.equal(proved.workload['issuer'], kind)
     }
   })
+  test('a claim is read from where the configuration says that it stands, under the name that policies read', async () => {
+    const workload = ['environment', 'image_digest=/container/digest', 'age=/container/age', 'x=/container']
+    const container = { digest: 'sha256:1', age: 7 }
+    const token = issuer.mint('oidc', { container, environment: 'production', image_digest: 'sha256:2' })
+    const proved = await proves(verifierOf('oidc', { workload }), token)
+    assert.deepEqual(proved.workload, {
+      issuer: 'oidc',
+      environment: 'production',
+      image_digest: 'sha256:1',
+      age: 7,
+      x: container,
+    })
+    // what is not there is not made up of what is called alike
+    const bare = await proves(
+      verifierOf('oidc', { workload }),
+      issuer.mint('oidc', { image_digest: 'sha256:2' }),
+    )
+    assert.deepEqual(bare.workload, { issuer: 'oidc' })
+  })
   test('github: facts for policies, and the account that set it going', async () => {
     const proved = await proves(verifierOf('github'), issuer.mint('github'))
     assert.deepEqual(proved.instigator, { issuer: 'github', id: '31415' })
