@@ -306,9 +306,11 @@ export type EntityInput = Readonly<{
   sensitivity?: Sensitivity
   parents?: readonly string[]
   attrs?: Properties
+  /** After this instant it has no authority; `null` for never. */
+  ends_at?: string | null
 }>
 
-export type Entity = Omit<EntityInput, 'owner' | 'team' | 'third_party' | 'environment'> &
+export type Entity = Omit<EntityInput, 'owner' | 'team' | 'third_party' | 'environment' | 'ends_at'> &
   Readonly<{
     owner?: string
     team?: string
@@ -318,6 +320,7 @@ export type Entity = Omit<EntityInput, 'owner' | 'team' | 'third_party' | 'envir
     parents: readonly string[]
     attrs: Properties
     generation: number
+    ends_at?: string
     locked?: Readonly<{ reason: string; at: string; until?: string }>
   }>
 
@@ -376,7 +379,7 @@ export type EpochState = Readonly<{
     acknowledged?: Readonly<{ by: string; at: string }>
   }>
   keys: Readonly<{ total: number; items: readonly Key[] }>
-  locks: Readonly<{ total: number; items: readonly Entity[] }>
+  locks: Readonly<{ total: number; items: readonly Lock[] }>
   passkeys: Readonly<{ total: number; items: readonly Passkey[] }>
   accounts: Readonly<{ total: number; items: readonly Account[] }>
   delegations: Readonly<{ total: number; items: readonly Delegation[] }>

@@ -6,13 +6,14 @@
  */
 import { setImmediate as breathe } from 'node:timers/promises'
 import type { ApiKey, Caller, Meta, Session } from '../model/access.ts'
-import type { Entity } from '../model/entity.ts'
 import { refKey } from '../model/entity.ts'
 import { WritError } from '../model/errors.ts'
 import type { Account, Delegation, Passkey } from '../model/identity.ts'
 import type { AccessRequest } from '../model/request.ts'
 import { voidRequest } from '../model/request.ts'
 import type { Kind } from '../model/records.ts'
+import type { Lock } from '../model/lock.ts'
+import { isHeld } from '../model/lock.ts'
 import type { Instant } from '../model/time.ts'
 import { toRfc3339 } from '../model/time.ts'
 import type { Checkpoint } from '../audit/note.ts'
@@ -56,7 +57,7 @@ export type EpochState = Readonly<{
   restored?: Restored
   /** What to look at after a restore, the first of each; more is listed under keys and inventory. */
   keys: Readonly<{ total: number; items: readonly ApiKey[] }>
-  locks: Readonly<{ total: number; items: readonly Entity[] }>
+  locks: Readonly<{ total: number; items: readonly Lock[] }>
   /** How people sign in, and whom they let act for them. */
   passkeys: Readonly<{ total: number; items: readonly Passkey[] }>
   accounts: Readonly<{ total: number; items: readonly Account[] }>
@@ -125,11 +126,7 @@ export class Epochs {
       origin: originOf(decision.installation, epoch),
       ...(restored === undefined ? {} : { restored }),
       keys: await this.#shown('key', (key) => key.revokedAt === undefined && now < (key.endsAt ?? Infinity)),
-      locks: await this.#shown(
-        'entity',
-        ({ locked, deletedAt }) =>
-          locked !== undefined && deletedAt === undefined && now < (locked.until ?? Infinity),
-      ),
+      locks: await this.#shown('lock', (lock) => isHeld(lock, now)),
       passkeys: await this.#shown('passkey', ({ endedAt }) => endedAt === undefined),
       accounts: await this.#shown('account', ({ endedAt }) => endedAt === undefined),
       delegations: await this.#shown(
@@ -177,7 +174,7 @@ export class Epochs {
     await this.#load()
   }
 
-  async #shown<K extends 'key' | 'entity' | 'passkey' | 'account' | 'delegation'>(
+  async #shown<K extends 'key' | 'lock' | 'passkey' | 'account' | 'delegation'>(
     kind: K,
     concerns: (value: Stored<K>['value']) => boolean,
   ): Promise<{ total: number; items: Stored<K>['value'][] }> {

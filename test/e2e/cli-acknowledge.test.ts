@@ -11,6 +11,7 @@ test('B75 after a restore an administrator signs in by a code, sees what came ba
   const late = await app.flows.createKey(ada, { name: 'late', subject: ref('Service/orders-ci') })
   await app.flows.revokeKey(ada, late.id)
   await app.flows.locks.lock(ada, { what: 'subject', about: 'Service/orders-ci', reason: 'INC-7' })
+  await app.flows.locks.lock(ada, { what: 'tool', about: 'db:migrate', reason: 'INC-8' })
   await app.stop()
   const mark = readdirSync(world.folder).find((name) => name.endsWith('.mark')) ?? ''
   rmSync(join(world.folder, mark))
@@ -45,7 +46,7 @@ test('B75 after a restore an administrator signs in by a code, sees what came ba
     assert.equal(done.code, 0, done.stderr)
     assert.match(
       done.stderr,
-      /the copy was last written .*\npolicy in force: \S+\nAPI keys that open doors: 1\n {2}key_\S+ {2}migrator {2}Agent\/migrator\nlocked: 1\n {2}Service\/orders-ci {2}INC-7\npasskeys: 0\nlinked accounts: 0\ndelegations: 0\n/,
+      /the copy was last written .*\npolicy in force: \S+\nAPI keys that open doors: 1\n {2}key_\S+ {2}migrator {2}Agent\/migrator\nlocked: 2\n {2}subject Service\/orders-ci {2}INC-7\n {2}tool db:migrate {2}INC-8\npasskeys: 0\nlinked accounts: 0\ndelegations: 0\n/,
     )
     assert.equal(existsSync(file), false)
     assert.equal((await as(world.tokens.migrator, 'can-i', 'read', 'Document/handbook')).code, 0)

@@ -523,8 +523,8 @@ describe('B75 C2 nothing widens until an administrator has looked at what came b
     assert.equal((await app.flows.evaluate(observer, handbook)).reason, 'subject_locked')
     const { locks, restored: copy } = await app.flows.epoch(ada)
     assert.deepEqual(
-      locks.items.map(({ id, locked }) => [id, locked?.reason]),
-      [['migrator', 'INC-7']],
+      locks.items.map(({ what, about, reason }) => [what, about, reason]),
+      [['subject', 'Agent/migrator', 'INC-7']],
     )
     assert.ok(copy?.copyEndsAt !== undefined && copy.copyEndsAt < copy.at)
     await acknowledge({ ...world, app, ada })

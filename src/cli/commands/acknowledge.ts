@@ -33,9 +33,10 @@ export async function acknowledge(context: Context): Promise<void> {
     ...rest(keys, 'writ keys ls'),
     `locked: ${locks.total}`,
     ...locks.items.map(
-      ({ type, id, locked }) => `  ${plain(type)}/${plain(id)}  ${plain(locked?.reason ?? '')}`,
+      ({ what, about, reason, until }) =>
+        `  ${what} ${plain(about)}  ${plain(reason)}${until === undefined ? '' : `, until ${when(until, now)}`}`,
     ),
-    ...rest(locks, 'writ inventory ls'),
+    ...rest(locks, 'writ locks'),
     `passkeys: ${passkeys.total}`,
     ...passkeys.items.map(
       ({ id, person, name, used_at: used }) =>

@@ -5,14 +5,14 @@
  */
 import * as z from 'zod'
 import type { ApiKey } from '../../model/access.ts'
-import type { Entity } from '../../model/entity.ts'
+import type { Lock } from '../../model/lock.ts'
 import type { Instant } from '../../model/time.ts'
 import type { Account, Delegation, Passkey } from '../../model/identity.ts'
 import { encodeInstant, instantOut } from '../bounds.ts'
 import { encodeKey, key } from './access.ts'
 import { account, encodeAccount, encodePasskey, passkey } from './accounts.ts'
 import { delegation, encodeDelegation } from './delegations.ts'
-import { encodeEntity, entity } from './inventory.ts'
+import { encodeLock, lock } from './locks.ts'
 
 export const epochState = z
   .object({
@@ -30,9 +30,7 @@ export const epochState = z
       .exactOptional()
       .meta({ description: 'The restore that it began with; nothing widens until it is acknowledged' }),
     keys: z.object({ total: z.int(), items: z.array(key) }).meta({ description: 'API keys that open doors' }),
-    locks: z
-      .object({ total: z.int(), items: z.array(entity) })
-      .meta({ description: 'Subjects that are locked' }),
+    locks: z.object({ total: z.int(), items: z.array(lock) }).meta({ description: 'What is locked' }),
     passkeys: z
       .object({
         total: z.int(),
@@ -69,7 +67,7 @@ export function encodeEpochState(value: {
     readonly acknowledged?: { readonly by: string; readonly at: Instant }
   }
   readonly keys: { readonly total: number; readonly items: readonly ApiKey[] }
-  readonly locks: { readonly total: number; readonly items: readonly Entity[] }
+  readonly locks: { readonly total: number; readonly items: readonly Lock[] }
   readonly passkeys: { readonly total: number; readonly items: readonly Passkey[] }
   readonly accounts: { readonly total: number; readonly items: readonly Account[] }
   readonly delegations: { readonly total: number; readonly items: readonly Delegation[] }
@@ -99,7 +97,7 @@ export function encodeEpochState(value: {
           },
         }),
     keys: { total: keys.total, items: keys.items.map(encodeKey) },
-    locks: { total: locks.total, items: locks.items.map(encodeEntity) },
+    locks: { total: locks.total, items: locks.items.map((one) => encodeLock(one)) },
     passkeys: {
       total: passkeys.total,
       items: passkeys.items.map(encodePasskey),
