@@ -18,6 +18,7 @@ import { MINUTE, SECOND } from '../model/time.ts'
 import type { Token, TokenEnd } from '../model/token.ts'
 import { TOKEN_LIFE_MOST } from '../model/token.ts'
 import { analyse } from '../decision/analyse.ts'
+import { lockedAt } from '../decision/locks.ts'
 import { delegationEnded } from '../identity/chain.ts'
 import { readAssertion } from '../identity/clients.ts'
 import type { UnverifiedToken } from '../identity/issuers/token.ts'
@@ -119,7 +120,9 @@ export class TokenBook {
     for (const ref of token.chain) {
       const entity = view.get('entity', refKey(ref))?.value
       const other = (entity?.generation ?? 0) !== token.generations[refKey(ref)]
-      if (other || isOver(entity, view.now)) return 'subject_ended'
+      // a lock ends what was issued before it, however soon it is taken away again
+      const isCaught = token.issuedAt <= (entity?.locked?.at ?? -Infinity)
+      if (other || isCaught || isOver(entity, view.now)) return 'subject_ended'
     }
     if (clientsOf(token).some((id) => view.get('client', id) === undefined)) return 'subject_ended'
     for (const id of token.grants) {
@@ -158,7 +161,8 @@ export class TokenBook {
       if (id !== undefined && found === undefined) return false
       const mode = { again: found, own: found?.counted ?? 1 }
       const again = id === undefined ? rest : { ...rest, grant: id }
-      if ((await analyse(this.#deps.decision, token.asked, again, mode)).outcome !== 'permit') return false
+      const { outcome, picture, locks } = await analyse(this.#deps.decision, token.asked, again, mode)
+      if (outcome !== 'permit' || token.issuedAt <= lockedAt(picture, locks)) return false
     }
     return true
   }
