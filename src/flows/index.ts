@@ -184,6 +184,7 @@ export function createFlows(deps: FlowDeps): Flowing {
       await exports.recover()
       await signals.recover()
       await locks.recover()
+      await windows.recover()
       reacting.start()
     },
     async settled() {

@@ -46,6 +46,11 @@ export class Windows {
       await Promise.all(concerned.slice(from, from + AT_ONCE).map((task) => this.#narrow(task, calendar)))
   }
 
+  /** Has tasks look that had not yet when the process stopped: their calendar may not be readable just now. */
+  async recover(): Promise<void> {
+    for (const calendar of this.#deps.decision.context.calendars) await this.changed(calendar)
+  }
+
   async #narrow({ id }: Task, calendar: string): Promise<void> {
     const known: Read = { kind: 'fact', id: factId('calendar', calendar) }
     await this.#narrower.narrow({

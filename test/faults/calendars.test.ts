@@ -196,6 +196,26 @@ describe('a task whose window is an event', () => {
     await again.app.flows.windows.changed('release')
     assert.equal((await again.app.flows.task(again.ada, id)).task.state, 'cancelled')
   })
+
+  test('B50 and at the start already, when the calendar cannot be read again', async () => {
+    const gone: CalendarSource = {
+      name: 'release',
+      from: { file: join(tmpdir(), 'writ-no-such-calendar.ics') },
+      refresh: HOUR,
+      maxAge: DAY,
+      horizon: DAY,
+      tentative: false,
+    }
+    const w = await faultWorld({ config: { calendars: [gone] } })
+    await saying(w, w.clock.wall())(['a', 0, 60])
+    const id = await declare(w, { ...reading, ...inRelease })
+    w.clock.advance(1)
+    await w.app.flows.facts.observe('release', 'read', [
+      { name: 'calendar', about: 'release', value: { events: [] }, observedAt: w.clock.wall(), maxAge: HOUR },
+    ])
+    await using again = await w.restart()
+    assert.equal((await again.app.flows.task(again.ada, id)).task.state, 'cancelled')
+  })
 })
 
 describe('calendars read by this process', () => {
