@@ -9,7 +9,7 @@ import assert from 'node:assert/strict'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { JWTPayload } from 'jose'
-import type { AttemptInput, Grant, TaskDeclaration, Writ } from '../client/src/index.ts'
+import type { AttemptInput, Decision, Grant, TaskDeclaration, Writ } from '../client/src/index.ts'
 import { createWrit } from '../client/src/index.ts'
 import { openGroupware } from './support/calendar.ts'
 import type { Session } from './support/database.ts'
@@ -300,7 +300,7 @@ export const scenario: Scenario = {
         })
         .then(({ id }) => id)
     /** What an operator reads of why it was denied. */
-    const why = async (decision: { id?: string }): Promise<string> =>
+    const why = async (decision: Decision): Promise<string> =>
       JSON.stringify((await writ.ada.decisions.explain(decision.id ?? '')).explanation)
     /** A release under way: agreed to, connected, in a transaction that is not finished. */
     const working = async (more: Partial<TaskDeclaration> = {}): Promise<Working> => {
@@ -395,7 +395,7 @@ export const scenario: Scenario = {
       },
     )
     await story.wrong('using it before the window opens', async () => {
-      for (const before of [NIGHT + 10 * MINUTE, OPENS - 1_000]) {
+      for (const before of [NIGHT + 10 * MINUTE, OPENS - 5 * MINUTE]) {
         setTo(before)
         for (const [i, task] of early.entries()) {
           const carrying = under(task, migrate, { approval: agreed[i]?.approval ?? null })
@@ -520,7 +520,7 @@ export const scenario: Scenario = {
       },
     )
 
-    setTo(OPENS + 15 * MINUTE - 5_000)
+    setTo(OPENS + 10 * MINUTE)
     await story.right(
       'half an hour after it was given the early approval is used, in the window',
       async () => {
@@ -653,7 +653,6 @@ export const scenario: Scenario = {
         const { grant } = await release.grants.get(last.grant.id)
         return grant.ends_at === at(DRAGGED)
       })
-      setTo(DRAGGED - 2_000)
       await last.session.query('select 1')
     })
     await story.wrong('going on when the window ends', async () => {

@@ -316,6 +316,32 @@ export async function challenged(agent: Writ, attempt: AttemptInput): Promise<Ch
   return decision
 }
 
+/** All that whoever asks hears on the wire, which a client may leave out: the answer to an evaluation, as text. */
+export async function heard(
+  { url, token }: Readonly<{ url: string; token: string }>,
+  { subject, action, resource, context }: AttemptInput,
+): Promise<string> {
+  const [asker, thing] = [subject, resource].map((ref) => (typeof ref === 'string' ? toEntity(ref) : ref))
+  const answer = await fetch(`${url}/access/v1/evaluation`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+    body: JSON.stringify({
+      subject: asker,
+      action: typeof action === 'string' ? { name: action } : action,
+      resource: thing,
+      context,
+    }),
+  })
+  const text = await answer.text()
+  assert.equal(answer.status, 200, text)
+  return text
+}
+
+function toEntity(ref: string): Readonly<{ type: string; id: string }> {
+  const [type = '', id = ''] = ref.split('/')
+  return { type, id }
+}
+
 /** Asks for the evidence that `attempt` lacks; the request waits for whoever may give it. */
 export async function ask(agent: Writ, attempt: AttemptInput, reason?: string): Promise<AccessRequest> {
   const challenge = await challenged(agent, attempt)

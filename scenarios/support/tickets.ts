@@ -55,6 +55,8 @@ export type Desk = Part &
     ticket(key: string, change: Ticket): Promise<Delivered | undefined>
     /** Changes it, and the webhook is lost on the way. */
     quietly(key: string, change: Ticket): void
+    /** Changes it, and keeps the webhook back: it can be delivered later. */
+    held(key: string, change: Ticket): Pick<Delivered, 'body' | 'headers'>
     incident(id: string, change: Incident): Promise<Delivered | undefined>
     incidentQuietly(id: string, change: Incident): void
     /** Sends a delivery again, or one that was tampered with. */
@@ -233,15 +235,18 @@ export async function openDesk({
     const { status } = await fetch(`${subscriber}/webhooks/${source}`, { method: 'POST', headers, body })
     return status
   }
-  const tell = async (source: 'jira' | 'pagerduty', event: object): Promise<Delivered | undefined> => {
-    if (subscriber === undefined) return undefined
+  const signed = (source: 'jira' | 'pagerduty', event: object): Pick<Delivered, 'body' | 'headers'> => {
     const body = JSON.stringify(event)
     const key = source === 'jira' ? jiraKey : pagerdutyKey
     const mac = createHmac('sha256', key).update(body).digest('hex')
     const signature =
       source === 'jira' ? { 'x-hub-signature': `sha256=${mac}` } : { 'x-pagerduty-signature': `v1=${mac}` }
-    const headers = { 'content-type': 'application/json', ...signature }
-    return { status: await deliver(source, { body, headers }), body, headers }
+    return { body, headers: { 'content-type': 'application/json', ...signature } }
+  }
+  const tell = async (source: 'jira' | 'pagerduty', event: object): Promise<Delivered | undefined> => {
+    if (subscriber === undefined) return undefined
+    const delivery = signed(source, event)
+    return { ...delivery, status: await deliver(source, delivery) }
   }
   const quietly: Desk['quietly'] = (key, change) => {
     tickets.set(key, { ...tickets.get(key), ...change, changedAt: now() })
@@ -281,6 +286,10 @@ export async function openDesk({
       return tell('jira', jiraHook(event, issue(key) ?? {}, now()))
     },
     quietly,
+    held(key, change) {
+      quietly(key, change)
+      return signed('jira', jiraHook('jira:issue_updated', issue(key) ?? {}, now()))
+    },
     async incident(id, change) {
       const event = incidents.has(id) ? 'incident.priority_updated' : 'incident.triggered'
       incidentQuietly(id, change)
