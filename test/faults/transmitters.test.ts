@@ -397,6 +397,54 @@ describe('B52 what a transmitter says of itself', () => {
     assert.deepEqual(await it.problems(TEST_START), [])
   })
 
+  test('of whom it speaks is understood wholly or not at all, whatever the format', async () => {
+    await using world = await faultWorld({ config: { signals: { receivers: [listenTo()] } } })
+    const { signals } = world.app.flows
+    const grace = { format: 'opaque', id: 'u-grace' }
+    const ada = { format: 'opaque', id: 'u-ada' }
+    const subjects: readonly unknown[] = [
+      { format: 'account', uri: 'acct:grace@example.com' },
+      { format: 'did', url: 'did:example:123' },
+      { format: 'uri', uri: 'u-grace' },
+      { format: 'phone_number', phone_number: '+12065550100' },
+      { format: 'jwt_id', iss: 'https://idp.example', jti: 'u-grace' },
+      { format: 'saml_assertion_id', issuer: 'https://idp.example', assertion_id: 'u-grace' },
+      { format: 'aliases', identifiers: [grace] },
+      { format: 'aliases', identifiers: [grace, ada] },
+      { format: 'aliases', identifiers: [ada, { format: 'email', email: 'grace@example.com' }] },
+      { format: 'complex', user: grace },
+      { format: 'complex', user: grace, device: { format: 'opaque', id: 'd-1' }, session: ada },
+      { format: 'complex', user: grace, user_: ada },
+      { format: 'Opaque', id: 'u-grace' },
+      { format: ['opaque'], id: 'u-grace' },
+      { format: 'opaque', id: ['u-grace'] },
+      { format: 'opaque' },
+      { format: 'opaque', id: '' },
+      { format: 'iss_sub', iss: 'https://other.example', sub: 'u-grace' },
+      { format: 'iss_sub', iss: 'https://idp.example', sub: 'u-grace' },
+      { format: 'email', email: 'u-grace@example.com' },
+      { id: 'u-grace' },
+      'u-grace',
+      null,
+    ]
+    for (const subject of subjects) {
+      // what older drafts had in the event is nobody
+      const token = await mintSet(
+        'session-revoked',
+        { subject: grace },
+        { at: TEST_START, claims: { sub_id: subject } },
+      )
+      const taken = await signals.push('idp', token, undefined)
+      assert.equal(taken?.refused?.err, 'invalid_request', JSON.stringify(subject))
+    }
+    const log = await entries(world.app)
+    assert.deepEqual(
+      log.filter(({ kind }) => kind === 'session.ended' || kind === 'signal.received'),
+      [],
+    )
+    assert.equal(log.filter(({ kind }) => kind === 'signal.refused').length, subjects.length)
+  })
+
   test('a name that it uses twice hides nothing; the same again is nothing new, after a restart too', async () => {
     await using world = await faultWorld({ config: { signals: { receivers: [listenTo()] } } })
     const { signals } = world.app.flows

@@ -145,6 +145,85 @@ describe('B31 clocks that are put forward and back', () => {
   })
 })
 
+describe('B31 calendars far away and at the edges', () => {
+  test('in the year 2100, which has no leap day, and in 2096 and 2104, which have', () => {
+    const leap = calendar(...event('DTSTART:20240229T100000Z', 'DURATION:PT1H', 'RRULE:FREQ=YEARLY'))
+    const in_ = (year: number): number =>
+      times(leap, within(`${year}-02-01T00:00Z`, `${year}-03-31T00:00Z`)).length
+    assert.deepEqual([2096, 2099, 2100, 2101, 2104].map(in_), [1, 0, 0, 0, 1])
+    const last = calendar(
+      ...event('DTSTART:20240131T100000Z', 'DURATION:PT1H', 'RRULE:FREQ=MONTHLY;BYMONTHDAY=-1'),
+    )
+    assert.deepEqual(times(last, within('2100-02-01T00:00Z', '2100-03-02T00:00Z')), ['02-28T10:00/11:00'])
+    // with the clocks that are known today
+    const nights = daily('Europe/Berlin', '0230', 'DURATION:PT1H')
+    assert.deepEqual(times(nights, within('2100-03-27T00:00Z', '2100-03-30T00:00Z')), [
+      '03-27T01:30/02:30',
+      '03-28T01:30/02:30',
+      '03-29T00:30/01:30',
+    ])
+  })
+
+  test('the n-th of what a rule says, across the night on which clocks change, without those that were taken out', () => {
+    for (const [zone, expected] of [
+      ['Europe/Berlin', ['02-27T08:00/09:00', '03-31T07:00/08:00', '04-30T07:00/08:00']],
+      ['America/New_York', ['02-27T14:00/15:00', '03-31T13:00/14:00', '04-30T13:00/14:00']],
+      ['Australia/Lord_Howe', ['02-26T22:00/23:00', '03-30T22:00/23:00', '04-29T22:30/23:30']],
+    ] as const) {
+      const text = calendar(
+        ...event(
+          `DTSTART;TZID=${zone}:20260130T090000`,
+          'DURATION:PT1H',
+          'RRULE:FREQ=MONTHLY;BYDAY=MO,TU,WE,TH,FR;BYSETPOS=-1',
+        ),
+      )
+      const span = within('2026-02-20T00:00Z', '2026-05-01T00:00Z')
+      const all = times(text, span)
+      assert.deepEqual(all, expected, zone)
+      // taken out by another writing of the same instant, it is out, and what takes out nothing changes nothing
+      const [first = assert.fail()] = expand({ text, ...span })
+      const at = new Date(first.startsAt).toISOString().replace(/[-:]|\.000/gu, '')
+      const without = text.replace('END:VEVENT', `EXDATE:${at}\r\nEXDATE:20260303T030303Z\r\nEND:VEVENT`)
+      assert.deepEqual(times(without, span), all.slice(1), zone)
+    }
+  })
+
+  test('a time that was moved onto another, added twice, or moved out of its own series, is there once and where it was put', () => {
+    const series = [
+      'DTSTART;TZID=Europe/Berlin:20261102T200000',
+      'DURATION:PT1H',
+      'RRULE:FREQ=DAILY;COUNT=4',
+      'RDATE;TZID=Europe/Berlin:20261103T200000',
+    ]
+    const moved = (of: string, to: string): string[] =>
+      event(`RECURRENCE-ID;TZID=Europe/Berlin:${of}`, `DTSTART;TZID=Europe/Berlin:${to}`, 'DURATION:PT1H')
+    const span = within('2026-11-01T00:00Z', '2026-12-01T00:00Z')
+    const plain = times(calendar(...event(...series)), span)
+    assert.deepEqual(
+      [...new Set(plain)],
+      ['11-02T19:00/20:00', '11-03T19:00/20:00', '11-04T19:00/20:00', '11-05T19:00/20:00'],
+    )
+    const text = calendar(...event(...series), ...moved('20261104T200000', '20261120T080000'))
+    const found = times(text, span)
+    assert.ok(found.includes('11-20T07:00/08:00') && !found.includes('11-04T19:00/20:00'), found.join())
+    // of a time that the series does not have: there, as it says, and nothing else changes
+    const stray = calendar(...event(...series), ...moved('20261109T200000', '20261121T080000'))
+    assert.deepEqual(new Set(times(stray, span)), new Set([...plain, '11-21T07:00/08:00']))
+  })
+
+  test('floating times are of the zone that is configured, on each side of its change of clocks', () => {
+    const text = calendar(...event('DTSTART:20260101T090000', 'DURATION:PT1H', 'RRULE:FREQ=WEEKLY;BYDAY=TH'))
+    for (const [timeZone, before, after] of [
+      ['Europe/Berlin', '03-26T08:00/09:00', '04-02T07:00/08:00'],
+      ['America/New_York', '03-05T14:00/15:00', '03-12T13:00/14:00'],
+      ['Australia/Lord_Howe', '04-01T22:00/23:00', '04-08T22:30/23:30'],
+    ] as const) {
+      const found = times(text, within('2026-03-01T00:00Z', '2026-04-12T00:00Z', { timeZone }))
+      assert.ok(found.includes(before) && found.includes(after), `${timeZone}: ${found.join()}`)
+    }
+  })
+})
+
 describe('rules', () => {
   test('a day that most years do not have', () => {
     const leap = calendar(...event('DTSTART:20240229T100000Z', 'DURATION:PT1H', 'RRULE:FREQ=YEARLY'))
