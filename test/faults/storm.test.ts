@@ -1,0 +1,151 @@
+/**
+ * Storms that are counted, not timed: how often each grant is looked at, and what others wait meanwhile (law 12).
+ *
+ * @module
+ */
+import assert from 'node:assert/strict'
+import { setImmediate as turn } from 'node:timers/promises'
+import { describe, test } from 'node:test'
+import type { Grant } from '../../src/model/grant.ts'
+import { HOUR } from '../../src/model/time.ts'
+import { listenTo, mintSet } from '../support/ssf.ts'
+import type { FaultWorld } from './support.ts'
+import { attempt, faultWorld, sessionFor, withPolicy } from './support.ts'
+
+const MANY = 2_000
+const policies = withPolicy(`
+@id("stow") permit (principal, action == Action::"stow", resource);
+@id("risky") forbid (principal, action == Action::"stow", resource)
+when { context.live has risk && context.live.risk.level > 2 };
+`)
+
+/** So many more of a grant, each for a document of its own. */
+async function many({ app }: FaultWorld, like: Grant): Promise<void> {
+  for (let from = 0; from < MANY; from += 500)
+    await app.decision.store.commit({
+      reads: [],
+      run: (tx) => {
+        for (let nth = from; nth < from + 500; nth += 1) {
+          const resource = { type: 'Document', id: `storm${nth}` }
+          const analysed = { ...(like.analysed as Record<string, never>), resource }
+          const reads = (like.reads ?? []).map((key) => key.replace('Document/one', `Document/storm${nth}`))
+          tx.put('grant', `grant_storm${nth}`, {
+            ...like,
+            id: `grant_storm${nth}`,
+            resource,
+            analysed,
+            reads: reads.sort(),
+          })
+        }
+      },
+    })
+}
+
+/** Turns of the event loop that `work` takes. */
+async function turnsOf(work: () => Promise<unknown>): Promise<number> {
+  let turns = 0
+  const over = new AbortController()
+  const running = work().finally(() => over.abort())
+  while (!over.signal.aborted) {
+    await turn()
+    turns += 1
+  }
+  await running
+  return turns
+}
+
+const active = async ({ app }: FaultWorld): Promise<number> => {
+  const { items } = await app.store.list('grant', { index: 'grant.state', value: 'active', limit: 1_000 })
+  return items.length
+}
+
+describe('B50 a storm that is counted', () => {
+  test('many signals about the same 2,000 grants have each looked at once for all that came meanwhile; decisions interleave', async () => {
+    await using world = await faultWorld({
+      policies,
+      config: {
+        signals: { receivers: [listenTo()] },
+        defaults: { request: HOUR, task: HOUR, heartbeat: HOUR, grant: HOUR },
+      },
+    })
+    const { flows, store } = world.app
+    const { grant } = await flows.activate(world.migrator, attempt('Agent/migrator', 'stow', 'Document/one'))
+    const like = (await store.read([{ kind: 'grant', id: grant?.id ?? '' }])).get(
+      'grant',
+      grant?.id ?? '',
+    )?.value
+    await many(world, like ?? assert.fail())
+    await flows.settled()
+    const ask = () => flows.evaluate(world.grace, attempt('Person/grace', 'stow', 'Document/x'))
+    await ask()
+    const calm = await turnsOf(ask)
+    // the first read of an analysis is of the grant alone
+    const spied = world.app.decision.store as { read: typeof store.read }
+    const { read } = spied
+    const looked = new Map<string, number>()
+    spied.read = (reads) => {
+      const [first, ...more] = reads
+      if (more.length === 0 && first !== undefined && 'id' in first && first.id.startsWith('grant_storm'))
+        looked.set(first.id, (looked.get(first.id) ?? 0) + 1)
+      return read(reads)
+    }
+    const tell = async (level: string, nth: number): Promise<void> => {
+      const token = await mintSet(
+        'risk-level-change',
+        { principal: 'ROBOT', current_level: level },
+        { at: world.clock.wall(), subject: { format: 'opaque', id: 'w-migrator' }, jti: `storm-${nth}` },
+      )
+      assert.deepEqual(await flows.signals.push('idp', token, undefined), { taken: true })
+      world.clock.advance(1_000)
+    }
+    // up and down, ten times: none of it can permit what the last one forbids
+    for (let nth = 0; nth < 10; nth += 1) await tell(nth % 2 === 0 ? 'MEDIUM' : 'LOW', nth)
+    let most = 0
+    for (let nth = 0; nth < 10; nth += 1) most = Math.max(most, await turnsOf(ask))
+    assert.ok(most <= calm + 2, `${most} turns of the event loop, without the storm ${calm}`)
+    await tell('HIGH', 10)
+    const denied = await flows.evaluate(world.migrator, attempt('Agent/migrator', 'stow', 'Document/y'))
+    assert.equal(denied.outcome, 'deny', 'at once, whatever has been looked at')
+    await flows.settled()
+    spied.read = read
+    assert.equal(await active(world), 0)
+    const looks = [...looked.values()]
+    assert.equal(looks.length, MANY)
+    const all = looks.reduce((sum, one) => sum + one, 0)
+    assert.ok(all <= 6 * MANY, `${all} analyses of ${MANY} grants for 11 signals`)
+  })
+
+  test('one signal that ends a session with 2,000 grants ends them together, and others decide meanwhile', async () => {
+    await using world = await faultWorld({
+      policies,
+      config: {
+        signals: { receivers: [listenTo()] },
+        defaults: { request: HOUR, task: HOUR, heartbeat: HOUR, grant: HOUR },
+      },
+    })
+    const { flows, store } = world.app
+    const eve = await sessionFor(world, 'grace')
+    const { grant } = await flows.activate(eve, attempt('Person/grace', 'stow', 'Document/one'))
+    const like = (await store.read([{ kind: 'grant', id: grant?.id ?? '' }])).get(
+      'grant',
+      grant?.id ?? '',
+    )?.value
+    await many(world, like ?? assert.fail())
+    await flows.settled()
+    const ask = () => flows.evaluate(world.migrator, attempt('Agent/migrator', 'stow', 'Document/x'))
+    await ask()
+    const calm = await turnsOf(ask)
+    const token = await mintSet('session-revoked', {}, { at: world.clock.wall() })
+    let isOver = false
+    const pushed = flows.signals.push('idp', token, undefined).finally(() => {
+      isOver = true
+    })
+    const turns: number[] = []
+    do turns.push(await turnsOf(ask))
+    while (!(isOver as boolean))
+    assert.deepEqual(await pushed, { taken: true })
+    assert.equal(await active(world), 0, 'acknowledged is ended')
+    assert.ok(Math.max(...turns) <= calm + 6, `${turns.join()} turns of the event loop, without ${calm}`)
+    await flows.settled()
+  })
+})
