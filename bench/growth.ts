@@ -35,7 +35,7 @@ async function grants(steps: readonly number[]): Promise<Row[]> {
       }),
     ]
   }
-  return grown(steps, ['read', 'under a grant'], 'live grants', measure, (from, to) =>
+  return await grown(steps, ['read', 'under a grant'], 'live grants', measure, (from, to) =>
     cloned(world.app.store, to - from, (tx, i) => {
       const id = `grant_${from + i}`
       // each of a task of its own, as grants are
@@ -44,7 +44,7 @@ async function grants(steps: readonly number[]): Promise<Row[]> {
   )
 }
 
-/** Open tasks of the same subject, beside an act under another of its tasks. */
+/** Open tasks of others, a hundred each, beside an act under another of its tasks. */
 async function tasks(steps: readonly number[]): Promise<Row[]> {
   await using world = await openWorld({ http: false, folder: benchFolder(), config: { defaults: LONG } })
   const { task: id } = await activeGrant(world, await declare(world))
@@ -54,12 +54,16 @@ async function tasks(steps: readonly number[]): Promise<Row[]> {
       const { outcome, reason } = await world.app.flows.ask(world.migrator, migration(id))
       assert.equal(outcome, 'permit', reason)
     }),
-    await decided(async () => void (await declare(world))),
+    await decided(async () => {
+      const { task } = await world.app.flows.endTask(world.migrator, await declare(world), 'completed')
+      assert.equal(task.state, 'completed')
+    }),
   ]
-  return grown(steps, ['under a task', 'declare'], 'open tasks', measure, (from, to) =>
-    cloned(world.app.store, to - from, (tx, i) =>
-      tx.put('task', `task_${from + i}`, { ...like, id: `task_${from + i}` }),
-    ),
+  return await grown(steps, ['under a task', 'declared and completed'], 'open tasks', measure, (from, to) =>
+    cloned(world.app.store, to - from, (tx, i) => {
+      const subject = { type: 'Agent', id: `other${Math.floor((from + i) / 100)}` }
+      tx.put('task', `task_${from + i}`, { ...like, id: `task_${from + i}`, subject, chain: [subject] })
+    }),
   )
 }
 
