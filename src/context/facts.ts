@@ -166,8 +166,9 @@ export function withLive(
     const fact = stored(ref)
     if (fact === undefined) return expected(ref) ? 'unknown' : 'absent'
     if (!isFresh(fact, now)) return 'unknown'
-    const asked = expected(ref) && ref.name !== 'calendar' ? askedAgainAt(fact) : Infinity
-    changesAt = Math.min(changesAt, asked > now ? asked : knownUntil(fact))
+    const until = knownUntil(fact)
+    const asked = expected(ref) && ref.name !== 'calendar' ? askedAgainAt(fact) : until
+    changesAt = Math.min(changesAt, asked > now ? asked : until)
     return fact.value === null ? 'absent' : fact
   }
   const tell = (name: string, found: Fact | 'absent' | 'unknown', into: Record<string, Json>): void => {

@@ -96,7 +96,7 @@ export const world = fc.record({
   ticket: fc.constantFrom<Json | undefined>(undefined, 'A', 7),
   pool: fc.constantFrom<Json | undefined>(undefined, 'dba'),
   task: optional(task),
-  history: optional({ calls: 1, denials: 0, resources: 1 }),
+  history: optional({ calls: 1, denials: 0, retries: 0, resources: 1, systems: 1, rate: 0 }),
   unknown: fc.subarray(['task', 'history', 'now']),
   level: fc.constantFrom<Json | undefined>(1, 5, 'high', undefined),
   nick: fc.constantFrom<Json | undefined>(undefined, 'n', null),
