@@ -95,6 +95,7 @@ export class Locks {
       throw new WritError('ERR_FORBIDDEN', `${refKey(caller.subject)} may not lock ${described(input)}`)
     if (what === 'task' && (await attempts.taskOf(about)) === undefined) throw noTask(about)
     const { now } = await this.#deps.store.read([])
+    if (what === 'subject') await this.#requireSubject(about)
     if (until !== undefined && until <= now)
       throw new WritError('ERR_INPUT_INVALID', '`until` has passed', {
         hint: 'name a later instant, or none',
@@ -251,29 +252,34 @@ export class Locks {
     return attempts.mayRevoke(caller, refOf(about))
   }
 
-  /** Whether the caller is among those that the lock is about: itself, for whom it acts, or who is behind it. */
+  /** Whether the caller is among those that the lock is about, or somebody behind it is. Who acts for others unlocks nothing. */
   async #isUnder(caller: Caller, what: Lockable, about: string): Promise<boolean> {
     if (what === 'tool' || what === 'resource') return false
-    const chain = [caller.subject, ...(caller.chain ?? [])]
+    const own = caller.subject
     if (what === 'task') {
       const task = await this.#parts.attempts.taskOf(about)
-      return (
-        task !== undefined &&
-        chain.some((own) => [...task.chain, task.declaredBy].some((ref) => sameRef(ref, own)))
-      )
+      return task !== undefined && [...task.chain, task.declaredBy].some((ref) => sameRef(ref, own))
     }
-    if (chain.some((ref) => refKey(ref) === about)) return true
+    if (refKey(own) === about) return true
     const picture = new Picture(this.#deps.store)
-    const { roots } = await humanRoots(picture, chain)
+    const { roots } = await humanRoots(picture, [own])
     if (roots.includes(about)) return true
     const ref = refOf(about)
     await picture.load([{ kind: 'entity', id: about }])
-    const entity = registered(picture, ref)
-    // a person of several names, and each of a team that is locked together
-    if (entity?.kind === 'group')
-      return (await humanRoots(picture, [ref])).roots.some((one) => roots.includes(one))
-    if (entity?.kind !== 'human') return false
+    const kind = registered(picture, ref)?.kind
+    // a person of several names, and each of a team whose things are locked
+    if (kind !== 'human' && kind !== 'group') return false
     return (await humanRoots(picture, [ref])).roots.some((one) => roots.includes(one))
+  }
+
+  /** @throws {WritError} `ERR_INPUT_INVALID` for a group: its members act, each under a name of their own. */
+  async #requireSubject(about: string): Promise<void> {
+    const entity = (await this.#deps.store.read([{ kind: 'entity', id: about }])).get('entity', about)?.value
+    const isThere = entity !== undefined && entity.deletedAt === undefined
+    if ((isThere ? entity.kind : defaultKind(refOf(about).type)) !== 'group') return
+    throw new WritError('ERR_INPUT_INVALID', `\`${about}\` is a group, and does nothing itself`, {
+      hint: 'lock its members, each as a `subject`, or what it owns as an `owner`',
+    })
   }
 
   async #isKnown({ what, about }: Which): Promise<boolean> {

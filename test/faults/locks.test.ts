@@ -205,6 +205,25 @@ describe('C2 what is locked is refused at once, and what was given under it ends
     assert.equal((await flows.grant(world.ada, grant)).grant.state, 'closed')
   })
 
+  test('B20 so has one on a subject', async () => {
+    await using world = await stage()
+    await world.app.stop()
+    const store = await openTestStore({ folder: world.config.data, clock: world.clock })
+    const at = world.clock.wall()
+    await store.commit({
+      reads: [{ kind: 'entity', id: 'Person/ada' }],
+      run: (tx) => {
+        const entity = tx.get('entity', 'Person/ada')?.value ?? assert.fail()
+        tx.put('entity', 'Person/ada', { ...entity, locked: { reason: 'r', at, until: at + 1 } })
+      },
+    })
+    await store.close()
+    world.clock.advance(2)
+    const again = await world.restart()
+    assert.deepEqual(await living({ ...world, app: again.app }), ['page'])
+    await again.app.stop()
+  })
+
   test('B20 a lock that came and went while nobody was there to react has ended what was given before', async () => {
     await using world = await stage()
     await world.app.stop()
@@ -474,6 +493,8 @@ describe('the lock itself', () => {
       ['resource', 'Writ::System/writ'],
       ['tool', 'Writ::revoke'],
       ['tool', 'read\u200b'],
+      // it would hold for nobody
+      ['subject', 'Group/deployers'],
     ] as const)
       await fails(locks.lock(world.ada, { what, about, reason: 'r' }), 'ERR_INPUT_INVALID')
   })
