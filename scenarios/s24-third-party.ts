@@ -24,7 +24,8 @@ when {
 `
 const TEND = { action: 'orders:tend', resource: 'Database/orders' } satisfies AttemptInput
 
-const STAFFERS = ['tender-1', 'tender-2', 'tender-3', 'tender-4', 'tender-5', 'tender-6']
+/** More than are looked at in one go. */
+const STAFFERS = Array.from({ length: 12 }, (_, at) => `tender-${at + 1}`)
 const VENDORS = ['ext-kim', 'ext-joan']
 
 export const scenario: Scenario = {
