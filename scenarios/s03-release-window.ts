@@ -315,12 +315,13 @@ export const scenario: Scenario = {
     }
     /** Its session is cut, and nothing of it is left at the database. */
     const over = async ({ grant, session }: Working): Promise<void> => {
+      await until(
+        'it is over, and the database is clean',
+        async () => (await release.grants.get(grant.id)).grant.state === 'closed',
+        30_000,
+      )
       await session.ended
       await sqlRefused(session.query('commit'), sql.cut)
-      await until(
-        'the database is clean',
-        async () => (await release.grants.get(grant.id)).grant.state === 'closed',
-      )
       assert.deepEqual(await orders.look(`select from pg_tables where tablename like 'half_done%'`), [])
     }
     const token = (assertion: string) =>

@@ -164,7 +164,12 @@ function compare(test: TestCase, expected: Outcome, told: Rehearsed): string[] {
 function slips({ dropped }: Rehearsed, { policies }: PolicySet): string[] {
   if (dropped.length === 0) return []
   const read = policies.flatMap(({ text }) =>
-    [...text.matchAll(/(?:\.|\bhas\s+)([A-Za-z_]\w*)/gu)].map(([, name = '']) => name),
+    // what Writ knows itself no attempt says, under whatever name
+    [
+      ...text
+        .replaceAll(/\bcontext\.(?:live|proof)(?:\.\w+)*/gu, 'known')
+        .matchAll(/(?:\.|\bhas\s+)([A-Za-z_]\w*)/gu),
+    ].map(([, name = '']) => name),
   )
   return dropped.flatMap((path) => {
     const name = path.slice(path.lastIndexOf('.') + 1)
