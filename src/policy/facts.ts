@@ -92,8 +92,7 @@ export const facts: Readonly<Record<string, FactDefinition>> = {
     optional: true,
     pulled: false,
     disclosed: true,
-    sentence:
-      'the task that the attempt names; `window` is its own, which Writ keeps it to by itself, and `calendar` the one it is of',
+    sentence: 'the task that the attempt names',
   },
   history: {
     type: { type: 'Record', attributes: Object.fromEntries(historyNames.map((name) => [name, long])) },
