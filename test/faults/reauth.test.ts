@@ -395,6 +395,7 @@ when { !context.proof.reauth && context.proof.approvals.dba < 1 };
     // what is decided again later is decided with the proof that was spent
     await publish(w, withPolicy(''))
     assert.notEqual((await once('one')).outcome, 'permit')
+    await w.app.flows.settled()
     const { grant } = await w.app.flows.grant(w.ada, first.grant?.id ?? '')
     assert.notEqual(grant.state, 'active')
   })
