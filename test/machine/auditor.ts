@@ -16,6 +16,10 @@ export class Auditor {
   readonly #endedTasks = new Set<string>()
   readonly #endedGrants = new Set<string>()
   readonly #locked = new Map<string, number>()
+  /** Until when a tool, a resource or a task is locked, by what is locked. */
+  readonly #under = new Map<string, number>()
+  /** What is known, by the name of the fact and what it is about. */
+  readonly #facts = new Map<string, Members | null>()
   readonly #spent = new Map<string, string>()
   readonly #asked = new Map<string, Members>()
   readonly #gave = new Map<string, Set<string>>()
@@ -52,6 +56,21 @@ export class Auditor {
         return
       case 'subject.locked':
         this.#locked.set(name('subject'), (entry['until'] as number | undefined) ?? Infinity)
+        return
+      case 'subject.unlocked':
+        this.#locked.delete(name('subject'))
+        return
+      case 'lock.set':
+        this.#under.set(
+          `${name('what')} ${name('about')}`,
+          (entry['until'] as number | undefined) ?? Infinity,
+        )
+        return
+      case 'lock.ended':
+        this.#under.delete(`${name('what')} ${name('about')}`)
+        return
+      case 'fact.observed':
+        this.#facts.set(`${name('name')} ${name('about')}`, entry['value'] as Members | null)
         return
       case 'inventory.put':
         for (const { type, id, locked } of entry['entities'] as {
@@ -107,7 +126,12 @@ export class Auditor {
     const id = String(entry['id'] ?? entry['decision'])
     const permit = this.#permits.get(id) ?? entry
     this.#permits.set(id, permit)
-    const { task, subject } = permit['attempt'] as { task?: string; subject: { type: string; id: string } }
+    const { task, subject, action, resource } = permit['attempt'] as {
+      task?: string
+      subject: { type: string; id: string }
+      action: { name: string }
+      resource: { type: string; id: string }
+    }
     assert.ok(!this.#endedTasks.has(task ?? ''), `C2 ${id} is permitted under a task that has ended`)
     assert.ok(
       !this.#endedGrants.has(String(permit['grant'])),
@@ -115,6 +139,19 @@ export class Auditor {
     )
     const until = this.#locked.get(`${subject.type}/${subject.id}`) ?? 0
     assert.ok(at >= until, `C2 ${id} is permitted to a subject that is locked`)
+    const locks = [`tool ${action.name}`, `resource ${resource.type}/${resource.id}`, `task ${task}`]
+    for (const lock of locks)
+      assert.ok(at >= (this.#under.get(lock) ?? 0), `C2 ${id} is permitted under a lock`)
+    const fact = (what: string): Members | null | undefined =>
+      this.#facts.get(`${what} ${subject.type}/${subject.id}`)
+    if (action.name === 'db:look')
+      assert.equal(
+        fact('posture')?.['compliant'],
+        true,
+        `C2 ${id} is permitted on a device that is not compliant`,
+      )
+    if (action.name === 'db:stow')
+      assert.notEqual(fact('risk')?.['level'], 3, `C2 ${id} is permitted to a subject that is a risk`)
   }
 
   #activated(entry: Members): void {

@@ -5,6 +5,7 @@
  * @module
  */
 import fc from 'fast-check'
+import type { LockKind } from './live.ts'
 import type { Amount, Policy, Pool } from './model.ts'
 import { policyNames } from './model.ts'
 
@@ -23,7 +24,11 @@ export type Try = Readonly<{
 }>
 
 export type Burst = Readonly<{ times: number; key: number }>
-export type Race = Readonly<{ times: number; wait: number; against: 'task' | 'grant' | 'subject' | 'delete' }>
+export type Race = Readonly<{
+  times: number
+  wait: number
+  against: 'task' | 'grant' | 'subject' | 'delete' | 'tool' | 'fact'
+}>
 export type IssueRace = Readonly<{
   hold: 'before' | 'after'
   meanwhile: 'revoke' | 'lock' | 'lapse' | 'crash'
@@ -34,8 +39,44 @@ export type End =
   | ({ do: 'burst' } & Burst)
   | ({ do: 'race' } & Race)
   | ({ do: 'issueRace' } & IssueRace)
+  | Readonly<{ do: 'worsen'; how: Worse; wait: number }>
+
+/** How what a grant was given on gets worse. */
+export type Worse = 'report' | 'signal' | 'lapse' | 'tool' | 'resource' | 'owner' | 'source' | 'cut'
+
+/** Whether systems answer, and how. */
+export type Desk = 'answers' | 'late' | 'fails' | 'garbles' | 'long ago' | 'to come'
+
+/** What others do, and what is to be in force once it is acknowledged, whatever happens then. */
+export type Outside =
+  | Readonly<{
+      do: 'report'
+      fact: number
+      about: number
+      value: number
+      /** Before now by so much, ms; to come if less than nothing. */
+      ago: number
+      believed: number
+      by: number
+    }>
+  | Readonly<{ do: 'signal'; event: number; about: number; value: number; ago: number; again: boolean }>
+  | Readonly<{
+      do: 'calendar'
+      calendar: 0 | 1
+      how: 'opens' | 'soon' | 'moves' | 'shorter' | 'longer' | 'empty' | 'same'
+      event: number
+      believed: number
+    }>
+  | Readonly<{ do: 'lockThing'; what: LockKind; about: number; by: number; minutes: number }>
 
 export type Command =
+  | Outside
+  | Readonly<{ do: 'ticket'; ticket: number; to: number; tell: 'no' | 'now' | 'before' }>
+  | Readonly<{ do: 'desk'; desk: Desk }>
+  | Readonly<{ do: 'unlock'; lock: number; by: number }>
+  | Readonly<{ do: 'signIn'; who: number }>
+  /** The process is gone while that is under way. */
+  | Readonly<{ do: 'cut'; wait: number; during: Outside }>
   | Readonly<{
       do: 'declare'
       subject: number
@@ -47,6 +88,8 @@ export type Command =
       life: number
       heartbeat: number
       reason: boolean
+      /** 0: without one. */
+      ticket: number
     }>
   | Readonly<{
       do: 'evaluate'
@@ -68,6 +111,8 @@ export type Command =
       declare: Extract<Command, { do: 'declare' }>
       try: Try
       steps: number
+      /** 0: as it comes; else about this of what facts decide, which are made right before. */
+      live: number
       /** What comes at its end. */
       end: End
     }>
@@ -158,10 +203,12 @@ const declare = fc.record({
   window: fc.oneof(
     { weight: 7, arbitrary: fc.constant(0) },
     { weight: 1, arbitrary: fc.integer({ min: 1, max: 4 }) },
+    { weight: 2, arbitrary: fc.constantFrom(5, 5, 6) },
   ),
   life: fc.nat(2),
   heartbeat: fc.nat(2),
   reason: seldom.map((it) => !it),
+  ticket: fc.nat(4),
 })
 
 const burst = {
@@ -174,7 +221,7 @@ const burst = {
 const race = {
   times: fc.integer({ min: 1, max: 4 }),
   wait: fc.nat(4),
-  against: fc.constantFrom('task' as const, 'grant' as const, 'subject' as const, 'delete' as const),
+  against: fc.constantFrom<Race['against']>('task', 'grant', 'subject', 'delete', 'tool', 'fact'),
 }
 const issueRace = {
   hold: fc.constantFrom('before' as const, 'after' as const),
@@ -187,12 +234,128 @@ const end: fc.Arbitrary<End> = fc.oneof(
   { weight: 1, arbitrary: fc.record({ do: fc.constant('race' as const), ...race }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('issueRace' as const), ...issueRace }) },
 )
+const worsen: fc.Arbitrary<End> = fc.record({
+  do: fc.constant('worsen' as const),
+  how: fc.constantFrom<Worse>(
+    'report',
+    'report',
+    'signal',
+    'signal',
+    'lapse',
+    'lapse',
+    'source',
+    'source',
+    'cut',
+    'cut',
+    'tool',
+    'resource',
+    'owner',
+  ),
+  // of a crash
+  wait: fc.nat(12),
+})
+
+const ago = fc.oneof(
+  { weight: 6, arbitrary: fc.constant(0) },
+  { weight: 3, arbitrary: fc.constantFrom(1_000, 20_000, 300_000, 7_200_000) },
+  { weight: 1, arbitrary: fc.constantFrom(-1_000, -3_600_000) },
+)
+const report = fc.record({
+  do: fc.constant('report' as const),
+  fact: fc.nat(4),
+  about: fc.nat(8),
+  value: fc.nat(5),
+  ago,
+  believed: fc.nat(3),
+  by: fc.oneof({ weight: 9, arbitrary: fc.constantFrom(0, 1) }, { weight: 1, arbitrary: fc.nat(15) }),
+})
+const signal = fc.record({
+  do: fc.constant('signal' as const),
+  event: fc.nat(11),
+  about: fc.nat(7),
+  value: fc.nat(3),
+  ago: ago.map((it) => Math.abs(it)),
+  again: seldom,
+})
+const calendar = fc.record({
+  do: fc.constant('calendar' as const),
+  calendar: fc.constantFrom(0 as const, 0 as const, 1 as const),
+  how: fc.constantFrom(
+    'opens' as const,
+    'opens' as const,
+    'soon' as const,
+    'moves' as const,
+    'shorter' as const,
+    'longer' as const,
+    'empty' as const,
+    'same' as const,
+  ),
+  event: fc.nat(1),
+  believed: fc.nat(2),
+})
+const lockThing = fc.record({
+  do: fc.constant('lockThing' as const),
+  what: fc.constantFrom<LockKind>('subject', 'task', 'tool', 'resource', 'owner'),
+  about: fc.nat(8),
+  by: fc.oneof({ weight: 8, arbitrary: fc.constant(0) }, { weight: 1, arbitrary: fc.nat(15) }),
+  minutes: fc.nat(3),
+})
+const outside: fc.Arbitrary<Outside> = fc.oneof(report, signal, calendar, lockThing)
 
 const commands: readonly Readonly<{ weight: number; arbitrary: fc.Arbitrary<Command> }>[] = [
   {
-    weight: 22,
+    weight: 11,
     arbitrary: fc.record({
       do: fc.constant('story' as const),
+      live: fc.integer({ min: 1, max: 14 }),
+      declare,
+      try: attempt(
+        fc.oneof({ weight: 4, arbitrary: fc.constant(1) }, { weight: 1, arbitrary: fc.constant(0) }),
+      ),
+      steps: fc.constant(5),
+      end: fc.oneof({ weight: 3, arbitrary: worsen }, { weight: 2, arbitrary: end }),
+    }),
+  },
+  { weight: 4, arbitrary: report },
+  { weight: 4, arbitrary: signal },
+  { weight: 4, arbitrary: calendar },
+  { weight: 2, arbitrary: lockThing },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      do: fc.constant('ticket' as const),
+      ticket: fc.nat(3),
+      to: fc.nat(5),
+      tell: fc.constantFrom('no' as const, 'now' as const, 'before' as const),
+    }),
+  },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      do: fc.constant('desk' as const),
+      desk: fc.constantFrom<Desk>(
+        'answers',
+        'answers',
+        'answers',
+        'late',
+        'fails',
+        'garbles',
+        'long ago',
+        'to come',
+      ),
+    }),
+  },
+  { weight: 3, arbitrary: fc.record({ do: fc.constant('unlock' as const), lock: recent, by }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('signIn' as const), who: fc.nat(11) }) },
+  {
+    weight: 2,
+    arbitrary: fc.record({ do: fc.constant('cut' as const), wait: fc.nat(12), during: outside }),
+  },
+  {
+    weight: 16,
+    arbitrary: fc.record({
+      do: fc.constant('story' as const),
+      live: fc.constant(0),
       declare,
       try: attempt(
         fc.oneof({ weight: 4, arbitrary: fc.constant(1) }, { weight: 1, arbitrary: fc.constant(0) }),

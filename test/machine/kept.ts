@@ -19,6 +19,7 @@ const declare: Declare = {
   life: 0,
   heartbeat: 0,
   reason: true,
+  ticket: 0,
 }
 
 const story: Story = {
@@ -26,6 +27,7 @@ const story: Story = {
   declare,
   try: { task: 1, subject: 0, action: 0, resource: 0, amount: undefined, by: 0, odd: 'no' },
   steps: 5,
+  live: 0,
   end: { do: 'nothing' },
 }
 
@@ -93,4 +95,18 @@ export const kept: Readonly<Record<string, readonly Command[]>> = {
     { do: 'cancelRequest', request: 0, by: 0 },
   ],
   'what a new policy forbids ends': [story, { do: 'publish', policy: 'frozen' }],
+  'what a calendar said right before a crash was looked at when it could be read again': [
+    {
+      ...story,
+      live: 6,
+      declare: { ...declare, window: 5 },
+      end: { do: 'worsen', how: 'cut', wait: 1 },
+    },
+  ],
+  'what was pushed was not looked at again when it was too old': [
+    { ...story, live: 2, declare: { ...declare, life: 1 }, end: { do: 'worsen', how: 'lapse', wait: 0 } },
+  ],
+  'a ticket is over when it is due, and not when it is asked for next': [
+    { ...story, live: 4, declare: { ...declare, life: 2 }, end: { do: 'worsen', how: 'lapse', wait: 0 } },
+  ],
 }

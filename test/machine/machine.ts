@@ -25,7 +25,9 @@ import { ref } from '../support/world.ts'
 import { proveNewest } from '../support/prove.ts'
 import { redecideAll } from '../support/redecide.ts'
 import { Auditor } from './auditor.ts'
-import type { Burst, Command, IssueRace, Race, Run, Try } from './commands.ts'
+import type { Burst, Command, IssueRace, Outside, Race, Run, Try, Worse } from './commands.ts'
+import type { Event, FactKind, Lock, LockKind, Said, Value } from './live.ts'
+import { CALENDARS, factsOf, idOf, isBelieved, joined, lockIdOf, nextEvent, textOf } from './live.ts'
 import type {
   Attempt,
   Caller,
@@ -40,8 +42,10 @@ import type {
   Who,
 } from './model.ts'
 import { MINUTE, Model, sameAttempt, SECOND, typeOf } from './model.ts'
+import { eventOf, setOf, Systems, TICKETS, ticketValue, wholeSeconds } from './outside.ts'
 import type { AppParts, Template } from './setup.ts'
 import {
+  actionsServed,
   copyData,
   everybody,
   inputOf,
@@ -51,6 +55,8 @@ import {
   openApp,
   policiesOf,
   seededBytes,
+  SIGNALS_BELIEVED,
+  spokenOf,
 } from './setup.ts'
 
 type Answer<T> = Readonly<{ value: T; error?: undefined }> | Readonly<{ error: WritError; value?: undefined }>
@@ -79,10 +85,27 @@ const SCOPES: readonly Pick<Task, 'actions' | 'resources'>[] = [
   { actions: ['db:migrate'], resources: ['Database/payments'] },
   { actions: ['db:step', 'db:count'], resources: ['Database/orders'] },
   { actions: ['db:query', 'db:step', 'read'], resources: ['Database/orders', 'Document/handbook'] },
+  { actions: ['db:stow', 'db:change', 'db:look'], resources: ['Database/orders', 'Database/payments'] },
+  { actions: ['db:keep', 'db:fix', 'db:release'], resources: ['Database/orders', 'Database/payments'] },
 ]
-const FREE = ['db:peek', 'db:peek', 'db:drop', 'db:guess', 'read', 'db:migrate', 'db:count']
+/** What facts decide. */
+const LIVE = Object.keys(factsOf)
+const FACTS: readonly FactKind[] = ['posture', 'risk', 'session', 'ticket', 'incident']
+const BELIEF = [undefined, MINUTE, 5 * MINUTE, 30 * SECOND]
+const WINDOWS = [undefined, undefined, undefined, undefined, undefined, 'release', 'freeze'] as const
+const FREE = [
+  'db:peek',
+  'db:peek',
+  'db:drop',
+  'db:guess',
+  'read',
+  'db:migrate',
+  'db:count',
+  'db:look',
+  'db:sit',
+]
 const RESOURCES = ['Database/orders', 'Database/payments', 'Document/handbook', 'Database/orders']
-const SERVED = ['db:migrate', 'db:query', 'db:peek', 'db:drop', 'db:count']
+const SERVED = actionsServed
 const GROUPS = ['dba', 'security', 'deployers', 'dba']
 /** Sessions last a day. */
 const LONGEST_RUN = 18 * 60 * MINUTE
@@ -109,6 +132,16 @@ export async function runMachine(template: Template, run: Run, reached: Reached)
   }
 }
 
+/** Something that others do: whether it may be done, and what it comes to once it is. */
+type Act = Readonly<{
+  what: string
+  may: boolean
+  send(): Promise<unknown>
+  /** Whether it is on record, of one that was cut off. */
+  took(): Promise<boolean>
+  apply(): void | Promise<void>
+}>
+
 class Machine {
   readonly #template: Template
   readonly #folders: string
@@ -129,6 +162,12 @@ class Machine {
   /** Names at the target without a row, which are found and removed. */
   readonly #orphans = new Set<string>()
   readonly #complaints: string[] = []
+  readonly #systems: Systems
+  /** What stands in the calendars. */
+  readonly #events = new Map<string, readonly Event[]>()
+  readonly #locks: Lock[] = []
+  /** Everything that the transmitter has signed. */
+  readonly #signed: { token: string; jti: string; act: Act }[] = []
   #folder = ''
   #generation = 0
   #app!: App
@@ -142,7 +181,11 @@ class Machine {
     this.#clock = manualClock(template.startedAt)
     this.#model = new Model(template.startedAt)
     for (const who of everybody()) this.#model.who.set(who.key, who)
-    for (const [key, caller] of template.callers) this.#callers.set(key, [caller])
+    for (const [key, caller] of template.callers) {
+      this.#callers.set(key, [caller])
+      this.#began(caller, template.startedAt)
+    }
+    this.#systems = new Systems(this.#model)
     const drivers = (): FakeTarget[] => this.#drivers
     this.#system = new (class extends FakeSystem {
       override connect(id: string): FakeTarget {
@@ -158,9 +201,12 @@ class Machine {
       log: (level, message, fields) => {
         if (level !== 'error') return
         const error = fields?.['error']
+        // a process that is gone has nothing to say
+        if (error instanceof Error && error.message === 'the store is closed') return
         this.#complaints.push(`${message} ${error instanceof Error ? (error.stack ?? error.message) : ''}`)
       },
       keyFile: keyFileOf(template),
+      desk: this.#systems.options,
     }
   }
 
@@ -269,6 +315,37 @@ class Machine {
         await this.#lock(caller, who, command.minutes)
         return
       }
+      case 'report':
+      case 'signal':
+      case 'calendar':
+      case 'lockThing':
+        return this.#do(await this.#act(command))
+      case 'cut':
+        return this.#cut(await this.#act(command.during), command.wait)
+      case 'ticket': {
+        const about = TICKETS[command.ticket] as string
+        const now = this.#model.now
+        const value = ticketValue(about, command.to, now)
+        this.#systems.truth.set(about, value)
+        if (command.tell === 'no') return
+        const name = about.startsWith('INC-') ? 'incident' : 'ticket'
+        const observedAt = command.tell === 'now' ? now : now - 20 * SECOND
+        const source = name === 'incident' ? 'pager' : 'desk'
+        return this.#do(this.#observing({ name, about, value, observedAt, maxAge: MINUTE, source }))
+      }
+      case 'desk':
+        this.#systems.desk = command.desk
+        return
+      case 'unlock': {
+        const lock = this.#locks.at(-1 - (command.lock % Math.max(1, this.#locks.length)))
+        if (lock === undefined) return
+        const guard = this.#newest('Person/judy')
+        const caller =
+          command.by === 0 ? this.#newest(ADA) : command.by === 1 ? guard : this.#caller(ADA, command.by)
+        return this.#unlock(caller, lock)
+      }
+      case 'signIn':
+        return this.#signIn(this.#who(command.who).key)
       case 'delete': {
         const who = this.#who(command.who)
         const { error } = await answer(this.#app.flows.deleteEntity(this.#newest(ADA), ref(who.key)))
@@ -366,10 +443,20 @@ class Machine {
 
   // what commands do
 
-  async #story({ declare, try: tried, steps, end }: Extract<Command, { do: 'story' }>): Promise<void> {
+  async #story(story: Extract<Command, { do: 'story' }>): Promise<void> {
+    const { steps, end } = story
+    const {
+      declare,
+      try: tried,
+      action,
+    } = story.live === 0 ? { ...story, action: undefined } : await this.#prepare(story)
     if (tried.task > 0 && (await this.#declare(declare)) === undefined) return
-    const { attempt, caller } = this.#attempt(tried)
+    const chosen = this.#attempt(tried)
+    const { caller } = chosen
+    const resource = RESOURCES[tried.resource % 2] as string
+    const attempt = action === undefined ? chosen.attempt : { ...chosen.attempt, action, resource }
     if (!(await this.#obtain(caller, attempt, steps))) return
+    if (action !== undefined) this.#note(`obtained ${action}`)
     switch (end.do) {
       case 'nothing':
         return
@@ -384,6 +471,8 @@ class Machine {
         return this.#race(caller, attempt, end)
       case 'issueRace':
         return this.#issueRace(this.#usable(0), end)
+      case 'worsen':
+        return this.#worsen(end.how, end.wait)
     }
   }
 
@@ -420,17 +509,26 @@ class Machine {
       parent !== undefined && command.scope % 4 > 0
         ? narrowed(parent, command.scope)
         : (SCOPES[command.scope % SCOPES.length] as Pick<Task, 'actions' | 'resources'>)
+    const ticket = command.ticket === 0 ? undefined : TICKETS[(command.ticket - 1) % TICKETS.length]
+    const calendar = WINDOWS[command.window]
+    const known = calendar === undefined ? undefined : model.facts.get(`calendar ${calendar}`)
+    const event =
+      known === undefined || !isBelieved(known, model.now) ? undefined : nextEvent(known.value, model.now)
     const window = [
       undefined,
       { startsAt: model.now - MINUTE, endsAt: model.now + 20 * MINUTE },
       { startsAt: model.now + 5 * MINUTE, endsAt: model.now + 15 * MINUTE },
       { startsAt: model.now + 30 * MINUTE, endsAt: model.now + 60 * MINUTE },
       { startsAt: model.now, endsAt: model.now + 3 * MINUTE },
+      event,
+      event,
     ][command.window]
     const life = [30, 10, 20][command.life] as number
     const heartbeat = [60 * MINUTE, 5 * MINUTE, MINUTE][command.heartbeat] as number
     const limit = command.limit === 0 ? undefined : command.limit
-    const isRight = model.mayDeclare(said(caller), subject, parent, scope)
+    const isRight =
+      model.mayDeclare(said(caller), subject, parent, scope) &&
+      !(calendar !== undefined && event === undefined)
     const { value: task, error } = await answer(
       this.#app.flows.declareTask(caller, {
         purpose: 'something',
@@ -440,7 +538,8 @@ class Machine {
         heartbeat,
         ...(limit === undefined ? {} : { limits: { calls: limit } }),
         ...(command.reason ? { reason: 'a reason' } : {}),
-        ...(window === undefined ? {} : { window }),
+        ...(ticket === undefined ? {} : { ticket }),
+        ...(calendar !== undefined ? { window: { calendar } } : window === undefined ? {} : { window }),
         ...(parent === undefined ? {} : { parent: parent.id }),
       }),
     )
@@ -459,13 +558,23 @@ class Machine {
       ...(parent === undefined ? {} : { parent: parent.id }),
       ...scope,
       ...(limit === undefined ? {} : { limit }),
-      ...(window === undefined ? {} : { window }),
+      ...(window === undefined
+        ? {}
+        : {
+            window: {
+              startsAt: window.startsAt,
+              endsAt: window.endsAt,
+              ...(calendar === undefined ? {} : { calendar, uid: (event as Event).uid }),
+            },
+          }),
+      ...(ticket === undefined ? {} : { ticket }),
       reason: command.reason,
       life: Math.min(life * MINUTE, parent?.life ?? Infinity),
       heartbeat,
     })
     this.#tasks.push(task.id)
     this.#note(parent === undefined ? 'task' : 'child task')
+    if (calendar !== undefined) this.#note('task in a window of a calendar')
     return task
   }
 
@@ -479,9 +588,9 @@ class Machine {
     const model = this.#model
     const replayKey = key === 0 ? undefined : `${caller.id} ${how} ${key}`
     if (key > 0) this.#keyed.push({ caller, attempt, how, key })
-    const replay = replayKey === undefined ? undefined : model.replay(replayKey, said(caller), attempt)
-    const verdict = model.decide(said(caller), attempt, evidence)
     const { value: decision, error } = await answer(this.#send(caller, attempt, evidence, how, key))
+    // what systems were asked for meanwhile is known by now
+    const replay = replayKey === undefined ? undefined : model.replay(replayKey, said(caller), attempt)
     if (replay === 'conflict') {
       assert.equal(error?.code, 'ERR_CONFLICT', 'a key that was used for another attempt is refused')
       return undefined
@@ -494,6 +603,7 @@ class Machine {
       if (replay === 'again') assert.equal(decision.id, model.replays.get(replayKey as string)?.decision)
       return decision
     }
+    const verdict = model.decide(said(caller), attempt, evidence)
     assert.equal(decision.outcome, verdict.outcome, `${JSON.stringify(attempt)}: ${decision.reason}`)
     this.#answered(caller, attempt, verdict, how, decision, replayKey)
     return decision
@@ -676,10 +786,10 @@ class Machine {
     const model = this.#model
     const { fault } = this.#system
     const isAsked = this.#isTheirs(caller, grant) && this.#isServed(grant)
-    const may = isAsked && model.mayIssue(said(caller), grant)
     const from = this.#auditor.entries.length
     const { value: issued, error } = await answer(this.#app.flows.issueCredential(caller, grant.id))
     await this.#catchUp()
+    const may = isAsked && model.mayIssue(said(caller), grant)
     const planned = this.#auditor.last('credential.planned', from)?.['credential'] as string | undefined
     assert.equal(planned !== undefined, may, `issuing: ${error?.message ?? issued?.decision.reason}`)
     if (!may || planned === undefined) {
@@ -729,11 +839,14 @@ class Machine {
   }
 
   #locked(who: Who, until: number | undefined): void {
+    const model = this.#model
+    who.locked = { at: model.now, until: until ?? Infinity }
     // a lock that holds longer stays
-    const before = this.#model.isLocked(who) ? (who.locked?.until ?? 0) : 0
-    who.locked = { at: this.#model.now, until: Math.max(before, until ?? Infinity) }
-    this.#model.endSubject(who.key)
-    this.#model.changed(who.key)
+    model.lock('subject', who.key, until)
+    who.locked.until = model.locks.get(lockIdOf({ what: 'subject', about: who.key }))?.until ?? Infinity
+    model.endSubject(who.key)
+    model.changed(who.key)
+    this.#remember('subject', who.key)
     this.#note('lock')
   }
 
@@ -754,11 +867,12 @@ class Machine {
     assert.equal(error === undefined, this.#model.clockIsRight, `writing the inventory: ${error?.message}`)
     if (error !== undefined) return
     const wasDeleted = who.deleted
+    const isNews = wasDeleted || who.endsAt !== after.endsAt || textOf(who.groups) !== textOf(after.groups)
     Object.assign(who, after, { deleted: false })
     if (after.endsAt === undefined) delete who.endsAt
     // somebody new, whom nobody has locked
     if (wasDeleted) delete who.locked
-    this.#model.changed(who.key)
+    if (isNews) this.#model.changed(who.key)
     if (!wasDeleted) return
     this.#note('recreate')
     // an enforcement point or person that has ended gets none before it begins again
@@ -767,6 +881,513 @@ class Machine {
       ? await newSession(this.#app, ada, who.key)
       : await newKey(this.#app, ada, who.key)
     this.#callers.get(who.key)?.push(caller)
+    this.#began(caller, this.#model.now)
+  }
+
+  #began({ id, kind, subject }: RealCaller, at: number): void {
+    if (kind === 'session')
+      this.#model.sessions.set(id, { person: refKey(subject), createdAt: at, ended: false })
+  }
+
+  /** A new session for somebody whose sessions have ended, if they may have one. */
+  async #signIn(key: string): Promise<void> {
+    const newest = this.#newest(key)
+    const isOut = this.#model.sessions.get(newest.id)?.ended === true
+    if (!isOut || !this.#model.clockIsRight || !this.#model.isAble(key, newest.generation)) return
+    const caller = await newSession(this.#app, this.#newest(ADA), key)
+    this.#callers.get(key)?.push(caller)
+    this.#began(caller, this.#model.now)
+    this.#note('signed in again')
+  }
+
+  // what others do
+
+  async #do(act: Act): Promise<void> {
+    const { error } = await answer(act.send())
+    assert.equal(error === undefined, act.may, `${act.what}: ${error?.message}`)
+    if (error !== undefined) return
+    await act.apply()
+    this.#note(act.what)
+  }
+
+  async #act(command: Outside): Promise<Act> {
+    switch (command.do) {
+      case 'report':
+        return this.#report(command)
+      case 'signal':
+        return this.#signal(command)
+      case 'calendar':
+        return this.#calendar(command)
+      case 'lockThing':
+        return this.#lockThing(command)
+    }
+  }
+
+  /** The process is gone while something that is to narrow is under way: it has happened, or it has not (law 1). */
+  async #cut(act: Act, wait: number): Promise<void> {
+    let isDone: boolean | undefined
+    const work = answer(act.send()).then(
+      ({ error }) => (isDone = error === undefined),
+      () => undefined,
+    )
+    for (let tick = 0; tick < wait; tick += 1) await turn()
+    const live = [...this.#model.credentials.values()].filter(({ state }) => state === 'live')
+    if (isDone === true && act.may) await act.apply()
+    const wasDone = isDone
+    await this.#crash(async () => {
+      if (!act.may || wasDone !== undefined) return
+      if (!(await act.took())) return this.#note(`cut before ${act.what}`)
+      await act.apply()
+      this.#note(`cut after ${act.what}`)
+    })
+    await work
+    this.#model.judge()
+    // whoever was taking it back is gone: the next sweep goes on
+    for (const credential of live) if (credential.state === 'gone') credential.state = 'stuck'
+  }
+
+  #observing(observed: Said, send?: () => Promise<unknown>, may = true): Act {
+    const { source, ...observation } = observed
+    return {
+      what: `observed ${observed.name}`,
+      may,
+      send:
+        send ??
+        (() =>
+          this.#app.flows.facts.observe(source, 'said', [
+            observation as unknown as Parameters<App['flows']['facts']['observe']>[2][number],
+          ])),
+      took: () => this.#isKnown(observed),
+      apply: () => this.#model.observe(observed),
+    }
+  }
+
+  /** Whether what is on record is what is known after `observed`. */
+  async #isKnown(observed: Said): Promise<boolean> {
+    const id = idOf(observed)
+    const found = (await this.#app.store.read([{ kind: 'fact', id }])).get('fact', id)?.value
+    const known = joined(this.#model.facts.get(id), observed, this.#model.now)
+    return (
+      found !== undefined &&
+      textOf(found.value) === textOf(known.value) &&
+      found.observedAt === known.observedAt &&
+      found.source === known.source
+    )
+  }
+
+  #report({ fact, about: n, value: v, ago, believed, by }: Extract<Command, { do: 'report' }>): Act {
+    const model = this.#model
+    const name = FACTS[fact] as FactKind
+    const people = ['Person/hedy', 'Person/ken', 'Person/grace']
+    const about =
+      name === 'session'
+        ? this.#newest(people[n % people.length] as string).id
+        : name === 'ticket'
+          ? (['OPS-1', 'NOTE-1', 'OPS-2'][n % 3] as string)
+          : name === 'incident'
+            ? 'INC-1'
+            : (SUBJECTS[n] as string)
+    const value: Value =
+      name === 'posture'
+        ? { compliant: v % 2 === 0, status: v % 2 === 0 ? 'compliant' : 'not-compliant' }
+        : name === 'risk'
+          ? { level: 1 + (v % 3) }
+          : name === 'session'
+            ? { compromised: v === 1, addressChanged: v === 2 }
+            : ticketValue(about, v, model.now)
+    const caller = by === 0 ? this.#newest(HUB) : by === 1 ? this.#newest(ADA) : this.#caller(ADA, by)
+    const who = model.who.get(refKey(caller.subject))
+    const may =
+      (typeOf(refKey(caller.subject)) === 'Service' || who?.groups.includes('administrators') === true) &&
+      model.isAble(refKey(caller.subject), caller.generation) &&
+      model.sessions.get(caller.id)?.ended !== true &&
+      model.clockIsRight
+    const maxAge = BELIEF[believed]
+    const said: Said = {
+      name,
+      about,
+      value,
+      observedAt: model.now - ago,
+      source: caller.id,
+      ...(maxAge === undefined ? {} : { maxAge }),
+    }
+    const { source: _source, ...observation } = said
+    return this.#observing(
+      said,
+      () =>
+        this.#app.flows.facts.report(caller, [
+          observation as unknown as Parameters<App['flows']['facts']['report']>[1][number],
+        ]),
+      may,
+    )
+  }
+
+  async #signal(command: Extract<Command, { do: 'signal' }>): Promise<Act> {
+    const model = this.#model
+    if (command.again) {
+      const earlier = this.#signed.at(-1 - (command.about % Math.max(1, this.#signed.length)))
+      if (earlier !== undefined) return earlier.act
+    }
+    const ids = [...Object.keys(spokenOf), 'u-ada', 'nobody']
+    const id = ids[command.about] as string
+    const subject = spokenOf[id]
+    const told = eventOf(command.event, command.value)
+    const at = wholeSeconds(model.now - command.ago)
+    const jti = `set-${this.#signed.length}`
+    const token = await setOf(told, id, at, model.now, jti)
+    const effect = subject === undefined ? undefined : this.#effectOf(told.event, command, subject, at)
+    const isSpent = (): boolean =>
+      this.#auditor.entries.some((entry) => entry['kind'] === 'signal.received' && entry['jti'] === jti)
+    let wasSpent = false
+    const act: Act = {
+      what: `signal ${told.event}`,
+      may: true,
+      send: async () => {
+        wasSpent = isSpent()
+        if (wasSpent) this.#note('signal that comes again')
+        const taken = await this.#app.flows.signals.push('idp', token, undefined)
+        assert.equal(taken?.taken === true, subject !== undefined, 'a transmitter speaks of its own alone')
+        if (subject === undefined) this.#note('signal about others')
+      },
+      took: async () => effect !== undefined && !wasSpent && (await effect.took()),
+      apply: async () => {
+        if (!wasSpent) await effect?.apply()
+      },
+    }
+    this.#signed.push({ token, jti, act })
+    return act
+  }
+
+  /** What an event about `subject` comes to. */
+  #effectOf(
+    event: string,
+    { event: n, value: v }: Extract<Command, { do: 'signal' }>,
+    subject: string,
+    at: number,
+  ): Pick<Act, 'took' | 'apply'> | undefined {
+    const model = this.#model
+    const said = (name: 'posture' | 'risk', value: Value) =>
+      this.#observing({
+        name,
+        about: subject,
+        value,
+        observedAt: at,
+        maxAge: SIGNALS_BELIEVED,
+        source: 'idp',
+      })
+    const isWell = v % 2 === 0
+    if (event === 'device-compliance-change')
+      return said('posture', { compliant: isWell, status: isWell ? 'compliant' : 'not-compliant' })
+    if (event === 'risk-level-change') return said('risk', { level: 1 + (v % 3) })
+    const sessions = [...model.sessions].filter(([, { person }]) => person === subject)
+    if (event === 'session-revoked' || (event === 'credential-change' && n === 1)) {
+      return {
+        took: async () => {
+          const ids = sessions.map(([id]) => id.slice('session:'.length))
+          const view = await this.#app.store.read(ids.map((id) => ({ kind: 'session' as const, id })))
+          return ids.some(
+            (id) =>
+              view.get('session', id)?.value.endedAt !== undefined &&
+              model.sessions.get(`session:${id}`)?.ended === false,
+          )
+        },
+        apply: async () => {
+          if (model.endSessions(subject, at + MINUTE).length > 0) this.#note('sessions ended')
+          await this.#app.flows.settled()
+          await this.#signIn(subject)
+        },
+      }
+    }
+    const worse =
+      event === 'token-claims-change'
+        ? { addressChanged: true }
+        : event === 'assurance-level-change' && n === 10
+          ? { compromised: true }
+          : undefined
+    if (worse === undefined || typeOf(subject) !== 'Person') return undefined
+    return {
+      took: async () => {
+        const ids = sessions.map(([id]) => `session ${id}`)
+        const view = await this.#app.store.read(ids.map((id) => ({ kind: 'fact' as const, id })))
+        return ids.some((id) => {
+          const { observedAt } = view.get('fact', id)?.value ?? {}
+          return observedAt !== undefined && observedAt !== model.facts.get(id)?.observedAt
+        })
+      },
+      apply: () => model.worsen(subject, at, worse, SIGNALS_BELIEVED),
+    }
+  }
+
+  #calendar({ calendar, how, event: n, believed }: Extract<Command, { do: 'calendar' }>): Act {
+    const { now } = this.#model
+    const name = CALENDARS[calendar]
+    const before = this.#events.get(name) ?? []
+    const uid = `${name}-${n}`
+    const moved = (start: number, end: number): readonly Event[] =>
+      before
+        .map((one) => ({
+          ...one,
+          startsAt: one.startsAt + start * MINUTE,
+          endsAt: one.endsAt + end * MINUTE,
+        }))
+        .filter(({ startsAt, endsAt }) => startsAt < endsAt)
+    const others = before.filter((one) => one.uid !== uid)
+    const events = {
+      opens: [...others, { uid, startsAt: now - 5 * MINUTE, endsAt: now + 20 * MINUTE }],
+      soon: [...others, { uid, startsAt: now + 5 * MINUTE, endsAt: now + 25 * MINUTE }],
+      moves: moved(7, 7),
+      shorter: moved(0, -8),
+      longer: moved(-5, 10),
+      empty: [],
+      same: before,
+    }[how]
+    const maxAge = [undefined, 30 * MINUTE, 6 * MINUTE][believed]
+    return this.#reading(name, events, maxAge)
+  }
+
+  #reading(name: string, events: readonly Event[], maxAge: number | undefined): Act {
+    const observedAt = this.#model.now
+    const said: Said = {
+      name: 'calendar',
+      about: name,
+      value: { events },
+      observedAt,
+      source: name,
+      ...(maxAge === undefined ? {} : { maxAge }),
+    }
+    const { source: _source, ...observation } = said
+    const { took, apply } = this.#observing(said)
+    return {
+      what: `calendar ${name}`,
+      may: true,
+      send: async () => {
+        const { facts, windows } = this.#app.flows
+        await facts.observe(name, 'read', [
+          observation as unknown as Parameters<typeof facts.observe>[2][number],
+        ])
+        await windows.changed(name)
+      },
+      took,
+      apply: () => {
+        this.#events.set(name, events)
+        void apply()
+        this.#model.calendarSays(name)
+      },
+    }
+  }
+
+  #lockThing({ what, about: n, by, minutes }: Extract<Command, { do: 'lockThing' }>): Act {
+    const about = {
+      subject: this.#who(n).key,
+      task: this.#pick(this.#tasks, n, this.#model.tasks)?.id ?? 'task_none',
+      tool: LIVE[n % LIVE.length] as string,
+      resource: ['Database/orders', 'Cluster/shop', 'Database/payments'][n % 3] as string,
+      owner: ['Person/ada', 'Person/grace', 'Agent/runner', 'Person/ken'][n % 4] as string,
+    }[what]
+    const caller = by === 0 ? this.#newest(ADA) : this.#caller(ADA, by)
+    return this.#locking(caller, what, about, minutes === 0 ? undefined : minutes)
+  }
+
+  #locking(caller: RealCaller, what: LockKind, about: string, minutes: number | undefined): Act {
+    const model = this.#model
+    const at = model.now
+    const until = minutes === undefined ? undefined : at + minutes * MINUTE
+    const own = refKey(caller.subject)
+    const may =
+      (own === ADA || (what === 'owner' && own === about)) && !(what === 'task' && !model.tasks.has(about))
+    const id = lockIdOf({ what, about })
+    return {
+      what: `lock ${what}`,
+      may,
+      send: () =>
+        this.#app.flows.locks.lock(caller, {
+          what,
+          about,
+          reason: 'locked',
+          ...(until === undefined ? {} : { until }),
+        }),
+      took: async () => (await this.#app.store.read([{ kind: 'lock', id }])).get('lock', id)?.value.at === at,
+      apply: () => {
+        if (what === 'subject') return this.#locked(model.who.get(about) as Who, until)
+        model.lock(what, about, until)
+        this.#remember(what, about)
+      },
+    }
+  }
+
+  #remember(what: LockKind, about: string): void {
+    const lock = this.#model.locks.get(lockIdOf({ what, about })) as Lock
+    if (!this.#locks.includes(lock)) this.#locks.push(lock)
+  }
+
+  async #unlock(caller: RealCaller, { what, about }: Lock): Promise<void> {
+    const lock = this.#model.locks.get(lockIdOf({ what, about })) as Lock
+    const may = this.#model.mayUnlock(said(caller), lock)
+    const { error } = await answer(this.#app.flows.locks.unlock(caller, what, about))
+    assert.equal(error === undefined, may, `unlocking ${what} ${about}: ${error?.message}`)
+    if (!may) return
+    this.#model.unlock(lock)
+    this.#note(`unlock ${what}`)
+    // what begins in the instant of a lock is taken to be older than it
+    this.#advance(1)
+  }
+
+  /** Everything that the action of a story needs is so. */
+  async #prepare(
+    story: Extract<Command, { do: 'story' }>,
+  ): Promise<Pick<typeof story, 'declare' | 'try'> & { action: string }> {
+    const index = (story.live - 1) % LIVE.length
+    const action = LIVE[index] as string
+    const person = 5 + (story.declare.subject % 2)
+    const isOf = action === 'db:change' || action === 'db:fix'
+    const ticket = action === 'db:fix' ? 3 : action === 'db:change' ? 1 + (story.declare.ticket % 2) : 0
+    const declare = {
+      ...story.declare,
+      parent: 0,
+      scope:
+        action === 'db:sit'
+          ? 0
+          : action === 'db:stow' || action === 'db:change' || action === 'db:look'
+            ? 8
+            : 9,
+      ticket: isOf ? ticket : story.declare.ticket,
+      by: 0,
+      limit: 0,
+    }
+    const tried = {
+      ...story.try,
+      task: isOf ? 1 : action === 'db:sit' ? 0 : story.try.task,
+      subject: action === 'db:sit' ? person : story.try.subject,
+      odd: 'no' as const,
+      by: 0,
+    }
+    const subject = SUBJECTS[tried.task > 0 ? declare.subject : tried.subject] as string
+    const maxAge = [undefined, 5 * MINUTE, MINUTE][declare.life]
+    const observedAt = this.#model.now
+    const say = (name: FactKind, about: string, value: Value): Promise<void> =>
+      this.#do(
+        this.#observing({
+          name,
+          about,
+          value,
+          observedAt,
+          source: 'monitor',
+          ...(maxAge === undefined ? {} : { maxAge }),
+        }),
+      )
+    if (action === 'db:look') await say('posture', subject, { compliant: true, status: 'compliant' })
+    if (action === 'db:stow' || (action === 'db:keep' && declare.life > 0))
+      await say('risk', subject, { level: 1 })
+    if (action === 'db:sit') {
+      await this.#signIn(subject)
+      if (declare.life > 0)
+        await say('session', this.#newest(subject).id, { compromised: false, addressChanged: false })
+    }
+    if (isOf) {
+      this.#systems.desk = 'answers'
+      const about = TICKETS[ticket - 1] as string
+      this.#systems.truth.set(about, ticketValue(about, declare.life === 2 ? 4 : 0, this.#model.now))
+      if (action === 'db:fix') this.#systems.truth.set(about, ticketValue(about, 0, this.#model.now))
+    }
+    if (action === 'db:release' || declare.window >= 5) {
+      const on = { uid: 'now', startsAt: observedAt - MINUTE, endsAt: observedAt + 9 * MINUTE }
+      const isFrozen = declare.window === 6
+      await this.#do(this.#reading('release', [on], maxAge))
+      await this.#do(this.#reading('freeze', isFrozen ? [on] : [], maxAge))
+    }
+    return { declare, try: tried, action }
+  }
+
+  /** What the newest grant was given on gets worse; it ends with that, and nothing else does. */
+  async #worsen(how: Worse, wait: number): Promise<void> {
+    const grant = this.#pick(this.#grants, 0, this.#model.grants)
+    if (grant === undefined) return
+    const { subject, action, resource } = grant.attempt
+    const issued = this.#usable(0)
+    if (issued === grant) await this.#issue(this.#newest(subject), grant)
+    const kind = factsOf[action]?.[0]
+    const ada = this.#newest(ADA)
+    // of two words at one time it may not be the second that counts
+    this.#advance(1)
+    switch (how) {
+      case 'tool':
+        await this.#do(this.#locking(ada, 'tool', action, 2))
+        break
+      case 'resource':
+        await this.#do(this.#locking(ada, 'resource', resource, 2))
+        break
+      case 'owner': {
+        const owner = this.#model.who.get(subject)?.owner
+        if (owner !== undefined) await this.#do(this.#locking(ada, 'owner', owner, 2))
+        break
+      }
+      case 'source':
+      case 'lapse': {
+        if (how === 'source')
+          for (const about of TICKETS) this.#systems.truth.set(about, ticketValue(about, 2, 0))
+        const lapses = [...this.#model.facts.values()]
+          .filter(({ name, about }) => name === kind && [subject, grant.asked.id, 'release'].includes(about))
+          .map(({ observedAt, maxAge }) => observedAt + maxAge - this.#model.now)
+          .filter((by) => by > 0 && by < 20 * MINUTE)
+        await this.#land()
+        const ends = this.#model.seen(grant.asked, grant.attempt).ticket
+        const endsAt = typeof ends === 'object' ? (ends?.['endsAt'] as number | undefined) : undefined
+        if (how === 'lapse' && endsAt !== undefined) {
+          // it is asked for once more before it is over
+          this.#advance(MINUTE)
+          await this.#sweep()
+          await this.#land()
+          this.#advance(endsAt - this.#model.now)
+        } else this.#advance(how === 'source' ? MINUTE : Math.min(MINUTE * 5, ...lapses))
+        await this.#sweep()
+        break
+      }
+      case 'signal': {
+        const id = Object.keys(spokenOf).indexOf(
+          Object.entries(spokenOf).find(([, key]) => key === subject)?.[0] ?? '',
+        )
+        const event = { posture: 3, risk: 6, session: 10 }[kind as string] ?? 0
+        if (id >= 0)
+          await this.#do(
+            await this.#signal({
+              do: 'signal',
+              event,
+              about: id,
+              value: event === 6 ? 2 : 1,
+              ago: 0,
+              again: false,
+            }),
+          )
+        break
+      }
+      case 'report':
+        await this.#do(this.#worst(grant.attempt, grant.asked))
+        break
+      case 'cut': {
+        const calendar = this.#model.lineage(grant.attempt.task).find(({ window }) => window?.calendar)
+          ?.window?.calendar
+        const act =
+          calendar === undefined
+            ? this.#worst(grant.attempt, grant.asked)
+            : this.#reading(calendar, [], undefined)
+        await this.#cut(act, wait)
+        break
+      }
+    }
+    await this.check()
+    if (grant.ended) this.#note(`${action} ended by ${how}`)
+  }
+
+  /** Whoever was asked and is late answers, and that is on record. */
+  async #land(): Promise<void> {
+    if (!this.#systems.isHolding) return
+    this.#systems.land()
+    this.#note('late answer')
+    await turn()
+    // what was said before this is on record when this is
+    const nothing = { name: 'posture', about: 'Person/nobody', value: null, observedAt: 0 } as const
+    await this.#app.flows.facts.observe('nobody', 'nothing', [nothing])
+    await this.#app.flows.settled()
   }
 
   #advance(by: number): void {
@@ -779,6 +1400,8 @@ class Machine {
     await this.#app.flows.sweeper.sweep()
     await this.#app.flows.settled()
     this.#model.sweep()
+    this.#model.judge()
+    await this.#land()
     const isWell =
       this.#system.fault === 'none' || this.#system.fault === 'lost' || this.#system.fault === 'refuses'
     if (isWell)
@@ -787,7 +1410,8 @@ class Machine {
   }
 
   /** The process is gone in this instant; another opens what it left on the disk. */
-  async #crash(): Promise<void> {
+  async #crash(adopt?: () => Promise<void>): Promise<void> {
+    this.#systems.drop()
     for (const driver of this.#drivers) driver.cut()
     this.#drivers = []
     this.#generation += 1
@@ -804,12 +1428,15 @@ class Machine {
       assert.equal(now, this.#model.now, 'B31 time goes on after a crash')
     assert.ok(now >= this.#model.wall && now <= this.#model.now, 'B31')
     this.#model.now = now
+    await adopt?.()
     this.#model.react()
+    await this.#app.flows.settled()
     this.#note('crash')
   }
 
   async #restart(): Promise<void> {
     await this.#app.stop()
+    this.#systems.drop()
     this.#drivers = []
     await this.#verifyFolder()
     this.#app = await openApp(this.#folder, this.#parts)
@@ -822,16 +1449,16 @@ class Machine {
     const model = this.#model
     const { key } = command
     const replayKey = key === 0 ? undefined : `${caller.id} use ${key}`
-    const replay = replayKey === undefined ? undefined : model.replay(replayKey, said(caller), attempt)
-    const first = model.decide(said(caller), attempt, evidence)
     const answers = await Promise.all(
       Array.from({ length: command.times }, () => answer(this.#send(caller, attempt, evidence, 'use', key))),
     )
     await this.#catchUp()
+    const replay = replayKey === undefined ? undefined : model.replay(replayKey, said(caller), attempt)
     if (replay === 'conflict') {
       for (const { error } of answers) assert.equal(error?.code, 'ERR_CONFLICT')
       return
     }
+    const first = model.peek(() => model.decide(said(caller), attempt, evidence))
     const decisions = answers.map(({ value, error }) => {
       assert.ok(value !== undefined, `evaluating at once: ${error?.stack}`)
       assert.notEqual(value.reason, 'contended')
@@ -868,11 +1495,16 @@ class Machine {
     const { flows } = this.#app
     const ada = this.#newest(ADA)
     const who = model.who.get(attempt.subject) as Who
-    const { grants } = model.decide(said(caller), attempt, {})
+    const { grants } = model.peek(() => model.decide(said(caller), attempt, {}))
     const grant = model.grants.get(grants[0] ?? '')
     const task = model.tasks.get(attempt.task ?? '')
     const { against } = command
     if (attempt.subject === ADA || (against === 'delete' && who.deleted)) return
+    if (against === 'fact' && factsOf[attempt.action] === undefined) return
+    const worse = this.#worst(attempt, said(caller))
+    // of two calendars that are read at one time it may not be this that counts
+    const freeze = model.facts.get('calendar freeze')?.observedAt
+    if (against === 'fact' && attempt.action === 'db:release' && freeze === model.now) return
     if ((against === 'grant' && grant === undefined) || (against === 'task' && task === undefined)) return
 
     const from = this.#auditor.entries.length
@@ -885,6 +1517,9 @@ class Machine {
     else if (against === 'grant') await flows.revokeGrant(ada, grant?.id as string, 'raced')
     else if (against === 'subject')
       await flows.locks.lock(ada, { what: 'subject', about: who.key, reason: 'raced', until })
+    else if (against === 'tool')
+      await flows.locks.lock(ada, { what: 'tool', about: attempt.action, reason: 'raced', until })
+    else if (against === 'fact') await worse.send()
     else await flows.deleteEntity(ada, ref(who.key))
     const after = [1, 2].map(() => answer(this.#send(caller, attempt, {}, 'use', 0)))
     const early = decided(await Promise.all(during))
@@ -900,9 +1535,14 @@ class Machine {
       grant: 'grant.ended',
       subject: 'subject.locked',
       delete: 'inventory.deleted',
+      tool: 'lock.set',
+      fact: 'fact.observed',
     }
     const narrowedAt = this.#auditor.entries.findIndex(
-      (entry, seq) => seq >= from && entry['kind'] === kinds[against],
+      (entry, seq) =>
+        seq >= from &&
+        entry['kind'] === kinds[against] &&
+        (against !== 'fact' || ['said', 'read'].includes(String(entry['by']))),
     )
     let isNarrowed = false
     const narrow = (): void => {
@@ -910,7 +1550,11 @@ class Machine {
       if (against === 'task') model.endTask(task?.id as string)
       else if (against === 'grant') model.endGrant(grant as Grant)
       else if (against === 'subject') this.#locked(who, until)
-      else this.#wasDeleted(who)
+      else if (against === 'fact') void worse.apply()
+      else if (against === 'tool') {
+        model.lock('tool', attempt.action, until)
+        this.#remember('tool', attempt.action)
+      } else this.#wasDeleted(who)
     }
     for (const decision of [...early, ...late].sort(bySeq)) {
       if (!isNarrowed && narrowedAt >= 0 && (decision.seq ?? 0) > narrowedAt) narrow()
@@ -923,10 +1567,30 @@ class Machine {
     this.#note(`race ${against}`)
   }
 
+  /** What the attempt is decided by gets as bad as it can be. */
+  #worst({ subject, action, task }: Attempt, asked: Pick<Caller, 'id'>): Act {
+    const kind = factsOf[action]?.[0] ?? 'posture'
+    const ticket = this.#model.tasks.get(task ?? '')?.ticket ?? 'NOTE-1'
+    const on = { uid: 'now', startsAt: this.#model.now, endsAt: this.#model.now + MINUTE }
+    if (kind === 'calendar') return this.#reading('freeze', [on], undefined)
+    const [about, value] = {
+      posture: [subject, { compliant: false, status: 'not-compliant' }] as const,
+      risk: [subject, { level: 3 }] as const,
+      session: [asked.id, { compromised: true, addressChanged: true }] as const,
+      ticket: [ticket, ticketValue(ticket, 2, 0)] as const,
+      incident: [ticket, ticketValue('INC-1', 2, 0)] as const,
+    }[kind]
+    const source = kind === 'incident' ? 'pager' : kind === 'ticket' ? 'desk' : 'monitor'
+    return this.#observing({ name: kind, about, value, observedAt: this.#model.now, maxAge: MINUTE, source })
+  }
+
   /** B49: a credential is on its way from the target while its grant is taken back. */
   async #issueRace(grant: Grant | undefined, command: IssueRace): Promise<void> {
     const model = this.#model
     if (grant === undefined || this.#system.fault !== 'none' || !this.#isServed(grant)) return
+    // a system that is asked meanwhile may keep it from coming so far
+    if (factsOf[grant.attempt.action]?.some((kind) => kind === 'ticket' || kind === 'incident') === true)
+      return
     const caller = this.#newest(grant.attempt.subject)
     if (
       !this.#isTheirs(caller, grant) ||
@@ -991,11 +1655,16 @@ class Machine {
   /** Everything that is recorded against everything that should be. */
   async check(): Promise<void> {
     await this.#app.flows.settled()
+    await this.#land()
     await this.#catchUp()
     assert.deepEqual(this.#complaints, [], 'nothing goes wrong unexpectedly')
+    assert.deepEqual(this.#systems.complaints, [], 'nobody is asked too often')
     const model = this.#model
-    const { tasks, requests, grants, credentials } = model
+    model.judge()
+    const { tasks, requests, grants, credentials, facts, locks } = model
     const view = await this.#app.store.read([
+      ...[...facts.keys()].map((id) => ({ kind: 'fact' as const, id })),
+      ...[...locks.keys()].map((id) => ({ kind: 'lock' as const, id })),
       ...[...tasks.keys()].map((id) => ({ kind: 'task' as const, id })),
       ...[...requests.keys()].map((id) => ({ kind: 'request' as const, id })),
       ...[...grants.keys()].map((id) => ({ kind: 'grant' as const, id })),
@@ -1003,6 +1672,26 @@ class Machine {
       { index: 'credential.open' as const, value: 'open' },
     ])
     assert.equal(view.now, model.now, 'the time')
+    for (const [id, { value, observedAt, maxAge, source }] of facts) {
+      const found = view.get('fact', id)?.value
+      assert.deepEqual(
+        [found?.value, found?.observedAt, found?.maxAge, found?.source],
+        [value, observedAt, maxAge, source],
+        `B52 what is known of ${id}`,
+      )
+    }
+    for (const [id, { at, until }] of locks) {
+      const found = view.get('lock', id)?.value
+      const held = Math.min(found?.until ?? Infinity, found?.endedAt ?? Infinity)
+      assert.deepEqual([found?.at, held], [at, until], `lock ${id}`)
+    }
+    for (const grant of grants.values()) {
+      const found = view.get('grant', grant.id)?.value
+      if (grant.ended || found?.state === 'active' || !model.isOver(grant)) continue
+      // time had taken it, and it was looked at before it was due
+      model.endGrant(grant)
+      this.#note('ended before its time was looked at')
+    }
     for (const task of tasks.values()) {
       const record = view.get('task', task.id)?.value
       assert.ok(record !== undefined)
@@ -1132,7 +1821,8 @@ class Machine {
       .map((id) => this.#model.grants.get(id) as Grant)
       .filter(
         (grant) =>
-          this.#isServed(grant) && this.#model.mayIssue(said(this.#newest(grant.attempt.subject)), grant),
+          this.#isServed(grant) &&
+          this.#model.peek(() => this.#model.mayIssue(said(this.#newest(grant.attempt.subject)), grant)),
       )
     return usable.at(-1 - (n % Math.max(1, usable.length)))
   }

@@ -7,6 +7,23 @@
  * @module
  */
 
+import assert from 'node:assert/strict'
+import type { FactKind, Known, Lock, LockKind, Said, Seen, Value } from './live.ts'
+import {
+  CALENDARS,
+  deskOf,
+  eventsIn,
+  factsOf,
+  FRESH,
+  idOf,
+  isBelieved,
+  isNews,
+  isOpen,
+  joined,
+  leftOf,
+  lockIdOf,
+} from './live.ts'
+
 export const SECOND = 1_000
 export const MINUTE = 60_000
 /** How far the wall clock may be behind before nothing widens. */
@@ -68,7 +85,9 @@ export type Task = {
   readonly actions: readonly string[]
   readonly resources: readonly string[]
   readonly limit?: number
-  readonly window?: { startsAt: number; endsAt: number }
+  /** `calendar` and `uid` where it is that of an event. */
+  readonly window?: { startsAt: number; endsAt: number; calendar?: string; uid?: string }
+  readonly ticket?: string
   readonly reason: boolean
   readonly life: number
   readonly heartbeat: number
@@ -173,6 +192,16 @@ type Rule = Readonly<{
 }>
 
 const NO_RULE: Rule = { permit: false, hidden: false }
+/** What is above a resource, and whose it is. */
+const ABOVE: Readonly<Record<string, readonly string[]>> = {
+  'Database/orders': ['Cluster/shop'],
+  'Database/payments': ['Cluster/shop'],
+}
+const OWNED: Readonly<Record<string, string>> = { 'Database/payments': 'Person/ken' }
+const SESSION_IDLE = 8 * 60 * MINUTE
+/** How far clocks of others may be off. */
+const SKEW = MINUTE
+
 const sensitivity: Readonly<Record<string, number>> = {
   'Database/orders': 3,
   'Database/payments': 4,
@@ -196,6 +225,20 @@ export class Model {
   readonly grants = new Map<string, Grant>()
   readonly credentials = new Map<string, Credential>()
   readonly replays = new Map<string, Replay>()
+  readonly facts = new Map<string, Known>()
+  /** Locks that were ever set, as they were set last. */
+  readonly locks = new Map<string, Lock>()
+  /** By the id of its caller. */
+  readonly sessions = new Map<
+    string,
+    { readonly person: string; readonly createdAt: number; ended: boolean }
+  >()
+  /** What systems were asked for and when, whatever they said. */
+  readonly asked = new Set<string>()
+  /** Whether what is analysed was decided, so that systems must have been asked. */
+  #isDecided = true
+  /** Grants that were to be looked at again, once it is known what the systems say. */
+  readonly #affected = new Set<Grant>()
   /** Whether the target would take a credential back now. */
   troubled = false
 
@@ -240,6 +283,12 @@ export class Model {
     }
     for (const denial of this.denials.values()) found.add(denial.at + DENIAL_LIFE)
     for (const replay of this.replays.values()) found.add(replay.at + REPLAY_FOR)
+    for (const { name, observedAt, maxAge, value } of this.facts.values()) {
+      found.add(observedAt + maxAge)
+      if (name === 'ticket' && typeof value?.['endsAt'] === 'number') found.add(value['endsAt'])
+      for (const event of eventsIn(value)) found.add(event.startsAt).add(event.endsAt)
+    }
+    for (const { until } of this.locks.values()) if (Number.isFinite(until)) found.add(until)
     for (const { locked, endsAt } of this.who.values()) {
       if (locked !== undefined && Number.isFinite(locked.until)) found.add(locked.until)
       if (endsAt !== undefined) found.add(endsAt)
@@ -259,6 +308,195 @@ export class Model {
 
   isLiveGrant(grant: Grant): boolean {
     return !grant.ended && this.now < grant.endsAt
+  }
+
+  // what others say
+
+  /** Something is said. Whoever read it is affected, nobody else. */
+  observe(said: Said): void {
+    const before = this.facts.get(idOf(said))
+    const after = joined(before, said, this.now)
+    this.facts.set(idOf(said), after)
+    if (isNews(before, after)) this.react((grant) => this.#reads(grant, said))
+  }
+
+  #reads({ attempt, asked }: Grant, { name, about }: Pick<Said, 'name' | 'about'>): boolean {
+    const kinds = factsOf[attempt.action] ?? []
+    if (name === 'calendar')
+      return (
+        kinds.includes(name) || this.lineage(attempt.task).some(({ window }) => window?.calendar === about)
+      )
+    if (!kinds.includes(name)) return false
+    if (name === 'session') return about === asked.id
+    return about === (name === 'ticket' || name === 'incident' ? this.#ticketOf(attempt) : attempt.subject)
+  }
+
+  #ticketOf({ task }: Attempt): string | undefined {
+    return this.tasks.get(task ?? '')?.ticket
+  }
+
+  /** What an attempt sees of what others say. What was never said is absent, unless somebody answers for it (law 6). */
+  seen(caller: Caller, attempt: Attempt): Seen {
+    const say = (name: FactKind, about: string | undefined): Value | 'unknown' | undefined => {
+      if (about === undefined) return undefined
+      const known = this.facts.get(`${name} ${about}`)
+      if (known === undefined)
+        return name === 'calendar' || deskOf(about)?.name === name ? 'unknown' : undefined
+      if (!isBelieved(known, this.now)) return 'unknown'
+      return known.value ?? undefined
+    }
+    const tell = <T>(
+      said: Value | 'unknown' | undefined,
+      of: (value: Value) => T,
+    ): T | 'unknown' | undefined => (said === undefined || said === 'unknown' ? said : of(said))
+    const [posture, risk] = [say('posture', attempt.subject), say('risk', attempt.subject)]
+    const session = caller.session ? say('session', caller.id) : undefined
+    const ticket = this.#ticketOf(attempt)
+    const calendars = CALENDARS.map((name) => ({ name, said: say('calendar', name) }))
+    const isKnown = calendars.every(({ said }) => said !== 'unknown')
+    const seen = {
+      posture: tell(posture, (value) => value?.['compliant'] === true),
+      risk: tell(risk, (value) => Number(value?.['level'])),
+      session: caller.session
+        ? (tell(session, (value) => value?.['compromised'] !== true && value?.['addressChanged'] !== true) ??
+          true)
+        : undefined,
+      ticket: say('ticket', ticket),
+      incident: say('incident', ticket),
+    }
+    const open = calendars.filter(({ said }) => said !== 'unknown' && isOpen(said ?? null, this.now))
+    return {
+      ...(Object.fromEntries(Object.entries(seen).filter(([, one]) => one !== undefined)) as Partial<Seen>),
+      calendars: isKnown ? new Set(open.map(({ name }) => name as string)) : 'unknown',
+    }
+  }
+
+  /** Whether a decision about it has to ask a system first, because nobody did lately. */
+  mustAsk(attempt: Attempt): string | undefined {
+    const about = this.#ticketOf(attempt)
+    const desk = about === undefined ? undefined : deskOf(about)
+    const who = this.who.get(attempt.subject)
+    const isInScope =
+      who?.groups.includes('deployers') === true && typeOf(attempt.resource) === 'Database' && !who.deleted
+    if (desk === undefined || !isInScope || factsOf[attempt.action]?.includes(desk.name) !== true)
+      return undefined
+    const id = `${desk.name} ${about}`
+    const known = this.facts.get(id)
+    return known === undefined || this.now >= known.observedAt + FRESH ? id : undefined
+  }
+
+  /** A calendar says something else, and the tasks whose window is of it have looked. */
+  calendarSays(calendar: string): void {
+    const value = this.facts.get(`calendar ${calendar}`)?.value
+    if (value === undefined) return
+    for (const task of this.tasks.values()) {
+      const { window } = task
+      if (task.ended || window?.calendar !== calendar) continue
+      const left = leftOf(window, window.uid as string, value)
+      if (left === undefined) {
+        this.endTask(task.id)
+        continue
+      }
+      if (left.startsAt === window.startsAt && left.endsAt === window.endsAt) continue
+      Object.assign(window, left)
+      if (task.openedAt === undefined)
+        task.waitUntil = Math.max(task.waitUntil, left.startsAt + DECLARED_WAIT)
+      else task.endsAt = Math.min(task.endsAt, left.endsAt)
+      const under = new Set([task.id, ...this.below(task.id).map(({ id }) => id)])
+      for (const grant of this.grants.values()) {
+        if (grant.ended || !under.has(grant.attempt.task ?? '')) continue
+        if (left.startsAt > this.now) this.endGrant(grant)
+        else grant.endsAt = Math.min(grant.endsAt, left.endsAt)
+      }
+    }
+  }
+
+  // locks
+
+  /** Names of the locks that it would be under. */
+  locksOn(attempt: Pick<Attempt, 'subject' | 'action' | 'resource' | 'task'>): readonly string[] {
+    const { subject, action, resource, task } = attempt
+    const who = this.who.get(subject)
+    const owners = [who?.deleted === true ? undefined : who?.owner, OWNED[resource]]
+    return [
+      `tool ${action}`,
+      ...[resource, ...(ABOVE[resource] ?? [])].map((key) => `resource ${key}`),
+      ...owners.flatMap((owner) => (owner === undefined ? [] : [`owner ${owner}`])),
+      ...this.lineage(task).map(({ id }) => `task ${id}`),
+    ]
+  }
+
+  isUnderLock(attempt: Pick<Attempt, 'subject' | 'action' | 'resource' | 'task'>): boolean {
+    return this.locksOn(attempt).some((id) => this.now < (this.locks.get(id)?.until ?? 0))
+  }
+
+  /** When the last of the locks that it may be under was set: what was had before is worth nothing. */
+  #lockedAt(attempt: Attempt): number {
+    return Math.max(-Infinity, ...this.locksOn(attempt).map((id) => this.locks.get(id)?.at ?? -Infinity))
+  }
+
+  lock(what: LockKind, about: string, until: number | undefined): void {
+    const id = lockIdOf({ what, about })
+    const before = this.locks.get(id)
+    const held = before !== undefined && this.now < before.until ? before.until : 0
+    this.locks.set(id, { what, about, at: this.now, until: Math.max(held, until ?? Infinity) })
+    if (what === 'task') this.endTask(about)
+    this.react((grant) => this.locksOn(grant.attempt).includes(id))
+  }
+
+  /** Whether it may be lifted by this caller: by whoever may, and never by whom it is about. */
+  mayUnlock(caller: Caller, { what, about, until }: Lock): boolean {
+    const { subject, generation, session } = caller
+    const who = this.who.get(subject)
+    const task = what === 'task' ? this.tasks.get(about) : undefined
+    const isUnder =
+      (what === 'subject' || what === 'owner' ? subject === about : false) ||
+      (task !== undefined && [task.subject, task.declaredBy].includes(subject))
+    const may = who?.groups.some((group) => group === 'administrators' || group === 'security') === true
+    return (
+      !isUnder &&
+      may &&
+      session &&
+      this.isAble(subject, generation) &&
+      this.sessions.get(caller.id)?.ended !== true &&
+      this.clockIsRight &&
+      this.now < until
+    )
+  }
+
+  unlock(lock: Lock): void {
+    lock.until = this.now
+    const who = lock.what === 'subject' ? this.who.get(lock.about) : undefined
+    if (who?.locked !== undefined) who.locked = { ...who.locked, until: this.now }
+    if (who !== undefined) this.changed(who.key)
+  }
+
+  // sessions
+
+  /** What `person` began no later than `until` is over. */
+  endSessions(person: string, until: number): readonly string[] {
+    const ended: string[] = []
+    for (const [id, session] of this.sessions) {
+      const isTheirs = session.person === person && session.createdAt <= until
+      if (session.ended || !isTheirs || this.now >= session.createdAt + SESSION_IDLE) continue
+      session.ended = true
+      ended.push(id)
+    }
+    this.react(({ asked }) => ended.includes(asked.id))
+    return ended
+  }
+
+  /** A session of theirs is worth less than it was: each that began before, and what is known against it stays known. */
+  worsen(person: string, at: number, worse: Readonly<Record<string, boolean>>, maxAge: number): void {
+    for (const [about, session] of this.sessions) {
+      if (session.person !== person || session.createdAt > at + SKEW) continue
+      const before = this.facts.get(`session ${about}`)
+      const isKnown = Object.keys(worse).every((name) => before?.value?.[name] === true)
+      if (before !== undefined && isKnown && before.observedAt >= at) continue
+      const observedAt = before === undefined || before.observedAt < at ? at : before.observedAt + 1
+      const value = { ...before?.value, ...worse }
+      this.observe({ name: 'session', about, value, observedAt, maxAge, source: 'idp' })
+    }
   }
 
   // people
@@ -325,7 +563,7 @@ export class Model {
   // policy
 
   /** `own` calls on the task do not count against what is looked at again. */
-  rule(attempt: Attempt, { dba, security, justification }: Proof, own = 0): Rule {
+  rule(attempt: Attempt, { dba, security, justification }: Proof, seen: Seen, own = 0): Rule {
     const { action, resource, amount } = attempt
     const task = this.tasks.get(attempt.task ?? '')
     const grade = sensitivity[resource] ?? 4
@@ -356,6 +594,39 @@ export class Model {
       }
       case 'db:step':
         return { permit: inTask && task.calls - own < 3, hidden: false }
+      case 'db:look':
+        return { permit: isDeployer && seen.posture === true, hidden: false }
+      case 'db:stow': {
+        const limit = this.policy === 'strict' ? 1 : 2
+        const isRisky = seen.risk === 'unknown' || (seen.risk ?? 1) > limit
+        return { permit: isDeployer && !isRisky, hidden: isRisky, binding: 'task' }
+      }
+      case 'db:keep': {
+        // its forbid is left out while nobody knows
+        const isRisky = seen.risk !== 'unknown' && (seen.risk ?? 1) > 2
+        return { permit: isDeployer && !isRisky, hidden: isRisky, binding: 'task' }
+      }
+      case 'db:change': {
+        const { ticket } = seen
+        const isRight =
+          typeof ticket === 'object' &&
+          ticket?.['open'] === true &&
+          ticket['approved'] === true &&
+          this.now < Number(ticket['endsAt'] ?? Infinity)
+        return { permit: isDeployer && isRight && dba >= 1, hidden: false, binding: 'task', ttl: 12 * MINUTE }
+      }
+      case 'db:fix': {
+        const { incident } = seen
+        const isOn = typeof incident === 'object' && incident?.['open'] === true
+        return { permit: isDeployer && isOn, hidden: false, binding: 'task' }
+      }
+      case 'db:release': {
+        const { calendars } = seen
+        const isFrozen = calendars === 'unknown' || calendars.has('freeze')
+        return { permit: isDeployer && !isFrozen && calendars.has('release'), hidden: isFrozen }
+      }
+      case 'db:sit':
+        return { permit: isDeployer && seen.session === true, hidden: false, ttl: 14 * MINUTE }
       default:
         return NO_RULE
     }
@@ -393,6 +664,9 @@ export class Model {
     const speaks = caller.subject === attempt.subject || caller.speaksFor.includes(typeOf(attempt.subject))
     if (!speaks || attempt.act === true) return none
     if (!this.isAble(caller.subject, caller.generation) || !this.isAble(attempt.subject)) return none
+    if (this.sessions.get(caller.id)?.ended === true) return none
+    const isCaught = again !== undefined && again !== null && again.startedAt <= this.#lockedAt(attempt)
+    if (this.isUnderLock(attempt) || isCaught) return none
     const tasks = this.lineage(attempt.task)
     if (attempt.task !== undefined) {
       if (tasks[0]?.subject !== attempt.subject) return none
@@ -403,26 +677,38 @@ export class Model {
         if (again === undefined && task.limit !== undefined && task.calls >= task.limit) return none
       }
     }
+    const isUnknown = (name: string): boolean => {
+      const known = this.facts.get(`calendar ${name}`)
+      return known === undefined || !isBelieved(known, this.now)
+    }
+    // whether its event was cancelled is not known then
+    if (tasks.some(({ window }) => window?.calendar !== undefined && isUnknown(window.calendar))) return none
+    const seen = this.seen(caller, attempt)
+    const unasked = this.#isDecided ? this.mustAsk(attempt) : undefined
+    assert.ok(
+      unasked === undefined || this.asked.has(`${unasked} ${this.now}`),
+      `${unasked} is not known, and nobody was asked`,
+    )
     const justified = tasks[0]?.reason ?? false
-    const standing = this.rule(attempt, { dba: 0, security: 0, justification: justified }, own)
+    const standing = this.rule(attempt, { dba: 0, security: 0, justification: justified }, seen, own)
     if (standing.permit) return { ...none, outcome: 'permit', rule: standing }
     if (again === null) return none
 
     if (again !== undefined) {
-      const rule = this.#carries(again, attempt, own, true)
+      const rule = this.#carries(again, attempt, seen, own, true)
       return rule === undefined ? none : { ...none, outcome: 'permit', grants: [again.id], rule }
     }
     if (evidence.grant !== undefined) {
       const grant = this.grants.get(evidence.grant)
       if (grant?.attempt.subject !== attempt.subject || !this.isLiveGrant(grant) || !hasUses(grant))
         return none
-      const rule = this.#carries(grant, attempt)
+      const rule = this.#carries(grant, attempt, seen)
       if (rule !== undefined) return { ...none, outcome: 'permit', grants: [grant.id], rule }
     } else if (evidence.approval !== undefined) {
       const request = this.#named(caller, attempt, evidence.approval)
       // what names nothing of the caller's is no ground to offer it something
       if (request === undefined) return none
-      const verdict = this.#approved(caller, attempt, request)
+      const verdict = this.#approved(caller, attempt, request, seen)
       if (verdict !== undefined) return { ...none, ...verdict }
     } else if (attempt.task !== undefined) {
       const carrying = [...this.grants.values()].filter(
@@ -431,16 +717,16 @@ export class Model {
           this.isLiveGrant(grant) &&
           hasUses(grant) &&
           grant.attempt.subject === attempt.subject &&
-          this.#carries(grant, attempt) !== undefined,
+          this.#carries(grant, attempt, seen) !== undefined,
       )
       const [first] = carrying
       if (first !== undefined) {
-        const rule = this.#carries(first, attempt) as Rule
+        const rule = this.#carries(first, attempt, seen) as Rule
         return { ...none, outcome: 'permit', grants: carrying.map(({ id }) => id), rule }
       }
     }
     if (standing.hidden) return none
-    const sets = this.#remedies(caller, attempt, justified)
+    const sets = this.#remedies(caller, attempt, seen, justified)
     return sets.length === 0 ? none : { ...none, outcome: 'challenge', sets }
   }
 
@@ -450,7 +736,8 @@ export class Model {
     return verdict.outcome === 'permit' && !this.clockIsRight ? { ...verdict, outcome: 'deny' } : verdict
   }
 
-  #carries(grant: Grant, attempt: Attempt, own = 0, isAgain = false): Rule | undefined {
+  #carries(grant: Grant, attempt: Attempt, seen: Seen, own = 0, isAgain = false): Rule | undefined {
+    if (grant.startedAt <= this.#lockedAt(attempt)) return undefined
     const isMeant =
       grant.binding === 'attempt'
         ? sameAttempt(grant.attempt) === sameAttempt(attempt)
@@ -459,7 +746,7 @@ export class Model {
     const isSame = grant.attempt.action === attempt.action && grant.attempt.resource === attempt.resource
     const counted = grant.approvals.filter((given) => isSame || this.#stillGives(given))
     const justification = grant.justification || (this.tasks.get(attempt.task ?? '')?.reason ?? false)
-    const rule = this.rule(attempt, { ...count(counted), justification }, own)
+    const rule = this.rule(attempt, { ...count(counted), justification }, seen, own)
     if (!rule.permit) return undefined
     if (this.bindingOf(rule, attempt) === 'attempt' && grant.binding !== 'attempt') return undefined
     // what it reaches may be bound more strictly than what it was given for
@@ -478,11 +765,11 @@ export class Model {
     return caller.subject === attempt.subject || isSubmitter(caller, request) ? request : undefined
   }
 
-  #approved(caller: Caller, attempt: Attempt, request: Request): Partial<Verdict> | undefined {
+  #approved(caller: Caller, attempt: Attempt, request: Request, seen: Seen): Partial<Verdict> | undefined {
     const spent = this.grants.get(request.grant ?? '')
     if (spent !== undefined) {
       // who comes back with it means what is left of the grant
-      const rule = this.isLiveGrant(spent) && hasUses(spent) ? this.#carries(spent, attempt) : undefined
+      const rule = this.isLiveGrant(spent) && hasUses(spent) ? this.#carries(spent, attempt, seen) : undefined
       return rule === undefined ? undefined : { outcome: 'permit', grants: [spent.id], rule }
     }
     if (request.status !== 'approved' || this.now >= request.activateBy) return undefined
@@ -490,6 +777,7 @@ export class Model {
     // what was given to an earlier holder of the name, or before everything of its was ended, is gone (B34, law 2)
     if (who?.generation !== request.generation) return undefined
     if (who.locked !== undefined && request.requestedAt <= who.locked.at) return undefined
+    if (request.requestedAt <= this.#lockedAt(attempt)) return undefined
     const isMeant =
       request.binding === 'attempt'
         ? sameAttempt(request.attempt) === sameAttempt(attempt)
@@ -501,14 +789,14 @@ export class Model {
         !unresolved && !roots.has(given.root) && !request.roots.has(given.root) && this.#stillGives(given),
     )
     const justification = request.justification || (this.tasks.get(attempt.task ?? '')?.reason ?? false)
-    const rule = this.rule(attempt, { ...count(counted), justification })
+    const rule = this.rule(attempt, { ...count(counted), justification }, seen)
     if (!rule.permit) return undefined
     if (this.bindingOf(rule, attempt) === 'attempt' && request.binding !== 'attempt') return undefined
     return { outcome: 'permit', request: request.id, counted, rule }
   }
 
   /** Every minimal set of evidence that people could give now and that would change the answer. */
-  #remedies(caller: Caller, attempt: Attempt, justified: boolean): NeededSet[] {
+  #remedies(caller: Caller, attempt: Attempt, seen: Seen, justified: boolean): NeededSet[] {
     const { roots, unresolved } = this.roots(caller, attempt)
     const people = [...this.who.keys()].filter((key) => !roots.has(key))
     const dbas = unresolved ? [] : people.filter((key) => this.inPool(key, 'dba'))
@@ -527,7 +815,7 @@ export class Model {
       if (dba > dbas.length || security > guards.length || dba + security > either) continue
       for (const justification of justifications) {
         if (dba + security === 0 && !justification) continue
-        const rule = this.rule(attempt, { dba, security, justification: justified || justification })
+        const rule = this.rule(attempt, { dba, security, justification: justified || justification }, seen)
         if (!rule.permit) continue
         const isSmallest = !found.some(
           (it) => it.dba <= dba && it.security <= security && (!it.justification || justification),
@@ -747,6 +1035,8 @@ export class Model {
       caller.session &&
       this.clockIsRight &&
       this.isAble(caller.subject, caller.generation) &&
+      this.sessions.get(caller.id)?.ended !== true &&
+      !this.isUnderLock({ subject: caller.subject, action: '', resource: request.attempt.resource }) &&
       request.status === 'pending' &&
       this.now < request.expiresAt &&
       !request.approvals.some(({ root }) => root === caller.subject)
@@ -806,17 +1096,52 @@ export class Model {
   react(affects: (grant: Grant) => boolean = () => true): void {
     for (const grant of this.grants.values()) {
       if (grant.ended || !affects(grant)) continue
-      const { attempt, startedAt } = grant
-      const { outcome, rule } = this.analyse(grant.asked, attempt, {}, grant, grant.counted)
-      if (outcome !== 'permit') this.endGrant(grant)
-      else
-        grant.endsAt = Math.min(
-          grant.endsAt,
-          startedAt + (rule.ttl ?? Infinity),
-          this.who.get(attempt.subject)?.endsAt ?? Infinity,
-          ...this.lineage(attempt.task).map((task) => task.window?.endsAt ?? Infinity),
-        )
+      // what a system says is known once it was asked
+      if (deskOf(this.#ticketOf(grant.attempt) ?? '') !== undefined) this.#affected.add(grant)
+      else this.#judge(grant)
     }
+  }
+
+  /** Judges what was to be looked at again. */
+  judge(): void {
+    for (const grant of this.#affected) if (!grant.ended) this.#judge(grant)
+    this.#affected.clear()
+  }
+
+  /** Whether it would not be permitted any more: time takes what nobody has looked at yet. */
+  isOver({ ...grant }: Grant): boolean {
+    return this.peek(() => this.#again(grant).outcome !== 'permit')
+  }
+
+  #again(grant: Grant): Verdict {
+    return this.analyse(grant.asked, grant.attempt, {}, grant, grant.counted)
+  }
+
+  /** What would be decided, while nobody decides. */
+  peek<T>(look: () => T): T {
+    const before = this.#isDecided
+    this.#isDecided = false
+    try {
+      return look()
+    } finally {
+      this.#isDecided = before
+    }
+  }
+
+  #judge(grant: Grant): void {
+    const { attempt, startedAt } = grant
+    const { outcome, rule } = this.peek(() => this.#again(grant))
+    if (outcome !== 'permit') {
+      // nothing ends because nobody asked
+      this.#again(grant)
+      this.endGrant(grant)
+    } else
+      grant.endsAt = Math.min(
+        grant.endsAt,
+        startedAt + (rule.ttl ?? Infinity),
+        this.who.get(attempt.subject)?.endsAt ?? Infinity,
+        ...this.lineage(attempt.task).map((task) => task.window?.endsAt ?? Infinity),
+      )
   }
 
   /** A line of the inventory has changed: whoever read it is affected, nobody else. */
@@ -831,10 +1156,18 @@ export class Model {
     for (const grant of this.grants.values())
       if (!grant.ended && !this.isLiveGrant(grant)) this.endGrant(grant)
     // what was known to change by now
-    this.react(({ asked, attempt }) =>
+    this.react((grant) =>
       [
-        this.who.get(asked.subject)?.endsAt,
-        ...this.lineage(attempt.task).flatMap(({ endsAt, window }) => [endsAt, window?.endsAt]),
+        this.who.get(grant.asked.subject)?.endsAt,
+        ...this.lineage(grant.attempt.task).flatMap(({ endsAt, window }) => [endsAt, window?.endsAt]),
+        ...[...this.facts.values()]
+          .filter((said) => this.#reads(grant, said))
+          .flatMap(({ observedAt, maxAge, value }) => [
+            observedAt + maxAge,
+            value?.['endsAt'] as number | undefined,
+            // what is on ends, what is not begins
+            ...eventsIn(value).flatMap(({ startsAt, endsAt }) => [startsAt, endsAt]),
+          ]),
       ].some((at) => at !== undefined && this.now >= at),
     )
     for (const request of this.requests.values()) {

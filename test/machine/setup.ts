@@ -11,7 +11,10 @@ import type { App, AppOptions } from '../../src/app.ts'
 import { createApp } from '../../src/app.ts'
 import type { Caller, EntityInput } from '../../src/flows/port.ts'
 import { createCallers } from '../../src/identity/callers.ts'
+import type { CalendarSource } from '../../src/model/calendar.ts'
+import { DAY, HOUR, MINUTE } from '../../src/model/time.ts'
 import { FakeSystem } from '../support/fake-target.ts'
+import { listenTo } from '../support/ssf.ts'
 import type { ManualClock } from '../support/store.ts'
 import { manualClock } from '../support/store.ts'
 import { ref, testConfig } from '../support/world.ts'
@@ -53,6 +56,50 @@ when { context has amount && context.amount * 4611686018427387904 > 0 };
 permit (principal in Group::"deployers", action == Action::"db:step", resource is Database)
 when { context.live has task && context.live has history && context.live.history.calls < 3 };
 
+@id("look")
+permit (principal in Group::"deployers", action == Action::"db:look", resource is Database)
+when { context.live has posture && context.live.posture.compliant };
+
+@id("stow") @binding("task")
+permit (principal in Group::"deployers", action in [Action::"db:stow", Action::"db:keep"], resource is Database);
+
+@id("keep-unless-risky") @unknown_ignore("risk")
+forbid (principal, action == Action::"db:keep", resource is Database)
+when { context.live has risk && context.live.risk.level > 2 };
+
+@id("change") @binding("task") @ttl("12m")
+permit (principal in Group::"deployers", action == Action::"db:change", resource is Database)
+when {
+  context.live has ticket && context.live.ticket.open && context.live.ticket.approved &&
+  (!(context.live.ticket has endsAt) ||
+    context.live.ticket has endsAt && context.live.now < context.live.ticket.endsAt) &&
+  context.proof.approvals.dba >= 1
+};
+
+@id("fix") @binding("task")
+permit (principal in Group::"deployers", action == Action::"db:fix", resource is Database)
+when { context.live has incident && context.live.incident.open };
+
+@id("release")
+permit (principal in Group::"deployers", action == Action::"db:release", resource is Database)
+when { context.live has calendars && context.live.calendars.contains("release") };
+
+@id("freeze")
+forbid (principal, action == Action::"db:release", resource is Database)
+when { context.live has calendars && context.live.calendars.contains("freeze") };
+
+@id("sit") @ttl("14m")
+permit (principal in Group::"deployers", action == Action::"db:sit", resource is Database)
+when {
+  context.live has session && !context.live.session.compromised && !context.live.session.addressChanged
+};
+
+@id("monitors-report")
+permit (principal is Service, action == Writ::Action::"report", resource);
+
+@id("security-unlocks")
+permit (principal in Group::"security", action == Writ::Action::"unlock", resource);
+
 @id("security-approve")
 permit (principal in Group::"security", action == Writ::Action::"approve", resource is Database)
 when { context.pool == "security" };
@@ -65,7 +112,9 @@ permit (
     Writ::Action::"administer",
     Writ::Action::"revoke",
     Writ::Action::"deny",
-    Writ::Action::"read"
+    Writ::Action::"read",
+    Writ::Action::"report",
+    Writ::Action::"unlock"
   ],
   resource
 );
@@ -75,6 +124,12 @@ const query = (approvals: number): string => `
 @id("query") @ttl("5m") @uses("3") @binding("task")
 permit (principal in Group::"deployers", action == Action::"db:query", resource is Database)
 when { context.live has task && context.proof.approvals.dba >= ${approvals} };
+`
+
+const stow = (level: number): string => `
+@id("stow-unless-risky")
+forbid (principal, action == Action::"db:stow", resource is Database)
+when { context.live has risk && context.live.risk.level > ${level} };
 `
 
 const pool = (more: string): string => `
@@ -89,17 +144,18 @@ forbid (
   principal,
   action in [
     Action::"db:migrate", Action::"db:query", Action::"db:peek", Action::"db:drop",
-    Action::"db:count", Action::"db:guess", Action::"db:step"
+    Action::"db:count", Action::"db:guess", Action::"db:step", Action::"db:look", Action::"db:stow",
+    Action::"db:keep", Action::"db:change", Action::"db:fix", Action::"db:release", Action::"db:sit"
   ],
   resource
 );
 `
 
 const texts: Readonly<Record<Policy, string>> = {
-  base: base + query(1) + pool(''),
-  frozen: base + query(1) + pool('') + frozen,
-  strict: base + query(2) + pool(''),
-  narrow: base + query(1) + pool(' && !(principal in Group::"security")'),
+  base: base + query(1) + stow(2) + pool(''),
+  frozen: base + query(1) + stow(2) + pool('') + frozen,
+  strict: base + query(2) + stow(1) + pool(''),
+  narrow: base + query(1) + stow(2) + pool(' && !(principal in Group::"security")'),
 }
 
 export const policiesOf = (policy: Policy): { name: string; text: string }[] => [
@@ -151,13 +207,56 @@ export const inputOf = (who: Who): EntityInput => ({
 })
 
 const things: readonly EntityInput[] = [
-  { type: 'Database', id: 'orders', kind: 'resource', sensitivity: 3 },
-  { type: 'Database', id: 'payments', kind: 'resource', sensitivity: 4 },
+  { type: 'Cluster', id: 'shop', kind: 'resource', sensitivity: 3 },
+  { type: 'Database', id: 'orders', kind: 'resource', sensitivity: 3, parents: [ref('Cluster/shop')] },
+  {
+    type: 'Database',
+    id: 'payments',
+    kind: 'resource',
+    sensitivity: 4,
+    parents: [ref('Cluster/shop')],
+    owner: ref('Person/ken'),
+  },
   { type: 'Document', id: 'handbook', kind: 'resource', sensitivity: 1 },
 ]
 
 export const TARGET = 'fake-db'
-const actionsServed = ['db:migrate', 'db:query', 'db:peek', 'db:drop', 'db:count']
+export const actionsServed = [
+  'db:migrate',
+  'db:query',
+  'db:peek',
+  'db:drop',
+  'db:count',
+  'db:look',
+  'db:stow',
+  'db:keep',
+  'db:change',
+  'db:fix',
+  'db:release',
+  'db:sit',
+]
+
+/** Whom the transmitter of signals speaks of, by the ids that it uses. */
+export const spokenOf: Readonly<Record<string, string>> = {
+  'u-grace': 'Person/grace',
+  'u-hedy': 'Person/hedy',
+  'u-ken': 'Person/ken',
+  'w-migrator': 'Agent/migrator',
+  'w-runner': 'Agent/runner',
+  'w-bot': 'Agent/bot',
+}
+/** How long what it says is believed. */
+export const SIGNALS_BELIEVED = 10 * MINUTE
+
+/** Calendars that policies know; nobody reads them but the machine, which says itself what stands in them. */
+const calendar = (name: string): CalendarSource => ({
+  name,
+  from: { file: '/dev/null/calendar.ics' },
+  refresh: DAY,
+  maxAge: HOUR,
+  horizon: DAY,
+  tentative: false,
+})
 
 /** Bytes that only the seed decides (mulberry32). */
 export function seededBytes(seed: number): (size: number) => Uint8Array {
@@ -189,13 +288,31 @@ export type AppParts = Readonly<{
   log: NonNullable<AppOptions['log']>
   keyFile: string
   hooks?: NonNullable<AppOptions['hooks']>
+  /** Whom decisions ask, and how long they wait for them. */
+  desk?: Required<Pick<AppOptions, 'sources' | 'sleep'>>
 }>
 
 /** Nothing listens, nothing sweeps by itself. */
 export async function openApp(folder: string, parts: AppParts): Promise<App> {
-  const { clock, randomBytes, system, log, keyFile, hooks } = parts
+  const { clock, randomBytes, system, log, keyFile, hooks, desk } = parts
   // many copies share the key file, but each has a life of its own
-  const config = testConfig(folder, { data: folder, keyFile, log: { mark: `${folder}.mark` } })
+  const config = testConfig(folder, {
+    data: folder,
+    keyFile,
+    log: { mark: `${folder}.mark` },
+    calendars: [calendar('release'), calendar('freeze')],
+    signals: {
+      receivers: [
+        listenTo({
+          subjects: {
+            map: Object.fromEntries(Object.entries(spokenOf).map(([id, key]) => [id, ref(key)])),
+          },
+          maxAge: SIGNALS_BELIEVED,
+          silence: 30 * DAY,
+        }),
+      ],
+    },
+  })
   return createApp(config, {
     mode: 'server',
     bootstrapPerson: 'ada',
@@ -203,6 +320,7 @@ export async function openApp(folder: string, parts: AppParts): Promise<App> {
     randomBytes,
     log,
     ...(hooks === undefined ? {} : { hooks }),
+    ...desk,
     targetKinds: { fake: ({ id }) => system.connect(id) },
     http: false,
     sweeper: false,
