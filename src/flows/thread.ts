@@ -5,7 +5,8 @@
  *
  * @module
  */
-import { extname } from 'node:path'
+import { getCompileCacheDir } from 'node:module'
+import { dirname, extname } from 'node:path'
 import { constants, platform, setPriority } from 'node:os'
 import { parentPort, Worker } from 'node:worker_threads'
 import type { Millis } from '../model/time.ts'
@@ -105,7 +106,7 @@ export class Thread<In, Out> {
   #start(): Worker {
     const { entry, memory } = this.#options
     const worker = new Worker(entry, {
-      env: {},
+      env: environment(),
       execArgv: [],
       // Node leaves 16 MiB to end a thread that is out of memory; what is young then must fit in, or the process ends with it
       resourceLimits: { maxOldGenerationSizeMb: memory, maxYoungGenerationSizeMb: 8 },
@@ -146,6 +147,12 @@ export class Thread<In, Out> {
     this.#worker = undefined
     void worker?.terminate()
   }
+}
+
+/** A thread is told one thing: where this process keeps what it compiled, if it was told to keep it. */
+function environment(): Readonly<Record<string, string>> {
+  const kept = getCompileCacheDir()
+  return kept === undefined ? {} : { NODE_COMPILE_CACHE: dirname(kept) }
 }
 
 /** The file `name` beside the module `from`: TypeScript where the source runs, JavaScript in the package. */

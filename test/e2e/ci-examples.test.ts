@@ -22,6 +22,7 @@ import { join, resolve } from 'node:path'
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test'
 import { EmbeddedJWK, calculateJwkThumbprint, jwtVerify } from 'jose'
 import { parse } from 'yaml'
+import { compiled, engineFlags } from '../support/engine.ts'
 import { gitlabClaims, openIssuer, openTokenServer } from '../support/token-server.ts'
 import type { Issuer, TokenServer } from '../support/token-server.ts'
 
@@ -93,8 +94,9 @@ describe('the GitHub Action', () => {
   function start(file: string, { given = {}, state = {}, status = 'success', env = issuer.githubEnv }: Job) {
     const folder = mkdtempSync(join(home, 'step-'))
     const [outputFile, stateFile] = [join(folder, 'output'), join(folder, 'state')]
-    const child = spawn(process.execPath, [join(ACTION, file)], {
+    const child = spawn(process.execPath, [...engineFlags, join(ACTION, file)], {
       env: {
+        ...compiled(),
         PATH: process.env['PATH'],
         GITHUB_OUTPUT: outputFile,
         GITHUB_STATE: stateFile,
@@ -339,7 +341,7 @@ describe('the GitLab jobs', () => {
     mkdirSync(bin, { recursive: true })
     writeFileSync(
       join(bin, 'writ'),
-      `#!/bin/sh\nexec '${process.execPath}' '${join(ROOT, 'bin/writ.js')}' "$@"\n`,
+      `#!/bin/sh\nexec '${process.execPath}' ${engineFlags.join(' ')} '${join(ROOT, 'bin/writ.js')}' "$@"\n`,
     )
     chmodSync(join(bin, 'writ'), 0o755)
     const known: Record<string, string> = {
@@ -360,6 +362,7 @@ describe('the GitLab jobs', () => {
     const env = {
       PATH: `${bin}:${process.env['PATH']}`,
       HOME: home,
+      ...compiled(),
       ...known,
       ...(Object.fromEntries(tokens) as Record<string, string>),
     }

@@ -14,6 +14,7 @@ import { after, before, describe, test } from 'node:test'
 import { createWrit } from '../../client/src/index.ts'
 import { makeIssuer } from '../../src/model/issuer.ts'
 import { Cli } from '../support/cli.ts'
+import { compiled, engineFlags } from '../support/engine.ts'
 import { claimsOf, tokenConfig } from '../support/oauth.ts'
 import { githubClaims, openIssuer } from '../support/token-server.ts'
 import type { Issuer } from '../support/token-server.ts'
@@ -169,9 +170,10 @@ describe('a job of GitHub', () => {
 test('S27 the action of GitHub has a task and a token, and after a job that failed neither', async () => {
   const folder = join(import.meta.dirname, '../../examples/github-action')
   const step = async (file: string, more: Record<string, string>): Promise<string> => {
-    const child = spawn(process.execPath, [join(folder, file)], {
+    const child = spawn(process.execPath, [...engineFlags, join(folder, file)], {
       env: {
         ...job,
+        ...compiled(),
         PATH: process.env['PATH'],
         GITHUB_OUTPUT: join(cli.home, 'github-output'),
         GITHUB_STATE: join(cli.home, 'github-state'),

@@ -15,6 +15,7 @@ import { test } from 'node:test'
 import pg from 'pg'
 import { Cli } from '../support/cli.ts'
 import { browserMissing, startChromium } from '../support/chromium.ts'
+import { engineFlags } from '../support/engine.ts'
 import { startPostgres } from '../support/postgres.ts'
 
 const root = resolve(import.meta.dirname, '../..')
@@ -68,7 +69,7 @@ test(
     mkdirSync(bin)
     const command = (name: string, file: string): void => {
       const path = join(bin, name)
-      writeFileSync(path, `#!/bin/sh\nexec '${process.execPath}' '${file}' "$@"\n`)
+      writeFileSync(path, `#!/bin/sh\nexec '${process.execPath}' ${engineFlags.join(' ')} '${file}' "$@"\n`)
       chmodSync(path, 0o755)
     }
     command('writ', join(root, 'bin/writ.js'))

@@ -11,6 +11,7 @@ import { existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { main } from '../../src/cli/cli.ts'
+import { compiled, engineFlags } from './engine.ts'
 
 const BIN = resolve(import.meta.dirname, '../../bin/writ.js')
 
@@ -54,6 +55,7 @@ export class Cli implements Disposable {
       TMPDIR: tmpdir(),
       XDG_CONFIG_HOME: join(this.home, 'config'),
       XDG_STATE_HOME: join(this.home, 'state'),
+      ...compiled(),
       ...env,
     }
   }
@@ -86,7 +88,7 @@ export class Cli implements Disposable {
   }
 
   start(args: readonly string[], options: CliOptions = {}): Running {
-    const child = spawn(process.execPath, [BIN, ...args], {
+    const child = spawn(process.execPath, [...engineFlags, BIN, ...args], {
       cwd: options.cwd ?? this.cwd,
       env: { ...this.env, ...options.env },
       stdio: ['pipe', 'pipe', 'pipe'],
@@ -157,7 +159,7 @@ export async function onTerminal(
   answers: readonly (readonly [RegExp, string])[],
   env: Record<string, string> = {},
 ): Promise<{ code: number | null; screen: string }> {
-  const command = [process.execPath, BIN, ...args]
+  const command = [process.execPath, ...engineFlags, BIN, ...args]
     .map((word) => `'${word.replaceAll("'", String.raw`'\''`)}'`)
     .join(' ')
   const terminal = spawn('/usr/bin/script', ['-qfec', `exec ${command}`, '/dev/null'], {

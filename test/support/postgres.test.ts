@@ -5,6 +5,7 @@ import { existsSync } from 'node:fs'
 import { test } from 'node:test'
 import pg from 'pg'
 
+import { engineFlags } from './engine.ts'
 import { startPostgres } from './postgres.ts'
 
 async function connect(url: string): Promise<pg.Client & AsyncDisposable> {
@@ -41,6 +42,7 @@ test('a cluster whose caller is killed stops and leaves nothing', async () => {
   const caller = spawn(
     process.execPath,
     [
+      ...engineFlags,
       '--input-type=module',
       '-e',
       `import pg from 'pg'
