@@ -17,7 +17,7 @@ test('B75 after a restore an administrator signs in by a code, sees what came ba
   const { app: restored } = await world.restart()
   using cli = new Cli({ WRIT_URL: restored.url })
   try {
-    const as = (token: string, ...args: string[]) => cli.run(args, { env: { WRIT_TOKEN: token } })
+    const as = (token: string, ...args: string[]) => cli.here(args, { env: { WRIT_TOKEN: token } })
     const refused = await as(world.tokens.migrator, 'can-i', 'read', 'Document/handbook')
     assert.equal(refused.code, 5)
     assert.match(refused.stdout, /a backup was put back[^]*\(restored\)/)
@@ -30,7 +30,7 @@ test('B75 after a restore an administrator signs in by a code, sees what came ba
     assert.equal((await cli.run(['login', '--code'], { stdin: `${code}\n` })).code, 0)
     const doctor = await cli.run(['doctor'])
     assert.match(doctor.stdout + doctor.stderr, /put back from a copy[^]*writ audit acknowledge/)
-    const keys = await cli.run(['keys', 'ls', '--json'])
+    const keys = await cli.here(['keys', 'ls', '--json'])
     const { items } = JSON.parse(keys.stdout) as {
       items: { id: string; name: string; revoked_at?: string }[]
     }
@@ -49,7 +49,7 @@ test('B75 after a restore an administrator signs in by a code, sees what came ba
     )
     assert.equal(existsSync(file), false)
     assert.equal((await as(world.tokens.migrator, 'can-i', 'read', 'Document/handbook')).code, 0)
-    const again = await cli.run(['audit', 'acknowledge', '--json'])
+    const again = await cli.here(['audit', 'acknowledge', '--json'])
     assert.equal(again.code, 0)
     assert.match(again.stderr, /no restore waits/)
     assert.match(again.stdout, /"acknowledged"/)

@@ -62,7 +62,7 @@ test('B67 an operator who puts the database back is contradicted by witnesses an
     cli.env['WRIT_URL'] = url
     return server
   }
-  const doctor = async (): Promise<string> => (await cli.run(['doctor'])).stdout
+  const doctor = async (): Promise<string> => (await cli.here(['doctor'])).stdout
 
   // a log that nobody witnesses
   assert.equal((await cli.run(['init'])).code, 0)
@@ -70,7 +70,7 @@ test('B67 an operator who puts the database back is contradicted by witnesses an
   const url = cli.env['WRIT_URL'] ?? ''
   const code = readFileSync(join(cli.home, 'writ-data/bootstrap-code'), 'utf8')
   assert.equal((await cli.run(['login', '--code'], { stdin: code })).code, 0)
-  assert.equal((await cli.run(['policy', 'publish'])).code, 0)
+  assert.equal((await cli.here(['policy', 'publish'])).code, 0)
   assert.match(await doctor(), /warning {2}no external witness keeps checkpoints/)
   const { keys } = (await (await fetch(`${url}/v1/log/keys`)).json()) as { keys: { vkey: string }[] }
   assert.equal(await stop(server), 0)
@@ -107,7 +107,7 @@ log:
   cpSync(join(cli.home, 'writ-data'), join(cli.home, 'copy'), { recursive: true })
   cpSync(join(cli.home, 'k'), join(cli.home, 'k-copy'), { recursive: true })
   server = await serve()
-  for (let i = 0; i < 4; i++) assert.equal((await cli.run(['inventory', 'apply', 'inventory.yaml'])).code, 0)
+  for (let i = 0; i < 4; i++) assert.equal((await cli.here(['inventory', 'apply', 'inventory.yaml'])).code, 0)
   const lost = await cosigned(first + 4)
   const remembered = await cli.run(['audit', 'verify', '--remote'])
   assert.equal(remembered.code, 0, remembered.stderr)
