@@ -352,7 +352,7 @@ export const scenario: Scenario = {
 
     // its minutes are seconds here
     const brief = await begin()
-    const short = await work(brief, ['sleep', '60'], '--ttl=3s')
+    const short = await work(brief, ['sleep', '60'], '--ttl=10s')
     const shortLogin = await until('it has a login', () => copiedVariable(short.pid, 'DATABASE_URL'))
     await (await database.connect({ url: shortLogin })).end()
     await story.wrong('a copy of a login, when its minutes are over though its task goes on', async () => {
