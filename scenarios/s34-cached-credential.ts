@@ -148,7 +148,7 @@ export const scenario: Scenario = {
         assert.equal(await send({ url: `${ledger.url}/close`, headers: fresh }), 401)
         assert.equal(await send({ url: `${vault.url}/post`, headers: fresh }), 401)
         assert.equal(await send(await proved(post, token, key, 'GET')), 401)
-        const altered = { ...fresh, authorization: `DPoP ${token.slice(0, -4)}AAAA` }
+        const altered = { ...fresh, authorization: `DPoP ${token.slice(0, -8)}AAAAAAAA` }
         assert.equal(await send({ url: post, headers: altered }), 401)
       },
     )
