@@ -7,7 +7,7 @@
  */
 import { getCompileCacheDir } from 'node:module'
 import { dirname, extname } from 'node:path'
-import { constants, platform, setPriority } from 'node:os'
+import { constants, getPriority, platform, setPriority } from 'node:os'
 import { parentPort, Worker } from 'node:worker_threads'
 import type { Millis } from '../model/time.ts'
 
@@ -170,8 +170,10 @@ export function serveThread<Out>(
 ): void {
   const port = parentPort
   if (port === null) throw new TypeError('not a thread')
-  // decisions come first: on Linux a priority is a thread's own
-  if (platform() === 'linux') setPriority(constants.priority.PRIORITY_BELOW_NORMAL)
+  // decisions come first: on Linux a priority is a thread's own; where all of the process is lower already, it stays
+  // there: to come back up is not allowed
+  const { PRIORITY_BELOW_NORMAL: below } = constants.priority
+  if (platform() === 'linux' && getPriority() < below) setPriority(below)
   port.on('message', (input: unknown) => {
     let answer: Answer<Out>
     try {

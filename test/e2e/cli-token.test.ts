@@ -46,9 +46,10 @@ const exchange = (...more: string[]): string[] => [
 
 /** Nothing that opens something is anywhere but where it was asked for. */
 function keepsSecrets({ stdout, stderr }: Ran, given = ''): void {
+  // any token of an issuer; what is random may hold the three letters that it begins with
+  for (const text of [stdout, stderr]) assert.doesNotMatch(text, /eyJ[\w-]*\.[\w-]/u)
   for (const secret of [
     'request-token-canary',
-    'eyJ',
     ...server.issued,
     ...server.seen.flatMap(({ form }) => form.get('subject_token') ?? []),
   ]) {
@@ -62,7 +63,7 @@ describe('doctor and status', () => {
     const ran = await cli.run(['doctor'], { env: github })
     assert.match(
       ran.stdout,
-      /identity: GitHub Actions \(github\) · issuer http:\S+ · subject repo:acme@1234\/orders@5678:environment:production · for http:\S+ · ends in [45]:/,
+      /identity: GitHub Actions \(github\) · issuer http:\S+ · subject repo:acme@1234\/orders@5678:environment:production · for http:\S+ · ends in [1-5]:/,
     )
     assert.match(
       ran.stdout,
@@ -203,7 +204,7 @@ describe('token exchange', () => {
     const ran = await cli.run(exchange('--task', 'task_1'), { env: github })
     assert.equal(ran.code, 0, ran.stderr)
     assert.deepEqual(ran.stdout, `${server.issued[0]}\n`)
-    assert.match(ran.stderr, /token for payment:refund, ends in [45]:/)
+    assert.match(ran.stderr, /token for payment:refund, ends in [1-5]:/)
     keepsSecrets(ran, server.issued[0])
     const form = server.seen.find(({ path }) => path === '/oauth/token')?.form
     const claims = await issuer.verify(form?.get('subject_token') ?? '', server.url)
@@ -449,7 +450,7 @@ describe('login on the page of the server', () => {
     keepsSecrets(ran)
     assert.match(
       (await cli.here(['status'])).stdout,
-      /you are Service\/client \(signed in here, until in [45]:/,
+      /you are Service\/client \(signed in here, until in [1-5]:/,
     )
   })
   test('an answer of another server, or none at all, signs nobody in', async () => {

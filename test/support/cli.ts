@@ -137,7 +137,8 @@ export class Cli implements Disposable {
 
   [Symbol.dispose](): void {
     for (const child of this.#running) child.kill('SIGKILL')
-    rmSync(this.home, { recursive: true, force: true })
+    // one that was killed may write a little longer
+    rmSync(this.home, { recursive: true, force: true, maxRetries: 20 })
   }
 }
 
@@ -147,7 +148,7 @@ export const terminals: string | false = existsSync('/usr/bin/script')
   : 'util-linux `script` is not here'
 
 /** On a terminal this takes too long, ms. */
-const TERMINAL_TIMEOUT = 60_000
+const TERMINAL_TIMEOUT = 300_000
 
 /**
  * The command on a pseudo-terminal; `answers` are typed one after the other, each when what is on the screen since

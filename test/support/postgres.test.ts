@@ -60,7 +60,7 @@ test('a cluster whose caller is killed stops and leaves nothing', async () => {
   const data = folder.toString().trim()
   assert.ok(existsSync(data))
   caller.kill('SIGKILL')
-  const deadline = performance.now() + 20_000
+  const deadline = performance.now() + 240_000
   while (existsSync(data)) {
     assert.ok(performance.now() < deadline, `${data} is still there`)
     await new Promise((resolve) => setTimeout(resolve, 50))
