@@ -148,7 +148,7 @@ export const scenario: Scenario = {
         assert.equal(await send({ url: `${ledger.url}/close`, headers: fresh }), 401)
         assert.equal(await send({ url: `${vault.url}/post`, headers: fresh }), 401)
         assert.equal(await send(await proved(post, token, key, 'GET')), 401)
-        const altered = { ...fresh, authorization: `DPoP ${token.slice(0, -4)}AAAA` }
+        const altered = { ...fresh, authorization: `DPoP ${token.slice(0, -8)}AAAAAAAA` }
         assert.equal(await send({ url: post, headers: altered }), 401)
       },
     )
@@ -352,7 +352,7 @@ export const scenario: Scenario = {
 
     // its minutes are seconds here
     const brief = await begin()
-    const short = await work(brief, ['sleep', '60'], '--ttl=3s')
+    const short = await work(brief, ['sleep', '60'], '--ttl=10s')
     const shortLogin = await until('it has a login', () => copiedVariable(short.pid, 'DATABASE_URL'))
     await (await database.connect({ url: shortLogin })).end()
     await story.wrong('a copy of a login, when its minutes are over though its task goes on', async () => {

@@ -8,13 +8,14 @@
  *
  * @module
  */
-import { globSync } from 'node:fs'
-import { availableParallelism } from 'node:os'
-import { relative, resolve } from 'node:path'
+import { globSync, mkdtempSync, rmSync } from 'node:fs'
+import { availableParallelism, tmpdir } from 'node:os'
+import { join, relative, resolve } from 'node:path'
 import { run } from 'node:test'
 import type { EventData } from 'node:test'
 import { pathToFileURL } from 'node:url'
 import { inspect, parseArgs, styleText } from 'node:util'
+import { engineFlags } from './support/engine.ts'
 
 const ROOT = resolve(import.meta.dirname, '..')
 const HEAVY = ['test/e2e/', 'test/crash/', 'test/machine/', 'test/']
@@ -46,6 +47,13 @@ if (files.length === 0) {
   process.exit(1)
 }
 
+// every process would compile the same: what one has compiled the others take; for one file that costs more than it gives
+if (files.length > 1 && process.env['NODE_COMPILE_CACHE'] === undefined) {
+  const folder = mkdtempSync(join(tmpdir(), 'writ-compiled-'))
+  process.env['NODE_COMPILE_CACHE'] = folder
+  process.once('exit', () => rmSync(folder, { recursive: true, force: true }))
+}
+
 const stop = new AbortController()
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => stop.abort())
 
@@ -62,6 +70,7 @@ const stream = run({
   concurrency: Math.min(availableParallelism(), 4),
   signal: stop.signal,
   execArgv: [
+    ...engineFlags,
     // what is drawn at random is the same in every run: a change is judged by what it changed; a soak draws anew
     ...(values.soak
       ? []

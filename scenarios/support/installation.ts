@@ -26,6 +26,7 @@ import { createWrit } from '../../client/src/index.ts'
 import { createApp } from '../../src/app.ts'
 import { openLogFolder } from '../../src/audit/folder.ts'
 import { verifyLog } from '../../src/audit/verify.ts'
+import { ownPort } from '../../src/cli/own-port.ts'
 import { loadConfig, serverConfig } from '../../src/config/index.ts'
 import { systemClock } from '../../src/store/clock.ts'
 import { openSqliteStore } from '../../src/store/sqlite/store.ts'
@@ -129,7 +130,9 @@ type Server = Readonly<{
   restart?(): Promise<void>
 }>
 
-async function startServer(folder: string, port = 0): Promise<Server> {
+async function startServer(folder: string, at?: number): Promise<Server> {
+  // it may be started again where it was
+  const port = at ?? (await ownPort('127.0.0.1')).port
   const data = join(folder, 'data')
   const program: Program = await startWrit(
     ['server', '--data', data, '--port', String(port), '--person', 'ada', '--verify-decisions'],
@@ -169,7 +172,8 @@ async function startHere(folder: string, clock: ShiftedClock): Promise<Server> {
       log: (level, message, fields) => void told.push(`${level} ${message} ${inspect(fields)}`),
     })
   }
-  let app = await start(0)
+  const { port: own } = await ownPort('127.0.0.1')
+  let app = await start(own)
   const { url } = app
   return {
     url,
@@ -178,7 +182,7 @@ async function startHere(folder: string, clock: ShiftedClock): Promise<Server> {
     stop: () => app.stop(),
     async restart() {
       await app.stop()
-      app = await start(Number(new URL(url).port))
+      app = await start(own)
     },
   }
 }

@@ -119,7 +119,7 @@ export async function start(
       stdin.destroy()
       if (process_.exitCode === null && process_.signalCode === null) {
         process_.kill('SIGTERM')
-        const late = setTimeout(() => process_.kill('SIGKILL'), 3_000)
+        const late = setTimeout(() => process_.kill('SIGKILL'), 60_000)
         await ended
         clearTimeout(late)
       }

@@ -157,7 +157,7 @@ const stopped = (): Error => new Error('interrupted')
 export async function until<T>(
   what: string,
   look: () => Promise<T | undefined | false> | T | undefined | false,
-  within = 10_000,
+  within = 120_000,
 ): Promise<T> {
   const end = performance.now() + within
   for (;;) {

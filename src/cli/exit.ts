@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { isWritClientError } from '../../client/src/index.ts'
+import { isWritClientError } from '../../client/src/error.ts'
 
 export const exit = {
   ok: 0,

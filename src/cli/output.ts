@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { stringify } from 'yaml'
+import { yaml as library } from '../config/yaml.ts'
 import { usage } from './exit.ts'
 import { escaped, plain } from './text.ts'
 
@@ -46,6 +46,7 @@ export function render(data: Data, format: Format, view: View, fields?: readonly
 const json = (value: Row, indent: number): string => `${escaped(JSON.stringify(value, undefined, indent))}\n`
 
 function yaml(value: Row): string {
+  const { stringify } = library()
   const text = stringify(value)
   if (escaped(text) === text) return text
   return escaped(stringify(value, { defaultStringType: 'QUOTE_DOUBLE', defaultKeyType: 'QUOTE_DOUBLE' }))

@@ -4,8 +4,7 @@
  * @module
  */
 import { Command, Option } from 'commander'
-import { Context } from './context.ts'
-import type { GlobalOptions } from './context.ts'
+import type { Context, GlobalOptions } from './context.ts'
 import { exit, usage } from './exit.ts'
 import type { Io } from './io.ts'
 import { formats } from './output.ts'
@@ -150,6 +149,7 @@ export function createProgram(io: Io, finish: Finish): Command {
       const args = given.slice(0, -2)
       const options: Record<string, unknown> = self.optsWithGlobals()
       const debug = options['debug'] === true || Boolean(io.env['WRIT_DEBUG'])
+      const { Context } = await import('./context.ts')
       const context = new Context(io, { ...(options as GlobalOptions), debug })
       const act = action as (context: Context, ...args: unknown[]) => number | void | Promise<number | void>
       const code: number | void = await act(context, ...args, self.opts())

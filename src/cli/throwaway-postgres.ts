@@ -12,7 +12,6 @@
 import { execFile, spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { once } from 'node:events'
 import {
   chmodSync,
   chownSync,
@@ -28,13 +27,15 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { createRequire } from 'node:module'
-import { createServer, Socket } from 'node:net'
+import { Socket } from 'node:net'
 import { basename, dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Stream } from 'node:stream'
 import { promisify } from 'node:util'
 
 import { cachedFolder, scratch } from './cached-folder.ts'
+import { ownPort } from './own-port.ts'
+import type { OwnPort } from './own-port.ts'
 
 /** A running cluster, e.g. `await using pg = await startPostgres()`; disposing stops and removes it. */
 export type ThrowawayPostgres = AsyncDisposable & {
@@ -100,14 +101,15 @@ export async function startPostgres(settings: PostgresSettings = {}): Promise<Th
   const watchdog = startWatchdog(home)
   const data = join(home, 'data')
   let server: Server | undefined
-  let port = 0
+  let own: OwnPort | undefined
   try {
     await run('cp', ['-R', join(base, 'template'), data], { ...asUser(), cwd: home })
-    for (let attempt = 1; server === undefined; attempt += 1) {
-      port = await freePort()
+    for (let attempt = 1; server === undefined || own === undefined; attempt += 1) {
+      own = await ownPort(HOST)
       try {
-        server = await startServer(base, data, port, settings)
+        server = await startServer(base, data, own.port, settings)
       } catch (error) {
+        own.release()
         // someone else took the port between our look and the server's
         if (attempt === PORT_ATTEMPTS || !String(error).includes('Address already in use')) throw error
       }
@@ -118,6 +120,7 @@ export async function startPostgres(settings: PostgresSettings = {}): Promise<Th
     throw error
   }
 
+  const { port, release: releasePort } = own
   const end = async (signal: 'SIGINT' | 'SIGQUIT') => {
     await server?.end(signal)
   }
@@ -139,6 +142,7 @@ export async function startPostgres(settings: PostgresSettings = {}): Promise<Th
     },
     async [Symbol.asyncDispose]() {
       await end('SIGQUIT')
+      releasePort()
       rmSync(home, { recursive: true, force: true })
       watchdog.stdin?.end()
     },
@@ -228,16 +232,6 @@ function startWatchdog(home: string): ChildProcess {
   })
   release(child, child.stdin)
   return child
-}
-
-async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, HOST)
-  await once(probe, 'listening')
-  const address = probe.address()
-  probe.close()
-  await once(probe, 'close')
-  if (address === null || typeof address === 'string') throw new Error('no free port')
-  return address.port
 }
 
 /** The folder holding `native/` (binaries), `template/` (an initialised cluster) and `password`. */

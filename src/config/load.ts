@@ -8,12 +8,12 @@ import { readFileSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { isAbsolute, join, resolve } from 'node:path'
 import type { Node } from 'yaml'
-import { LineCounter, isMap, isScalar, parseDocument } from 'yaml'
 import type { z } from 'zod'
 import { WritError } from '../model/errors.ts'
 import type { Config, Setting } from './schema.ts'
 import { configSchema, settings } from './schema.ts'
 import { suggest } from './suggest.ts'
+import { yaml } from './yaml.ts'
 
 /** Where a value came from, in words for `writ config explain`. */
 export type Origin = Readonly<{ kind: 'flag' | 'env' | 'file' | 'profile' | 'default'; where: string }>
@@ -159,6 +159,7 @@ function readIfThere(path: string): string | undefined {
 }
 
 function parseFile(file: File, problems: string[]): ParsedFile {
+  const { LineCounter, isMap, isScalar, parseDocument } = yaml()
   const lines = new LineCounter()
   const document = parseDocument(file.text, { lineCounter: lines, prettyErrors: false, uniqueKeys: true })
   const place = (offset: number): string => {
@@ -190,6 +191,7 @@ function unknownKeys(
   personal: boolean,
   problems: string[],
 ): void {
+  const { isMap, isScalar } = yaml()
   if (!isMap(map)) return
   for (const { key, value } of map.items) {
     const name = isScalar(key) ? String(key.value) : String(key)

@@ -18,7 +18,7 @@ describe('P12 whatever becomes of the thread that judges policies', () => {
     test(`(${how}), the publish fails, the set in force stays, and the next publish goes through`, async () => {
       await using world = await faultWorld({
         policies: withPolicy(report('')),
-        checking: { ...breaking, memory: 64, ...(how === 'never' ? { timeout: 2_000 } : {}) },
+        checking: { ...breaking, memory: 64, ...(how === 'never' ? { timeout: 15_000 } : {}) },
       })
       const { flows } = world.app
       const asked = attempt('Agent/migrator', 'report', 'Document/handbook')

@@ -5,8 +5,9 @@
  *
  * @module
  */
-import { extname } from 'node:path'
-import { constants, platform, setPriority } from 'node:os'
+import { getCompileCacheDir } from 'node:module'
+import { dirname, extname } from 'node:path'
+import { constants, getPriority, platform, setPriority } from 'node:os'
 import { parentPort, Worker } from 'node:worker_threads'
 import type { Millis } from '../model/time.ts'
 
@@ -105,7 +106,7 @@ export class Thread<In, Out> {
   #start(): Worker {
     const { entry, memory } = this.#options
     const worker = new Worker(entry, {
-      env: {},
+      env: environment(),
       execArgv: [],
       // Node leaves 16 MiB to end a thread that is out of memory; what is young then must fit in, or the process ends with it
       resourceLimits: { maxOldGenerationSizeMb: memory, maxYoungGenerationSizeMb: 8 },
@@ -148,6 +149,12 @@ export class Thread<In, Out> {
   }
 }
 
+/** A thread is told one thing: where this process keeps what it compiled, if it was told to keep it. */
+function environment(): Readonly<Record<string, string>> {
+  const kept = getCompileCacheDir()
+  return kept === undefined ? {} : { NODE_COMPILE_CACHE: dirname(kept) }
+}
+
 /** The file `name` beside the module `from`: TypeScript where the source runs, JavaScript in the package. */
 export function entryOf(name: string, from: string): URL {
   return new URL(`./${name}${extname(new URL(from).pathname)}`, from)
@@ -163,8 +170,10 @@ export function serveThread<Out>(
 ): void {
   const port = parentPort
   if (port === null) throw new TypeError('not a thread')
-  // decisions come first: on Linux a priority is a thread's own
-  if (platform() === 'linux') setPriority(constants.priority.PRIORITY_BELOW_NORMAL)
+  // decisions come first: on Linux a priority is a thread's own; where all of the process is lower already, it stays
+  // there: to come back up is not allowed
+  const { PRIORITY_BELOW_NORMAL: below } = constants.priority
+  if (platform() === 'linux' && getPriority() < below) setPriority(below)
   port.on('message', (input: unknown) => {
     let answer: Answer<Out>
     try {

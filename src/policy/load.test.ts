@@ -16,6 +16,7 @@ import type {
   Problem,
 } from './index.ts'
 import { facts, judge, loadPolicySet, loadSteps, problemCodes, renderProblem } from './index.ts'
+import { effort } from '../../test/support/effort.ts'
 
 const hash = (text: string) => `sha256:${createHash('sha256').update(text).digest('hex')}`
 const load = (source: PolicySource, inventory: readonly EntityData[] = []) =>
@@ -488,7 +489,7 @@ test('an inventory that does not fit the schema is warned of', () => {
 })
 
 test('a hostile set is refused in bounded time and leaves the engine working', () => {
-  const started = performance.now()
+  const took = effort()
   for (const condition of [
     '('.repeat(100_000),
     Array(3_000).fill('1').join(' + '),
@@ -508,7 +509,7 @@ test('a hostile set is refused in bounded time and leaves the engine working', (
     }).ok,
   )
   assert.ok(!load({ policies: [file(pools)], schema: file('{"":'.repeat(3_000)) }).ok)
-  assert.ok(performance.now() - started < 10_000)
+  assert.ok(took() < 10_000)
   setOf(policy('true'))
 })
 
@@ -516,9 +517,9 @@ test('a megabyte of policies loads in bounded time', () => {
   const one = (n: number) => `// ${'-'.repeat(700)}\n@id("p${n}") ${policy(`context.amount < ${n}`)}\n`
   const text = Array.from({ length: 1_300 }, (_, n) => one(n)).join('')
   assert.ok(text.length > 1_000_000)
-  const started = performance.now()
+  const took = effort()
   assert.equal(setOf(text).policies.length, 1_300)
-  assert.ok(performance.now() - started < 10_000)
+  assert.ok(took() < 10_000)
 })
 
 test('two files of one name are refused', () => {
@@ -692,11 +693,11 @@ describe('loading in steps', () => {
   })
 
   test('a thousand errors in one line are found in bounded time', () => {
-    const started = performance.now()
+    const took = effort()
     const one = 'permit(principal is Agent, action == Action::"read", resource) when { contxt.amount };  '
     const problems = problemsOf(one.repeat(10_000))
     assert.ok(problems.length >= 10_000)
-    assert.ok(performance.now() - started < 20_000)
+    assert.ok(took() < 20_000)
   })
 
   test('a hash that comes in parts is that of the whole', () => {

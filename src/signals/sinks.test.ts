@@ -39,7 +39,7 @@ const batchOf = (...seqs: number[]): Batch => ({
   id: `inst_a-${seqs[0]}-${seqs.at(-1)}`,
   lines: seqs.map((seq) => line(seq)),
 })
-const patience = (): AbortSignal => AbortSignal.timeout(10_000)
+const patience = (): AbortSignal => AbortSignal.timeout(120_000)
 
 async function listening(server: Server): Promise<number> {
   server.listen(0, '127.0.0.1')
@@ -230,7 +230,7 @@ describe('an HTTP endpoint', () => {
     'a cut connection': [({ socket }) => socket.destroy(), /cut the connection/],
   }
   for (const [name, [handle, why]] of Object.entries(refusals)) {
-    test(`B46 ${name} is no acknowledgement`, { timeout: 20_000 }, async () => {
+    test(`B46 ${name} is no acknowledgement`, { timeout: 180_000 }, async () => {
       await using at = await endpoint(handle)
       const sink = httpSink({ url: at.url, header: 'authorization' }, ndjson, () => 0)
       const error = await sink.send(batchOf(0), patience()).catch((cause: unknown) => cause)
@@ -384,11 +384,7 @@ describe('syslog', () => {
   })
 
   test('nothing that listens, and a certificate for somebody else, are named', async () => {
-    const server = createTcp()
-    const port = await listening(server)
-    server.close()
-    await once(server, 'close')
-    const none = await syslogSink({ host: '127.0.0.1', port, hostname: 'here' })
+    const none = await syslogSink({ host: '127.0.0.1', port: 1, hostname: 'here' })
       .send(batchOf(0), patience())
       .catch((cause: unknown) => cause)
     assert.equal(reasonOf(none), 'nothing listens at its address')

@@ -175,7 +175,9 @@ describe('a task', () => {
       await bench.approve(task.id, who)
       seen.push(JSON.stringify((await bench.call('migrator', 'GET', task.status_endpoint)).body))
     }
-    for (const text of seen) assert.doesNotMatch(text, /grace|hedy|review|awaiting|policy|statement/)
+    // an id may hold any four letters
+    const told = /(?<![a-z0-9])(?:grace|hedy|review|awaiting|policy|statement)/
+    for (const text of seen) assert.doesNotMatch(text, told)
   })
 
   test('TASK-10 a person has somewhere to look, an agent does not', async () => {

@@ -8,6 +8,7 @@ import { openLogFolder } from '../../src/audit/folder.ts'
 import { verifyLog } from '../../src/audit/verify.ts'
 import type { PlannedCredential } from '../../src/targets/port.ts'
 import { copyData } from '../machine/setup.ts'
+import { engineFlags } from '../support/engine.ts'
 import type { World } from '../support/world.ts'
 import { activeGrant, declare, openWorld } from '../support/world.ts'
 import type { World as Database } from '../targets/world.ts'
@@ -55,7 +56,7 @@ function run(mine: Prepared, killAt: number): Promise<Ran> {
   writeFileSync(file, JSON.stringify(mine))
   const child = join(import.meta.dirname, 'flows-postgres-child.ts')
   return new Promise((resolve) => {
-    execFile(process.execPath, [child, file, String(killAt)], (error, stdout, stderr) => {
+    execFile(process.execPath, [...engineFlags, child, file, String(killAt)], (error, stdout, stderr) => {
       const lines = stdout.split('\n').filter((line) => line !== '')
       const said = lines.map((line) => JSON.parse(line) as { saw?: string; steps?: string[] })
       resolve({

@@ -8,6 +8,7 @@ import test, { after, before } from 'node:test'
 import { openLogFolder } from '../../src/audit/folder.ts'
 import { verifyLog } from '../../src/audit/verify.ts'
 import { MINUTE } from '../../src/model/time.ts'
+import { engineFlags } from '../support/engine.ts'
 import { diskShelf } from '../support/fake-target.ts'
 import { unpruned } from '../support/store.ts'
 import type { Template } from '../machine/setup.ts'
@@ -51,7 +52,7 @@ function tellInProcess(stage: Stage, killAt: number): Promise<Told> {
   writeFileSync(file, JSON.stringify(stage))
   const child = join(import.meta.dirname, 'flows-child.ts')
   return new Promise((resolve) => {
-    execFile(process.execPath, [child, file, String(killAt)], (error, stdout, stderr) => {
+    execFile(process.execPath, [...engineFlags, child, file, String(killAt)], (error, stdout, stderr) => {
       const lines = stdout.split('\n').filter((line) => line !== '')
       const said = lines.map((line) => JSON.parse(line) as Ack | { steps: string[] })
       resolve({

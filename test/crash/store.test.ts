@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import test, { after } from 'node:test'
 import { openLogFolder } from '../../src/audit/folder.ts'
 import { verifyLog } from '../../src/audit/verify.ts'
+import { engineFlags } from '../support/engine.ts'
 import { openTestStore } from '../support/store.ts'
 import { isPruned } from '../../src/store/port.ts'
 import { FILLED, recordsAfter, sizeAfter } from './store-batches.ts'
@@ -36,7 +37,7 @@ async function run(folder: string, killAt: number): Promise<Ended> {
   chmodSync(folder, 0o700)
   const child = join(import.meta.dirname, 'store-child.ts')
   return new Promise((resolve) => {
-    execFile(process.execPath, [child, folder, String(killAt)], (error, stdout, stderr) => {
+    execFile(process.execPath, [...engineFlags, child, folder, String(killAt)], (error, stdout, stderr) => {
       const answered = stdout.match(/^answered/gm)?.length ?? 0
       const steps = Number(/^steps (\d+)$/m.exec(stdout)?.[1] ?? 0)
       resolve({

@@ -11,6 +11,7 @@ import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import type { TokenRequest } from '../../src/model/token.ts'
 import { isWritError } from '../../src/model/errors.ts'
+import { engineFlags } from '../support/engine.ts'
 import { OAuthClient, athOf, clientConfig, newKey, tokenConfig } from '../support/oauth.ts'
 import { openWorld, ref, starterPolicies } from '../support/world.ts'
 
@@ -45,7 +46,9 @@ describe('B40 B6 a process that is killed while it issues a token', () => {
       const stage = join(world.folder, 'stage.json')
       writeFileSync(stage, JSON.stringify({ config: world.config, request, url }))
       const child = join(import.meta.dirname, 'tokens-child.ts')
-      const { signal, stdout } = spawnSync(process.execPath, [child, stage, when], { encoding: 'utf8' })
+      const { signal, stdout } = spawnSync(process.execPath, [...engineFlags, child, stage, when], {
+        encoding: 'utf8',
+      })
       assert.equal(signal, 'SIGKILL')
       assert.equal(stdout, '', 'nobody heard of it')
 

@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import test from 'node:test'
 import { formatVerifierKey, parseVerifierKey } from '../../src/audit/note.ts'
 import { parseCosignatures } from '../../src/audit/witness.ts'
+import { engineFlags } from '../support/engine.ts'
 import { SignedLog } from '../support/signed-log.ts'
 
 const log = new SignedLog('writ/inst_crash')
@@ -17,7 +18,13 @@ type Started = Readonly<{ url: string; key: string; child: ChildProcess; ended: 
 async function start(folder: string, how = ''): Promise<Started> {
   const child = spawn(
     process.execPath,
-    [join(import.meta.dirname, 'witness-child.ts'), folder, formatVerifierKey(log.pair.key), how],
+    [
+      ...engineFlags,
+      join(import.meta.dirname, 'witness-child.ts'),
+      folder,
+      formatVerifierKey(log.pair.key),
+      how,
+    ],
     { stdio: ['ignore', 'pipe', 'inherit'] },
   )
   const ended = once(child, 'exit').then(([, signal]) => signal as unknown)

@@ -8,7 +8,7 @@ test('a person delegates from the command line, the agent acts for them, and it 
   await using world = await openWorld()
   using cli = new Cli({ WRIT_URL: world.app.url })
   const as = (who: keyof typeof world.tokens, ...args: string[]) =>
-    cli.run(args, { env: { WRIT_TOKEN: world.tokens[who] } })
+    cli.here(args, { env: { WRIT_TOKEN: world.tokens[who] } })
   const make = ['delegations', 'make', 'Agent/migrator', '--action', 'read', '--on', 'Document/handbook']
   assert.equal((await as('migrator', ...make)).code, 5)
   const made = await as('grace', ...make, '--ttl', '1h', '--reason', 'away')

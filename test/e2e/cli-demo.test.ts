@@ -31,7 +31,7 @@ suite('demo', () => {
         /2 Agent\/migrator {2}db:migrate on Database\/orders +CHALLENGE one approval by dba/,
         /3 approved → grant for \d+:\d\d/,
         /as orders_owner: the migration ran/,
-        /login absent at orders-db after \d\.\d s ✓/,
+        /login absent at orders-db after \d+\.\d s ✓/,
         /cut, its write is refused ✓/,
         /4 Agent\/migrator {2}the same call again +DENY +task_ended/,
         /✗ approvals by dba ≥ 1 \(none\)/,

@@ -13,7 +13,7 @@ describe('writ audit export and search', () => {
   let cli: Cli
   let grant: string
   const as = (person: keyof World['tokens'], ...args: string[]) =>
-    cli.run(args, { env: { WRIT_URL: world.app.url, WRIT_TOKEN: world.tokens[person] } })
+    cli.here(args, { env: { WRIT_URL: world.app.url, WRIT_TOKEN: world.tokens[person] } })
   const lines = (text: string): Line[] =>
     text
       .split('\n')

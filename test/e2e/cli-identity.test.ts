@@ -14,6 +14,7 @@ import { after, before, describe, test } from 'node:test'
 import { createWrit } from '../../client/src/index.ts'
 import { makeIssuer } from '../../src/model/issuer.ts'
 import { Cli } from '../support/cli.ts'
+import { compiled, engineFlags } from '../support/engine.ts'
 import { claimsOf, tokenConfig } from '../support/oauth.ts'
 import { githubClaims, openIssuer } from '../support/token-server.ts'
 import type { Issuer } from '../support/token-server.ts'
@@ -97,8 +98,8 @@ describe('a job of GitHub', () => {
       { aud: 'https://other.example' },
     ]) {
       const WRIT_TOKEN = await issuer.sign({ ...githubClaims(AUDIENCE), ...other })
-      assert.equal((await cli.run(['status'], { env: { WRIT_TOKEN } })).code, 4, JSON.stringify(other))
-      const refused = await cli.run(ledger, { env: { WRIT_TOKEN } })
+      assert.equal((await cli.here(['status'], { env: { WRIT_TOKEN } })).code, 4, JSON.stringify(other))
+      const refused = await cli.here(ledger, { env: { WRIT_TOKEN } })
       assert.deepEqual([refused.code, refused.stdout], [2, ''])
       assert.match(refused.stderr, /invalid_request/)
     }
@@ -115,22 +116,22 @@ describe('a job of GitHub', () => {
     assert.notEqual(items.find(({ id }) => id === jti)?.revokedAt, undefined)
   })
   test('S06 an auditor sees later what was proved, and verifies it with nothing but the file and a key', async () => {
-    const ran = await cli.run(ledger, { env: job })
+    const ran = await cli.here(ledger, { env: job })
     const jti = claimsOf(ran.stdout.trim())['jti'] as string
     const auditor = { WRIT_TOKEN: world.tokens.ada }
     const at = new Date().toISOString()
-    const why = await cli.run(['why', jti], { env: auditor })
+    const why = await cli.here(['why', jti], { env: auditor })
     assert.match(why.stdout, /proved by issuer github[^]*repository_id 5678[^]*set going by account 583231/)
     assert.match(why.stdout, /PERMIT {2}standing[^]*Permitted by: ledger\.cedar/)
-    assert.match((await cli.run(['why', 'tok_none'], { env: auditor })).stderr, /no token `tok_none`/)
+    assert.match((await cli.here(['why', 'tok_none'], { env: auditor })).stderr, /no token `tok_none`/)
     const then = async (): Promise<string> =>
-      (await cli.run(['why', '--subject', 'Agent/migrator', '--at', at], { env: auditor })).stdout
+      (await cli.here(['why', '--subject', 'Agent/migrator', '--at', at], { env: auditor })).stdout
     const tokens = async (): Promise<string> => /^Tokens\n([^]*?)\n\n/mu.exec(await then())?.[1] ?? ''
     assert.match(await tokens(), new RegExp(`${jti}[^]*repository_id 5678`, 'u'))
     // what is revoked later was good then
     await cli.run(['token', 'revoke'], { env: job, stdin: ran.stdout })
     assert.match(await tokens(), new RegExp(jti, 'u'))
-    const now = await cli.run(
+    const now = await cli.here(
       ['why', '--subject', 'Agent/migrator', '--at', new Date().toISOString(), '--json'],
       { env: auditor },
     )
@@ -139,12 +140,12 @@ describe('a job of GitHub', () => {
       left.some(({ id }) => id === jti),
       false,
     )
-    const proved = await cli.run(['audit', 'prove', jti, '-o', `${jti}.json`], { env: auditor })
+    const proved = await cli.here(['audit', 'prove', jti, '-o', `${jti}.json`], { env: auditor })
     assert.equal(proved.code, 0, proved.stderr)
-    const keys = JSON.parse((await cli.run(['audit', 'keys', '--json'], { env: auditor })).stdout) as {
+    const keys = JSON.parse((await cli.here(['audit', 'keys', '--json'], { env: auditor })).stdout) as {
       items: { vkey: string }[]
     }
-    const verified = await cli.run(['audit', 'verify', `${jti}.json`, '--key', keys.items[0]?.vkey ?? ''])
+    const verified = await cli.here(['audit', 'verify', `${jti}.json`, '--key', keys.items[0]?.vkey ?? ''])
     assert.equal(verified.code, 0, verified.stderr)
     assert.match(
       verified.stdout,
@@ -155,7 +156,7 @@ describe('a job of GitHub', () => {
     )
   })
   test('is refused what no policy permits', async () => {
-    const ran = await cli.run(['token', 'exchange', '--resource', 'Api/ledger', '--scope', 'ledger:post'], {
+    const ran = await cli.here(['token', 'exchange', '--resource', 'Api/ledger', '--scope', 'ledger:post'], {
       env: job,
     })
     assert.deepEqual([ran.code, ran.stdout], [5, ''])
@@ -169,9 +170,10 @@ describe('a job of GitHub', () => {
 test('S27 the action of GitHub has a task and a token, and after a job that failed neither', async () => {
   const folder = join(import.meta.dirname, '../../examples/github-action')
   const step = async (file: string, more: Record<string, string>): Promise<string> => {
-    const child = spawn(process.execPath, [join(folder, file)], {
+    const child = spawn(process.execPath, [...engineFlags, join(folder, file)], {
       env: {
         ...job,
+        ...compiled(),
         PATH: process.env['PATH'],
         GITHUB_OUTPUT: join(cli.home, 'github-output'),
         GITHUB_STATE: join(cli.home, 'github-state'),
@@ -207,15 +209,15 @@ test('S27 the action of GitHub has a task and a token, and after a job that fail
 
 describe('a key', () => {
   test('signs in, and gets tokens in its own name', async () => {
-    const status = await cli.run(['status'], { env: key })
+    const status = await cli.here(['status'], { env: key })
     assert.match(status.stdout, /you are Agent\/migrator/, status.stderr)
-    const ran = await cli.run(ledger, { env: key })
+    const ran = await cli.here(ledger, { env: key })
     assert.equal(ran.code, 0, ran.stderr)
     assert.deepEqual(
       [claimsOf(ran.stdout.trim())['client_id'], claimsOf(ran.stdout.trim())['sub']],
       ['ci', 'Agent/migrator'],
     )
-    const revoked = await cli.run(['token', 'revoke'], { env: key, stdin: ran.stdout })
+    const revoked = await cli.here(['token', 'revoke'], { env: key, stdin: ran.stdout })
     assert.equal(revoked.code, 0, revoked.stderr)
   })
   test('waits for approval, and gets a token that is bound to its key and to the task', async () => {
@@ -230,11 +232,11 @@ describe('a key', () => {
       '--task',
       task,
     ]
-    const told = await cli.run([...migrate, '--dpop', 'holder.jwk'], { env: key })
+    const told = await cli.here([...migrate, '--dpop', 'holder.jwk'], { env: key })
     assert.deepEqual([told.code, told.stdout], [5, ''])
     assert.match(told.stderr, /needs one approval by dba[^]*--wait/)
     // that it would be bound to a key is no secret; that it would be permitted is
-    const unbound = await cli.run(migrate, { env: key })
+    const unbound = await cli.here(migrate, { env: key })
     assert.equal(unbound.code, 5, unbound.stderr)
     assert.match(unbound.stderr, /needs one approval by dba[^]*--wait[^]*--dpop FILE[^]*bound to a key/)
     const running = cli.start([...migrate, '--dpop', 'holder.jwk', '--reason', 'INC-42', '--wait'], {
@@ -256,14 +258,14 @@ describe('a key', () => {
     writeFileSync(join(cli.home, 'other.pem'), other.export({ type: 'pkcs8', format: 'pem' }), {
       mode: 0o600,
     })
-    const ran = await cli.run(ledger, { env: { ...key, WRIT_CLIENT_KEY: 'other.pem' } })
+    const ran = await cli.here(ledger, { env: { ...key, WRIT_CLIENT_KEY: 'other.pem' } })
     assert.deepEqual([ran.code, ran.stdout], [4, ''])
     assert.match(ran.stderr, /invalid_client/)
   })
 })
 
 test('a session and an API key are exchanged for nothing, and it is said what is', async () => {
-  const ran = await cli.run(ledger, { env: { WRIT_TOKEN: world.tokens.migrator } })
+  const ran = await cli.here(ledger, { env: { WRIT_TOKEN: world.tokens.migrator } })
   assert.deepEqual([ran.code, ran.stdout], [4, ''])
   assert.match(ran.stderr, /no token that can be exchanged[^]*writ doctor/)
 })

@@ -8,7 +8,7 @@ test('B45 `writ audit keys` shows what to pin; `rotate` asks, and only an admini
   await using world = await openWorld()
   using cli = new Cli({ WRIT_URL: world.app.url })
   const as = (who: 'ada' | 'migrator', ...args: string[]) =>
-    cli.run(args, { env: { WRIT_TOKEN: world.tokens[who] } })
+    cli.here(args, { env: { WRIT_TOKEN: world.tokens[who] } })
   const shown = async () => {
     const { stdout, code } = await as('migrator', 'audit', 'keys', '--json')
     assert.equal(code, 0)

@@ -46,9 +46,10 @@ const exchange = (...more: string[]): string[] => [
 
 /** Nothing that opens something is anywhere but where it was asked for. */
 function keepsSecrets({ stdout, stderr }: Ran, given = ''): void {
+  // any token of an issuer; what is random may hold the three letters that it begins with
+  for (const text of [stdout, stderr]) assert.doesNotMatch(text, /eyJ[\w-]*\.[\w-]/u)
   for (const secret of [
     'request-token-canary',
-    'eyJ',
     ...server.issued,
     ...server.seen.flatMap(({ form }) => form.get('subject_token') ?? []),
   ]) {
@@ -62,7 +63,7 @@ describe('doctor and status', () => {
     const ran = await cli.run(['doctor'], { env: github })
     assert.match(
       ran.stdout,
-      /identity: GitHub Actions \(github\) · issuer http:\S+ · subject repo:acme@1234\/orders@5678:environment:production · for http:\S+ · ends in [45]:/,
+      /identity: GitHub Actions \(github\) · issuer http:\S+ · subject repo:acme@1234\/orders@5678:environment:production · for http:\S+ · ends in [1-5]:/,
     )
     assert.match(
       ran.stdout,
@@ -70,7 +71,7 @@ describe('doctor and status', () => {
     )
     assert.match(ran.stdout, /you are Service\/5678 to it/)
     keepsSecrets(ran)
-    const json = JSON.parse((await cli.run(['doctor', '--json'], { env: github })).stdout) as {
+    const json = JSON.parse((await cli.here(['doctor', '--json'], { env: github })).stdout) as {
       items: Record<string, unknown>[]
     }
     const { identity } = json.items.find((item) => 'identity' in item) as {
@@ -79,18 +80,18 @@ describe('doctor and status', () => {
     assert.equal(identity['kind'], 'github')
     assert.equal(identity['audience'], server.url)
     assert.equal((identity['workload'] as Record<string, string>)['actor_id'], '583231')
-    const status = await cli.run(['status'], { env: github })
+    const status = await cli.here(['status'], { env: github })
     assert.match(status.stdout, /you are Service\/5678 \(by a token from GitHub Actions\)/)
     assert.equal(
-      (JSON.parse((await cli.run(['status', '--json'], { env: github })).stdout) as { token: string }).token,
+      (JSON.parse((await cli.here(['status', '--json'], { env: github })).stdout) as { token: string }).token,
       'github',
     )
   })
   test('say why there is none, and how there would be one', async () => {
     const [without, broken, none] = await Promise.all([
-      cli.run(['doctor'], { env: { GITHUB_ACTIONS: 'true' } }),
-      cli.run(['doctor'], { env: { WRIT_IDENTITY: 'spiffe' } }),
-      cli.run(['doctor']),
+      cli.here(['doctor'], { env: { GITHUB_ACTIONS: 'true' } }),
+      cli.here(['doctor'], { env: { WRIT_IDENTITY: 'spiffe' } }),
+      cli.here(['doctor']),
     ])
     assert.match(without.stdout, /no identity is found here[^]*id-token: write/)
     assert.match(broken.stdout, /WRIT_IDENTITY is `spiffe`, but there is none here[^]*SPIFFE_ENDPOINT_SOCKET/)
@@ -99,7 +100,7 @@ describe('doctor and status', () => {
   })
   test('say that the server does not accept it', async () => {
     server.how.refuse = () => true
-    const ran = await cli.run(['doctor'], { env: github })
+    const ran = await cli.here(['doctor'], { env: github })
     assert.equal(ran.code, 4)
     assert.match(ran.stdout, /it does not accept this identity[^]*`issuers`/)
     keepsSecrets(ran)
@@ -109,7 +110,7 @@ describe('doctor and status', () => {
     writeFileSync(join(cli.home, 'key.pem'), privateKey.export({ type: 'pkcs8', format: 'pem' }), {
       mode: 0o644,
     })
-    const ran = await cli.run(['doctor'], { env: { WRIT_CLIENT_KEY: 'key.pem', WRIT_CLIENT_ID: 'ci' } })
+    const ran = await cli.here(['doctor'], { env: { WRIT_CLIENT_KEY: 'key.pem', WRIT_CLIENT_ID: 'ci' } })
     assert.match(ran.stdout, /others may read the private key key\.pem[^]*chmod 600/)
     assert.match(ran.stdout, /you are Service\/client to it/)
     keepsSecrets(ran)
@@ -118,14 +119,16 @@ describe('doctor and status', () => {
 
 test('what else proves somebody is named, and not used; a name that is no resource costs no request', async () => {
   const given = await issuer.sign(gitlabClaims(server.url))
-  const ran = await cli.run(['doctor'], { env: { ...github, WRIT_TOKEN: given } })
+  const ran = await cli.here(['doctor'], { env: { ...github, WRIT_TOKEN: given } })
   assert.match(ran.stdout, /also here, and not used: github \(GitHub Actions\); WRIT_IDENTITY=github would/)
-  const alone = await cli.run(['doctor'], { env: github })
+  const alone = await cli.here(['doctor'], { env: github })
   assert.doesNotMatch(alone.stdout, /also here/)
-  const typo = await cli.run(['token', 'exchange', '--resource', 'payments', '--scope', 'x'], { env: github })
+  const typo = await cli.here(['token', 'exchange', '--resource', 'payments', '--scope', 'x'], {
+    env: github,
+  })
   assert.deepEqual([typo.code, typo.stdout], [2, ''])
   assert.match(typo.stderr, /`payments` is no resource[^]*Type\/id/)
-  const lost = await cli.run(exchange('--into', 'nowhere/token'), { env: github })
+  const lost = await cli.here(exchange('--into', 'nowhere/token'), { env: github })
   assert.equal(lost.code, 1)
   assert.match(lost.stderr, /cannot write `nowhere\/token` \(ENOENT\)[^]*nothing was issued/)
   const key = await cli.run(['token', 'revoke'], { env: github, stdin: 'writ_key_canary' })
@@ -136,7 +139,7 @@ test('what else proves somebody is named, and not used; a name that is no resour
 
 describe('which proof is used', () => {
   const who = async (env: Record<string, string>): Promise<string> => {
-    const ran = await cli.run(['status', '--json'], { env })
+    const ran = await cli.here(['status', '--json'], { env })
     return ran.code === 0
       ? (JSON.parse(ran.stdout) as { token: string }).token
       : `exit ${ran.code}: ${ran.stderr}`
@@ -162,7 +165,7 @@ describe('which proof is used', () => {
   })
   test('B1 a token for another server is not sent to the one that a project names', async () => {
     const token = await issuer.sign(gitlabClaims('https://writ.example'))
-    const ran = await cli.run(['status'], { env: { WRIT_ID_TOKEN: token } })
+    const ran = await cli.here(['status'], { env: { WRIT_ID_TOKEN: token } })
     assert.equal(ran.code, 4)
     assert.match(ran.stderr, /is for `https:\/\/writ\.example`, not for/)
     assert.equal(
@@ -174,7 +177,7 @@ describe('which proof is used', () => {
   test('a pod: the file is found where it is mounted, its audience a list of one', async () => {
     writeFileSync(join(cli.home, 'projected'), await issuer.sign(kubernetesClaims(server.url)))
     const env = { WRIT_IDENTITY: 'kubernetes', WRIT_TOKEN_FILE: 'projected' }
-    const ran = await cli.run(['doctor'], { env })
+    const ran = await cli.here(['doctor'], { env })
     assert.match(
       ran.stdout,
       /policies would see, as context\.live\.workload:\s+namespace shop,\s+service_account orders,[^]*node node-1/,
@@ -184,12 +187,12 @@ describe('which proof is used', () => {
   test('a token that is refused is asked for anew, once', async () => {
     let first: string | undefined
     server.how.refuse = (token) => token === (first ??= token)
-    const ran = await cli.run(['status'], { env: github })
+    const ran = await cli.here(['status'], { env: github })
     assert.equal(ran.code, 0, ran.stderr)
   })
   test('an issuer that is away is out of reach, not wrong', async () => {
     issuer.broken.gives = { status: 503, body: { canary: 'request-token-canary' } }
-    const ran = await cli.run(['status'], { env: github })
+    const ran = await cli.here(['status'], { env: github })
     assert.equal(ran.code, 7, ran.stderr)
     assert.match(ran.stderr, /GitHub answered with status 503/)
     keepsSecrets(ran)
@@ -201,7 +204,7 @@ describe('token exchange', () => {
     const ran = await cli.run(exchange('--task', 'task_1'), { env: github })
     assert.equal(ran.code, 0, ran.stderr)
     assert.deepEqual(ran.stdout, `${server.issued[0]}\n`)
-    assert.match(ran.stderr, /token for payment:refund, ends in [45]:/)
+    assert.match(ran.stderr, /token for payment:refund, ends in [1-5]:/)
     keepsSecrets(ran, server.issued[0])
     const form = server.seen.find(({ path }) => path === '/oauth/token')?.form
     const claims = await issuer.verify(form?.get('subject_token') ?? '', server.url)
@@ -215,7 +218,7 @@ describe('token exchange', () => {
   })
   test('URLs are resources, names audiences; the actor comes from a file; JSON says the rest', async () => {
     writeFileSync(join(cli.home, 'actor'), `${await issuer.sign(gitlabClaims(server.url))}\n`)
-    const ran = await cli.run(
+    const ran = await cli.here(
       exchange(
         '--resource',
         'https://api.example/pay',
@@ -242,13 +245,13 @@ describe('token exchange', () => {
   })
   test('into a file of one’s own, and ended from it', async () => {
     writeFileSync(join(cli.home, 'token'), 'old', { mode: 0o644 })
-    const ran = await cli.run(exchange('--into', 'token'), { env: github })
+    const ran = await cli.here(exchange('--into', 'token'), { env: github })
     assert.deepEqual([ran.code, ran.stdout], [0, ''])
     const file = join(cli.home, 'token')
     assert.equal(readFileSync(file, 'utf8'), `${server.issued[0]}\n`)
     assert.equal(statSync(file).mode & 0o777, 0o600)
     keepsSecrets(ran)
-    const ended = await cli.run(['token', 'revoke', '--from', 'token'], { env: github })
+    const ended = await cli.here(['token', 'revoke', '--from', 'token'], { env: github })
     assert.equal(ended.code, 0, ended.stderr)
     assert.deepEqual([...server.revoked], server.issued)
     assert.equal(readdirSync(cli.home).includes('token'), false)
@@ -258,17 +261,17 @@ describe('token exchange', () => {
   })
   test('nothing is issued that could not be written down', async () => {
     mkdirSync(join(cli.home, 'folder'))
-    const ran = await cli.run(exchange('--into', 'missing/token'), { env: github })
+    const ran = await cli.here(exchange('--into', 'missing/token'), { env: github })
     assert.notEqual(ran.code, 0)
     assert.deepEqual(server.issued, [])
   })
   test('bound to a key that is made, kept and used again', async () => {
     server.how.nonce = 'n1'
-    const ran = await cli.run(exchange('--dpop', 'key.jwk'), { env: github })
+    const ran = await cli.here(exchange('--dpop', 'key.jwk'), { env: github })
     assert.equal(ran.code, 0, ran.stderr)
     assert.match(ran.stderr, /made the key `key\.jwk`[^]*bound to its key/)
     assert.equal(statSync(join(cli.home, 'key.jwk')).mode & 0o777, 0o600)
-    const again = await cli.run(exchange('--dpop', 'key.jwk'), { env: github })
+    const again = await cli.here(exchange('--dpop', 'key.jwk'), { env: github })
     assert.equal(again.code, 0, again.stderr)
     assert.doesNotMatch(again.stderr, /made the key/)
     const proofs = server.seen.flatMap(({ headers }) => headers['dpop'] ?? [])
@@ -280,11 +283,11 @@ describe('token exchange', () => {
     )
     assert.equal(new Set(keys).size, 1)
     chmodSync(join(cli.home, 'key.jwk'), 0o644)
-    const open = await cli.run(exchange('--dpop', 'key.jwk'), { env: github })
+    const open = await cli.here(exchange('--dpop', 'key.jwk'), { env: github })
     assert.deepEqual([open.code, open.stdout], [4, ''])
     assert.match(open.stderr, /others may read .*key\.jwk/)
     writeFileSync(join(cli.home, 'bad'), 'canary', { mode: 0o600 })
-    assert.equal((await cli.run(exchange('--dpop', 'bad'), { env: github })).code, 2)
+    assert.equal((await cli.here(exchange('--dpop', 'bad'), { env: github })).code, 2)
   })
   test('a client signs for itself, and asks in its own name', async () => {
     const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
@@ -292,9 +295,9 @@ describe('token exchange', () => {
       mode: 0o600,
     })
     const env = { WRIT_CLIENT_KEY: 'key.pem', WRIT_CLIENT_ID: 'ci' }
-    const ran = await cli.run(exchange('--task', 'task_1', '--into', 'token'), { env })
+    const ran = await cli.here(exchange('--task', 'task_1', '--into', 'token'), { env })
     assert.equal(ran.code, 0, ran.stderr)
-    assert.equal((await cli.run(['token', 'revoke', '--from', 'token'], { env })).code, 0)
+    assert.equal((await cli.here(['token', 'revoke', '--from', 'token'], { env })).code, 0)
     assert.deepEqual([...server.revoked], server.issued)
     const [asked, ended] = server.seen
       .filter(({ path }) => path.startsWith('/oauth/'))
@@ -314,11 +317,11 @@ describe('token exchange', () => {
       }),
     )
     assert.equal(new Set(ids).size, 2)
-    assert.equal((await cli.run(exchange('--actor-token-file', 'key.pem'), { env })).code, 2)
+    assert.equal((await cli.here(exchange('--actor-token-file', 'key.pem'), { env })).code, 2)
   })
   test('where every client must say who it is, the token of the workload says it', async () => {
     server.how.metadata = { token_endpoint_auth_methods_supported: ['private_key_jwt'] }
-    assert.equal((await cli.run(exchange(), { env: github })).code, 0)
+    assert.equal((await cli.here(exchange(), { env: github })).code, 0)
     const form = server.seen.find(({ path }) => path === '/oauth/token')?.form
     assert.equal(form?.get('client_assertion'), form?.get('subject_token'))
   })
@@ -375,7 +378,7 @@ describe('a challenge', () => {
     server.how.challenge = true
   })
   test('is told without --wait, and asked for with it', async () => {
-    const told = await cli.run(exchange(), { env: github })
+    const told = await cli.here(exchange(), { env: github })
     assert.deepEqual([told.code, told.stdout], [5, ''])
     assert.match(told.stderr, /payment:refund needs one approval by release[^]*--wait/)
     const running = cli.start(exchange('--wait', '--reason', 'INC-42'), { env: github })
@@ -389,17 +392,17 @@ describe('a challenge', () => {
     keepsSecrets(ran, server.issued[0])
   })
   test('not approved in time is 6, and is come back to', async () => {
-    const late = await cli.run(exchange('--wait=1s'), { env: github })
+    const late = await cli.here(exchange('--wait=1s'), { env: github })
     assert.equal(late.code, 6, late.stderr)
     assert.match(late.stderr, /req_1 was not approved in time[^]*--request req_1/)
-    assert.equal((await cli.run(exchange('--request', 'req_1'), { env: github })).code, 6)
+    assert.equal((await cli.here(exchange('--request', 'req_1'), { env: github })).code, 6)
     server.approve()
-    const ran = await cli.run(exchange('--request', 'req_1'), { env: github })
+    const ran = await cli.here(exchange('--request', 'req_1'), { env: github })
     assert.deepEqual([ran.code, ran.stdout], [0, `${server.issued[0]}\n`])
   })
   test('denied is 5', async () => {
     server.approve('denied')
-    const ran = await cli.run(exchange('--wait'), { env: github })
+    const ran = await cli.here(exchange('--wait'), { env: github })
     assert.equal(ran.code, 5)
     assert.match(ran.stderr, /req_1 is denied/)
   })
@@ -446,8 +449,8 @@ describe('login on the page of the server', () => {
     assert.equal(challenge, asked['code_challenge'])
     keepsSecrets(ran)
     assert.match(
-      (await cli.run(['status'])).stdout,
-      /you are Service\/client \(signed in here, until in [45]:/,
+      (await cli.here(['status'])).stdout,
+      /you are Service\/client \(signed in here, until in [1-5]:/,
     )
   })
   test('an answer of another server, or none at all, signs nobody in', async () => {
@@ -474,16 +477,16 @@ describe('login on the page of the server', () => {
     const { running, url, state, iss } = await begin()
     await back(url, { code: 'good', state, iss })
     assert.equal((await running.done).code, 4)
-    assert.equal((await cli.run(['logout'])).code, 1)
+    assert.equal((await cli.here(['logout'])).code, 1)
   })
   test('a server without a page says how else', async () => {
     server.how.metadata = { authorization_endpoint: undefined }
-    const ran = await cli.run(['login', '--oidc', 'corp'])
+    const ran = await cli.here(['login', '--oidc', 'corp'])
     assert.equal(ran.code, 4)
     assert.match(ran.stderr, /has no sign-in page for the command line[^]*writ login --code/)
     server.how.metadata = null
-    assert.equal((await cli.run(['login', '--oidc', 'corp'])).code, 4)
-    assert.equal((await cli.run(['login'])).code, 2)
+    assert.equal((await cli.here(['login', '--oidc', 'corp'])).code, 4)
+    assert.equal((await cli.here(['login'])).code, 2)
   })
   test('interrupted, it says so', async () => {
     const { running } = await begin()

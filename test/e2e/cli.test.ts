@@ -35,7 +35,7 @@ suite('with a server', () => {
   before(async () => {
     world = await openWorld()
     cli = new Cli({ WRIT_URL: world.app.url })
-    as = (who, ...args) => cli.run(args, { env: { WRIT_TOKEN: world.tokens[who] } })
+    as = (who, ...args) => cli.here(args, { env: { WRIT_TOKEN: world.tokens[who] } })
   })
   after(async () => {
     cli[Symbol.dispose]()

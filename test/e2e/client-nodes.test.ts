@@ -72,7 +72,7 @@ await assert.rejects(writ.acquire({ action: 'db:migrate', resource: 'Database/or
   return true
 })
 const lease = await writ.acquire({
-  action: 'db:migrate', resource: 'Database/orders', reason: 'smoke', ttl: '5m', wait: '1m',
+  action: 'db:migrate', resource: 'Database/orders', reason: 'smoke', ttl: '5m', wait: '5m',
   onProgress: (progress) => { if (progress.step === 'requested') console.log(progress.state.task.id) },
 })
 assert.equal(lease.grant.state, 'active')
@@ -80,9 +80,9 @@ await lease[Symbol.asyncDispose]()
 assert.equal((await lease.clean()).clean, true)
 const after = await writ.evaluate({ action: 'db:migrate', resource: 'Database/orders', context: { task: lease.task.id } })
 assert.deepEqual([after.outcome, after.reason], ['deny', 'task_ended'])
+while (seen.length === 0) await new Promise((resolve) => setTimeout(resolve, 20))
 stop.abort()
 await following
-assert.ok(seen.length > 0, 'events were seen')
 console.log('done', process.version)
 `
 

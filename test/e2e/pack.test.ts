@@ -71,7 +71,7 @@ describe('the package', () => {
         break
       }
       child.kill('SIGTERM')
-      const [code] = (await once(child, 'exit')) as [number]
+      const [code] = (await once(child, 'close')) as [number]
       assert.equal(code, 0, said)
     } finally {
       child.kill('SIGKILL')

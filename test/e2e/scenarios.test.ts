@@ -5,11 +5,12 @@ import { basename, join, resolve } from 'node:path'
 import { describe, test } from 'node:test'
 import type { Part, Scenario } from '../../scenarios/support/story.ts'
 import { Story } from '../../scenarios/support/story.ts'
+import { engineFlags } from '../support/engine.ts'
 
 const FOLDER = resolve(import.meta.dirname, '../../scenarios')
 
 const run = (...args: string[]) =>
-  spawnSync(process.execPath, [join(FOLDER, 'run.ts'), ...args], { encoding: 'utf8' })
+  spawnSync(process.execPath, [...engineFlags, join(FOLDER, 'run.ts'), ...args], { encoding: 'utf8' })
 
 test('an unknown scenario or option is a mistake of usage, not a failure', () => {
   for (const args of [['S99'], ['--bogus'], ['S16', 'deploy']]) {

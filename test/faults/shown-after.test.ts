@@ -6,6 +6,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { MINUTE } from '../../src/model/time.ts'
+import { changed } from '../support/changed.ts'
 import { tokenIn } from '../support/oauth.ts'
 import type { FaultWorld } from './support.ts'
 import { entries, faultWorld, ref } from './support.ts'
@@ -24,7 +25,7 @@ test('S34 a key that was revoked: once in a minute, with how often', async () =>
   assert.equal(await show(secret), 200)
   await flows.revokeKey(world.ada, key.id)
   for (let times = 0; times < 3; times += 1) assert.equal(await show(secret), 401)
-  assert.equal(await show(`${secret.slice(0, -4)}AAAA`), 401)
+  assert.equal(await show(changed(secret)), 401)
   const [first, ...more] = await shown(world, 'key.refused')
   assert.deepEqual(more, [])
   assert.deepEqual([first?.['refs'], first?.['key']], [[key.id, 'Agent/migrator'], key.id])

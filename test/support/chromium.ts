@@ -17,6 +17,9 @@ import { isExecutable } from './executable.ts'
 
 const SYSTEM_NAMES = ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable', 'chrome']
 
+/** How long anything of a browser may take: a machine may be busy. */
+const PATIENCE_MS = 240_000
+
 type Program = { path: string; env: Record<string, string>; fonts?: string }
 
 /**
@@ -58,6 +61,7 @@ async function launch({ path, env, fonts }: Program): Promise<Browser> {
   }
   const start = (chromiumSandbox: boolean) =>
     chromium.launch({
+      timeout: PATIENCE_MS,
       executablePath: path,
       chromiumSandbox,
       // this is a container's /dev/shm, often 64 MB
@@ -76,11 +80,28 @@ async function launch({ path, env, fonts }: Program): Promise<Browser> {
     const isRoot = process.getuid?.() === 0
     const browser = await (isRoot ? start(false) : start(true).catch(() => start(false)))
     browser.once('disconnected', remove)
-    return browser
+    return patient(browser)
   } catch (error) {
     remove()
     throw error
   }
+}
+
+/** The same browser, whose pages wait longer than half a minute. */
+function patient(browser: Browser): Browser {
+  const newContext = browser.newContext.bind(browser)
+  browser.newContext = async (options) => {
+    const context = await newContext(options)
+    context.setDefaultTimeout(PATIENCE_MS)
+    return context
+  }
+  const newPage = browser.newPage.bind(browser)
+  browser.newPage = async (options) => {
+    const page = await newPage(options)
+    page.setDefaultTimeout(PATIENCE_MS)
+    return page
+  }
+  return browser
 }
 
 /** The Chromium of `@sparticuz/chromium`, unpacked once with the libraries it brings. */

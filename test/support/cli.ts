@@ -11,6 +11,7 @@ import { existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { main } from '../../src/cli/cli.ts'
+import { compiled, engineFlags } from './engine.ts'
 
 const BIN = resolve(import.meta.dirname, '../../bin/writ.js')
 
@@ -54,6 +55,7 @@ export class Cli implements Disposable {
       TMPDIR: tmpdir(),
       XDG_CONFIG_HOME: join(this.home, 'config'),
       XDG_STATE_HOME: join(this.home, 'state'),
+      ...compiled(),
       ...env,
     }
   }
@@ -86,7 +88,7 @@ export class Cli implements Disposable {
   }
 
   start(args: readonly string[], options: CliOptions = {}): Running {
-    const child = spawn(process.execPath, [BIN, ...args], {
+    const child = spawn(process.execPath, [...engineFlags, BIN, ...args], {
       cwd: options.cwd ?? this.cwd,
       env: { ...this.env, ...options.env },
       stdio: ['pipe', 'pipe', 'pipe'],
@@ -135,7 +137,8 @@ export class Cli implements Disposable {
 
   [Symbol.dispose](): void {
     for (const child of this.#running) child.kill('SIGKILL')
-    rmSync(this.home, { recursive: true, force: true })
+    // one that was killed may write a little longer
+    rmSync(this.home, { recursive: true, force: true, maxRetries: 20 })
   }
 }
 
@@ -145,7 +148,7 @@ export const terminals: string | false = existsSync('/usr/bin/script')
   : 'util-linux `script` is not here'
 
 /** On a terminal this takes too long, ms. */
-const TERMINAL_TIMEOUT = 60_000
+const TERMINAL_TIMEOUT = 300_000
 
 /**
  * The command on a pseudo-terminal; `answers` are typed one after the other, each when what is on the screen since
@@ -157,7 +160,7 @@ export async function onTerminal(
   answers: readonly (readonly [RegExp, string])[],
   env: Record<string, string> = {},
 ): Promise<{ code: number | null; screen: string }> {
-  const command = [process.execPath, BIN, ...args]
+  const command = [process.execPath, ...engineFlags, BIN, ...args]
     .map((word) => `'${word.replaceAll("'", String.raw`'\''`)}'`)
     .join(' ')
   const terminal = spawn('/usr/bin/script', ['-qfec', `exec ${command}`, '/dev/null'], {

@@ -7,6 +7,7 @@
 import { isWritError } from '../../src/model/errors.ts'
 import { compile, prepareEntities } from '../../src/policy/engine/index.ts'
 import { loadPolicySet } from '../../src/policy/index.ts'
+import { effort } from './effort.ts'
 
 /** `refused` names what the refusal says; what is not refused is read. */
 export type Hostile = Readonly<{
@@ -109,9 +110,9 @@ if (import.meta.main) {
       ['compile', compiled],
       ['load', loaded],
     ] as const) {
-      const began = performance.now()
+      const took = effort()
       const answer = says(() => attempt(text)).slice(0, 300)
-      const ms = Math.round(performance.now() - began)
+      const ms = Math.round(took())
       const line: HostileLine = {
         name,
         level,

@@ -29,6 +29,14 @@ const ISSUERS = ['github', 'corp'].map((name) =>
   }),
 )
 
+const DEFAULTS = {
+  request: 900_000,
+  task: 1_800_000,
+  heartbeat: 15_000,
+  grant: 900_000,
+  thirdPartyGrant: 300_000,
+}
+
 /** A server's configuration in `folder`, on a free port of this machine. */
 export function testConfig(folder: string, more: Partial<ServerConfig> = {}): ServerConfig {
   return {
@@ -37,13 +45,7 @@ export function testConfig(folder: string, more: Partial<ServerConfig> = {}): Se
     port: 0,
     keyFile: join(folder, 'secrets.key'),
     policies: join(folder, 'policies'),
-    defaults: {
-      request: 900_000,
-      task: 1_800_000,
-      heartbeat: 15_000,
-      grant: 900_000,
-      thirdPartyGrant: 300_000,
-    },
+    defaults: DEFAULTS,
     limits: { body: 262_144, depth: 32, rate: 100_000 },
     issuers: ISSUERS,
     ...more,
@@ -122,7 +124,11 @@ export async function openWorld(options: WorldOptions = {}): Promise<World> {
     entities = [],
     ...rest
   } = options
-  const config = testConfig(folder, more)
+  const config = testConfig(folder, {
+    // where time goes on by itself a busy machine must not end what nobody sends heartbeats for
+    ...(options.clock === undefined ? { defaults: { ...DEFAULTS, heartbeat: 600_000 } } : {}),
+    ...more,
+  })
   const appOptions: AppOptions = { mode: 'server', bootstrapPerson: 'ada', log: () => undefined, ...rest }
   const app = await createApp(config, appOptions)
   const session = async (code: { expose(): string }) => (await app.flows.redeem(code.expose())).token.expose()

@@ -823,7 +823,7 @@ describe('failures', () => {
     for (const call of [() => target.revoke(planned), () => target.list(), () => issue(target)]) {
       const startedAt = performance.now()
       await assert.rejects(call, (error) => isWritError(error, 'ERR_TARGET_UNREACHABLE'))
-      assert.ok(performance.now() - startedAt < 5_000)
+      assert.ok(performance.now() - startedAt < 10_000)
     }
     await world.restart()
     assert.equal((await target.revoke(planned)).absent, true)

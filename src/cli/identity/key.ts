@@ -5,7 +5,6 @@
  */
 import type { KeyObject } from 'node:crypto'
 import { createPrivateKey } from 'node:crypto'
-import { SignJWT } from 'jose'
 import type { Around, ClientKey, Detector } from './source.ts'
 import { noIdentity, variable } from './source.ts'
 
@@ -36,6 +35,7 @@ export const key: Detector = (around) => {
 async function assertion(around: Around, path: string, id: string, issuer: string): Promise<string> {
   // read each time: who replaces a key wants the new one used
   const { key, kid } = readKey(around, path)
+  const { SignJWT } = await import('jose')
   const at = Math.floor(around.now() / 1_000)
   return new SignJWT({ iss: id, sub: id, aud: issuer, jti: around.random(), iat: at, exp: at + LIFE })
     .setProtectedHeader({ alg: algorithmOf(key, path), typ: 'JWT', ...(kid === undefined ? {} : { kid }) })

@@ -10,6 +10,7 @@ import fc from 'fast-check'
 import { isWritError } from '../../model/errors.ts'
 import { compile, prepareEntities } from './index.ts'
 import type { CompileInput, PolicyForm } from './index.ts'
+import { effort } from '../../../test/support/effort.ts'
 
 const request = {
   principal: { type: 'User', id: 'a' },
@@ -220,7 +221,7 @@ describe('policies that are refused', () => {
   })
 
   test('B76 what would take minutes and gigabytes is refused: in text and in JSON', () => {
-    const began = performance.now()
+    const took = effort()
     const values = Array.from({ length: 1_000_000 }, () => '1').join()
     refusedPolicy({ policies: permit(`[${values}].contains(1)`) }, /a policy is too large/)
     refusedPolicy({ policies: '('.repeat(16_000_000) }, /nested|too large/)
@@ -234,7 +235,7 @@ describe('policies that are refused', () => {
       const conditions = [{ kind: 'when', body }]
       refusedPolicy({ policies: { p: { effect: 'permit', ...scope, conditions } } }, /`p` is too large/)
     }
-    assert.ok(performance.now() - began < 20_000)
+    assert.ok(took() < 20_000)
     assert.ok(holds(`[${Array.from({ length: 100_000 }, (_, n) => n).join()}].contains(99999)`))
   })
 })

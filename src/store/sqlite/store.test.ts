@@ -16,6 +16,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { DatabaseSync } from 'node:sqlite'
 import test from 'node:test'
+import { engineFlags } from '../../../test/support/engine.ts'
 import { openTestStore, unpruned } from '../../../test/support/store.ts'
 import type { TestStore, TestStoreOptions } from '../../../test/support/store.ts'
 import { openLogFolder } from '../../audit/folder.ts'
@@ -438,7 +439,7 @@ const HOLDER = `
 /** A process that holds the folder until it is killed. */
 async function holder(folder: string): Promise<ChildProcess> {
   const cwd = join(import.meta.dirname, '../../..')
-  const child = spawn(process.execPath, ['--input-type=module', '-e', HOLDER, folder], {
+  const child = spawn(process.execPath, [...engineFlags, '--input-type=module', '-e', HOLDER, folder], {
     cwd,
     stdio: ['pipe', 'pipe', 'inherit'],
   })
@@ -468,7 +469,7 @@ test('a second server on one data folder is refused in one sentence, until the f
 /** Rejects with what a process prints that cannot open the folder. */
 async function holderExit(folder: string): Promise<void> {
   const cwd = join(import.meta.dirname, '../../..')
-  const child = spawn(process.execPath, ['--input-type=module', '-e', HOLDER, folder], {
+  const child = spawn(process.execPath, [...engineFlags, '--input-type=module', '-e', HOLDER, folder], {
     cwd,
     stdio: ['pipe', 'pipe', 'pipe'],
   })
