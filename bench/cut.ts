@@ -115,7 +115,8 @@ async function worker(
   )
   assert.ok(grant !== undefined)
   const issued = await flows.issueCredential(caller, grant.id)
-  const { url } = issued.secret?.expose() as { url: string }
+  assert.ok(issued.secret !== undefined)
+  const { url } = issued.secret.expose() as { url: string }
   const client = new pg.Client({ connectionString: url })
   await client.connect()
   await client.query('SELECT 1')

@@ -85,7 +85,9 @@ const causes: readonly Cause[] = [
     name: 'expiry',
     // time to write them all and to measure the calm before
     endsAt: (begun, grants) => begun + 10_000 + grants / 2,
-    happens: async (_world, endsAt) => void (await pause(Math.max(0, endsAt - Date.now()))),
+    happens: async (_world, endsAt) => {
+      await pause(Math.max(0, endsAt - Date.now()))
+    },
   },
 ]
 

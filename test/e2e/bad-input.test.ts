@@ -331,7 +331,13 @@ suite('bad input', { concurrency: 3 }, () => {
   test('an approval that expires: nobody gave it, or nobody used it', async () => {
     const clock = manualClock(Date.now())
     // the tasks live on: what ends is the approval alone
-    const defaults = { request: 900_000, task: 3_600_000, heartbeat: 3_600_000, grant: 900_000 }
+    const defaults = {
+      request: 900_000,
+      task: 3_600_000,
+      heartbeat: 3_600_000,
+      grant: 900_000,
+      thirdPartyGrant: 300_000,
+    }
     await using world = await openWorld({ clock, config: { defaults } })
     using cli = new Cli({ WRIT_URL: world.app.url, WRIT_TOKEN: world.tokens.migrator })
     const running = cli.start([
