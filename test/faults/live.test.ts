@@ -12,7 +12,7 @@ import type { Observation } from '../../src/model/fact.ts'
 import { MINUTE } from '../../src/model/time.ts'
 import type { FaultWorld } from './support.ts'
 import { redecideAll } from '../support/redecide.ts'
-import { attempt, entries, faultWorld, ref, sessionFor, settle, withPolicy } from './support.ts'
+import { attempt, entries, faultWorld, patient, ref, sessionFor, settle, withPolicy } from './support.ts'
 
 const policies = withPolicy(`
 @id("look-from-good-devices")
@@ -203,7 +203,7 @@ describe('facts that are asked for', () => {
   test('a ticket is asked about where a policy reads it, and as often as it may have changed', async () => {
     let open = true
     const source = tickets(async (about) => ticket(about, open, 0))
-    await using w = await faultWorld({ policies, sources: [source] })
+    await using w = await faultWorld({ policies, sources: [source], sleep: patient })
     const saying = tickets(async (about) => ticket(about, open, w.clock.wall()))
     source.observe = (about, signal) => saying.observe(about, signal)
     const task = await taskWith(w, 'OPS-7')
@@ -232,7 +232,8 @@ describe('facts that are asked for', () => {
   }
   for (const [how, say] of Object.entries(ways)) {
     test(`B58 a source that ${how} widens nothing`, async () => {
-      await using w = await faultWorld({ policies, sources: [tickets(say)] })
+      const late = how === 'never answers' ? {} : { sleep: patient }
+      await using w = await faultWorld({ policies, sources: [tickets(say)], ...late })
       assert.match(await tries(w, 'change', await taskWith(w, 'OPS-7')), /^deny/)
       assert.ok(((await lastDecision(w))['unknown'] as string[] | undefined)?.length, 'it is on the record')
     })
@@ -241,7 +242,7 @@ describe('facts that are asked for', () => {
   test('B58 whoever has a grant is asked about before what is known is too old: a late answer ends nothing, a change does', async () => {
     let say: () => Promise<Observation> = () => Promise.reject(new SourceError('not yet'))
     const source = tickets(() => say())
-    await using w = await faultWorld({ policies, sources: [source] })
+    await using w = await faultWorld({ policies, sources: [source], sleep: patient })
     const { flows } = w.app
     const answer = (open: boolean) => async () => ticket('OPS-7', open, w.clock.wall())
     say = answer(true)
@@ -270,7 +271,7 @@ describe('facts that are asked for', () => {
 
   test('B58 what was known is believed for as long as it says, and no longer', async () => {
     const source = tickets(() => Promise.reject(new SourceError('down')))
-    await using w = await faultWorld({ policies, sources: [source] })
+    await using w = await faultWorld({ policies, sources: [source], sleep: patient })
     const task = await taskWith(w, 'OPS-7')
     await w.app.flows.facts.observe('jira', 'webhook', [ticket('OPS-7', true, w.clock.wall())])
     assert.equal(await tries(w, 'change', task), 'permit standing')

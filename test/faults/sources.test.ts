@@ -16,7 +16,7 @@ import { json, jsonServer } from '../support/json-server.ts'
 import { jiraHook, jiraIssue, pagerdutyHook, pagerdutyIncident } from '../support/tickets.ts'
 import { declare, folderOf } from '../support/world.ts'
 import type { FaultWorld } from './support.ts'
-import { attempt, entries, faultWorld, ref, settle, withPolicy } from './support.ts'
+import { attempt, entries, faultWorld, patient, ref, settle, withPolicy } from './support.ts'
 
 const SECRET = 'canary-of-the-webhooks'
 const text = `
@@ -41,7 +41,7 @@ async function stage(): Promise<Stage> {
   const common = {
     fresh: 30 * SECOND,
     maxAge: 5 * MINUTE,
-    timeout: 2 * SECOND,
+    timeout: MINUTE,
     allowPrivate: true,
     fields: {},
   }
@@ -54,6 +54,7 @@ async function stage(): Promise<Stage> {
   })
   const world = await faultWorld({
     http: true,
+    sleep: patient,
     policies: withPolicy(text),
     config: {
       facts: {

@@ -5,7 +5,7 @@
  * @module
  */
 import assert from 'node:assert/strict'
-import type { App } from '../../src/app.ts'
+import type { App, AppOptions } from '../../src/app.ts'
 import type { Caller, EntityInput } from '../../src/flows/port.ts'
 import type { PepTrust } from '../../src/model/access.ts'
 import type { WritError } from '../../src/model/errors.ts'
@@ -50,6 +50,10 @@ export async function faultWorld(options: WorldOptions & { targets?: boolean } =
   if (targets) await serve(world, ORDERS, 'db:migrate', 'Database/orders')
   return { ...world, clock, system }
 }
+
+/** Sources are waited for as long as they take: what they say does not hang on how busy this machine is. */
+export const patient: NonNullable<AppOptions['sleep']> = (_ms, signal) =>
+  new Promise((over) => signal.addEventListener('abort', () => over(), { once: true }))
 
 /** Configures a fake target that serves one action on one resource. */
 export async function serve(world: World, id: string, action: string, resource: string): Promise<void> {

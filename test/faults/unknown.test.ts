@@ -7,6 +7,7 @@
 import assert from 'node:assert/strict'
 import { setImmediate as turn } from 'node:timers/promises'
 import { describe, test } from 'node:test'
+import { DEADLINE } from '../../src/context/asking.ts'
 import type { FactSource } from '../../src/context/port.ts'
 import { SourceError } from '../../src/context/port.ts'
 import type { Json } from '../../src/model/canonical.ts'
@@ -14,7 +15,7 @@ import type { Observation } from '../../src/model/fact.ts'
 import { factNames } from '../../src/model/fact.ts'
 import { DAY, HOUR, MINUTE } from '../../src/model/time.ts'
 import { facts as catalogue } from '../../src/policy/facts.ts'
-import { attempt, entries, faultWorld, ref, withPolicy } from './support.ts'
+import { attempt, entries, faultWorld, patient, ref, withPolicy } from './support.ts'
 
 type FactName = (typeof factNames)[number]
 type Value = Readonly<Record<string, Json>>
@@ -156,6 +157,8 @@ async function stage() {
   const world = await faultWorld({
     policies,
     sources: [pulled('ticket'), pulled('incident')],
+    // late is who is to be late, and nobody else on a busy machine
+    sleep: (ms, signal) => (state === 'late' && ms === DEADLINE ? turn() : patient(ms, signal)),
     config: {
       calendars: [
         {
