@@ -434,11 +434,9 @@ describe('the transmitter', () => {
     const { url } = told.app
     const { id } = told.app.flows.signals.transmitter.status({ subject: ref('Service/orders-ci') } as never)
     await signOut(told, 'grace')
-    assert.equal(
-      (await call(`${url}/ssf/verify`, 'POST', told.key, { stream_id: id, state: 'abc' })).status,
-      204,
-    )
-    assert.equal((await call(`${url}/ssf/verify`, 'POST', told.key, { stream_id: id })).status, 429)
+    const verify = () => call(`${url}/ssf/verify`, 'POST', told.key, { stream_id: id, state: 'abc' })
+    const statuses = (await Promise.all([verify(), verify()])).map(({ status }) => status)
+    assert.deepEqual(statuses.sort(), [204, 429], 'once in a few seconds')
     const { sets } = await poll(url, told.key, { returnImmediately: true })
     const events = Object.values(sets).map((token) => claimsOf(token).events)
     assert.deepEqual(events[1], { [`${SSF}verification`]: { state: 'abc' } })

@@ -278,14 +278,15 @@ describe('who is told', () => {
   test('whoever had it, and whoever owns it or what it was for', async () => {
     await using world = await stage()
     const hedy = await sessionFor(world, 'hedy')
-    const told: LiveEvent[] = []
-    const stop = await world.app.flows.events(hedy, undefined, (event) => told.push(event))
+    const told = Promise.withResolvers<LiveEvent>()
+    const stop = await world.app.flows.events(hedy, undefined, (event) => {
+      if (event.kind === 'grant.ended') told.resolve(event)
+    })
     await observe(world, 'risk', 'Agent/one', { level: 3 })
     await settle(world.app)
-    for (let turns = 0; turns < 5; turns += 1) await new Promise(setImmediate)
+    const event = await told.promise
     stop()
-    const [event] = told.filter(({ kind }) => kind === 'grant.ended')
-    assert.ok(event?.refs.includes('Person/hedy') && event.refs.includes('Agent/one'))
+    assert.ok(event.refs.includes('Person/hedy') && event.refs.includes('Agent/one'))
     assert.equal(JSON.stringify(event).includes('risk'), false)
   })
 

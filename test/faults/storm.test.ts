@@ -83,11 +83,21 @@ describe('B50 a storm that is counted', () => {
     const spied = world.app.decision.store as { read: typeof store.read }
     const { read } = spied
     const looked = new Map<string, number>()
-    spied.read = (reads) => {
+    let gate: PromiseWithResolvers<void> | undefined
+    spied.read = async (reads) => {
       const [first, ...more] = reads
-      if (more.length === 0 && first !== undefined && 'id' in first && first.id.startsWith('grant_storm'))
+      if (more.length === 0 && first !== undefined && 'id' in first && first.id.startsWith('grant_storm')) {
+        await gate?.promise
         looked.set(first.id, (looked.get(first.id) ?? 0) + 1)
+      }
       return read(reads)
+    }
+    // how far a storm comes while a signature is verified, by another thread, is the machine's affair: it waits
+    const meanwhile = async (work: () => Promise<void>): Promise<void> => {
+      gate = Promise.withResolvers()
+      await work()
+      gate.resolve()
+      gate = undefined
     }
     const tell = async (level: string, nth: number): Promise<void> => {
       const token = await mintSet(
@@ -99,20 +109,24 @@ describe('B50 a storm that is counted', () => {
       world.clock.advance(1_000)
     }
     // up and down, ten times: none of it can permit what the last one forbids
-    for (let nth = 0; nth < 10; nth += 1) await tell(nth % 2 === 0 ? 'MEDIUM' : 'LOW', nth)
+    await meanwhile(async () => {
+      for (let nth = 0; nth < 10; nth += 1) await tell(nth % 2 === 0 ? 'MEDIUM' : 'LOW', nth)
+    })
     let most = 0
     for (let nth = 0; nth < 10; nth += 1) most = Math.max(most, await turnsOf(ask))
     assert.ok(most <= calm + 2, `${most} turns of the event loop, without the storm ${calm}`)
-    await tell('HIGH', 10)
-    const denied = await flows.evaluate(world.migrator, attempt('Agent/migrator', 'stow', 'Document/y'))
-    assert.equal(denied.outcome, 'deny', 'at once, whatever has been looked at')
+    await meanwhile(async () => {
+      await tell('HIGH', 10)
+      const denied = await flows.evaluate(world.migrator, attempt('Agent/migrator', 'stow', 'Document/y'))
+      assert.equal(denied.outcome, 'deny', 'at once, whatever has been looked at')
+    })
     await flows.settled()
     spied.read = read
     assert.equal(await active(world), 0)
     const looks = [...looked.values()]
     assert.equal(looks.length, MANY)
     const all = looks.reduce((sum, one) => sum + one, 0)
-    assert.ok(all <= 4 * MANY, `${all} analyses of ${MANY} grants for 11 signals`)
+    assert.ok(all <= 3 * MANY, `${all} analyses of ${MANY} grants for 11 signals`)
   })
 
   test('one signal that ends a session with 2,000 grants ends them together, and others decide meanwhile', async () => {
