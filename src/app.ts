@@ -20,6 +20,8 @@ import {
   openKeyFile,
   readKeyFile,
   readWebhookSecret,
+  missingSecrets,
+  secretPlaces,
   secretReader,
   calendarSummary,
   signalsSummary,
@@ -184,6 +186,10 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
       secret: secretReader(process.env, (path) => readFile(path, 'utf8')),
       clock,
     }
+    for (const sentence of await missingSecrets(secretPlaces(config), asked.secret))
+      log('warn', sentence, {
+        hint: 'it is read again whenever it is needed; until then what needs it fails',
+      })
     const telling = [
       ...(config.facts?.tickets ?? []).map((one) => new TicketSource(one, asked)),
       ...(config.facts?.incidents ?? []).map((one) => new IncidentSource(one, asked)),

@@ -53,6 +53,8 @@ export type Lock = Readonly<{
   about: string
   reason: string
   by: string
+  /** Who that is: `by` may be a session. */
+  who?: string
   at: string
   until?: string
   ended_at?: string

@@ -49,10 +49,11 @@ export function counted(n: number, one: string, many: string): string {
   return `${n.toLocaleString('en')} ${n === 1 ? one : many}`
 }
 
-/** `0.1 s`, `12 s`, `3 min`. */
+/** `0.1 s`, `12 s`, `3 min`, `12 h`. */
 export function took(millis: number): string {
   if (millis < 10_000) return `${(millis / 1_000).toFixed(1)} s`
-  return millis < 120_000 ? `${Math.round(millis / 1_000)} s` : `${Math.round(millis / 60_000)} min`
+  if (millis < 120_000) return `${Math.round(millis / 1_000)} s`
+  return millis < 7_200_000 ? `${Math.round(millis / 60_000)} min` : `${Math.round(millis / 3_600_000)} h`
 }
 
 /** `in 4:51`, `12 s ago`: for what is happening now; else the instant in UTC. */

@@ -104,7 +104,7 @@ suite('configuration', () => {
       'WRIT_LIMIT_RATE: `limits.rate` is not a whole number',
       './writ.config.yaml:1:7: `port` is more than 65535',
       './writ.config.yaml:3:10: `defaults.grant` is not a duration such as `90s`, `15m` or `1h`',
-      './writ.config.yaml:5:3: `issuers.0.algorithms.0` is not one of ES256, ES384, ES512, RS256, RS384, RS512, PS256, PS384, PS512, EdDSA, Ed25519',
+      './writ.config.yaml:8:18: `issuers.0.algorithms.0` is not one of ES256, ES384, ES512, RS256, RS384, RS512, PS256, PS384, PS512, EdDSA, Ed25519',
     ])
   })
 
@@ -315,8 +315,8 @@ suite('configuration', () => {
       ['jwks_uri: "https://ci.example/k", jwks: k.json', /twice/u],
       ['ca: ca.pem', /no certificate/u],
       ['stale: soon', /not a duration/u],
-      ['subject_type: Workload', /unrecognized/u],
-      ['audience: w', /unrecognized/u],
+      ['subject_type: Workload', /:\d+:\d+: unknown setting `issuers\.0\.subject_type`/u],
+      ['audience: w', /unknown setting `issuers\.0\.audience`, did you mean `audiences`\?/u],
     ] as const) {
       assert.match(problemsOf(load(more)).join('\n'), why, more)
     }

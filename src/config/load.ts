@@ -8,7 +8,7 @@ import { readFileSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { isAbsolute, join, resolve } from 'node:path'
 import type { Node } from 'yaml'
-import type { z } from 'zod'
+import { z } from 'zod'
 import { WritError } from '../model/errors.ts'
 import type { Config, Setting } from './schema.ts'
 import { configSchema, settings } from './schema.ts'
@@ -55,8 +55,13 @@ const otherVariables: ReadonlySet<string> = new Set([
   'WRIT_SPIFFE_JWT_FILE',
 ])
 
-/** A value at its place; `problem` names it in an error. */
-type Found = Readonly<{ value: unknown; origin: Origin; at: string }>
+/** A value at its place, and where what is inside it stands. */
+type Found = Readonly<{
+  value: unknown
+  origin: Origin
+  at: string
+  inside?: (path: readonly PropertyKey[]) => string
+}>
 
 /**
  * Every setting with its value and origin.
@@ -80,7 +85,7 @@ export function loadConfig(sources: Sources): Loaded {
     if (!here) continue
     const checked = setting.schema.safeParse(here.value)
     if (checked.success) put(raw, setting.path, here.value)
-    else problems.push(...checked.error.issues.map((issue) => describe(setting, here, issue)))
+    else problems.push(...checked.error.issues.flatMap((issue) => describe(setting, here, issue)))
   }
   if (problems.length > 0) {
     throw new WritError('ERR_CONFIG_INVALID', problems.join('\n'), {
@@ -159,7 +164,7 @@ function readIfThere(path: string): string | undefined {
 }
 
 function parseFile(file: File, problems: string[]): ParsedFile {
-  const { LineCounter, isMap, isScalar, parseDocument } = yaml()
+  const { LineCounter, isMap, isNode, isScalar, parseDocument } = yaml()
   const lines = new LineCounter()
   const document = parseDocument(file.text, { lineCounter: lines, prettyErrors: false, uniqueKeys: true })
   const place = (offset: number): string => {
@@ -178,7 +183,15 @@ function parseFile(file: File, problems: string[]): ParsedFile {
       const node = isMap(root) ? (root.getIn(path, true) as Node | undefined) : undefined
       if (node === undefined || (isScalar(node) && node.value === null)) return undefined
       const at = place(node.range?.[0] ?? 0)
-      return { value: node.toJS(document) as unknown, origin: { kind: 'file', where: at }, at }
+      // the deepest that there is of what is wrong
+      const inside = (deeper: readonly PropertyKey[]): string => {
+        for (let depth = deeper.length; depth > 0; depth -= 1) {
+          const found: unknown = document.getIn([...path, ...deeper.slice(0, depth)], true)
+          if (isNode(found)) return place(found.range?.[0] ?? 0)
+        }
+        return at
+      }
+      return { value: node.toJS(document) as unknown, origin: { kind: 'file', where: at }, at, inside }
     },
   }
 }
@@ -287,11 +300,49 @@ function unreadVariables(env: Sources['env']): string[] {
     })
 }
 
-function describe(setting: Setting, found: Found, issue: z.core.$ZodIssue): string {
-  const inside = issue.path.length > 0 ? `.${issue.path.map(String).join('.')}` : ''
-  const extra =
-    issue.code === 'unrecognized_keys' ? ` (${issue.keys.map((key) => `\`${key}\``).join(', ')})` : ''
-  return `${found.at}: \`${setting.name}${inside}\` ${sentence(issue.message)}${extra}`
+function describe(setting: Setting, found: Found, issue: z.core.$ZodIssue): string[] {
+  const at = found.inside?.(issue.path) ?? found.at
+  const name = [setting.name, ...issue.path.map(String)].join('.')
+  if (issue.code === 'unrecognized_keys') {
+    const known = membersOf(setting, issue.path)
+    return issue.keys.map((key) => {
+      const near = suggest(key, known)
+      const hint = near === undefined ? '' : `, did you mean \`${near}\`?`
+      return `${found.inside?.([...issue.path, key]) ?? at}: unknown setting \`${name}.${key}\`${hint}`
+    })
+  }
+  if (issue.code === 'invalid_type' && issue.message.startsWith('Invalid input: ')) {
+    const is = issue.message.endsWith('received undefined')
+      ? 'is missing'
+      : `is not ${kindText(issue.expected)}`
+    return [`${at}: \`${name}\` ${is}`]
+  }
+  return [`${at}: \`${name}\` ${sentence(issue.message)}`]
+}
+
+function kindText(expected: string): string {
+  if (expected === 'array') return 'a list; put it in `[` and `]`'
+  if (expected === 'object' || expected === 'record') return 'names with values'
+  return expected === 'string' ? 'text; put it in quotes' : `a ${expected}`
+}
+
+/** The names that there are at a place inside a setting. */
+function membersOf({ schema }: Setting, path: readonly PropertyKey[]): string[] {
+  type Part = Readonly<{
+    properties?: Record<string, Part>
+    items?: Part
+    additionalProperties?: Part | boolean
+    anyOf?: readonly Part[]
+  }>
+  let parts: Part[] = [z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }) as Part]
+  const alternatives = (part: Part): Part[] => [part, ...(part.anyOf ?? []).flatMap(alternatives)]
+  for (const member of path) {
+    parts = parts.flatMap(alternatives).flatMap(({ properties, items, additionalProperties: rest }) => {
+      const next = typeof member === 'number' ? items : (properties?.[String(member)] ?? rest)
+      return typeof next === 'object' ? [next] : []
+    })
+  }
+  return parts.flatMap(alternatives).flatMap(({ properties }) => Object.keys(properties ?? {}))
 }
 
 /** Messages of libraries as ours are: lowercase, no period. */

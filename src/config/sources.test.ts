@@ -7,6 +7,8 @@ import { z } from 'zod'
 import { isWritError } from '../model/errors.ts'
 import {
   incidentSchema,
+  missingSecrets,
+  secretPlaces,
   secretReader,
   sourcesConfig,
   sourcesSummary,
@@ -141,5 +143,17 @@ describe('sources and webhooks in the configuration', () => {
     assert.equal(await secret({ file: '/f' }), 'in /f')
     await assert.rejects(secret({ env: 'B' }), /`B` is not set/u)
     await assert.rejects(secret({ env: 'C' }), /`C` is not set/u)
+  })
+
+  test('a secret that is missing or empty is named with its place', async () => {
+    const { config: facts, webhooks } = read({
+      tickets: [{ ...jira, credential: { file: 'gone' } }],
+      webhooks: [{ source: 'jira', secrets: [{ env: 'A' }, { env: 'B' }] }],
+    })
+    const secret = secretReader({ A: 'x'.repeat(16) }, () => Promise.reject(new Error('no such file')))
+    assert.deepEqual(await missingSecrets(secretPlaces({ facts, webhooks }), secret), [
+      'the credential of `jira` cannot be read: file `/etc/writ/gone`',
+      'the webhook secret of `jira` cannot be read: variable `B`',
+    ])
   })
 })

@@ -5,6 +5,7 @@
  * @module
  */
 import { z } from 'zod'
+import type { CalendarSource } from '../model/calendar.ts'
 import type { Json } from '../model/canonical.ts'
 import { WritError } from '../model/errors.ts'
 import type {
@@ -21,6 +22,7 @@ import type {
   WebhookScheme,
 } from '../model/source.ts'
 import { credentialSchemes, incidentKinds, ticketKinds, webhookSchemes } from '../model/source.ts'
+import type { SignalsConfig } from '../model/signal.ts'
 import type { Millis } from '../model/time.ts'
 import { DAY, HOUR, MINUTE, SECOND, formatDuration, parseDuration } from '../model/time.ts'
 
@@ -43,8 +45,14 @@ const pointer = z
 
 const values = z.array(text).min(1).max(64)
 /** The values alone, or where else they stand. */
-const condition = z.union([values, z.strictObject({ at: pointer, in: values })])
-const valueList = z.union([pointer, z.strictObject({ at: pointer, prefix: text.optional() })])
+const condition = z.union(
+  [values, z.strictObject({ at: pointer, in: values })],
+  'is neither a list of texts nor `{ at: /pointer, in: [texts] }`',
+)
+const valueList = z.union(
+  [pointer, z.strictObject({ at: pointer, prefix: text.optional() })],
+  'is neither a JSON pointer nor `{ at: /pointer, prefix: text }`',
+)
 
 const header = z
   .string()
@@ -286,6 +294,60 @@ export function secretReader(
     if (value === undefined || value === '') throw new TypeError(`the variable \`${from.env}\` is not set`)
     return value
   }
+}
+
+type Place = Readonly<{ of: string; from: SecretPlace }>
+
+/** Where secrets stand that are read when they are needed: what is missing is said at the start, not at the first use. */
+export function secretPlaces({
+  facts,
+  webhooks = [],
+  calendars = [],
+  signals,
+}: Readonly<{
+  facts?: SourcesConfig
+  webhooks?: readonly WebhookConfig[]
+  calendars?: readonly CalendarSource[]
+  signals?: SignalsConfig
+}>): readonly Place[] {
+  const at = (of: string, file: string | undefined): Place[] =>
+    file === undefined ? [] : [{ of, from: { file } }]
+  return [
+    ...[...(facts?.tickets ?? []), ...(facts?.incidents ?? [])].flatMap(({ name, credential }) =>
+      credential === undefined ? [] : [{ of: `credential of \`${name}\``, from: credential.from }],
+    ),
+    ...webhooks.flatMap(({ source, secrets }) =>
+      secrets.map((from) => ({ of: `webhook secret of \`${source}\``, from })),
+    ),
+    ...calendars.flatMap(({ name, from }) =>
+      at(`token of the calendar \`${name}\``, 'token' in from ? from.token?.file : undefined),
+    ),
+    ...(signals?.receivers ?? []).flatMap(({ name, tokenFile, authorizationFile }) => [
+      ...at(`token for the transmitter \`${name}\``, tokenFile),
+      ...at(`secret that the transmitter \`${name}\` shows`, authorizationFile),
+    ]),
+    ...(signals?.transmitter?.listeners ?? []).flatMap(({ name, authorizationFile }) =>
+      at(`secret for the receiver \`${name}\``, authorizationFile),
+    ),
+  ]
+}
+
+/** A sentence for each secret that is not where it should be. */
+export async function missingSecrets(
+  places: readonly Place[],
+  secret: ReturnType<typeof secretReader>,
+): Promise<readonly string[]> {
+  const said = await Promise.all(
+    places.map(async ({ of, from }) => {
+      const where = 'file' in from ? `file \`${from.file}\`` : `variable \`${from.env}\``
+      try {
+        return (await secret(from)).trim() === '' ? [`the ${of} is empty: ${where}`] : []
+      } catch {
+        return [`the ${of} cannot be read: ${where}`]
+      }
+    }),
+  )
+  return said.flat()
 }
 
 /** Systems as the record shows them: all that they are trusted with, and nothing secret. */

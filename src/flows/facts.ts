@@ -172,7 +172,8 @@ export class Facts {
   async about(caller: Caller, about: string): Promise<readonly Fact[]> {
     await this.#requireReader(caller)
     const view = await this.#deps.store.read([{ index: 'fact.about', value: about }])
-    return view.scan('fact.about', about).map(({ value }) => value)
+    // which devices there are is Writ's own note, and no fact
+    return view.scan('fact.about', about).flatMap(({ value }) => (value.name === 'devices' ? [] : [value]))
   }
 
   async #requireReader(caller: Caller): Promise<void> {

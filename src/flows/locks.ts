@@ -103,7 +103,7 @@ export class Locks {
     const id = lockId(what, about)
     const isKnown = await this.#isKnown(input)
     let under: Under | undefined
-    let lock: Lock = { id, what, about, reason, by: caller.id, at: now }
+    let lock: Lock = { id, what, about, reason, by: caller.id, who: refKey(caller.subject), at: now }
     const find = async (): Promise<Under> => (under = await this.#under(input))
     const isFew = await this.#isFew(input)
     const ended = await narrower.narrow({
@@ -116,7 +116,7 @@ export class Locks {
         const owes = all === undefined && (what === 'subject' || what === 'task')
         if (owes) this.#owed.add(id)
         const done = { tasks: all?.tasks.length ?? 0, grants: all?.grants.length ?? 0 }
-        lock = setLock(tx, input, caller.id, done, owes)
+        lock = setLock(tx, input, caller, done, owes)
         return all ?? { tasks: [], grants: [], credentials: [] }
       },
     })
@@ -295,8 +295,15 @@ export class Locks {
         watch.under(lockKey({ what, about })).length > 0
       )
     }
-    const entity = (await store.read([{ kind: 'entity', id: about }])).get('entity', about)?.value
-    return entity !== undefined && entity.deletedAt === undefined
+    // a group is there as soon as somebody is in it
+    const view = await store.read([
+      { kind: 'entity', id: about },
+      { index: 'entity.parent', value: about },
+    ])
+    const entity = view.get('entity', about)?.value
+    return (
+      (entity !== undefined && entity.deletedAt === undefined) || view.scan('entity.parent', about).length > 0
+    )
   }
 
   /** Whether all that is under it can end with it without keeping others waiting. */
@@ -507,7 +514,7 @@ function endAll(
 function setLock(
   tx: Transaction,
   { what, about, reason, until: asked }: LockInput,
-  by: string,
+  { id: by, subject: setter }: Caller,
   done: Readonly<{ tasks: number; grants: number }>,
   owes: boolean,
 ): Lock {
@@ -522,7 +529,7 @@ function setLock(
     tasks: done.tasks + (inForce?.ended?.tasks ?? 0),
     grants: done.grants + (inForce?.ended?.grants ?? 0),
   }
-  const lock: Lock = { id, what, about, reason, by, at: tx.now, ...until, ended }
+  const lock: Lock = { id, what, about, reason, by, who: refKey(setter), at: tx.now, ...until, ended }
   tx.put('lock', id, owes || known?.owes === true ? { ...lock, owes: true } : lock)
   if (what !== 'subject') {
     tx.append({ kind: 'lock.set', refs: [id, about], what, about, reason, by, ...until })

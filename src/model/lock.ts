@@ -17,6 +17,8 @@ export type Lock = Readonly<{
   about: string
   reason: string
   by: string
+  /** Who that is: `by` may be a session, which says nothing to whoever reads it. */
+  who?: string
   at: Instant
   until?: Instant
   endedAt?: Instant

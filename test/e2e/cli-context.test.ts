@@ -40,15 +40,15 @@ test('a device manager reports devices apart, and an administrator sees what a d
     '--resource',
     'Database/unheard-of',
   )
-  assert.match(shown.stdout, /posture +\{.*"status":"lost".*"device":"phone-1"/u)
-  assert.match(shown.stdout, /risk +\{"level":1,"score":30,"contributions":\["device not compliant \+30"\]/u)
-  assert.match(shown.stdout, /posture of Person\/grace on laptop-7 by key:.*, known for \d+ min more/u)
+  assert.match(shown.stdout, /posture +compliant false · status lost · device phone-1/u)
+  assert.match(shown.stdout, /risk +level 1 · score 30 · contributions device not compliant \+30/u)
+  assert.match(shown.stdout, /posture of Person\/grace on laptop-7 by key:.*, known for \d+ (?:min|h) more/u)
   assert.match(shown.stdout, /Database\/unheard-of: not registered, sensitivity 4/u)
 
   await report('phone-1', 'null')
   const facts = await as(world.tokens.ada, 'facts', 'Person/grace')
   assert.match(facts.stdout, /on phone-1 by .*: null/u)
   const again = await as(world.tokens.ada, 'show', '--subject', 'Person/grace')
-  assert.match(again.stdout, /"device":"laptop-7"/u)
+  assert.match(again.stdout, /device laptop-7/u)
   assert.doesNotMatch(again.stdout, /contributions/u)
 })

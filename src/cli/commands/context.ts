@@ -19,7 +19,11 @@ export async function contextShow(context: Context, options: ShowOptions): Promi
   const now = context.io.now()
   const { live } = seen
   const read = new Set(seen.read ?? [])
-  const told = Object.entries(live)
+  // what a policy reads and nobody has said stands there too: it is why a `has` is false
+  const told = Object.entries({
+    ...Object.fromEntries(absent(seen).map((name) => [name, 'not known'])),
+    ...live,
+  })
     .toSorted(([a], [b]) => a.localeCompare(b))
     .map(([name, value]) => `${read.has(name) ? '•' : ' '} ${plain(name).padEnd(10)} ${valueText(value)}`)
   const hidden = seen.unknown.map(
@@ -40,11 +44,26 @@ export async function contextShow(context: Context, options: ShowOptions): Promi
               '',
               `${plain(seen.resource.id)}: ${seen.resource.registered ? '' : 'not registered, '}sensitivity ${seen.resource.sensitivity}${seen.resource.owner === undefined ? '' : `, owner ${plain(seen.resource.owner)}`}${seen.resource.team === undefined ? '' : `, team ${plain(seen.resource.team)}`}`,
             ]),
-        ...(seen.read === undefined ? [] : ['', '• read by the policies in scope']),
+        ...(seen.read === undefined
+          ? []
+          : ['', read.size === 0 ? 'no policy in scope reads any of it' : '• read by the policies in scope']),
       ],
     },
   )
+  if (task !== undefined && !('task' in live))
+    context.note(
+      'warn',
+      `there is no task ${plain(task)} of ${plain(subject)}: this is what is so without one`,
+    )
 }
+
+/** What the policies in scope read, and is neither there nor unknown. */
+const absent = ({
+  read = [],
+  live,
+  unknown,
+}: Awaited<ReturnType<Context['writ']['facts']['seen']>>): string[] =>
+  read.filter((name) => !(name in live) && !unknown.includes(name))
 
 export type ReportOptions = Readonly<{ device?: string; value?: string; maxAge?: string }>
 
@@ -95,4 +114,16 @@ function factLine(fact: Fact, now: number): string {
   return `${age}, known for ${took(Math.max(0, Date.parse(fact.known_until) - now))} more`
 }
 
-const valueText = (value: Json): string => plain(typeof value === 'string' ? value : JSON.stringify(value))
+/** `compliant true · status ok`: as it is written in policies, without the signs of JSON. */
+function valueText(value: Json): string {
+  if (Array.isArray(value) && value.every((item) => typeof item === 'string' || typeof item === 'number'))
+    return value.length === 0 ? 'none' : plain(value.join(', '))
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    return plain(typeof value === 'string' ? value : JSON.stringify(value))
+  return Object.entries(value as Readonly<Record<string, Json>>)
+    .map(([name, inner]) => {
+      const isDeep = typeof inner === 'object' && inner !== null && !Array.isArray(inner)
+      return `${plain(name)} ${isDeep ? `(${valueText(inner)})` : valueText(inner)}`
+    })
+    .join(' · ')
+}

@@ -166,7 +166,7 @@ export async function unlock(
     { item },
     {
       lines: [
-        `${named(kind, about)} unlocked · it was locked by ${plain(item.by)} ${when(item.at, context.io.now())}: ${plain(item.reason)}`,
+        `${named(kind, about)} unlocked · it was locked by ${plain(item.who ?? item.by)} ${when(item.at, context.io.now())}: ${plain(item.reason)}`,
       ],
     },
   )
@@ -188,14 +188,14 @@ export async function lockList(context: Context, options: Readonly<{ limit?: str
         { title: 'SINCE', value: (row) => when(String(row['at']), now) },
         {
           title: 'UNTIL',
-          value: ({ until }) => (typeof until === 'string' ? when(until, now) : 'unlocked'),
+          value: ({ until }) => (typeof until === 'string' ? when(until, now) : 'it is unlocked'),
         },
-        { title: 'BY', value: (row) => cell(row['by']) },
+        { title: 'BY', value: (row) => cell(row['who'] ?? row['by']) },
         {
           title: 'ENDED',
           value: (row) => {
             const { tasks, grants } = row['ended'] as Lock['ended']
-            return `${grants} grants, ${tasks} tasks${row['ending'] === true ? ' so far' : ''}`
+            return `${counted(grants, 'grant', 'grants')}, ${counted(tasks, 'task', 'tasks')}${row['ending'] === true ? ' so far' : ''}`
           },
         },
         { title: 'WHY', value: (row) => cell(row['reason']) },
