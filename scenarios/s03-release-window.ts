@@ -10,7 +10,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { JWTPayload } from 'jose'
 import type { AttemptInput, Decision, Grant, TaskDeclaration, Writ } from '../client/src/index.ts'
-import { createWrit } from '../client/src/index.ts'
+import { createWrit, WritClientError } from '../client/src/index.ts'
 import { openGroupware } from './support/calendar.ts'
 import type { Session } from './support/database.ts'
 import { openDatabase } from './support/database.ts'
@@ -318,7 +318,6 @@ export const scenario: Scenario = {
       await until(
         'it is over, and the database is clean',
         async () => (await release.grants.get(grant.id)).grant.state === 'closed',
-        30_000,
       )
       await session.ended
       await sqlRefused(session.query('commit'), sql.cut)
@@ -349,7 +348,7 @@ export const scenario: Scenario = {
         '--reason=v2.4.0',
         `--ticket=${ticket}`,
         '--window=release',
-        '--heartbeat=2s',
+        '--heartbeat=5m',
         ...(waits ? ['--wait'] : []),
       ]
       const command = [...child('migrate.ts'), folder, ...(leaks ? [leak] : [])]
@@ -371,6 +370,16 @@ export const scenario: Scenario = {
       assert.deepEqual(tables, [{ tablename: 'customer' }])
     }
 
+    // it was sent, and is known once it was worked out
+    for (const calendar of ['release', 'hotfix']) {
+      const task = await until(`what \`${calendar}\` says is known`, () =>
+        declare(release, { window: { calendar } }).catch((error: unknown) => {
+          if (error instanceof WritClientError && error.code === 'ERR_CONFLICT') return undefined
+          throw error
+        }),
+      )
+      await release.tasks.end(task, 'cancelled')
+    }
     const early = await story.right(
       'the window is what the calendar says for this night, in which half past two does not exist',
       async () => {

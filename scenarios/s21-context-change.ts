@@ -59,8 +59,8 @@ const SERVICES: Readonly<Record<string, readonly string[]>> = {
   'locked-too': [],
 }
 
-/** How long anything may take at all: what is measured is shown. */
-const LONGEST = 10_000
+/** How long anything may take at all, on whatever machine: what is measured is shown. */
+const LONGEST = 60_000
 
 export const scenario: Scenario = {
   id: 'S21',
@@ -102,7 +102,12 @@ export const scenario: Scenario = {
       }),
     )
     const desk = await story.part(
-      openDesk({ keys: ['CHG-'], incidents: ['P'], settings: { fresh: '1s', max_age: '4s' } }),
+      openDesk({
+        keys: ['CHG-'],
+        incidents: ['P'],
+        // of one nobody tells, and it is asked for again in time to be watched
+        apart: { keys: ['LAX-'], settings: { fresh: '1s', max_age: '6s' } },
+      }),
     )
     const writ = await story.part(
       openInstallation({
@@ -131,7 +136,7 @@ export const scenario: Scenario = {
     await writ.target(database, { 'orders:repair': 'Database/orders' })
     desk.subscribe(writ.url)
     await inTime('both streams work', Promise.all([devices.streaming, behaviour.streaming]))
-    for (const key of ['CHG-1', 'CHG-2', 'CHG-3']) await desk.ticket(key, { status: 'Implementing' })
+    for (const key of ['CHG-1', 'CHG-2']) await desk.ticket(key, { status: 'Implementing' })
     for (const id of ['P1', 'P2']) await desk.incident(id, { status: 'acknowledged' })
     const compliance = (name: string, is: boolean, at?: number) => ({
       event: 'device-compliance-change',
@@ -177,8 +182,9 @@ export const scenario: Scenario = {
       })
     })
     await story.right('the change is closed and nobody says so: it is found by asking again', async () => {
-      const work = await stage.begin('found', 'CHG-3')
-      await work.endsOn('ticket (asked again within 4 s)', () => desk.quietly('CHG-3', { status: 'Done' }))
+      desk.quietly('LAX-3', { status: 'Implementing' })
+      const work = await stage.begin('found', 'LAX-3')
+      await work.endsOn('ticket (asked again within 6 s)', () => desk.quietly('LAX-3', { status: 'Done' }))
     })
     await story.right('the incident is closed', async () => {
       const work = await stage.begin('responder', 'P1')
@@ -402,8 +408,13 @@ class Stage {
     const told = new Told(writ)
     await told.open
     const task = await declare(writ, ticket)
-    const { grant, decision } = await writ.grants.activate(under(task, REPAIR))
-    assert.ok(grant, `${subject} may not repair: ${decision.reason}`)
+    let why = ''
+    // a decision does not wait long for a ticket system, which a busy machine keeps from answering in time
+    const grant = await until('the grant is given', async () => {
+      const given = await writ.grants.activate(under(task, REPAIR))
+      why = given.decision.reason
+      return given.grant
+    }).catch(() => assert.fail(`${subject} may not repair: ${why}`))
     const { secret } = await writ.credentials.issue(grant.id)
     const url = secret.env['DATABASE_URL'] ?? ''
     const session = await this.#database.connect({ url })

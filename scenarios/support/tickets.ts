@@ -79,6 +79,8 @@ export type DeskOptions = Readonly<{
   incidents?: readonly string[]
   /** More settings of its entries under `sources`, e.g. `{ fresh: '5s' }`. */
   settings?: Readonly<Record<string, unknown>>
+  /** What the keys of tickets begin with that have settings of their own. */
+  apart?: Readonly<{ keys: readonly string[]; settings: Readonly<Record<string, unknown>> }>
 }>
 
 const CLOSED: ReadonlySet<string> = new Set(['Done', 'Cancelled'])
@@ -95,6 +97,7 @@ export async function openDesk({
   keys = ['CHG-', 'OPS-'],
   incidents: ids = ['P'],
   settings = {},
+  apart,
 }: DeskOptions = {}): Promise<Desk> {
   const folder = mkdtempSync(join(tmpdir(), 'writ-desk-'))
   const secret = (name: string, text: string): string => {
@@ -255,20 +258,24 @@ export async function openDesk({
     incidents.set(id, { ...incidents.get(id), ...change, changedAt: now() })
   }
   const common = { url, allow_private: true, ...settings }
+  const jira = {
+    ...common,
+    name: 'jira',
+    kind: 'jira',
+    keys,
+    credential: { file: files.robot },
+    fields: { starts_at: `/fields/${STARTS}`, ends_at: `/fields/${ENDS}` },
+  }
 
   return {
     url,
     config: {
       sources: {
         tickets: [
-          {
-            ...common,
-            name: 'jira',
-            kind: 'jira',
-            keys,
-            credential: { file: files.robot },
-            fields: { starts_at: `/fields/${STARTS}`, ends_at: `/fields/${ENDS}` },
-          },
+          jira,
+          ...(apart === undefined
+            ? []
+            : [{ ...jira, name: 'jira-apart', keys: apart.keys, ...apart.settings }]),
         ],
         incidents: [
           { ...common, name: 'pagerduty', kind: 'pagerduty', keys: ids, credential: { file: files.api } },
