@@ -384,9 +384,9 @@ export const scenario: Scenario = {
       async () => {
         const told = await seen()
         for (const line of [
-          /• posture\s+\{"compliant":true/u,
-          /• ticket\s+\{.*"id":"OPS-7"/u,
-          /• risk\s+\{.*"level":1/u,
+          /• posture\s+compliant true/u,
+          /• ticket\s+id OPS-7/u,
+          /• risk\s+level 1/u,
           /posture of Service\/orders-runner by \S+, .*known for/u,
           /ticket of OPS-7 by jira, .*known for/u,
           /risk of Service\/orders-runner by edr/u,

@@ -20,8 +20,8 @@ import { engineFlags } from './support/engine.ts'
 const ROOT = resolve(import.meta.dirname, '..')
 const HEAVY = ['test/e2e/', 'test/crash/', 'test/machine/', 'test/']
 const SLOWEST = 10
-/** A file that takes longer hangs, ms: a minute's work may take several where others work too. */
-const FILE_TIMEOUT_MS = 480_000
+/** A file that takes longer hangs, ms: two minutes' work may take many where others work too. */
+const FILE_TIMEOUT_MS = 900_000
 /** A mutant may make its test wait for what never comes, ms. */
 const MUTANT_TIMEOUT_MS = 120_000
 const OUTPUT_LINES = 200
