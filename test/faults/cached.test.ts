@@ -95,6 +95,8 @@ describe('B48 nothing that is remembered permits', () => {
       headers: { authorization: `Bearer ${s.world.tokens.grace}` },
     })
     const reader = (events.body ?? assert.fail()).getReader()
+    // it was looked at just now: later, with the next event and not only with the next heartbeat
+    s.world.clock.advance(100)
     await s.signal('u-grace')
     assert.deepEqual(
       await s.permitting(first),
