@@ -111,7 +111,7 @@ export function createFlows(deps: FlowDeps): Flowing {
   const signals = new Signals(deps, {
     attempts,
     signers,
-    sessions: new Sessions(deps, narrower),
+    sessions: new Sessions(deps, narrower, reacting),
     observe: (source, by, observations) => facts.observe(source, by, observations),
   })
   const tokens = new Tokens(deps, { attempts, requests, signers })

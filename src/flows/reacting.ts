@@ -1,14 +1,16 @@
 /**
  * Continuous evaluation: the grants that read what has changed are analysed again as they were asked for, a few at a time
  * so that everybody else gets their turn. What would no longer be permitted ends, what ends earlier now is shortened, and
- * what it reads now is kept. Decisions never wait for it: each of them tests what it read itself.
+ * what it reads now is kept. Decisions never wait for it: each of them tests what it read itself. What ends otherwise
+ * and may be very many at once, as when their time is over, ends here too.
  *
  * @module
  */
 import { setImmediate as breathe } from 'node:timers/promises'
 import type { Attempt } from '../model/attempt.ts'
 import { refKey } from '../model/entity.ts'
-import type { Grant } from '../model/grant.ts'
+import type { Grant, GrantEnd } from '../model/grant.ts'
+import type { Millis } from '../model/time.ts'
 import type { Analysis } from '../decision/analyse.ts'
 import { analyse } from '../decision/analyse.ts'
 import { dependenciesOf, endNow, lockOn, ownersOf } from '../decision/dependencies.ts'
@@ -20,18 +22,32 @@ import type { Affected } from './watch.ts'
 
 /** Analysed before other work gets a turn. */
 const SLICE = 8
-/** Analyses under way: one may wait for a source of facts. */
+/** Analyses under way, as one may wait for a source of facts; and the most grants that end in one commit. */
 const AT_ONCE = 64
-/** Endings under way; each may be of several grants. */
-const ENDINGS = 4
+/** As many end in one commit as take so long, for whatever is written with it waits for all of them. */
+const ENDING: Millis = 2
+/** So many at least. */
+const FEWEST = 4
 
-type Over = Affected & Readonly<{ reason: string; owners: readonly string[]; lock: string | undefined }>
+type Over = Affected &
+  Readonly<{
+    end: GrantEnd
+    reason: string
+    by: string
+    owners: readonly string[]
+    lock: string | undefined
+    /** Whoever waits for it, and does it again where it fails. */
+    waiting?: PromiseWithResolvers<boolean>
+  }>
 
 export class Reacting {
   readonly #deps: Pick<FlowDeps, 'store' | 'decision' | 'watch' | 'log'>
   readonly #narrower: Narrower
   readonly #analyses = new Set<Promise<void>>()
-  readonly #endings = new Set<Promise<void>>()
+  /** One at a time, and the next has all that were found over meanwhile. */
+  #ending: Promise<void> | undefined
+  /** How many take `ENDING`. */
+  #most = FEWEST
   /** Found to be over, still to be ended. */
   #over: Over[] = []
   /** What could not be looked at, or must not be yet. */
@@ -57,6 +73,15 @@ export class Reacting {
     for (const { id, why } of this.#again.splice(0)) this.#deps.watch.again(id, why)
   }
 
+  /** Ends one, whatever an analysis would say; resolves when that is in effect, with whether it is on the record. */
+  end(id: string, cause: Readonly<{ end: GrantEnd; reason: string; by: string }>): Promise<boolean> {
+    const waiting = Promise.withResolvers<boolean>()
+    const turn = this.#deps.watch.turnOf(id)
+    this.#over.push({ ...cause, id, why: cause.reason, turn, owners: [], lock: undefined, waiting })
+    this.#run()
+    return waiting.promise
+  }
+
   /** Whether something is being looked at or ended. */
   get isBusy(): boolean {
     return this.#running !== undefined
@@ -73,24 +98,36 @@ export class Reacting {
   }
 
   #wake(): void {
-    if (!this.#started || this.#stopped || this.#running !== undefined) return
-    this.#running = this.#run().finally(() => {
+    if (this.#looks) this.#run()
+  }
+
+  get #looks(): boolean {
+    return this.#started && !this.#stopped
+  }
+
+  #run(): void {
+    if (this.#running !== undefined) return
+    this.#running = this.#work().finally(() => {
       this.#running = undefined
       if (this.#deps.watch.isWaiting) this.#wake()
     })
   }
 
-  async #run(): Promise<void> {
+  async #work(): Promise<void> {
     for (;;) {
       // whoever made the change gets their answer first
       await breathe()
-      for (const one of this.#stopped ? [] : this.#deps.watch.take(SLICE))
-        track(this.#analyses, this.#look(one))
-      if (this.#over.length > 0 && this.#endings.size < ENDINGS) track(this.#endings, this.#end())
-      const underWay = [...this.#analyses, ...this.#endings]
-      const isMore = !this.#stopped && this.#deps.watch.isWaiting
+      // nothing is looked at for which there is no room among what is over
+      if (this.#looks && this.#over.length < AT_ONCE)
+        for (const one of this.#deps.watch.take(SLICE)) track(this.#analyses, this.#look(one))
+      if (this.#over.length > 0)
+        this.#ending ??= this.#end().finally(() => {
+          this.#ending = undefined
+        })
+      const underWay = [...this.#analyses, ...(this.#ending === undefined ? [] : [this.#ending])]
+      const isMore = this.#looks && this.#deps.watch.isWaiting
       if (underWay.length === 0 && this.#over.length === 0 && !isMore) return
-      const isFull = this.#analyses.size >= AT_ONCE || this.#endings.size >= ENDINGS
+      const isFull = this.#analyses.size >= AT_ONCE || this.#over.length >= AT_ONCE
       if (underWay.length > 0 && (isFull || !isMore)) await Promise.race(underWay)
     }
   }
@@ -117,7 +154,8 @@ export class Reacting {
           return
         }
         const reason = lock === undefined ? `${why}: ${analysis.reason}` : `locked: ${lock.reason}`
-        this.#over.push({ id, why, turn, reason, owners: ownersOf(analysis), lock: lock?.id })
+        const owners = ownersOf(analysis)
+        this.#over.push({ id, why, turn, end: 'revoked', reason, by: 'writ', owners, lock: lock?.id })
       }
     } catch (error) {
       this.#deps.log('error', 'a grant could not be analysed again and is tried again', { grant: id, error })
@@ -156,22 +194,24 @@ export class Reacting {
     if (isStale) this.#deps.watch.again(id, why)
   }
 
-  /** Ends what is over, all in one: denied at once, then recorded, then taken back at the targets. */
+  /** Ends some of what is over in one commit: denied at once, then recorded, then taken back at the targets. */
   async #end(): Promise<void> {
     // who was looked at longer is not behind those who come after them
-    const over = this.#over.sort((a, b) => a.turn - b.turn).splice(0, AT_ONCE)
+    const over = this.#over.sort((a, b) => a.turn - b.turn).splice(0, this.#most)
     const ids = over.map(({ id }) => id)
     try {
-      await this.#narrower.narrow({
+      const { recorded } = await this.#narrower.narrow({
         barred: ids.map((id) => ({ kind: 'grant', id })),
         grants: ids,
         reads: over.flatMap(({ lock }): Read[] => (lock === undefined ? [] : [{ kind: 'lock', id: lock }])),
         apply: (tx, below) => {
-          const ended = over.map(({ id, reason, owners, lock }) => {
-            const one = endGrants(tx, { ...below, grants: [id] }, 'revoked', { reason, by: 'writ', owners })
+          const since = this.#deps.decision.monotonic()
+          const ended = over.map(({ id, end, reason, by, owners, lock }) => {
+            const one = endGrants(tx, { ...below, grants: [id] }, end, { reason, by, owners })
             if (lock !== undefined) count(tx, lock, one.grants.length)
             return one
           })
+          this.#measure(over.length, this.#deps.decision.monotonic() - since)
           return {
             tasks: [],
             grants: ended.flatMap(({ grants }) => grants),
@@ -179,10 +219,18 @@ export class Reacting {
           }
         },
       })
+      for (const { waiting } of over) waiting?.resolve(recorded)
     } catch (error) {
       this.#deps.log('error', 'grants could not be ended and are tried again', { grants: ids, error })
-      this.#again.push(...over)
+      for (const one of over)
+        if (one.waiting === undefined) this.#again.push(one)
+        else one.waiting.reject(error)
     }
+  }
+
+  #measure(many: number, took: Millis): void {
+    const fit = took > 0 ? Math.floor((many * ENDING) / took) : Infinity
+    this.#most = Math.min(Math.max(fit, FEWEST), 2 * this.#most, AT_ONCE)
   }
 }
 

@@ -269,7 +269,10 @@ export class Sweeper {
         const { reviewAt = Infinity, endsAt } = grant
         if (view.now >= reviewAt) this.#deps.watch.again(id, 'time has passed')
         this.#deps.schedule.set('grant', id, view.now < reviewAt ? Math.min(reviewAt, endsAt) : endsAt)
-      } else await this.#parts.grants.end(id, 'expired', { reason: 'its time is over', by: 'writ' })
+      } else {
+        const cause = { end: 'expired', reason: 'its time is over', by: 'writ' } as const
+        await this.#parts.reacting.end(id, cause)
+      }
     } else if (kind === 'request') {
       const request = view.get('request', id)?.value
       if (request?.status === 'pending') await this.#parts.requests.expire(id)

@@ -149,6 +149,11 @@ export class Watch {
     return taken
   }
 
+  /** The place that one grant has among others. */
+  turnOf(id: string): number {
+    return placeOf(this.#grants.get(id)?.urgency ?? 0, this.#open.has(id))
+  }
+
   /** Whether there is something to take, now or soon. */
   get isWaiting(): boolean {
     return this.#waiting.size > 0 || this.#spreading.length > 0
@@ -162,7 +167,7 @@ export class Watch {
   #enqueue(id: string, why: string, tier: number): void {
     const grant = this.#grants.get(id)
     if (grant === undefined) return
-    const lane = tier * PLACES + placeOf(grant.urgency, this.#open.has(id))
+    const lane = tier * PLACES + this.turnOf(id)
     const waiting = this.#waiting.get(id)
     if (waiting !== undefined) {
       waiting.why.add(why)

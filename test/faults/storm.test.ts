@@ -20,8 +20,8 @@ when { context.live has risk && context.live.risk.level > 2 };
 `)
 
 /** So many more of a grant, each for a document of its own. */
-async function many({ app }: FaultWorld, like: Grant): Promise<void> {
-  for (let from = 0; from < MANY; from += 500)
+async function many({ app }: FaultWorld, like: Grant, most = MANY): Promise<void> {
+  for (let from = 0; from < most; from += 500)
     await app.decision.store.commit({
       reads: [],
       run: (tx) => {
@@ -53,6 +53,18 @@ async function turnsOf(work: () => Promise<unknown>): Promise<number> {
   await running
   return turns
 }
+
+/** Most entries that were written in one commit from now on. */
+function largestCommit({ app }: FaultWorld): () => number {
+  let most = 0
+  app.store.log.subscribe((entries) => {
+    most = Math.max(most, entries.length)
+  })
+  return () => most
+}
+
+/** That 64 grants ended and closed, and some decisions. */
+const MOST_ENTRIES = 2 * 64 + 16
 
 const active = async ({ app }: FaultWorld): Promise<number> => {
   const { items } = await app.store.list('grant', { index: 'grant.state', value: 'active', limit: 1_000 })
@@ -129,7 +141,7 @@ describe('B50 a storm that is counted', () => {
     assert.ok(all <= 3 * MANY, `${all} analyses of ${MANY} grants for 11 signals`)
   })
 
-  test('one signal that ends a session with 2,000 grants ends them together, and others decide meanwhile', async () => {
+  test('one signal that ends a session with 2,000 grants denies them at once and ends them some at a time, and others decide meanwhile', async () => {
     await using world = await faultWorld({
       policies,
       config: {
@@ -150,14 +162,65 @@ describe('B50 a storm that is counted', () => {
     await ask()
     const calm = await turnsOf(ask)
     const token = await mintSet('session-revoked', {}, { at: world.clock.wall() })
+    const largest = largestCommit(world)
+    let isOver = false
+    store.log.subscribe((written) => {
+      isOver ||= written.some(({ bytes }) => Buffer.from(bytes).includes('"session.ended"'))
+    })
     const over = new AbortController()
     const pushed = flows.signals.push('idp', token, undefined).finally(() => over.abort())
     const turns: number[] = []
-    do turns.push(await turnsOf(ask))
-    while (!over.signal.aborted)
+    let ending = 0
+    const last = `grant_storm${MANY - 1}`
+    do {
+      turns.push(await turnsOf(ask))
+      if (!isOver) continue
+      const isBarred = world.app.decision.barrier.bars('grant', last)
+      const left = (await store.read([{ kind: 'grant', id: last }])).get('grant', last)?.value
+      if (left?.state !== 'active') continue
+      ending += 1
+      assert.ok(isBarred, 'denied until it has ended')
+      const again = { ...attempt('Person/grace', 'stow', `Document/storm${MANY - 1}`), grant: last }
+      assert.equal((await flows.evaluate(eve, again)).outcome, 'deny')
+    } while (!over.signal.aborted)
     assert.deepEqual(await pushed, { taken: true })
     assert.equal(await active(world), 0, 'acknowledged is ended')
+    assert.ok(ending > 0, 'nobody could look while they ended')
+    assert.ok(largest() <= MOST_ENTRIES, `${largest()} entries in one commit`)
     assert.ok(Math.max(...turns) <= calm + 6, `${turns.join()} turns of the event loop, without ${calm}`)
     await flows.settled()
   })
+
+  for (const isSlow of [false, true])
+    test(`what ends in the same second ends ${isSlow ? 'a few' : 'some'} at a time${isSlow ? ', where it takes long' : ''}`, async () => {
+      await using world = await faultWorld({
+        policies,
+        config: {
+          defaults: { request: HOUR, task: HOUR, heartbeat: HOUR, grant: HOUR, thirdPartyGrant: HOUR },
+        },
+      })
+      const { flows, store } = world.app
+      const { grant } = await flows.activate(
+        world.migrator,
+        attempt('Agent/migrator', 'stow', 'Document/one'),
+      )
+      const view = await store.read([{ kind: 'grant', id: grant?.id ?? '' }])
+      const count = isSlow ? 500 : MANY
+      await many(world, view.get('grant', grant?.id ?? '')?.value ?? assert.fail(), count)
+      await flows.settled()
+      if (isSlow) {
+        let now = 0
+        const decision = world.app.decision as { monotonic: () => number }
+        decision.monotonic = () => (now += 10)
+      }
+      const largest = largestCommit(world)
+      world.clock.advance(2 * HOUR)
+      await flows.sweeper.sweep()
+      assert.equal(await active(world), 0, 'when a sweep is over')
+      assert.ok(largest() <= (isSlow ? 2 * 4 + 4 : MOST_ENTRIES), `${largest()} entries in one commit`)
+      const last = `grant_storm${count - 1}`
+      const ended = (await store.read([{ kind: 'grant', id: last }])).get('grant', last)?.value
+      assert.deepEqual([ended?.end, ended?.reason, ended?.endedBy], ['expired', 'its time is over', 'writ'])
+      await flows.settled()
+    })
 })
