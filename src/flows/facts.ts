@@ -11,6 +11,8 @@ import { refKey, sameRef } from '../model/entity.ts'
 import { WritError } from '../model/errors.ts'
 import type { Fact, Observation } from '../model/fact.ts'
 import { MOST_DEVICES, MOST_OBSERVED, devicesIn, factId, factNames, merge } from '../model/fact.ts'
+import type { AccessRequest } from '../model/request.ts'
+import type { Task } from '../model/task.ts'
 import type { Instant, Millis } from '../model/time.ts'
 import { DAY } from '../model/time.ts'
 import type { Read, Transaction } from '../store/port.ts'
@@ -18,7 +20,7 @@ import { Picture } from '../store/picture.ts'
 import type { Asking } from '../decision/live.ts'
 import { liveFacts } from '../decision/live.ts'
 import { actionUid } from '../decision/redecide.ts'
-import { cedarEntities, loadClosure, ownersIn, registered } from '../identity/inventory.ts'
+import { cedarEntities, hasThirdParty, loadClosure, ownersIn, registered } from '../identity/inventory.ts'
 import type { Attempts } from './attempts.ts'
 import type { FlowDeps } from './deps.ts'
 
@@ -168,6 +170,34 @@ export class Facts {
     }
   }
 
+  /**
+   * What is known just now of what a request stands on, for whoever may see that request: only facts that requesters may
+   * be told, and nothing is asked for.
+   */
+  async under(request: AccessRequest): Promise<Grounds> {
+    const { chain, subject } = request.attempt
+    const about = refKey(subject)
+    const picture = new Picture(this.#deps.store)
+    await picture.load([
+      { index: 'fact.about', value: about },
+      ...(request.task === undefined ? [] : [{ kind: 'task' as const, id: request.task }]),
+    ])
+    await loadClosure(picture, chain)
+    await loadClosure(picture, ownersIn(picture, chain))
+    const task = request.task === undefined ? undefined : picture.get('task', request.task)?.value
+    const key = task?.ticket
+    if (key !== undefined) await picture.load([{ kind: 'fact', id: factId('ticket', key) }])
+    const ticket = key === undefined ? undefined : picture.get('fact', factId('ticket', key))?.value
+    return {
+      ...(task?.window === undefined ? {} : { window: task.window }),
+      ...(key === undefined ? {} : { ticket: { key, ...(ticket === undefined ? {} : { fact: ticket }) } }),
+      postures: picture
+        .scan('fact.about', about)
+        .flatMap(({ value }) => (value.name === 'posture' && value.value !== null ? [value] : [])),
+      isThirdParty: hasThirdParty(picture, chain),
+    }
+  }
+
   /** What is stored about something, with its age and source: for who may read. */
   async about(caller: Caller, about: string): Promise<readonly Fact[]> {
     await this.#requireReader(caller)
@@ -183,6 +213,15 @@ export class Facts {
     })
   }
 }
+
+/** What a request stands on beside its words. */
+export type Grounds = Readonly<{
+  window?: NonNullable<Task['window']>
+  /** The ticket that its task names, and what is known of it. */
+  ticket?: Readonly<{ key: string; fact?: Fact }>
+  postures: readonly Fact[]
+  isThirdParty: boolean
+}>
 
 export type Seen = Readonly<{
   at: Instant

@@ -139,7 +139,11 @@ export async function knock(
   const clock = { at: NOW }
   const server = createHttp({
     // every metadata document asks for it
-    flows: fakeFlows({ signMetadata: () => 'signed', ...flows }),
+    flows: fakeFlows({
+      signMetadata: () => 'signed',
+      facts: { under: async () => ({ postures: [], isThirdParty: false }) } as unknown as Flows['facts'],
+      ...flows,
+    }),
     callers: options.callers ?? fakeCallers,
     config: { host: '127.0.0.1', limits: { body: 262_144, depth: 32, rate: 100_000 }, ...options.config },
     clock: {

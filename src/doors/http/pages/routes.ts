@@ -158,8 +158,10 @@ export function pageRoutes(door: Door): Route[] {
       audit: READS,
       params: byId,
       responses: RESPONSES,
-      handle: async ({ caller, params }) =>
-        page(requestPage(caller.subject, await review(caller, params.id), now())),
+      handle: async ({ caller, params }) => {
+        const request = await review(caller, params.id)
+        return page(requestPage(caller.subject, request, now(), await flows.facts.under(request)))
+      },
     }),
     route({
       ...common,

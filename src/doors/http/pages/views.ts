@@ -10,7 +10,10 @@ import type { AccessRequest, RequirementSet } from '../../../model/request.ts'
 import { mayBeProved, provedAt, proversOf } from '../../../model/request.ts'
 import type { Instant, Millis } from '../../../model/time.ts'
 import { HOUR, MINUTE, SECOND, toRfc3339 } from '../../../model/time.ts'
+import type { Grounds } from '../../../flows/facts.ts'
 import type { ListedRequest } from '../../../flows/port.ts'
+import type { Fact } from '../../../model/fact.ts'
+import { isFresh } from '../../../model/fact.ts'
 import type { Problem } from '../../../wire/problem.ts'
 import type { Html } from './html.ts'
 import { markup } from './html.ts'
@@ -358,7 +361,7 @@ function decideForms(request: ListedRequest): Html {
         </fieldset>`
   return markup`<h2>Your decision</h2>
     <p class="soft small">
-      It holds for exactly what is written above. If anything in it changes, your decision does not count.
+      It holds for exactly what is asked above. If anything in that changes, your decision does not count.
     </p>
     <div class="decide">
       <form class="card" method="post" action="${action}/approve">
@@ -421,7 +424,77 @@ function proofCard({ id }: AccessRequest): Html {
     </div>`
 }
 
-export function requestPage(person: EntityRef, request: ListedRequest, now: Instant): string {
+/** What is known just now of the ticket, window and device that the request stands on: seen before it is decided. */
+function known({ window, ticket, postures, isThirdParty }: Grounds, now: Instant): Html | undefined {
+  const rows: [string, Html][] = []
+  if (isThirdParty)
+    rows.push([
+      'Third party',
+      markup`<strong>Somebody from outside is behind this</strong>; what they get ends sooner.`,
+    ])
+  if (ticket !== undefined) rows.push(['Ticket', ticketText(ticket, now)])
+  if (window !== undefined) rows.push(['Window', windowText(window, now)])
+  for (const fact of postures) rows.push(['Device', postureText(fact, now)])
+  if (rows.length === 0) return undefined
+  return markup`<h2>What is known now</h2>
+    <div class="card">
+      <dl>
+        ${rows.map(
+          ([name, text]) =>
+            markup`<dt>${name}</dt>
+              <dd>${text}</dd>`,
+        )}
+      </dl>
+    </div>`
+}
+
+/** How old it is, or that nobody believes it any more. */
+function ageText(fact: Fact, now: Instant): Html {
+  const age = markup`observed ${spell(now - fact.observedAt)} ago by <bdi>${fact.source}</bdi>`
+  return isFresh(fact, now)
+    ? markup` <span class="soft">· ${age}</span>`
+    : markup` <strong>· too old to be believed</strong>, ${age}`
+}
+
+function ticketText({ key, fact }: NonNullable<Grounds['ticket']>, now: Instant): Html {
+  if (fact === undefined || fact.value === null)
+    return markup`<bdi>${key}</bdi>: <strong>nothing is known of it</strong>`
+  const { open, approved, status, startsAt, endsAt } = fact.value
+  const times = [['from', startsAt] as const, ['until', endsAt] as const].flatMap(([word, at]) => {
+    const instant = typeof at === 'string' ? Date.parse(at) : at
+    return typeof instant === 'number' && Number.isFinite(instant)
+      ? [markup`, ${word} ${clockTime(instant)}`]
+      : []
+  })
+  return markup`<bdi>${key}</bdi>: ${open === true ? 'open' : markup`<strong>not open</strong>`}, ${approved === true ? 'approved' : markup`<strong>not approved</strong>`}
+    ${typeof status === 'string' ? markup`(<bdi>${status}</bdi>)` : undefined}${times}${ageText(fact, now)}`
+}
+
+function windowText({ startsAt, endsAt, ...more }: NonNullable<Grounds['window']>, now: Instant): Html {
+  const stands =
+    now < startsAt
+      ? `opens in ${spell(startsAt - now)}`
+      : now < endsAt
+        ? `open for ${spell(endsAt - now)} more`
+        : 'over'
+  const calendar = 'calendar' in more ? more.calendar : undefined
+  const of = calendar === undefined ? undefined : markup` of the calendar <bdi>${calendar.name}</bdi>`
+  return markup`<strong>${stands}</strong>${of}: ${clockTime(startsAt)} to ${clockTime(endsAt)}`
+}
+
+function postureText(fact: Fact, now: Instant): Html {
+  const { compliant, status } = fact.value ?? {}
+  const device = fact.device === undefined ? undefined : markup`<bdi>${fact.device}</bdi>: `
+  return markup`${device}${compliant === true ? 'compliant' : markup`<strong>not compliant</strong>`}
+    ${typeof status === 'string' ? markup`(<bdi>${status}</bdi>)` : undefined}${ageText(fact, now)}`
+}
+
+export function requestPage(
+  person: EntityRef,
+  request: ListedRequest,
+  now: Instant,
+  grounds?: Grounds,
+): string {
   const pending = request.status === 'pending'
   return frame(
     { title: `${request.attempt.action.name} on ${request.attempt.resource.id}`, person },
@@ -430,7 +503,7 @@ export function requestPage(person: EntityRef, request: ListedRequest, now: Inst
       <h1>${sentence(request)}</h1>
       ${chips(request)}
       ${pending ? markup`<p class="soft">Expires in ${spell(request.expiresAt - now)} (${clockTime(request.expiresAt)}).</p>` : undefined}
-      ${quotes(request)}
+      ${quotes(request)} ${grounds === undefined ? undefined : known(grounds, now)}
       <h2>What exactly is asked</h2>
       <div class="card">
         ${asked(request)}
