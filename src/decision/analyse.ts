@@ -81,6 +81,8 @@ export type Analysis = Readonly<{
   attempt: Attempt
   attemptDigest: string
   caller: Caller
+  /** What ends or begins by itself was judged no earlier than this. */
+  at: Instant
   picture: Picture
   policy: PolicySet | undefined
   policyVersion: string
@@ -175,6 +177,7 @@ export async function analyse(
     attempt,
     attemptDigest: digestOf(attemptStatement(deps.installation, attempt)),
     caller,
+    at: now,
     picture,
     policy,
     policyVersion,
@@ -254,7 +257,8 @@ export async function analyse(
   const asked = heads.map((head) => policy.ask(queryAt(head, facts)))
   const turnsAt = (until: Instant): Instant | undefined => {
     let first = until
-    for (const head of heads) first = policy.turnsAt((at) => queryAt(head, live.at(at)), now, first) ?? first
+    const from = facts.observedAt
+    for (const head of heads) first = policy.turnsAt((at) => queryAt(head, live.at(at)), from, first) ?? first
     return first < until ? first : undefined
   }
   const evaluate = (proof: Proof): Evaluation => combine(asked.map((one) => one.evaluate(proof)))

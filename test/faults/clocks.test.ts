@@ -96,7 +96,7 @@ describe('B31 whatever is done to the clock', () => {
     const { grant } = await activeGrant(world, await declare(world, { heartbeat: HOUR }))
     const { now } = await world.app.store.read([])
     const lock = {
-      what: 'agent',
+      what: 'subject',
       about: 'Agent/migrator',
       reason: 'INC-42',
       until: now + 10 * MINUTE,
