@@ -208,9 +208,7 @@ export function withLive(
       const known = typeof reported === 'object' ? reported : undefined
       const risk = riskOf(known?.value ?? undefined, signs)
       if (reported === 'unknown') unknown.add('risk')
-      else if (risk !== undefined) {
-        theirs['risk'] = { ...risk, observedAt: toRfc3339(known?.observedAt ?? now) }
-      }
+      else theirs['risk'] = { ...risk, observedAt: toRfc3339(known?.observedAt ?? now) }
     }
     if (Object.keys(theirs).length > 0) of[about] = theirs
   }

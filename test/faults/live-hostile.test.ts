@@ -6,17 +6,25 @@
  */
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { MINUTE, SECOND } from '../../src/model/time.ts'
-import { attempt, faultWorld, interpose, settle, withPolicy } from './support.ts'
+import type { Json } from '../../src/model/canonical.ts'
+import { HOUR, MINUTE, SECOND } from '../../src/model/time.ts'
+import { attempt, faultWorld, interpose, put, ref, settle, withPolicy } from './support.ts'
 
 const policies = withPolicy(`
 @id("look") permit (principal, action == Action::"look", resource)
 when { context.live has posture && context.live.posture.compliant };
 @id("early") permit (principal, action == Action::"early", resource)
 when { context.live.now.toTime() < duration("12h1m") };
+@id("calm") permit (principal, action == Action::"calm", resource)
+when { context.live has risk && context.live.risk.score < 50 };
+@id("vouched") permit (principal, action == Action::"vouched", resource)
+when { context.live has risk.level && context.live.risk.level == 1 };
+@id("at-risk") permit (principal, action == Action::"at-risk", resource)
+when { !(context.live has risk) };
 `)
 
-const on = (action: string) => attempt('Agent/migrator', action, 'Document/handbook')
+const on = (action: string, task?: string) =>
+  attempt('Agent/migrator', action, 'Document/handbook', task === undefined ? {} : { task })
 
 describe('law 6: between looking and deciding', () => {
   for (const [what, action, observed] of [
@@ -45,4 +53,38 @@ describe('law 6: between looking and deciding', () => {
       assert.deepEqual([decision.outcome, grant], ['deny', undefined])
       await settle(w.app)
     })
+})
+
+describe('law 6: what is seen of somebody', () => {
+  test('nobody is permitted by misbehaving what they were not, and silence is no word for anybody', async () => {
+    await using w = await faultWorld({ policies })
+    const { flows } = w.app
+    const actions = ['calm', 'vouched', 'at-risk']
+    const { id: task } = await flows.declareTask(w.migrator, {
+      purpose: 'misbehave',
+      heartbeat: HOUR,
+      scope: { actions: [...actions, 'never'], resources: [ref('Document/handbook')] },
+    })
+    const may = async (): Promise<string[]> => {
+      const found: string[] = []
+      for (const action of actions)
+        if ((await flows.ask(w.migrator, on(action, task))).outcome === 'permit') found.push(action)
+      return found
+    }
+    await put(w, { type: 'Agent', id: 'migrator', kind: 'agent' })
+    assert.deepEqual(await may(), ['calm'], 'of whom nothing is known')
+    for (let nth = 0; nth < 2; nth += 1) await flows.evaluate(w.migrator, on('never', task))
+    assert.deepEqual(await may(), ['calm'], 'who tries again')
+    await put(w, { type: 'Agent', id: 'migrator', kind: 'agent', thirdParty: true })
+    assert.deepEqual(await may(), ['calm'], 'who is nobody of ours')
+    const say = (name: 'risk' | 'posture', value: Readonly<Record<string, Json>>) => {
+      w.clock.advance(1)
+      const observed = { name, about: 'Agent/migrator', value, observedAt: w.clock.wall() }
+      return flows.facts.observe('edr', 'test', [observed])
+    }
+    await say('posture', { compliant: false, status: 'lost' })
+    assert.deepEqual(await may(), [], 'with a device that is lost')
+    await say('risk', { level: 1 })
+    assert.deepEqual(await may(), ['vouched'], 'of whom somebody says that it is low')
+  })
 })

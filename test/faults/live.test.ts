@@ -20,7 +20,7 @@ permit (principal, action == Action::"look", resource) when { context.live has p
 @id("send-unless-risky")
 permit (principal, action == Action::"send", resource);
 @id("nobody-risky")
-forbid (principal, action == Action::"send", resource) when { context.live has risk && context.live.risk.level > 2 };
+forbid (principal, action == Action::"send", resource) when { context.live has risk.level && context.live.risk.level > 2 };
 @id("change-with-ticket")
 permit (principal, action == Action::"change", resource)
 when { context.live has ticket && context.live.ticket.open && context.live.ticket.approved };
