@@ -25,7 +25,15 @@ import { SECOND } from '../model/time.ts'
 import type { Facts } from '../context/facts.ts'
 import type { LiveContext } from '../context/port.ts'
 import { delegationEnded, generationIn, inDelegation, isVerified } from '../identity/chain.ts'
-import { cedarEntities, hasThirdParty, loadClosure, ownersIn, registered } from '../identity/inventory.ts'
+import {
+  cedarEntities,
+  hasThirdParty,
+  loadClosure,
+  loadOwners,
+  ownersIn,
+  registered,
+  upwards,
+} from '../identity/inventory.ts'
 import { rootsBehind } from '../identity/roots.ts'
 import type { Asked, EntityData, Evaluation, Explanation, Head, PolicySet, Proof } from '../policy/index.ts'
 import type { Store, View } from '../store/port.ts'
@@ -150,7 +158,7 @@ export async function analyse(
     ...(attempt.delegation === undefined ? [] : [{ kind: 'delegation' as const, id: attempt.delegation }]),
   ])
   await loadClosure(picture, [...attempt.chain, attempt.resource, caller.subject])
-  await loadClosure(picture, ownersIn(picture, [attempt.resource, ...attempt.chain]))
+  await loadOwners(picture, [...upwards(picture, attempt.resource), ...attempt.chain])
   const named = await loadTasks(picture, attempt.task)
   // a task of somebody else is as good as none: nothing of it is read, counted or waited for (B33)
   const tasks = named[0] !== undefined && sameRef(named[0].subject, attempt.subject) ? named : []

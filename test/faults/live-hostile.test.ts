@@ -8,13 +8,15 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import type { Json } from '../../src/model/canonical.ts'
 import { HOUR, MINUTE, SECOND } from '../../src/model/time.ts'
-import { attempt, faultWorld, interpose, put, ref, settle, withPolicy } from './support.ts'
+import type { FaultWorld } from './support.ts'
+import { attempt, faultWorld, interpose, put, ref, sessionFor, settle, withPolicy } from './support.ts'
 
 const policies = withPolicy(`
 @id("look") permit (principal, action == Action::"look", resource)
 when { context.live has posture && context.live.posture.compliant };
 @id("early") permit (principal, action == Action::"early", resource)
 when { context.live.now.toTime() < duration("12h1m") };
+@id("stow") permit (principal, action == Action::"stow", resource);
 @id("calm") permit (principal, action == Action::"calm", resource)
 when { context.live has risk && context.live.risk.score < 50 };
 @id("vouched") permit (principal, action == Action::"vouched", resource)
@@ -22,6 +24,21 @@ when { context.live has risk.level && context.live.risk.level == 1 };
 @id("at-risk") permit (principal, action == Action::"at-risk", resource)
 when { !(context.live has risk) };
 `)
+
+/** An agent of an agent of a person's other name, and a page of a shelf that is hedy's. */
+async function belonging(): Promise<FaultWorld> {
+  const w = await faultWorld({ policies })
+  await put(
+    w,
+    { type: 'Person', id: 'hedy-2', kind: 'human', owner: ref('Person/hedy') },
+    { type: 'Agent', id: 'main', kind: 'agent', owner: ref('Person/hedy-2') },
+    { type: 'Agent', id: 'migrator', kind: 'agent', owner: ref('Agent/main') },
+    { type: 'Shelf', id: 'one', kind: 'resource', owner: ref('Person/hedy') },
+    { type: 'Document', id: 'page', kind: 'resource', parents: [ref('Shelf/one')] },
+  )
+  w.clock.advance(1)
+  return w
+}
 
 const on = (action: string, task?: string) =>
   attempt('Agent/migrator', action, 'Document/handbook', task === undefined ? {} : { task })
@@ -86,5 +103,49 @@ describe('law 6: what is seen of somebody', () => {
     assert.deepEqual(await may(), [], 'with a device that is lost')
     await say('risk', { level: 1 })
     assert.deepEqual(await may(), ['vouched'], 'of whom somebody says that it is low')
+  })
+})
+
+describe('whoever is behind another', () => {
+  test('C2 what belongs to somebody by others, or lies below what is theirs, is under a lock on what they own', async () => {
+    for (const [who, what] of [
+      ['migrator', 'Document/handbook'],
+      ['ada', 'Document/page'],
+    ] as const) {
+      await using w = await belonging()
+      const { flows } = w.app
+      const subject = who === 'ada' ? 'Person/ada' : 'Agent/migrator'
+      const asked = attempt(subject, 'stow', what)
+      const { grant, decision } = await flows.activate(w[who], asked)
+      const id = grant?.id ?? assert.fail(decision.reason)
+      w.clock.advance(1)
+      await flows.locks.lock(await sessionFor(w, 'zoe', ['Group/administrators']), {
+        what: 'owner',
+        about: 'Person/hedy',
+        reason: 'INC-42',
+      })
+      assert.equal((await flows.ask(w[who], asked)).reason, 'locked', subject)
+      await settle(w.app)
+      assert.equal((await w.app.store.read([{ kind: 'grant', id }])).get('grant', id)?.value.state, 'closed')
+      const other = attempt('Person/ada', 'stow', 'Document/other')
+      assert.equal((await flows.ask(w.ada, other)).outcome, 'permit')
+    }
+  })
+
+  test('C3 an agent of a third party’s agent is one, also when that is known only later', async () => {
+    await using w = await belonging()
+    const { flows } = w.app
+    const life = async (resource: string) => {
+      const { grant } = await flows.activate(w.migrator, attempt('Agent/migrator', 'stow', resource))
+      return [grant?.id ?? '', (grant?.endsAt ?? 0) - (grant?.startedAt ?? 0)] as const
+    }
+    const [before, long] = await life('Document/a')
+    assert.equal(long, 15 * MINUTE)
+    await flows.settled()
+    await put(w, { type: 'Person', id: 'hedy', kind: 'human', thirdParty: true })
+    assert.equal((await life('Document/b'))[1], 5 * MINUTE)
+    await settle(w.app)
+    const now = (await w.app.store.read([{ kind: 'grant', id: before }])).get('grant', before)?.value
+    assert.equal((now?.endsAt ?? 0) - (now?.startedAt ?? 0), 5 * MINUTE)
   })
 })
