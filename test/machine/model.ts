@@ -1097,7 +1097,8 @@ export class Model {
     for (const grant of this.grants.values()) {
       if (grant.ended || !affects(grant)) continue
       // what a system says is known once it was asked
-      if (deskOf(this.#ticketOf(grant.attempt) ?? '') !== undefined) this.#affected.add(grant)
+      const kinds = factsOf[grant.attempt.action] ?? []
+      if (kinds.includes('ticket') || kinds.includes('incident')) this.#affected.add(grant)
       else this.#judge(grant)
     }
   }
