@@ -15,6 +15,7 @@ import type { ListenerConfig, ReceiverConfig } from '../../src/model/signal.ts'
 import { DAY, HOUR, MINUTE } from '../../src/model/time.ts'
 import { testKey } from '../support/issuer.ts'
 import { SSF, listenTo, mintSet, verification } from '../support/ssf.ts'
+import { streamRequest } from '../../src/wire/ssf/index.ts'
 import { openWorld, ref } from '../support/world.ts'
 import type { FaultWorld } from './support.ts'
 import { entries, fails, faultWorld, keyFor, put } from './support.ts'
@@ -209,6 +210,31 @@ describe('B54 a listener', () => {
     assert.doesNotMatch((await world.app.flows.problems()).join('\n'), /peer/u)
     world.clock.advance(DAY)
     assert.match((await world.app.flows.problems()).join('\n'), /listener `peer` has paused its stream/u)
+  })
+
+  test('that names a header which no request could have is told so, and its stream stays as it was', () => {
+    const wish = (authorization: string) =>
+      streamRequest.safeParse({
+        delivery: {
+          method: 'urn:ietf:rfc:8935',
+          endpoint_url: 'https://peer.example/',
+          authorization_header: authorization,
+        },
+      })
+    for (const bad of [
+      '',
+      ' ',
+      'Bearer a\r\nx-other: b',
+      'Bearer a\0',
+      'Bearer ä',
+      'Bearer \u{1f511}',
+      'a\n',
+    ]) {
+      const { success, error } = wish(bad)
+      assert.equal(success, false, JSON.stringify(bad))
+      assert.match(error?.issues[0]?.message ?? '', /must be the value of one header/u)
+    }
+    for (const good of ['a', 'Bearer abc', 'Basic YTpi']) assert.equal(wish(good).success, true)
   })
 
   test('that polls on one connection leaves nothing behind on it', async (t) => {
