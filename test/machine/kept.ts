@@ -120,6 +120,21 @@ export const kept: Readonly<Record<string, readonly Command[]>> = {
     { ...story, live: 3, end: { do: 'race', times: 3, wait: 2, against: 'tool' } },
     { do: 'unlock', lock: 0, by: 1 },
   ],
+  'what a hundred runs come to a few times only': [
+    { ...story, declare: { ...declare, scope: 2, limit: 1 }, end: { do: 'burst', times: 3, key: 0 } },
+    { do: 'evaluate', try: story.try, grant: 0, approval: 0, key: 0, how: 'use' },
+    { ...story, declare: { ...declare, scope: 1 }, end: { do: 'race', times: 2, wait: 1, against: 'task' } },
+    { ...story, live: 1, end: { do: 'worsen', how: 'tool', wait: 0 } },
+    { do: 'advance', seconds: 180 },
+    { ...story, live: 1, end: { do: 'worsen', how: 'owner', wait: 0 } },
+    { do: 'advance', seconds: 180 },
+    {
+      ...story,
+      declare: { ...declare, scope: 1 },
+      end: { do: 'issueRace', hold: 'before', meanwhile: 'crash' },
+    },
+    { ...story, live: 1, end: { do: 'race', times: 2, wait: 1, against: 'subject' } },
+  ],
   'a ticket is over when it is due, and not when it is asked for next': [
     { ...story, live: 4, declare: { ...declare, life: 2 }, end: { do: 'worsen', how: 'lapse', wait: 0 } },
   ],
