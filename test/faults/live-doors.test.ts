@@ -350,4 +350,21 @@ describe('B53 a transmitter', () => {
     )
     assert.equal((await of(world, 'session.ended')).length, 1)
   })
+
+  test('is not heard of an address that may be either of two people, but of each as it is written', async () => {
+    const map = { 'a@example.com': ref('Person/ada'), 'A@example.com': ref('Person/grace') }
+    await using world = await listening({ subjects: { map } })
+    const told = async (email: string) =>
+      push(
+        world,
+        await mintSet('session-revoked', {}, { subject: { format: 'email', email }, at: world.clock.wall() }),
+      )
+    assert.equal((await told('A@Example.com'))?.refused?.err, 'invalid_request')
+    assert.deepEqual(await told('A@example.com'), { taken: true })
+    const ended = await of(world, 'session.ended')
+    assert.deepEqual(
+      ended.map(({ person }) => person),
+      ['Person/grace'],
+    )
+  })
 })
