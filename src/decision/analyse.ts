@@ -179,7 +179,7 @@ export async function analyse(
   const asking: Asking = {
     caller,
     chain: attempt.chain,
-    task: tasks[0] === undefined ? undefined : withoutCalls(tasks[0], again?.own ?? 0),
+    task: tasks[0] === undefined ? undefined : withoutCalls(tasks[0], again?.own ?? 0, attempt.resource),
   }
   const base = {
     attempt,

@@ -18,7 +18,7 @@ import { Picture } from '../store/picture.ts'
 import type { Asking } from '../decision/live.ts'
 import { liveFacts } from '../decision/live.ts'
 import { actionUid } from '../decision/redecide.ts'
-import { cedarEntities, loadClosure, ownersIn, registered } from '../identity/inventory.ts'
+import { cedarEntities, loadClosure, loadOwners, registered } from '../identity/inventory.ts'
 import type { Attempts } from './attempts.ts'
 import type { FlowDeps } from './deps.ts'
 
@@ -175,7 +175,7 @@ export class Facts {
       ...(task === undefined ? [] : [{ kind: 'task' as const, id: task }]),
     ])
     await loadClosure(picture, [subject, ...(resource === undefined ? [] : [resource])])
-    await loadClosure(picture, ownersIn(picture, [subject]))
+    await loadOwners(picture, [subject])
     const found = task === undefined ? undefined : picture.get('task', task)?.value
     const mine = found !== undefined && sameRef(found.subject, subject) ? found : undefined
     const asking: Asking = {

@@ -17,6 +17,8 @@ when { context.live has posture && context.live.posture.compliant };
 @id("early") permit (principal, action == Action::"early", resource)
 when { context.live.now.toTime() < duration("12h1m") };
 @id("stow") permit (principal, action == Action::"stow", resource);
+@id("one-thing") permit (principal, action == Action::"one-thing", resource)
+when { context.live has history && context.live.history.resources < 1 && context.live.history.systems < 1 };
 @id("calm") permit (principal, action == Action::"calm", resource)
 when { context.live has risk && context.live.risk.score < 50 };
 @id("vouched") permit (principal, action == Action::"vouched", resource)
@@ -147,5 +149,30 @@ describe('whoever is behind another', () => {
     await settle(w.app)
     const now = (await w.app.store.read([{ kind: 'grant', id: before }])).get('grant', before)?.value
     assert.equal((now?.endsAt ?? 0) - (now?.startedAt ?? 0), 5 * MINUTE)
+  })
+})
+
+describe('what it did itself', () => {
+  test('B32 ends no grant: neither its calls nor the things that it touched count against it, those of others do', async () => {
+    await using w = await faultWorld({ policies })
+    const { flows } = w.app
+    const scope = {
+      actions: ['one-thing', 'stow'],
+      resources: [ref('Document/handbook'), ref('Document/other')],
+    }
+    const { id: task } = await flows.declareTask(w.migrator, { purpose: 'one', heartbeat: HOUR, scope })
+    const { grant, decision } = await flows.activate(w.migrator, on('one-thing', task))
+    const id = grant?.id ?? assert.fail(decision.reason)
+    const state = async () => {
+      await settle(w.app)
+      return (await w.app.store.read([{ kind: 'grant', id }])).get('grant', id)?.value.state
+    }
+    await put(w, { type: 'Agent', id: 'migrator', kind: 'agent' })
+    assert.equal(await state(), 'active')
+    assert.equal((await flows.evaluate(w.migrator, on('one-thing', task))).outcome, 'deny', 'once')
+    const other = attempt('Agent/migrator', 'stow', 'Document/other', { task })
+    assert.equal((await flows.evaluate(w.migrator, other)).outcome, 'permit')
+    await put(w, { type: 'Agent', id: 'migrator', kind: 'agent', name: 'again' })
+    assert.equal(await state(), 'closed')
   })
 })
