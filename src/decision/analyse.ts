@@ -27,10 +27,10 @@ import type { LiveContext } from '../context/port.ts'
 import { delegationEnded, generationIn, inDelegation, isVerified } from '../identity/chain.ts'
 import {
   cedarEntities,
+  directOwners,
   hasThirdParty,
   loadClosure,
   loadOwners,
-  ownersIn,
   registered,
   upwards,
 } from '../identity/inventory.ts'
@@ -755,7 +755,7 @@ function assertProperties(
   attempt: Attempt,
   picture: Picture,
 ): { entities: readonly EntityData[]; dropped: readonly string[]; names: Asserted } {
-  const owners = ownersIn(picture, [attempt.resource, ...attempt.chain])
+  const owners = directOwners(picture, [attempt.resource, ...attempt.chain])
   const entities = new Map(
     cedarEntities(picture, [...attempt.chain, attempt.resource, ...owners]).map((e) => [
       refKey(e.uid),

@@ -29,6 +29,14 @@ export function registered(picture: Picture, ref: EntityRef): Entity | undefined
   return entity === undefined || entity.deletedAt !== undefined ? undefined : entity
 }
 
+/** Whom those of `refs` belong to at once: what policy is given beside them. They are in the picture. */
+export function directOwners(picture: Picture, refs: readonly EntityRef[]): readonly EntityRef[] {
+  return refs.flatMap((ref) => {
+    const entity = registered(picture, ref)
+    return [entity?.owner, entity?.team].filter((owner) => owner !== undefined)
+  })
+}
+
 /**
  * Whom those of `refs` belong to that are registered, people and teams, along owner after owner as far as the picture
  * reaches (`loadOwners`): who acts by an agent of an agent acts too. What a group belongs to is not its members'.
@@ -37,11 +45,14 @@ export function ownersIn(picture: Picture, refs: readonly EntityRef[]): readonly
   const found = new Map<string, EntityRef>()
   let next = refs
   while (next.length > 0) {
-    const owners = next.flatMap((ref) => {
-      const entity = picture.has('entity', refKey(ref)) ? registered(picture, ref) : undefined
-      if (entity?.kind === 'group' && !refs.includes(ref)) return []
-      return [entity?.owner, entity?.team].filter((owner) => owner !== undefined)
-    })
+    const owners = directOwners(
+      picture,
+      next.filter(
+        (ref) =>
+          picture.has('entity', refKey(ref)) &&
+          (refs.includes(ref) || registered(picture, ref)?.kind !== 'group'),
+      ),
+    )
     next = owners.filter((owner) => !found.has(refKey(owner)))
     for (const owner of next) found.set(refKey(owner), owner)
   }

@@ -8,6 +8,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import type { Json } from '../../src/model/canonical.ts'
 import { HOUR, MINUTE, SECOND } from '../../src/model/time.ts'
+import { redecideAll } from '../support/redecide.ts'
 import type { FaultWorld } from './support.ts'
 import { attempt, faultWorld, interpose, put, ref, sessionFor, settle, withPolicy } from './support.ts'
 
@@ -131,6 +132,7 @@ describe('whoever is behind another', () => {
       assert.equal((await w.app.store.read([{ kind: 'grant', id }])).get('grant', id)?.value.state, 'closed')
       const other = attempt('Person/ada', 'stow', 'Document/other')
       assert.equal((await flows.ask(w.ada, other)).outcome, 'permit')
+      await redecideAll(w.app.store)
     }
   })
 
