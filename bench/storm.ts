@@ -33,7 +33,7 @@ import { percentiles, rss } from './measure.ts'
 /** Nobody who is at high risk does anything. */
 export const RISKY = {
   name: 'bench.cedar',
-  text: '@id("risky") forbid (principal, action, resource) when { context.live has risk && context.live.risk.level > 2 };',
+  text: '@id("risky") forbid (principal, action, resource) when { context.live has risk.level && context.live.risk.level > 2 };',
 }
 
 const policies = [

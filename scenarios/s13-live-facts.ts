@@ -37,7 +37,7 @@ when { context.proof.approvals.dba >= 1 };
 
 @id("not-while-at-risk")
 forbid (principal, action == Action::"db:repair", resource)
-when { context.live has risk && context.live.risk.level >= 3 };
+when { context.live has risk.level && context.live.risk.level >= 3 };
 `
 
 const RUNNER = 'Service/orders-runner'

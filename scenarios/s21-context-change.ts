@@ -27,7 +27,7 @@ when {
 
 @id("never-at-high-risk")
 forbid (principal, action == Action::"orders:repair", resource)
-when { context.live has risk && context.live.risk.level >= 3 };
+when { context.live has risk.level && context.live.risk.level >= 3 };
 
 @id("changes-under-an-open-change")
 forbid (principal in Group::"changers", action == Action::"orders:repair", resource)

@@ -304,6 +304,7 @@ export async function createApp(config: ServerConfig, options: AppOptions): Prom
         key: derive('writ/passkey-nonce'),
       },
       ...(config.believed === undefined ? {} : { believed: config.believed }),
+      ...(config.mostTold === undefined ? {} : { mostTold: config.mostTold }),
       issuers: config.issuers.map(({ name }) => name),
       relying: createRelyingParty({
         providers: login.providers,

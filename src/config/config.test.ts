@@ -194,6 +194,7 @@ suite('configuration', () => {
         facts: { tickets: [], incidents: [] },
         webhooks: [],
         believed: 86_400_000,
+        mostTold: 100_000,
         signals: { receivers: [] },
       },
     )

@@ -460,6 +460,13 @@ export const configSchema = z.strictObject({
             sentence:
               'How long a fact is believed that is reported or signalled without an age of its own; nothing is believed longer than this or a day, whichever is more.',
           }),
+          most: setting(z.int('is not a whole number').min(1).max(10_000_000).default(100_000), {
+            type: 'integer',
+            default: '100000',
+            reader: 'server',
+            sentence:
+              'Things (devices, subjects, sessions, tickets, incidents) that one reporter, transmitter or webhook may tell of; more are refused, since facts are kept for good.',
+          }),
         })
         .prefault({}),
     })

@@ -69,6 +69,8 @@ export type ServerConfig = Readonly<{
   webhooks?: readonly WebhookConfig[]
   /** How long a fact is believed that is pushed without an age. */
   believed?: Millis
+  /** Things that one source may tell of by itself. */
+  mostTold?: number
   /** Change windows, freezes, on-call. */
   calendars?: readonly CalendarSource[]
   /** Whose signals are listened to, and who is told. */
@@ -125,6 +127,7 @@ export function serverConfig(
     calendars: calendarConfigs(config.sources.calendars, path, read),
     webhooks: webhooksConfig(config.webhooks, facts, path),
     believed: config.sources.pushed.max_age,
+    mostTold: config.sources.pushed.most,
     signals: signalsConfig(config.signals, issuers, path, read),
   }
 }

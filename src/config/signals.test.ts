@@ -56,6 +56,26 @@ describe('signals in the configuration', () => {
     assert.deepEqual(load({}), { receivers: [] })
   })
 
+  test('law 1 what stands in the record of them holds no secret of an address', () => {
+    const summary = JSON.stringify(
+      signalsSummary(
+        load({
+          receivers: [
+            {
+              ...receiver,
+              delivery: 'poll',
+              manage: false,
+              poll_url: 'https://idp.example/poll?key=canary',
+              jwks_uri: 'https://idp.example/jwks?key=canary',
+            },
+          ],
+        }),
+      ),
+    )
+    assert.doesNotMatch(summary, /canary/u)
+    assert.match(summary, /idp.example\/poll/u)
+  })
+
   const wrong: Readonly<Record<string, Readonly<{ text: unknown; what: RegExp }>>> = {
     'B52 plain http': {
       text: { receivers: [{ ...receiver, issuer: 'http://idp.example' }] },
@@ -107,6 +127,15 @@ describe('signals in the configuration', () => {
     'two that poll as one': {
       text: { transmitter: { receivers: [listener, { ...listener, name: 'b' }] } },
       what: /twice/u,
+    },
+    'B53 one issuer with two sets of subjects for one audience': {
+      text: {
+        receivers: [
+          receiver,
+          { ...receiver, name: 'b', audiences: ['https://other.example', 'https://writ.example'] },
+        ],
+      },
+      what: /issuer and audience `https:\/\/idp.example https:\/\/writ.example` twice/u,
     },
     'an algorithm of shared secrets': {
       text: { receivers: [{ ...receiver, algorithms: ['HS256'] }] },

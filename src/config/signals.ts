@@ -134,9 +134,9 @@ export function signalsConfig(
   )
   // one issuer, one set of subjects: else the wider one would count
   once(
-    receivers.map(({ issuer, audiences }) => `${issuer} ${audiences.join(' ')}`),
+    receivers.flatMap(({ issuer, audiences }) => [...new Set(audiences)].map((one) => `${issuer} ${one}`)),
     'signals.receivers',
-    'issuer',
+    'issuer and audience',
   )
   const { transmitter } = configured
   if (transmitter === undefined) return { receivers }
@@ -293,14 +293,20 @@ function pemIn(files: Files, file: string, bad: Bad): string {
   throw bad(`names a file without a certificate: \`${file}\``, 'give `ca` the path of a PEM file')
 }
 
+/** Queries may hold keys. */
+const bare = (address: string): string => address.replace(/\?.*$/u, '')
+
 /** What is trusted, as the record shows it: no paths, which may hold secrets, and no keys by value. */
 export function signalsSummary({ receivers, transmitter }: SignalsConfig): Json {
   return {
-    receivers: receivers.map(({ authorizationFile, tokenFile: _token, ca: _ca, keys, ...one }): Json => ({
-      ...(one as unknown as Record<string, Json>),
-      authorized: authorizationFile !== undefined,
-      ...(keys === undefined ? {} : { keys: keys.from === 'uri' ? keys.uri : 'configured' }),
-    })),
+    receivers: receivers.map(
+      ({ authorizationFile, tokenFile: _token, ca: _ca, keys, pollUrl, ...one }): Json => ({
+        ...(one as unknown as Record<string, Json>),
+        ...(pollUrl === undefined ? {} : { pollUrl: bare(pollUrl) }),
+        authorized: authorizationFile !== undefined,
+        ...(keys === undefined ? {} : { keys: keys.from === 'uri' ? bare(keys.uri) : 'configured' }),
+      }),
+    ),
     ...(transmitter === undefined
       ? {}
       : {

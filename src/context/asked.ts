@@ -57,8 +57,9 @@ export type Said = Readonly<{ document?: unknown; at: Instant }>
 /** Longest answer that is read, bytes. */
 export const ANSWER_MOST = 262_144
 const DEPTH_MOST = 32
-/** Questions under way at one system. */
+/** Questions under way at one system, and more that wait until one of them is answered. */
 const AT_ONCE = 16
+const WAITING_MOST = 64
 /** A clock that differs by more than this is wrong: ours or theirs. */
 export const SKEW: Millis = MINUTE
 
@@ -66,6 +67,8 @@ export class Asked {
   readonly #config: AskedConfig
   readonly #deps: AskedDeps
   readonly #breaker: Breaker
+  /** Whoever waits for a place. */
+  readonly #waiting = new Set<() => void>()
   #under = 0
 
   constructor(config: AskedConfig, deps: AskedDeps) {
@@ -76,24 +79,56 @@ export class Asked {
 
   /** @throws {SourceError} for every reason not to know. */
   async ask(url: URL, signal: AbortSignal): Promise<Said> {
-    if (this.#under >= AT_ONCE) throw new SourceError(`${AT_ONCE} questions to it are under way`)
+    await this.#place(signal)
+    let answer: Answer
+    try {
+      answer = await this.#tried(url, signal)
+    } finally {
+      this.#under -= 1
+      const [next] = this.#waiting
+      next?.()
+    }
+    return said(answer, this.#deps.clock.wall())
+  }
+
+  /** Many are asked for at once where many are looked at again at once: to refuse them would end what stands on them. */
+  async #place(signal: AbortSignal): Promise<void> {
+    if (this.#under >= AT_ONCE) {
+      if (this.#waiting.size >= WAITING_MOST)
+        throw new SourceError(`${AT_ONCE} questions to it are under way, and ${WAITING_MOST} wait`)
+      await new Promise<void>((resolve, reject) => {
+        const over = (): void => {
+          this.#waiting.delete(go)
+          reject(new SourceError(`${AT_ONCE} questions to it are under way`))
+        }
+        const go = (): void => {
+          this.#waiting.delete(go)
+          signal.removeEventListener('abort', over)
+          // the place is taken before anybody else can see it
+          this.#under += 1
+          resolve()
+        }
+        this.#waiting.add(go)
+        if (signal.aborted) over()
+        else signal.addEventListener('abort', over, { once: true })
+      })
+    } else this.#under += 1
+  }
+
+  async #tried(url: URL, signal: AbortSignal): Promise<Answer> {
     const passage = this.#breaker.enter()
     if (passage === undefined) {
       const seconds = Math.ceil(this.#breaker.resting / SECOND)
       throw new SourceError(`it failed and is asked again in ${Math.max(1, seconds)} s`)
     }
-    this.#under += 1
-    let answer: Answer
     try {
-      answer = await this.#answer(url, signal)
+      const answer = await this.#answer(url, signal)
       passage.succeeded()
+      return answer
     } catch (error) {
       passage.failed(error instanceof Unavailable ? error.rest : undefined)
       throw error instanceof SourceError ? error : new SourceError('it failed in an unexpected way')
-    } finally {
-      this.#under -= 1
     }
-    return said(answer, this.#deps.clock.wall())
   }
 
   async #answer(url: URL, signal: AbortSignal): Promise<Answer> {

@@ -121,6 +121,19 @@ describe('B58 asking sources', () => {
     assert.deepEqual(it.waits, [], 'nothing waits on')
   })
 
+  test('B58 what is believed no longer than it is fresh is asked for again before that', async () => {
+    await using it = await asking({
+      short: async (about) => ({ ...ticket(about, it.store.clock.wall()), maxAge: 30_000 }),
+    })
+    await it.refresh('short-1')
+    it.store.clock.advance(23_999)
+    await it.refresh('short-1')
+    assert.equal(it.asked.length, 1)
+    it.store.clock.advance(1)
+    await it.refresh('short-1')
+    assert.equal(it.asked.length, 2)
+  })
+
   test('one that never says, and does not hear that it is given up, is asked again', async () => {
     let given = 0
     await using it = await asking({

@@ -9,6 +9,7 @@ import { factId } from '../model/fact.ts'
 import type { Millis } from '../model/time.ts'
 import type { Store } from '../store/port.ts'
 import type { FactRef } from './facts.ts'
+import { askedAgainFrom } from './facts.ts'
 import type { FactSource, LiveContext } from './port.ts'
 import { SourceError } from './port.ts'
 
@@ -61,7 +62,7 @@ export class Asking implements LiveContext {
     const view = await this.#deps.store.read(asked.map(({ id }) => ({ kind: 'fact', id })))
     const stale = asked.filter(({ id, source }) => {
       const fact: Fact | undefined = view.get('fact', id)?.value
-      return fact === undefined || view.now >= fact.observedAt + source.fresh
+      return fact === undefined || view.now >= Math.min(fact.observedAt + source.fresh, askedAgainFrom(fact))
     })
     if (stale.length === 0) return
     const late = new AbortController()

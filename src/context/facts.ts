@@ -14,7 +14,7 @@ import { devicesIn, isFresh, knownUntil, worstPosture } from '../model/fact.ts'
 import { claimNames } from '../model/issuer.ts'
 import type { Task } from '../model/task.ts'
 import { historyOf } from '../model/task.ts'
-import type { Instant } from '../model/time.ts'
+import type { Instant, Millis } from '../model/time.ts'
 import { SECOND, toRfc3339 } from '../model/time.ts'
 import type { Signs } from './risk.ts'
 import { riskOf } from './risk.ts'
@@ -167,8 +167,10 @@ export function withLive(
     if (fact === undefined) return expected(ref) ? 'unknown' : 'absent'
     if (!isFresh(fact, now)) return 'unknown'
     const until = knownUntil(fact)
-    const asked = expected(ref) && ref.name !== 'calendar' ? askedAgainAt(fact) : until
-    changesAt = Math.min(changesAt, asked > now ? asked : until)
+    changesAt = Math.min(
+      changesAt,
+      expected(ref) && ref.name !== 'calendar' ? askedAgainAt(fact, now) : until,
+    )
     return fact.value === null ? 'absent' : fact
   }
   const tell = (name: string, found: Fact | 'absent' | 'unknown', into: Record<string, Json>): void => {
@@ -208,9 +210,7 @@ export function withLive(
       const known = typeof reported === 'object' ? reported : undefined
       const risk = riskOf(known?.value ?? undefined, signs)
       if (reported === 'unknown') unknown.add('risk')
-      else if (risk !== undefined) {
-        theirs['risk'] = { ...risk, observedAt: toRfc3339(known?.observedAt ?? now) }
-      }
+      else theirs['risk'] = { ...risk, observedAt: toRfc3339(known?.observedAt ?? now) }
     }
     if (Object.keys(theirs).length > 0) of[about] = theirs
   }
@@ -243,10 +243,24 @@ export function withLive(
 
 /** Of how long an answer is believed, how much may pass before its source is asked again. */
 const BELIEVED_UNASKED = 0.8
+/** Less time than this is too little for another try. */
+const ONE_MORE: Millis = 5 * SECOND
 
-/** Before what its source said is too old: one answer that is late or lost ends nothing, and a change is found sooner. */
-const askedAgainAt = (fact: Fact): Instant =>
+/** From when on its source is asked again, whatever it calls fresh. */
+export const askedAgainFrom = (fact: Pick<Fact, 'observedAt' | 'maxAge'>): Instant =>
   Math.floor(fact.observedAt + (fact.maxAge ?? Infinity) * BELIEVED_UNASKED)
+
+/**
+ * Before what its source said is too old: one answer that is late or lost ends nothing, and a change is found sooner. Who
+ * has asked in vain asks again after half of the time that is left.
+ */
+function askedAgainAt(fact: Fact, now: Instant): Instant {
+  const until = knownUntil(fact)
+  const first = askedAgainFrom(fact)
+  if (now < first || until === Infinity) return first
+  const half = Math.floor((until - now) / 2)
+  return half < ONE_MORE ? until : now + half
+}
 
 const complianceOf = (device: Fact | 'unknown'): NonNullable<Signs['posture']> =>
   device === 'unknown' ? device : device.value?.['compliant'] === true ? 'compliant' : 'not-compliant'

@@ -45,25 +45,28 @@ export const RETRIES_COUNTED = 6
 type Contribution = Readonly<{ what: string; points: number }>
 
 /**
- * The fact, without its time; `undefined` where nobody reports anything and nothing is seen. `level` is what was reported,
- * 1 where nobody did.
+ * The fact, without its time. It is always there, of nothing with a score of 0: if it came with the first thing that is
+ * seen, misbehaving would make rules apply that ask whether it is there. `level` is what was reported, and is not there
+ * where nobody did: silence is no word for somebody (law 6).
  */
 export function riskOf(
   reported: Readonly<Record<string, Json>> | undefined,
   signs: Signs,
-): Readonly<Record<string, Json>> | undefined {
-  const level = reported === undefined ? 1 : (reported['level'] ?? 3)
+): Readonly<Record<string, Json>> {
+  const level = reported === undefined ? undefined : (reported['level'] ?? 3)
   const said: Json = reported?.['contributions'] ?? []
   // without a score it is no risk that policies could read: what is garbled is unknown
-  if (typeof level !== 'number' || !isListed(said)) return { level }
-  const all = [...said, ...own(level, signs)]
-  if (reported === undefined && all.length === 0) return undefined
+  if ((level !== undefined && typeof level !== 'number') || !isListed(said)) return given(level)
+  const all = [...said, ...own(level ?? 1, signs)]
   return {
-    level,
+    ...given(level),
     score: all.reduce((sum, { points }) => sum + points, 0),
     contributions: all.map(({ what, points }) => `${what} +${points}`).sort(),
   }
 }
+
+const given = (level: Json | undefined): Readonly<Record<string, Json>> =>
+  level === undefined ? {} : { level }
 
 const isListed = (said: Json): said is readonly Contribution[] =>
   Array.isArray(said) &&

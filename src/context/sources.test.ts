@@ -633,9 +633,28 @@ describe('B58 a system that does not say', () => {
     const gaveUp = new AbortController()
     const asking = Array.from({ length: 16 }, (_, i) => why(it.observe(`T-${i}`, gaveUp.signal)))
     await arrived.promise
-    assert.match(await why(it.observe('T-99', patience())), /16 questions/u)
+    const waited = new AbortController()
+    const last = why(it.observe('T-99', waited.signal))
+    waited.abort()
+    assert.match(await last, /16 questions/u)
+    assert.match(await why(it.observe('T-99', AbortSignal.abort())), /16 questions/u)
+    const others = Array.from({ length: 64 }, () => why(it.observe('T-98', gaveUp.signal)))
+    assert.match(await why(it.observe('T-99', patience())), /64 wait/u)
     gaveUp.abort()
-    await Promise.all(asking)
+    await Promise.all([...asking, ...others])
+    assert.equal(server.asked.length, 16)
+  })
+
+  test('B58 many at once are asked one after another, and none is unknown for it', async () => {
+    await using server = await jsonServer((request, response) => {
+      const id = decodeURIComponent((request.url ?? '').split('/').at(-1) ?? '')
+      json({ ...ticket, id })(request, response)
+    })
+    const it = source(server, { timeout: 10_000 })
+    const said = await Promise.all(
+      Array.from({ length: 64 }, (_, i) => it.observe(`T-${i}`, AbortSignal.timeout(10_000))),
+    )
+    assert.deepEqual(new Set(said.map(({ about }) => about)).size, 64)
   })
 
   test('a credential that is gone, empty or no header is told of without a word of it', async () => {

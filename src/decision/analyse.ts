@@ -25,7 +25,15 @@ import { SECOND } from '../model/time.ts'
 import type { Facts } from '../context/facts.ts'
 import type { LiveContext } from '../context/port.ts'
 import { delegationEnded, generationIn, inDelegation, isVerified } from '../identity/chain.ts'
-import { cedarEntities, hasThirdParty, loadClosure, ownersIn, registered } from '../identity/inventory.ts'
+import {
+  cedarEntities,
+  directOwners,
+  hasThirdParty,
+  loadClosure,
+  loadOwners,
+  registered,
+  upwards,
+} from '../identity/inventory.ts'
 import { rootsBehind } from '../identity/roots.ts'
 import type { Asked, EntityData, Evaluation, Explanation, Head, PolicySet, Proof } from '../policy/index.ts'
 import type { Store, View } from '../store/port.ts'
@@ -81,6 +89,8 @@ export type Analysis = Readonly<{
   attempt: Attempt
   attemptDigest: string
   caller: Caller
+  /** What ends or begins by itself was judged no earlier than this. */
+  at: Instant
   picture: Picture
   policy: PolicySet | undefined
   policyVersion: string
@@ -148,7 +158,7 @@ export async function analyse(
     ...(attempt.delegation === undefined ? [] : [{ kind: 'delegation' as const, id: attempt.delegation }]),
   ])
   await loadClosure(picture, [...attempt.chain, attempt.resource, caller.subject])
-  await loadClosure(picture, ownersIn(picture, [attempt.resource, ...attempt.chain]))
+  await loadOwners(picture, [...upwards(picture, attempt.resource), ...attempt.chain])
   const named = await loadTasks(picture, attempt.task)
   // a task of somebody else is as good as none: nothing of it is read, counted or waited for (B33)
   const tasks = named[0] !== undefined && sameRef(named[0].subject, attempt.subject) ? named : []
@@ -169,12 +179,13 @@ export async function analyse(
   const asking: Asking = {
     caller,
     chain: attempt.chain,
-    task: tasks[0] === undefined ? undefined : withoutCalls(tasks[0], again?.own ?? 0),
+    task: tasks[0] === undefined ? undefined : withoutCalls(tasks[0], again?.own ?? 0, attempt.resource),
   }
   const base = {
     attempt,
     attemptDigest: digestOf(attemptStatement(deps.installation, attempt)),
     caller,
+    at: now,
     picture,
     policy,
     policyVersion,
@@ -254,7 +265,8 @@ export async function analyse(
   const asked = heads.map((head) => policy.ask(queryAt(head, facts)))
   const turnsAt = (until: Instant): Instant | undefined => {
     let first = until
-    for (const head of heads) first = policy.turnsAt((at) => queryAt(head, live.at(at)), now, first) ?? first
+    const from = facts.observedAt
+    for (const head of heads) first = policy.turnsAt((at) => queryAt(head, live.at(at)), from, first) ?? first
     return first < until ? first : undefined
   }
   const evaluate = (proof: Proof): Evaluation => combine(asked.map((one) => one.evaluate(proof)))
@@ -743,7 +755,7 @@ function assertProperties(
   attempt: Attempt,
   picture: Picture,
 ): { entities: readonly EntityData[]; dropped: readonly string[]; names: Asserted } {
-  const owners = ownersIn(picture, [attempt.resource, ...attempt.chain])
+  const owners = directOwners(picture, [attempt.resource, ...attempt.chain])
   const entities = new Map(
     cedarEntities(picture, [...attempt.chain, attempt.resource, ...owners]).map((e) => [
       refKey(e.uid),

@@ -23,7 +23,7 @@ import { hex, sha256 } from '../store/hash.ts'
 import type { Read, Transaction } from '../store/port.ts'
 import type { Analysis, DecisionDeps } from './analyse.ts'
 import { analyse, DENIAL_TTL, exceeds, grantTtl, hasEnded } from './analyse.ts'
-import { dependenciesOf } from './dependencies.ts'
+import { dependenciesOf, hasTurned } from './dependencies.ts'
 import { entitiesDigest, schemaDigest } from './redecide.ts'
 
 /** An answer is given again to the same key for this long. */
@@ -221,7 +221,7 @@ async function commit(
         if (analysis.outcome !== 'permit') return denied(undefined)
         const refused = refusal(deps, analysis, tx, true, options.under)
         if (refused === SPENT) return { stale: SPENT }
-        if (refused === 'contended') return { stale: analysis.picture.staleIn(tx) ?? 'history' }
+        if (refused === 'contended') return { stale: analysis.picture.staleIn(tx) ?? 'history or time' }
         if (refused !== undefined) return denied(refused)
         const grant = consume(deps, id, analysis, tx, options)
         const decision = record(tx, id, analysis, inputs, undefined, grant)
@@ -334,6 +334,8 @@ function refusal(
   if (picture.staleIn(tx) !== undefined) return 'contended'
   if (hasEnded(analysis, tx)) return 'subject_locked'
   if (tx.now >= (analysis.delegation?.endsAt ?? Infinity)) return 'delegation_ended'
+  // a fact that is too old by now, an event that is over, an hour that has come
+  if (hasTurned(analysis, tx.now)) return 'contended'
   if (analysis.readsHistory) {
     const [seen] = analysis.tasks
     const task = seen === undefined ? undefined : tx.get('task', seen.id)?.value

@@ -50,9 +50,8 @@ function urgencyOf({ attempt, picture }: Analysis): number {
   )
 }
 
-/** The first instant at which the same would be analysed otherwise although nothing was written. */
-function changesAt({ facts, picture, caller, tasks }: Analysis): Instant {
-  const { now } = picture
+/** The first instant at which what was read would be read otherwise although nothing was written. */
+function changesAt({ at: from, facts, picture, caller, tasks }: Analysis): Instant {
   const known = [
     facts.changesAt,
     registered(picture, caller.subject)?.endsAt,
@@ -63,8 +62,13 @@ function changesAt({ facts, picture, caller, tasks }: Analysis): Instant {
       return fact === undefined ? undefined : knownUntil(fact)
     }),
   ]
-  return Math.min(Infinity, ...(known.filter((at) => at !== undefined && at > now) as Instant[]))
+  // later loads moved the time of the picture on: what changed since it was judged has still to be seen
+  return Math.min(Infinity, ...(known.filter((at) => at !== undefined && at > from) as Instant[]))
 }
+
+/** Whether time alone has changed by `now` what was read, or how policies compare it. */
+export const hasTurned = (analysis: Analysis, now: Instant): boolean =>
+  changesAt(analysis) <= now || analysis.turnsAt?.(now + 1) !== undefined
 
 /** When `grant` ends by what is known now (law 3): earlier than it says where something of it ends earlier. */
 export function endNow(deps: LongestGrant, grant: Grant, analysis: Analysis): Instant {

@@ -10,7 +10,7 @@ import { refKey } from '../model/entity.ts'
 import { isHeld, lockId } from '../model/lock.ts'
 import type { Task } from '../model/task.ts'
 import type { Instant } from '../model/time.ts'
-import { ownersIn, registered } from '../identity/inventory.ts'
+import { ownersIn, registered, upwards } from '../identity/inventory.ts'
 import type { Picture } from '../store/picture.ts'
 
 /** The names of all locks that would refuse it; what it needs of the inventory is in the picture. */
@@ -19,19 +19,12 @@ export function locksOn(
   { action, resource, chain }: Pick<Attempt, 'action' | 'resource' | 'chain'>,
   tasks: readonly Task[],
 ): readonly string[] {
-  const above = new Set<string>()
-  const climb = (ref: EntityRef): void => {
-    const key = refKey(ref)
-    if (above.has(key) || !picture.has('entity', key)) return
-    above.add(key)
-    registered(picture, ref)?.parents.forEach(climb)
-  }
-  climb(resource)
-  const owners = ownersIn(picture, [...chain, resource])
+  const above = upwards(picture, resource)
+  const owners = ownersIn(picture, [...chain, ...above])
   return [
     lockId('tool', action.name),
-    ...[...above].map((key) => lockId('resource', key)),
-    ...new Set(owners.map((owner) => lockId('owner', refKey(owner)))),
+    ...above.map((ref) => lockId('resource', refKey(ref))),
+    ...owners.map((owner) => lockId('owner', refKey(owner))),
     ...tasks.map(({ id }) => lockId('task', id)),
   ]
 }

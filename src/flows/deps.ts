@@ -48,6 +48,8 @@ export type FlowDeps = Readonly<{
   defaults: Readonly<{ request: Millis; task: Millis; heartbeat: Millis; grant: Millis }>
   /** How long a fact is believed that somebody pushes without saying so. */
   believed?: Millis
+  /** Things that one source may tell of by itself. */
+  mostTold?: number
   /** Random bytes, for codes, keys and session tokens. */
   randomBytes(size: number): Uint8Array
   /** In [0, 1): spreads retries. */

@@ -20,7 +20,7 @@ import { Picture } from '../store/picture.ts'
 import type { Asking } from '../decision/live.ts'
 import { liveFacts } from '../decision/live.ts'
 import { actionUid } from '../decision/redecide.ts'
-import { cedarEntities, hasThirdParty, loadClosure, ownersIn, registered } from '../identity/inventory.ts'
+import { cedarEntities, hasThirdParty, loadClosure, loadOwners, registered } from '../identity/inventory.ts'
 import type { Attempts } from './attempts.ts'
 import type { FlowDeps } from './deps.ts'
 
@@ -31,14 +31,41 @@ const MOST_VALUE = 65_536
  * else: those who manage devices say at least once a day what is so.
  */
 const BELIEVED = DAY
+/** Things that one source may tell of by itself, where `sources.pushed.most` says nothing else. */
+const MOST_TOLD = 100_000
 
 export class Facts {
   readonly #deps: FlowDeps
   readonly #attempts: Attempts
+  /** Who was refused for telling of too many things. */
+  readonly #full = new Set<string>()
 
   constructor(deps: FlowDeps, attempts: Attempts) {
     this.#deps = deps
     this.#attempts = attempts
+  }
+
+  /**
+   * What somebody tells by themselves. Facts are never deleted, since what was known would be absent then: so there is an
+   * end to the things that one may tell of, and what they told of before they may always tell again (law 12).
+   *
+   * @param teller whose share it takes, where that is another than `source`.
+   * @throws {WritError} `ERR_INPUT_INVALID` like `observe`; `ERR_TOO_LARGE` for one thing too many: nothing is recorded.
+   */
+  told(source: string, by: string, observations: readonly Observation[], teller = source): Promise<void> {
+    return this.observe(source, by, observations, teller)
+  }
+
+  /** Who was refused, since this server was started. */
+  problems(): readonly string[] {
+    return [...this.#full].map(
+      (teller) =>
+        `\`${teller}\` has told of ${this.#most} things and is heard of no others: see what it tells of, or raise \`sources.pushed.most\``,
+    )
+  }
+
+  get #most(): number {
+    return this.#deps.mostTold ?? MOST_TOLD
   }
 
   /**
@@ -47,7 +74,12 @@ export class Facts {
    *
    * @throws {WritError} `ERR_INPUT_INVALID` for too many or too large.
    */
-  async observe(source: string, by: string, observations: readonly Observation[]): Promise<void> {
+  async observe(
+    source: string,
+    by: string,
+    observations: readonly Observation[],
+    teller?: string,
+  ): Promise<void> {
     if (observations.length === 0) return
     if (observations.length > MOST_OBSERVED) throw tooMuch(`more than ${MOST_OBSERVED} facts at once`)
     for (const { name, value, device } of observations) {
@@ -55,13 +87,18 @@ export class Facts {
         throw new WritError('ERR_INPUT_INVALID', `a \`${name}\` is of no device`)
       if (canonical(value).length > MOST_VALUE) throw tooMuch(`a fact of more than ${MOST_VALUE} characters`)
     }
+    const share = teller === undefined ? undefined : `facts/${teller}`
     await this.#deps.store.commit({
-      reads: observations.flatMap(({ name, about, device }): Read[] => [
-        { kind: 'fact', id: factId(name, about, device) },
-        ...(device === undefined ? [] : [{ kind: 'fact' as const, id: factId('devices', about) }]),
-      ]),
+      reads: [
+        ...(share === undefined ? [] : [{ kind: 'meta' as const, id: share }]),
+        ...observations.flatMap(({ name, about, device }): Read[] => [
+          { kind: 'fact', id: factId(name, about, device) },
+          ...(device === undefined ? [] : [{ kind: 'fact' as const, id: factId('devices', about) }]),
+        ]),
+      ],
       narrowing: true,
       run: (tx) => {
+        if (share !== undefined) this.#take(tx, share, observations)
         for (const observation of observations) {
           const { name, about, device } = observation
           const id = factId(name, about, device)
@@ -93,12 +130,29 @@ export class Facts {
   /**
    * A caller reports facts that it is trusted to know: policy decides on `Writ::report` for each thing that it speaks of.
    *
-   * @throws {WritError} `ERR_FORBIDDEN`, `ERR_INPUT_INVALID`.
+   * @throws {WritError} `ERR_FORBIDDEN`, `ERR_INPUT_INVALID`, `ERR_TOO_LARGE`.
    */
   async report(caller: Caller, observations: readonly Observation[]): Promise<void> {
     for (const { name, about } of observations)
       await this.#attempts.administer(caller, 'report', { context: { fact: name, about } })
-    await this.observe(caller.id, caller.id, observations)
+    // whoever has many keys and sessions is one
+    await this.told(caller.id, caller.id, observations, refKey(caller.subject))
+  }
+
+  /** Takes from the share what `observations` are the first to tell of. */
+  #take(tx: Transaction, share: string, observations: readonly Observation[]): void {
+    const ids = new Set(observations.map(({ name, about, device }) => factId(name, about, device)))
+    const more = [...ids].filter((id) => tx.get('fact', id) === undefined).length
+    if (more === 0) return
+    const before = Number(tx.get('meta', share)?.value['told'] ?? 0)
+    if (before + more > this.#most) {
+      const teller = share.slice('facts/'.length)
+      this.#full.add(teller)
+      throw new WritError('ERR_TOO_LARGE', `\`${teller}\` has told of ${before} things already`, {
+        hint: `what it told of before is still heard; of more than ${this.#most} with \`sources.pushed.most\``,
+      })
+    }
+    tx.put('meta', share, { told: before + more })
   }
 
   /**
@@ -123,7 +177,7 @@ export class Facts {
       ...(task === undefined ? [] : [{ kind: 'task' as const, id: task }]),
     ])
     await loadClosure(picture, [subject, ...(resource === undefined ? [] : [resource])])
-    await loadClosure(picture, ownersIn(picture, [subject]))
+    await loadOwners(picture, [subject])
     const found = task === undefined ? undefined : picture.get('task', task)?.value
     const mine = found !== undefined && sameRef(found.subject, subject) ? found : undefined
     const asking: Asking = {
@@ -183,7 +237,7 @@ export class Facts {
       ...(request.task === undefined ? [] : [{ kind: 'task' as const, id: request.task }]),
     ])
     await loadClosure(picture, chain)
-    await loadClosure(picture, ownersIn(picture, chain))
+    await loadOwners(picture, chain)
     const task = request.task === undefined ? undefined : picture.get('task', request.task)?.value
     const key = task?.ticket
     if (key !== undefined) await picture.load([{ kind: 'fact', id: factId('ticket', key) }])

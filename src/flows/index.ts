@@ -104,7 +104,7 @@ export function createFlows(deps: FlowDeps): Flowing {
     }),
     store: deps.store,
     log: deps.log,
-    observe: (source, by, observations) => facts.observe(source, by, observations),
+    observe: (source, by, observations) => facts.told(source, by, observations),
   })
   const windows = new Windows(deps, narrower)
   const locks = new Locks(deps, { attempts, narrower, reacting })
@@ -112,7 +112,7 @@ export function createFlows(deps: FlowDeps): Flowing {
     attempts,
     signers,
     sessions: new Sessions(deps, narrower, reacting),
-    observe: (source, by, observations) => facts.observe(source, by, observations),
+    observe: (source, by, observations) => facts.told(source, by, observations),
   })
   const tokens = new Tokens(deps, { attempts, requests, signers })
   const actions = new Actions(deps, attempts)
@@ -294,6 +294,7 @@ export function createFlows(deps: FlowDeps): Flowing {
         ...witnesses.problems(),
         ...exports.problems(now),
         ...(await signals.problems(now)),
+        ...facts.problems(),
         ...(deps.decision.context.problems?.() ?? []),
         ...(await staleCalendars(store, deps.decision.context.calendars)),
         ...(await locks.problems(now)),

@@ -34,7 +34,7 @@ import { isEnded, isLive, waitUntil, windowOf } from '../model/task.ts'
 import type { Instant } from '../model/time.ts'
 import type { Transaction, Page, Read } from '../store/port.ts'
 import { Picture } from '../store/picture.ts'
-import { loadClosure, ownersIn } from '../identity/inventory.ts'
+import { loadClosure, loadOwners } from '../identity/inventory.ts'
 import { personBehind, rootsBehind } from '../identity/roots.ts'
 import { longestFor } from '../decision/analyse.ts'
 import { stillRestored } from '../decision/decide.ts'
@@ -134,7 +134,7 @@ export class Requests {
     const behind = await rootsBehind(picture, caller, attempt, tasks)
     const { roots } = behind
     await loadClosure(picture, attempt.chain)
-    await loadClosure(picture, ownersIn(picture, attempt.chain))
+    await loadOwners(picture, attempt.chain)
     const longest = longestFor(decision, picture, attempt.chain)
     const callback = input.callback === undefined ? undefined : this.#callbacks.accept(caller, input.callback)
     const id = decision.newId('req')

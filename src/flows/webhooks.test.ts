@@ -6,7 +6,7 @@ import { openTestStore, unpruned } from '../../test/support/store.ts'
 import { githubHook, githubIssue, jiraHook, jiraIssue, opsgenieHook } from '../../test/support/tickets.ts'
 import { IncidentSource } from '../context/incidents.ts'
 import { TicketSource } from '../context/tickets.ts'
-import { isWritError } from '../model/errors.ts'
+import { WritError, isWritError } from '../model/errors.ts'
 import type { Observation } from '../model/fact.ts'
 import type { WebhookConfig } from '../model/source.ts'
 import { HOUR, MINUTE } from '../model/time.ts'
@@ -31,7 +31,14 @@ const hooks: readonly WebhookConfig[] = [
 type Said = Readonly<{ source: string; by: string; observation: Observation }>
 
 async function receiving(): Promise<
-  { webhooks: Webhooks; said: Said[]; store: TestStore; fail: boolean; logged: string[] } & AsyncDisposable
+  {
+    webhooks: Webhooks
+    said: Said[]
+    store: TestStore
+    fail: boolean
+    full: boolean
+    logged: string[]
+  } & AsyncDisposable
 > {
   const store = await openTestStore()
   store.clock.set(NOON)
@@ -42,7 +49,14 @@ async function receiving(): Promise<
   }
   const said: Said[] = []
   const logged: string[] = []
-  const it = { said, store, fail: false, logged, [Symbol.asyncDispose]: () => store[Symbol.asyncDispose]() }
+  const it = {
+    said,
+    store,
+    fail: false,
+    full: false,
+    logged,
+    [Symbol.asyncDispose]: () => store[Symbol.asyncDispose](),
+  }
   const url = 'https://it.example'
   const webhooks = new Webhooks({
     store,
@@ -60,6 +74,7 @@ async function receiving(): Promise<
     secret: async (place) => ('env' in place && place.env === 'W' ? WHSEC : SECRET),
     observe: async (source, by, observations) => {
       if (it.fail) throw new Error('the store is busy')
+      if (it.full) throw new WritError('ERR_TOO_LARGE', `\`${source}\` has told of 3 things already`)
       said.push(...observations.map((observation) => ({ source, by, observation })))
     },
     log: (_level, message, fields) => logged.push(JSON.stringify({ message, ...fields })),
@@ -142,6 +157,15 @@ describe('webhooks of ticket and incident systems', () => {
     it.fail = false
     assert.equal(await it.webhooks.receive('jira', hub(closed)), 'taken')
     assert.equal(it.said.length, 1)
+  })
+
+  test('law 12 a source that told of too many things is not told to send it again, and is asked instead', async () => {
+    await using it = await receiving()
+    it.full = true
+    assert.equal(await it.webhooks.receive('jira', hub(closed)), 'nothing')
+    assert.match(String((await refusals(it.store))[0]?.['why']), /`jira` has told of 3 things already/u)
+    it.full = false
+    assert.equal(await it.webhooks.receive('jira', hub(closed)), 'taken')
   })
 
   test('B22 what is late, of a time to come, or of no time is refused', async () => {

@@ -101,8 +101,7 @@ export class Webhooks {
     // without a time two bodies may be the same and mean another time; whoever shows the secret could change it anyway
     if (!isDated) {
       await keep(pace)
-      await this.#deps.observe(source.name, proof.id, [observed])
-      return 'taken'
+      return this.#observe(hook, proof, observed, now)
     }
     const spent = spentProof('webhook', source.name, proof.id, now + config.window + SKEW)
     const view = await this.#deps.store.read([readOf(spent)])
@@ -112,7 +111,8 @@ export class Webhooks {
     }
     // what comes again takes nothing from the share of what is new
     await keep(pace)
-    await this.#deps.observe(source.name, proof.id, [observed])
+    const received = await this.#observe(hook, proof, observed, now)
+    if (received !== 'taken') return received
     // afterwards: what was not recorded comes again, and to observe it twice changes nothing
     await this.#deps.store.commit({
       reads: [readOf(spent)],
@@ -120,6 +120,18 @@ export class Webhooks {
       run: (tx) => void spendProof(tx, spent),
     })
     return 'taken'
+  }
+
+  async #observe(hook: Hook, { id }: Proof, observed: Observation, now: Instant): Promise<Received> {
+    try {
+      await this.#deps.observe(hook.source.name, id, [observed])
+      return 'taken'
+    } catch (error) {
+      // one thing more than it may tell of: whoever needs to know of it has it asked
+      if (!isWritError(error, 'ERR_TOO_LARGE')) throw error
+      await this.#refused(hook, error.message, now)
+      return 'nothing'
+    }
   }
 
   /** When it became so. @throws {SourceError} for what is too old, or yet to be. */

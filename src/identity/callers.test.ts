@@ -217,7 +217,7 @@ describe('tokens of issuers', () => {
 
   test('a token speaks for the subject that its issuer is trusted with', async () => {
     const pep = { subjects: ['Person'], attributes: {} }
-    const { store, token, callers } = await setup({ pep, workload: ['env'] })
+    const { store, at, token, callers } = await setup({ pep, workload: ['env'] })
     await using _ = store
     assert.deepEqual(await callers.authenticate(bearer(token({ env: 'production' }))), {
       id: 'issuer:ci Workload/repo:x',
@@ -226,6 +226,7 @@ describe('tokens of issuers', () => {
       generation: 0,
       pep,
       workload: { env: 'production', issuer: 'ci' },
+      provedAt: at * 1000,
     })
   })
   test('B4 what proves nobody is refused, and only the operator learns why', async () => {

@@ -29,17 +29,71 @@ export function registered(picture: Picture, ref: EntityRef): Entity | undefined
   return entity === undefined || entity.deletedAt !== undefined ? undefined : entity
 }
 
-/** The people and teams that those of `refs` belong to which are registered; they are in the picture. */
-export function ownersIn(picture: Picture, refs: readonly EntityRef[]): readonly EntityRef[] {
+/** Whom those of `refs` belong to at once: what policy is given beside them. They are in the picture. */
+export function directOwners(picture: Picture, refs: readonly EntityRef[]): readonly EntityRef[] {
   return refs.flatMap((ref) => {
     const entity = registered(picture, ref)
     return [entity?.owner, entity?.team].filter((owner) => owner !== undefined)
   })
 }
 
-/** Whether somebody else's has part: one that is marked so, or belongs to one that is. Load them and their owners first. */
+/**
+ * Whom those of `refs` belong to that are registered, people and teams, along owner after owner as far as the picture
+ * reaches (`loadOwners`): who acts by an agent of an agent acts too. What a group belongs to is not its members'.
+ */
+export function ownersIn(picture: Picture, refs: readonly EntityRef[]): readonly EntityRef[] {
+  const found = new Map<string, EntityRef>()
+  let next = refs
+  while (next.length > 0) {
+    const owners = directOwners(
+      picture,
+      next.filter(
+        (ref) =>
+          picture.has('entity', refKey(ref)) &&
+          (refs.includes(ref) || registered(picture, ref)?.kind !== 'group'),
+      ),
+    )
+    next = owners.filter((owner) => !found.has(refKey(owner)))
+    for (const owner of next) found.set(refKey(owner), owner)
+  }
+  return [...found.values()]
+}
+
+/**
+ * Loads all owners of `refs`, which are in the picture, and their ancestors.
+ *
+ * @throws {WritError} `ERR_TOO_LARGE` beyond the bounds.
+ */
+export async function loadOwners(picture: Picture, refs: readonly EntityRef[]): Promise<void> {
+  for (let depth = 0; ; depth += 1) {
+    const missing = ownersIn(picture, refs).filter((owner) => !picture.has('entity', refKey(owner)))
+    if (missing.length === 0) return
+    if (depth > MAX_DEPTH)
+      throw new WritError('ERR_TOO_LARGE', 'there are too many owners of owners to be followed', {
+        hint: `keep what belongs to others to ${MAX_DEPTH} levels`,
+      })
+    await loadClosure(picture, missing)
+  }
+}
+
+/** `ref` and what it lies below; they are in the picture. */
+export function upwards(picture: Picture, ref: EntityRef): readonly EntityRef[] {
+  const found = new Map<string, EntityRef>()
+  const climb = (one: EntityRef): void => {
+    const key = refKey(one)
+    if (found.has(key) || !picture.has('entity', key)) return
+    found.set(key, one)
+    registered(picture, one)?.parents.forEach(climb)
+  }
+  climb(ref)
+  return [...found.values()]
+}
+
+/** Whether somebody else's has part: one that is marked so, or belongs to one that is. `loadOwners` of them first. */
 export const hasThirdParty = (picture: Picture, chain: readonly EntityRef[]): boolean =>
-  [...chain, ...ownersIn(picture, chain)].some((ref) => registered(picture, ref)?.thirdParty === true)
+  [...chain, ...ownersIn(picture, chain)].some(
+    (ref) => picture.has('entity', refKey(ref)) && registered(picture, ref)?.thirdParty === true,
+  )
 
 /**
  * Loads `refs` and all their ancestors into the picture; cycles end by themselves.

@@ -189,8 +189,11 @@ export function historyOf(task: Task, now: Instant): History {
   }
 }
 
-/** The task as it was before `own` calls that do not count against what is analysed again; the latest, for its rate. */
-export function withoutCalls(task: Task, own: number): Task {
+/**
+ * The task as it was before `own` calls on `touched` that do not count against what is analysed again; the latest, for its
+ * rate. Whether others touched the same before is not known: that one thing counts against nobody who has it.
+ */
+export function withoutCalls(task: Task, own: number, touched?: EntityRef): Task {
   if (own === 0) return task
   let left = own
   const recent = (task.recent ?? []).toReversed().map(({ at, calls }) => {
@@ -198,7 +201,14 @@ export function withoutCalls(task: Task, own: number): Task {
     left -= taken
     return { at, calls: calls - taken }
   })
-  return { ...task, calls: Math.max(0, task.calls - own), recent: recent.toReversed() }
+  const less = { ...task, calls: Math.max(0, task.calls - own), recent: recent.toReversed() }
+  if (touched === undefined) return less
+  const resources = task.resources.filter((key) => key !== refKey(touched))
+  // of a list that is full nobody knows what else there was of its type
+  const isAlone =
+    task.resources.length < MOST_RESOURCES && !resources.some((key) => typeOf(key) === touched.type)
+  const systems = systemsOf(task).filter((system) => !isAlone || system !== touched.type)
+  return { ...less, resources, systems }
 }
 
 /** A permit for `thing` on `resource` at `now`; `isNamed`: under this very task, not below it. */
@@ -246,8 +256,10 @@ export function countDenial(task: Task, thing: string, isFinal: boolean): Task {
 const lately = ({ recent = [] }: Task, now: Instant): readonly Calls[] =>
   recent.filter(({ at }) => now < at + RATE_STEP + RATE_SPAN)
 
+const typeOf = (key: string): string => key.slice(0, key.indexOf('/'))
+
 function systemsOf({ systems, resources }: Task): readonly string[] {
-  return systems ?? [...new Set(resources.map((key) => key.slice(0, key.indexOf('/'))))]
+  return systems ?? [...new Set(resources.map(typeOf))]
 }
 
 const joined = (known: readonly string[], one: string, most: number): readonly string[] =>

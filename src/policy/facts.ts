@@ -143,7 +143,7 @@ export const facts: Readonly<Record<string, FactDefinition>> = {
     type: {
       type: 'Record',
       attributes: {
-        level: long,
+        level: maybe(long),
         score: long,
         contributions: { type: 'Set', element: string },
         observedAt: datetime,
@@ -153,7 +153,7 @@ export const facts: Readonly<Record<string, FactDefinition>> = {
     pulled: false,
     disclosed: false,
     sentence:
-      'how risky the principal is just now: `level` 1 low, 2 medium, 3 high as reported, 1 where nobody reports; `score` adds what `contributions` lists, that of others and what Writ sees itself',
+      'how risky the principal is just now: `level` 1 low, 2 medium, 3 high, only where it is reported; `score` adds what `contributions` lists, that of others and what Writ sees itself',
   },
   ticket: {
     type: {

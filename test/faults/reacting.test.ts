@@ -31,7 +31,7 @@ const text = `
 when { context.live has posture && context.live.posture.compliant };
 @id("stow") permit (principal, action == Action::"stow", resource);
 @id("risky") forbid (principal, action == Action::"stow", resource)
-when { context.live has risk && context.live.risk.level > 2 };
+when { context.live has risk.level && context.live.risk.level > 2 };
 @id("delegates") permit (principal, action == Writ::Action::"delegate", resource);
 `
 const policies = withPolicy(text)
@@ -230,7 +230,7 @@ describe('C2 what would no longer be permitted ends, exactly that', () => {
     await using world = await stage()
     // from now on risk is read of whoever looks
     const more = `${text} @id("risky-look") forbid (principal, action == Action::"look", resource)
-      when { context.live has risk && context.live.risk.level > 2 };`
+      when { context.live has risk.level && context.live.risk.level > 2 };`
     await world.app.flows.publish(world.ada, { policies: withPolicy(more) })
     // the fact is committed after each analysis and before what it found is kept
     interpose(world, () => observe(world, 'risk', 'Agent/two', { level: 3 }))

@@ -16,7 +16,7 @@ const MANY = 2_000
 const policies = withPolicy(`
 @id("stow") permit (principal, action == Action::"stow", resource);
 @id("risky") forbid (principal, action == Action::"stow", resource)
-when { context.live has risk && context.live.risk.level > 2 };
+when { context.live has risk.level && context.live.risk.level > 2 };
 `)
 
 /** So many more of a grant, each for a document of its own. */

@@ -22,6 +22,8 @@ type Value = Readonly<Record<string, Json>>
 type Said = Readonly<{
   /** As policies know it. */
   as: string
+  /** What is looked for, where that is not the fact itself. */
+  has?: string
   good: string
   bad: string
   is: Readonly<Record<'good' | 'bad' | 'garbled', Value>>
@@ -45,6 +47,8 @@ const said: Readonly<Record<FactName, Said>> = {
   },
   risk: {
     as: 'risk',
+    // the risk itself is always there
+    has: 'risk.level',
     good: 'context.live.risk.level < 3',
     bad: 'context.live.risk.level > 2',
     is: { good: { level: 1 }, bad: { level: 3 }, garbled: { level: 'low' } },
@@ -88,18 +92,21 @@ const names = factNames
 const forms: Readonly<
   Record<string, (it: Said) => Readonly<{ permit?: string; forbid?: string; ignore?: string }>>
 > = {
-  'permit-has': ({ as, good }) => ({ permit: `context.live has ${as} && ${good}` }),
-  'permit-unless': ({ as, bad }) => ({ permit: `!(context.live has ${as} && ${bad})` }),
-  'permit-absent': ({ as }) => ({ permit: `!(context.live has ${as})` }),
-  'forbid-has': ({ as, bad }) => ({ forbid: `context.live has ${as} && ${bad}` }),
-  'forbid-unless': ({ as, good }) => ({ forbid: `!(context.live has ${as} && ${good})` }),
-  whole: ({ as, bad }) => ({
-    forbid: `[context.live].contains(context.live) && context.live has ${as} && ${bad}`,
+  'permit-has': ({ as, has = as, good }) => ({ permit: `context.live has ${has} && ${good}` }),
+  'permit-unless': ({ as, has = as, bad }) => ({ permit: `!(context.live has ${has} && ${bad})` }),
+  'permit-absent': ({ as, has = as }) => ({ permit: `!(context.live has ${has})` }),
+  'forbid-has': ({ as, has = as, bad }) => ({ forbid: `context.live has ${has} && ${bad}` }),
+  'forbid-unless': ({ as, has = as, good }) => ({ forbid: `!(context.live has ${has} && ${good})` }),
+  whole: ({ as, has = as, bad }) => ({
+    forbid: `[context.live].contains(context.live) && context.live has ${has} && ${bad}`,
   }),
-  'ignored-permit': ({ as, good }) => ({ permit: `context.live has ${as} && ${good}`, ignore: as }),
-  'ignored-forbid': ({ as, bad }) => ({ forbid: `context.live has ${as} && ${bad}`, ignore: as }),
-  'ignored-other': ({ as, bad }) => ({
-    forbid: `context.live has ${as} && ${bad}`,
+  'ignored-permit': ({ as, has = as, good }) => ({
+    permit: `context.live has ${has} && ${good}`,
+    ignore: as,
+  }),
+  'ignored-forbid': ({ as, has = as, bad }) => ({ forbid: `context.live has ${has} && ${bad}`, ignore: as }),
+  'ignored-other': ({ as, has = as, bad }) => ({
+    forbid: `context.live has ${has} && ${bad}`,
     ignore: as === 'risk' ? 'posture' : 'risk',
   }),
 }

@@ -106,6 +106,35 @@ export const kept: Readonly<Record<string, readonly Command[]>> = {
   'what was pushed was not looked at again when it was too old': [
     { ...story, live: 2, declare: { ...declare, life: 1 }, end: { do: 'worsen', how: 'lapse', wait: 0 } },
   ],
+  'an answer that comes late ends what it is no longer given for': [
+    { ...story, live: 4, end: { do: 'worsen', how: 'source', wait: 0 } },
+  ],
+  'a signal that comes again, and is about who has signed in again': [
+    { ...story, live: 7, end: { do: 'worsen', how: 'signal', wait: 0 } },
+    { do: 'signal', event: 0, about: 1, value: 0, ago: 0, again: false },
+    { do: 'advance', seconds: 120 },
+    { do: 'signal', event: 0, about: 0, value: 0, ago: 0, again: true },
+  ],
+  'what is decided while its tool is locked, or what it is given on gets worse': [
+    { ...story, live: 1, end: { do: 'race', times: 3, wait: 2, against: 'fact' } },
+    { ...story, live: 3, end: { do: 'race', times: 3, wait: 2, against: 'tool' } },
+    { do: 'unlock', lock: 0, by: 1 },
+  ],
+  'what a hundred runs come to a few times only': [
+    { ...story, declare: { ...declare, scope: 2, limit: 1 }, end: { do: 'burst', times: 3, key: 0 } },
+    { do: 'evaluate', try: story.try, grant: 0, approval: 0, key: 0, how: 'use' },
+    { ...story, declare: { ...declare, scope: 1 }, end: { do: 'race', times: 2, wait: 1, against: 'task' } },
+    { ...story, live: 1, end: { do: 'worsen', how: 'tool', wait: 0 } },
+    { do: 'advance', seconds: 180 },
+    { ...story, live: 1, end: { do: 'worsen', how: 'owner', wait: 0 } },
+    { do: 'advance', seconds: 180 },
+    {
+      ...story,
+      declare: { ...declare, scope: 1 },
+      end: { do: 'issueRace', hold: 'before', meanwhile: 'crash' },
+    },
+    { ...story, live: 1, end: { do: 'race', times: 2, wait: 1, against: 'subject' } },
+  ],
   'a ticket is over when it is due, and not when it is asked for next': [
     { ...story, live: 4, declare: { ...declare, life: 2 }, end: { do: 'worsen', how: 'lapse', wait: 0 } },
   ],

@@ -936,9 +936,9 @@ class Machine {
     const wasDone = isDone
     await this.#crash(async () => {
       if (!act.may || wasDone !== undefined) return
-      if (!(await act.took())) return this.#note(`cut before ${act.what}`)
+      if (!(await act.took())) return this.#note('cut before')
       await act.apply()
-      this.#note(`cut after ${act.what}`)
+      this.#note('cut after')
     })
     await work
     this.#model.judge()
@@ -1305,6 +1305,8 @@ class Machine {
     const { subject, action, resource } = grant.attempt
     const issued = this.#usable(0)
     if (issued === grant) await this.#issue(this.#newest(subject), grant)
+    // what the target did not do of it is being taken back
+    await this.#quiet()
     const kind = factsOf[action]?.[0]
     const ada = this.#newest(ADA)
     // of two words at one time it may not be the second that counts
@@ -1323,6 +1325,7 @@ class Machine {
       }
       case 'source':
       case 'lapse': {
+        if (wait % 3 === 0) this.#systems.desk = 'late'
         if (how === 'source')
           for (const about of TICKETS) this.#systems.truth.set(about, ticketValue(about, 2, 0))
         const lapses = [...this.#model.facts.values()]
@@ -1375,7 +1378,15 @@ class Machine {
       }
     }
     await this.check()
-    if (grant.ended) this.#note(`${action} ended by ${how}`)
+    if (!grant.ended) return
+    this.#note(`ended by ${how}`)
+    this.#note(`${action} ended by ${how}`)
+  }
+
+  /** What was to be looked at has been, before time goes on. */
+  async #quiet(): Promise<void> {
+    await this.#app.flows.settled()
+    this.#model.judge()
   }
 
   /** Whoever was asked and is late answers, and that is on record. */
@@ -1387,7 +1398,7 @@ class Machine {
     // what was said before this is on record when this is
     const nothing = { name: 'posture', about: 'Person/nobody', value: null, observedAt: 0 } as const
     await this.#app.flows.facts.observe('nobody', 'nothing', [nothing])
-    await this.#app.flows.settled()
+    await this.#quiet()
   }
 
   #advance(by: number): void {
@@ -1598,6 +1609,7 @@ class Machine {
       grant.attempt.subject === ADA
     )
       return
+    await this.#quiet()
     const reached = Promise.withResolvers<void>()
     const gate = Promise.withResolvers<void>()
     this.#system.around = (call, moment) => {
@@ -1727,7 +1739,8 @@ class Machine {
         `grant ${grant.id}`,
       )
       assert.ok(used <= (uses ?? Infinity), 'C9 a grant has its uses')
-      for (const task of model.lineage(grant.attempt.task))
+      // of a task that was narrowed since, what had ended before keeps the end that it had
+      for (const task of ended ? [] : model.lineage(grant.attempt.task))
         assert.ok(endsAt <= task.endsAt, 'C3 no grant outlives a task')
     }
     const names = new Set(this.#system.shelf.names())

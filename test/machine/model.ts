@@ -489,7 +489,7 @@ export class Model {
   /** A session of theirs is worth less than it was: each that began before, and what is known against it stays known. */
   worsen(person: string, at: number, worse: Readonly<Record<string, boolean>>, maxAge: number): void {
     for (const [about, session] of this.sessions) {
-      if (session.person !== person || session.createdAt > at + SKEW) continue
+      if (session.ended || session.person !== person || session.createdAt > at + SKEW) continue
       const before = this.facts.get(`session ${about}`)
       const isKnown = Object.keys(worse).every((name) => before?.value?.[name] === true)
       if (before !== undefined && isKnown && before.observedAt >= at) continue
@@ -1097,7 +1097,8 @@ export class Model {
     for (const grant of this.grants.values()) {
       if (grant.ended || !affects(grant)) continue
       // what a system says is known once it was asked
-      if (deskOf(this.#ticketOf(grant.attempt) ?? '') !== undefined) this.#affected.add(grant)
+      const kinds = factsOf[grant.attempt.action] ?? []
+      if (kinds.includes('ticket') || kinds.includes('incident')) this.#affected.add(grant)
       else this.#judge(grant)
     }
   }

@@ -65,7 +65,7 @@ permit (principal in Group::"deployers", action in [Action::"db:stow", Action::"
 
 @id("keep-unless-risky") @unknown_ignore("risk")
 forbid (principal, action == Action::"db:keep", resource is Database)
-when { context.live has risk && context.live.risk.level > 2 };
+when { context.live has risk.level && context.live.risk.level > 2 };
 
 @id("change") @binding("task") @ttl("12m")
 permit (principal in Group::"deployers", action == Action::"db:change", resource is Database)
@@ -129,7 +129,7 @@ when { context.live has task && context.proof.approvals.dba >= ${approvals} };
 const stow = (level: number): string => `
 @id("stow-unless-risky")
 forbid (principal, action == Action::"db:stow", resource is Database)
-when { context.live has risk && context.live.risk.level > ${level} };
+when { context.live has risk.level && context.live.risk.level > ${level} };
 `
 
 const pool = (more: string): string => `

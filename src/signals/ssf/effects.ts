@@ -80,14 +80,15 @@ export async function takeEffect(context: Context, subject: EntityRef, set: SetC
         ? { outcome: 'ignored', level: event.level }
         : worsen(context, subject, set, { compromised: true }, { level: event.level })
     case 'token-claims-change': {
-      const names = Object.keys(event.claims).sort().slice(0, 32)
+      const names = Object.keys(event.claims).sort()
+      const shown = names.slice(0, 32)
       const worse = {
         ...(names.some((name) => ADDRESS.test(name)) ? { addressChanged: true } : {}),
         ...(names.some((name) => PROOF.test(name)) ? { compromised: true } : {}),
       }
       return Object.keys(worse).length === 0
-        ? { outcome: 'ignored', claims: names }
-        : worsen(context, subject, set, worse, { claims: names })
+        ? { outcome: 'ignored', claims: shown }
+        : worsen(context, subject, set, worse, { claims: shown })
     }
     default:
       return { outcome: 'ignored' }

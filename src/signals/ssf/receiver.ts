@@ -21,7 +21,7 @@ import { takeEffect } from './effects.ts'
 import type { TransmitterKeys } from './keys.ts'
 import type { InTurn } from './loop.ts'
 import { subjectOf } from './subjects.ts'
-import { verifySet } from './verify.ts'
+import { SKEW, verifySet } from './verify.ts'
 
 /** A `jti` is remembered so long; one that comes again later is acted on again, which ends nothing newer than itself. */
 const SPENT_FOR: Millis = 7 * DAY
@@ -29,6 +29,7 @@ const SPENT_FOR: Millis = 7 * DAY
 const REFUSALS_PER_MINUTE = 30
 /** Verifications that may be answered late. */
 const STATES_KEPT = 4
+const NO_REFUSALS = { since: -Infinity, noted: 0, skipped: 0 }
 
 export type Taken =
   | Readonly<{ taken: true; refused?: undefined; again?: undefined }>
@@ -67,7 +68,8 @@ export class SignalReceiver {
   readonly #flying = new Map<string, Promise<Taken>>()
   #left: number
   #leftAt: Instant | undefined
-  #refusals = { since: -Infinity, noted: 0, skipped: 0 }
+  /** Of what it said itself, and of what anybody else may have sent: those hide none of these. */
+  readonly #refusals = { its: { ...NO_REFUSALS }, others: { ...NO_REFUSALS } }
   #floodedAt = -Infinity
   #accepted = 0
 
@@ -93,7 +95,7 @@ export class SignalReceiver {
     if (again !== undefined) return { again, retryAfter: 10 }
     if (refused !== undefined) return this.#refuse(refused, now)
     if (jti !== undefined && jti !== set.jti)
-      return this.#refuse({ err: 'invalid_request', description: 'its `jti` is another one' }, now)
+      return this.#refuse({ err: 'invalid_request', description: 'its `jti` is another one' }, now, set)
     // one that bears the name of another is another: a transmitter that uses a name twice hides nothing
     const { event, subject, device = null, at } = set
     const name = canonical([set.jti, at, { ...event }, subject === undefined ? null : { ...subject }, device])
@@ -112,9 +114,11 @@ export class SignalReceiver {
       await this.#flooded(now)
       return { again: 'it says more than it may', retryAfter: 5 }
     }
-    const done = await this.#act(set, now)
+    const done = await this.#act(set)
     if ('refused' in done) return this.#refuse(done.refused, now, set)
     const subject = done.subject
+    // what was said so long ago may be a recording of it: it tells nothing of how the stream is now
+    const isNews = set.issuedAt > now - (SPENT_FOR - SKEW)
     await this.#deps.store.commit({
       reads: [readOf(spent), this.#read],
       narrowing: true,
@@ -125,8 +129,7 @@ export class SignalReceiver {
           this.#id,
           encodeHeard({
             ...this.#heard(tx.get('meta', this.#id)?.value, tx.now),
-            heardAt: tx.now,
-            ...done.heard,
+            ...(isNews ? { heardAt: tx.now } : {}),
           }),
         )
         // its own answers are no news for the record; their absence is
@@ -145,6 +148,7 @@ export class SignalReceiver {
       },
     })
     this.#accepted += 1
+    if (!isNews) return { taken: true }
     if (set.event.kind === 'verification') await this.#heardAgain(set.event.state)
     if (set.event.kind === 'stream-updated') await this.streamIs(set.event.status, set.event.reason)
     return { taken: true }
@@ -152,10 +156,7 @@ export class SignalReceiver {
 
   async #act(
     set: SetClaims,
-    now: Instant,
-  ): Promise<
-    Readonly<{ refused: SetError }> | Readonly<{ outcome: Outcome; subject?: string; heard?: Partial<Heard> }>
-  > {
+  ): Promise<Readonly<{ refused: SetError }> | Readonly<{ outcome: Outcome; subject?: string }>> {
     const { event, subject: id } = set
     const { store, verbs } = this.#deps
     if (event.kind === 'unknown') return { outcome: { outcome: 'ignored' } }
@@ -181,10 +182,11 @@ export class SignalReceiver {
       outcome = await (adds ? this.#deps.inTurn(work) : work())
     } catch (error) {
       // e.g. one device more than are kept of a subject: its transmitter is told, and it stands in the record
-      if (isWritError(error, 'ERR_INPUT_INVALID')) return refusal('invalid_request', error.message)
+      if (isWritError(error, 'ERR_INPUT_INVALID', 'ERR_TOO_LARGE'))
+        return refusal('invalid_request', error.message)
       throw error
     }
-    return { outcome, subject: refKey(subject), heard: { heardAt: now } }
+    return { outcome, subject: refKey(subject) }
   }
 
   /** Its budget: so many events a minute, twice as many at once as come in a second are never the point. */
@@ -206,15 +208,15 @@ export class SignalReceiver {
 
   /** A refusal is on the record, with the next one how many were not (law 12). */
   async #refuse(error: SetError, now: Instant, set?: SetClaims): Promise<Taken> {
-    if (now - this.#refusals.since >= MINUTE)
-      this.#refusals = { since: now, noted: 0, skipped: this.#refusals.skipped }
-    if (this.#refusals.noted >= REFUSALS_PER_MINUTE) {
-      this.#refusals.skipped += 1
+    const counted = this.#refusals[set === undefined ? 'others' : 'its']
+    if (now - counted.since >= MINUTE) Object.assign(counted, { since: now, noted: 0 })
+    if (counted.noted >= REFUSALS_PER_MINUTE) {
+      counted.skipped += 1
       return { refused: error }
     }
-    this.#refusals.noted += 1
-    const { skipped } = this.#refusals
-    this.#refusals.skipped = 0
+    counted.noted += 1
+    const { skipped } = counted
+    counted.skipped = 0
     await this.#note('signal.refused', {
       err: error.err,
       why: error.description,

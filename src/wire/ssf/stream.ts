@@ -78,7 +78,18 @@ const delivery = z.looseObject({
 export const streamRequest = z
   .looseObject({
     stream_id: z.string().max(256).exactOptional(),
-    delivery: delivery.exactOptional(),
+    delivery: delivery
+      .extend({
+        // with anything else in it nothing could ever be sent
+        authorization_header: z
+          .string()
+          .max(4_096)
+          .regex(/^[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?$/u, {
+            error: 'must be the value of one header: visible ASCII without line breaks',
+          })
+          .exactOptional(),
+      })
+      .exactOptional(),
     events_requested: z.array(z.string().max(512)).max(100).exactOptional(),
     description: z.string().max(500).exactOptional(),
   })

@@ -254,19 +254,26 @@ export function ssfRoutes(door: Door): Route[] {
       body: pollRequest,
       responses: { 200: { description: 'Signed events by their `jti`', schema: pollAnswer } },
       handle: async ({ caller, body, request }) => {
+        const { socket } = request.raw
         const closed = new AbortController()
-        request.raw.socket.once('close', () => closed.abort())
-        const { sets, more } = await transmitter().poll(
-          caller,
-          {
-            most: Math.min(body.maxEvents ?? POLL_MOST, POLL_MOST),
-            immediately: body.returnImmediately,
-            ack: body.ack,
-            errors: body.setErrs as never,
-          },
-          closed.signal,
-        )
-        return { ...ok({ sets, ...(more ? { moreAvailable: true } : {}) }), headers: NO_STORE }
+        const close = (): void => closed.abort()
+        socket.once('close', close)
+        try {
+          const { sets, more } = await transmitter().poll(
+            caller,
+            {
+              most: Math.min(body.maxEvents ?? POLL_MOST, POLL_MOST),
+              immediately: body.returnImmediately,
+              ack: body.ack,
+              errors: body.setErrs as never,
+            },
+            closed.signal,
+          )
+          return { ...ok({ sets, ...(more ? { moreAvailable: true } : {}) }), headers: NO_STORE }
+        } finally {
+          // the same connection polls again and again
+          socket.off('close', close)
+        }
       },
     }),
   ]

@@ -20,7 +20,7 @@ import type {
   ToldEvent,
 } from '../../../model/signal.ts'
 import type { Instant, Millis } from '../../../model/time.ts'
-import { MINUTE, SECOND, toRfc3339 } from '../../../model/time.ts'
+import { DAY, MINUTE, SECOND, toRfc3339 } from '../../../model/time.ts'
 import type { LogEntry, PrunedEntry, Read, Store } from '../../../store/port.ts'
 import { isPruned } from '../../../store/port.ts'
 import type { OutboundOptions } from '../../outbound.ts'
@@ -67,6 +67,8 @@ export type StreamState = Readonly<{
   description?: string
   /** Entries whose events were refused, the latest last. */
   dead: readonly number[]
+  /** Those of before `next` that are to be sent once more. */
+  again?: readonly number[]
 }>
 
 type Pending = Readonly<{ seq: number; set: OwnSet }>
@@ -84,6 +86,8 @@ const FIRST_RETRY: Millis = 500
 const LAST_RETRY: Millis = MINUTE
 /** Behind for longer than this is worth a word. */
 const SLOW: Millis = MINUTE
+/** What waits longer than this for a stream that is paused may wait for ever. */
+const LEFT: Millis = DAY
 
 const told: ReadonlySet<string> = new Set(TELLING)
 
@@ -95,6 +99,8 @@ export class ListenerStream {
   #pending: Pending[] = []
   /** Entries below this have been looked at. */
   #scanned = 0
+  /** Entries of before that have still to be looked at. */
+  #again: readonly number[] = []
   #size = 0
   #oldest: Instant | undefined
   #failures = 0
@@ -143,7 +149,7 @@ export class ListenerStream {
             dead: [],
           }
         : (known as unknown as StreamState)
-    this.#scanned = this.#state.next
+    this.#rewind()
     if (known === undefined) await this.#save()
   }
 
@@ -170,15 +176,21 @@ export class ListenerStream {
 
   /** Whether retention may take entry `seq` away. */
   mayPrune(seq: number): boolean {
-    const { status, gone, next, dead } = this.state
-    return status === 'disabled' || gone || (seq < next && !dead.includes(seq))
+    const { status, gone, next, dead, again = [] } = this.state
+    return status === 'disabled' || gone || (seq < next && !dead.includes(seq) && !again.includes(seq))
   }
 
   problems(now: Instant): readonly string[] {
     const { name } = this.config
     const { status, gone, dead } = this.state
     const behind = this.#oldest !== undefined && now - this.#oldest >= SLOW && status === 'enabled' && !gone
+    const isLeft = this.#oldest !== undefined && now - this.#oldest >= LEFT && status === 'paused' && !gone
     return [
+      ...(isLeft
+        ? [
+            `listener \`${name}\` has paused its stream, and the log keeps what waits since ${toRfc3339(this.#oldest ?? now)}: it enables or deletes it, or is taken from \`signals.transmitter\``,
+          ]
+        : []),
       ...(behind
         ? [
             `listener \`${name}\` lacks signals since ${toRfc3339(this.#oldest ?? now)}: ${this.#problem ?? 'it does not take them'}`,
@@ -197,11 +209,12 @@ export class ListenerStream {
     to: (state: StreamState) => StreamState,
     entry?: Readonly<Record<string, Json>>,
   ): Promise<void> {
+    const { size } = await this.#options.store.log.head()
+    // only now: somebody else may have changed it meanwhile
     const before = this.state
     const after = to(before)
-    const isBack = (before.status === 'disabled' || before.gone) && after.status !== 'disabled' && !after.gone
     // what happened while nobody wanted to know is not told later (SSF 1.0 §8.1.2.1)
-    const { size } = await this.#options.store.log.head()
+    const isBack = (before.status === 'disabled' || before.gone) && after.status !== 'disabled' && !after.gone
     this.#state = isBack ? { ...after, next: size } : after
     if (isBack || before.requested !== after.requested) this.#rewind()
     await this.#save(entry)
@@ -213,12 +226,13 @@ export class ListenerStream {
     return this.#oldest
   }
 
-  /** Sends what was refused once more. */
+  /** Sends what was refused once more, and nothing else: between may lie what it never was to know. */
   async redeliver(by: string): Promise<number> {
-    const { dead, next } = this.state
-    const [first] = dead.toSorted((a, b) => a - b)
-    if (first === undefined) return 0
-    this.#state = { ...this.state, next: Math.min(next, first), dead: [] }
+    const { dead, next, again = [] } = this.state
+    if (dead.length === 0) return 0
+    // those that are not before `next` come again with it
+    const before = [...new Set([...again, ...dead])].filter((seq) => seq < next).sort((a, b) => a - b)
+    this.#state = { ...this.state, dead: [], again: before }
     this.#rewind()
     await this.#save({ kind: 'signal.redelivered', listener: this.config.name, again: dead.length, by })
     this.wake()
@@ -228,6 +242,7 @@ export class ListenerStream {
   #rewind(): void {
     this.#pending = []
     this.#scanned = this.state.next
+    this.#again = this.state.again ?? []
   }
 
   /** Up to `most` signed events that wait, in order. Holds until there is one, unless `immediately`. */
@@ -255,14 +270,17 @@ export class ListenerStream {
   ): Promise<void> {
     const gone = new Set([...taken, ...Object.keys(refused)])
     const dead = this.#pending.filter(({ set }) => Object.hasOwn(refused, set.jti))
-    const before = this.#pending.length
-    this.#pending = this.#pending.filter(({ set }) => !gone.has(set.jti))
-    if (this.#pending.length === before) return
-    const next = this.#pending[0]?.seq ?? this.#scanned
+    const settled = new Set(this.#pending.flatMap(({ seq, set }) => (gone.has(set.jti) ? [seq] : [])))
+    if (settled.size === 0) return
+    this.#pending = this.#pending.filter(({ seq }) => !settled.has(seq))
+    const next = this.#pending.find(({ seq }) => seq >= this.state.next)?.seq ?? this.#scanned
     this.#oldest = this.#pending[0]?.set.issuedAt
     this.#state = {
       ...this.state,
       next,
+      ...(this.state.again === undefined
+        ? {}
+        : { again: this.state.again.filter((seq) => !settled.has(seq)) }),
       dead: [...this.state.dead, ...dead.map(({ seq }) => seq)].slice(-DEAD_MOST),
     }
     await this.#save(
@@ -307,7 +325,9 @@ export class ListenerStream {
     const { store } = this.#options
     this.#size = (await store.log.head()).size
     const from = this.#scanned
-    while (this.#pending.length < READY && this.#scanned < this.#size) {
+    for (;;) {
+      await this.#scanAgain()
+      if (this.#pending.length >= READY || this.#scanned >= this.#size) break
       const at = this.#scanned
       const entries = await store.log.entries(at, Math.min(this.#size, at + AT_ONCE))
       if (entries.length === 0) break
@@ -325,6 +345,24 @@ export class ListenerStream {
       this.#state = { ...this.state, next: this.#scanned }
       await this.#save()
     }
+  }
+
+  /** What was refused before comes first. */
+  async #scanAgain(): Promise<void> {
+    const seqs = this.#again
+    if (seqs.length === 0) return
+    const { store } = this.#options
+    const found: Pending[] = []
+    for (const seq of seqs) {
+      const [entry] = await store.log.entries(seq, seq + 1)
+      const one = entry === undefined ? undefined : await this.#eventOf(entry)
+      if (one !== undefined) found.push(one)
+    }
+    if (this.#again !== seqs) return this.#scanAgain() // it was rewound meanwhile
+    this.#again = []
+    this.#pending = [...found, ...this.#pending]
+    // what is no longer there, or no longer told, is owed no more
+    this.#state = { ...this.state, again: found.map(({ seq }) => seq) }
   }
 
   async #eventOf(logged: LogEntry | PrunedEntry): Promise<Pending | undefined> {
