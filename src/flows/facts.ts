@@ -129,12 +129,23 @@ export class Facts {
 
   /**
    * A caller reports facts that it is trusted to know: policy decides on `Writ::report` for each thing that it speaks of.
+   * For what a configured source answers for nobody else has a word.
    *
    * @throws {WritError} `ERR_FORBIDDEN`, `ERR_INPUT_INVALID`, `ERR_TOO_LARGE`.
    */
   async report(caller: Caller, observations: readonly Observation[]): Promise<void> {
-    for (const { name, about } of observations)
+    for (const { name, about } of observations) {
       await this.#attempts.administer(caller, 'report', { context: { fact: name, about } })
+      // or whoever reports would be believed for a ticket that is closed, until its system is asked again
+      if (this.#deps.decision.context.answersFor({ name, about }))
+        throw new WritError(
+          'ERR_INPUT_INVALID',
+          `what the ${name} \`${about}\` is like, its own source says`,
+          {
+            hint: 'change it there; a webhook of that source tells of it at once',
+          },
+        )
+    }
     // whoever has many keys and sessions is one
     await this.told(caller.id, caller.id, observations, refKey(caller.subject))
   }

@@ -110,6 +110,26 @@ const ask = async ({ app, migrator }: Stage, action: string, task: string) => {
 }
 
 describe('tickets and incidents', () => {
+  test('what a configured source answers for is reported by nobody else', async () => {
+    await using world = await stage()
+    const { facts } = world.app.flows
+    const open = { status: 'Approved', open: true, approved: true, resources: ['Database/orders'] }
+    const at = world.clock.wall()
+    const said = (about: string) => ({
+      name: 'ticket' as const,
+      about,
+      value: { id: about, ...open },
+      observedAt: at,
+    })
+    await assert.rejects(facts.report(world.ada, [said('OPS-7')]), /its own source says/u)
+    const incident = { name: 'incident' as const, about: 'P1', value: null, observedAt: at }
+    await assert.rejects(facts.report(world.ada, [said('DESK-1'), incident]), /its own source says/u)
+    assert.deepEqual(await facts.about(world.ada, 'DESK-1'), [])
+    // no source answers for this one
+    await facts.report(world.ada, [said('DESK-1')])
+    assert.equal((await facts.about(world.ada, 'DESK-1')).length, 1)
+  })
+
   test('S03 a grant stands on its ticket: closed there, it ends here, by a webhook alone', async () => {
     await using world = await stage()
     const task = await declared(world, ['edit'], 'OPS-7')
