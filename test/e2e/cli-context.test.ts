@@ -41,7 +41,7 @@ test('a device manager reports devices apart, and an administrator sees what a d
     'Database/unheard-of',
   )
   assert.match(shown.stdout, /posture +compliant false · status lost · device phone-1/u)
-  assert.match(shown.stdout, /risk +level 1 · score 30 · contributions device not compliant \+30/u)
+  assert.match(shown.stdout, /risk +score 30 · contributions device not compliant \+30/u)
   assert.match(shown.stdout, /posture of Person\/grace on laptop-7 by key:.*, known for \d+ (?:min|h) more/u)
   assert.match(shown.stdout, /Database\/unheard-of: not registered, sensitivity 4/u)
 

@@ -29,6 +29,7 @@ when {
 @id("not-in-incident") forbid (principal, action == Action::"calm", resource)
 when { context.live has incident && context.live.incident.open };
 @id("plain") permit (principal, action == Action::"plain", resource);
+@id("report") permit (principal in Group::"administrators", action == Writ::Action::"report", resource);
 `
 
 type Stage = FaultWorld & { jira: JsonServer; pagerduty: JsonServer }
