@@ -416,14 +416,28 @@ export class Model {
   /** Names of the locks that it would be under. */
   locksOn(attempt: Pick<Attempt, 'subject' | 'action' | 'resource' | 'task'>): readonly string[] {
     const { subject, action, resource, task } = attempt
-    const who = this.who.get(subject)
-    const owners = [who?.deleted === true ? undefined : who?.owner, OWNED[resource]]
+    const owners = [...this.#ownersOf(subject), ...(OWNED[resource] === undefined ? [] : [OWNED[resource]])]
     return [
       `tool ${action}`,
       ...[resource, ...(ABOVE[resource] ?? [])].map((key) => `resource ${key}`),
-      ...owners.flatMap((owner) => (owner === undefined ? [] : [`owner ${owner}`])),
+      ...new Set(owners.map((owner) => `owner ${owner}`)),
       ...this.lineage(task).map(({ id }) => `task ${id}`),
     ]
+  }
+
+  /** Whose it is, owner after owner, and the teams of those. */
+  #ownersOf(key: string): string[] {
+    const found = new Set<string>()
+    const climb = (one: string): void => {
+      const who = this.who.get(one)
+      for (const owner of who === undefined || who.deleted ? [] : [who.owner, who.team]) {
+        if (owner === undefined || found.has(owner)) continue
+        found.add(owner)
+        climb(owner)
+      }
+    }
+    climb(key)
+    return [...found]
   }
 
   isUnderLock(attempt: Pick<Attempt, 'subject' | 'action' | 'resource' | 'task'>): boolean {
