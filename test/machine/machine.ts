@@ -27,7 +27,7 @@ import { redecideAll } from '../support/redecide.ts'
 import { Auditor } from './auditor.ts'
 import type { Burst, Command, IssueRace, Outside, Race, Run, Try, Worse } from './commands.ts'
 import type { Event, FactKind, Lock, LockKind, Said, Value } from './live.ts'
-import { CALENDARS, factsOf, idOf, isBelieved, joined, lockIdOf, nextEvent, textOf } from './live.ts'
+import { CALENDARS, deskOf, factsOf, idOf, isBelieved, joined, lockIdOf, nextEvent, textOf } from './live.ts'
 import type {
   Attempt,
   Caller,
@@ -1001,7 +1001,9 @@ class Machine {
       (typeOf(refKey(caller.subject)) === 'Service' || who?.groups.includes('administrators') === true) &&
       model.isAble(refKey(caller.subject), caller.generation) &&
       model.sessions.get(caller.id)?.ended !== true &&
-      model.clockIsRight
+      model.clockIsRight &&
+      // what a system is asked for nobody else reports
+      deskOf(about)?.name !== name
     const maxAge = BELIEF[believed]
     const said: Said = {
       name,
