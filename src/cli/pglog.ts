@@ -136,20 +136,12 @@ function csvRecord(
   for (;;) {
     let field: string
     if (at === -1 || bytes[at] === QUOTE) {
-      const parts: Buffer[] = []
-      let from = at + 1
-      for (;;) {
-        const quote = bytes.indexOf(QUOTE, from)
-        if (quote === -1) return 'open'
-        parts.push(bytes.subarray(from, quote))
-        if (bytes[quote + 1] !== QUOTE) {
-          at = quote + 1
-          break
-        }
-        parts.push(bytes.subarray(quote, quote + 1))
-        from = quote + 2
-      }
-      field = Buffer.concat(parts).toString('utf8')
+      const start = at + 1
+      let end = bytes.indexOf(QUOTE, start)
+      while (end !== -1 && bytes[end + 1] === QUOTE) end = bytes.indexOf(QUOTE, end + 2)
+      if (end === -1) return 'open'
+      field = bytes.toString('utf8', start, end).replaceAll('""', '"')
+      at = end + 1
     } else {
       const start = at
       while (at < bytes.length && bytes[at] !== COMMA && bytes[at] !== NEWLINE) {
