@@ -181,6 +181,19 @@ describe('who is first', () => {
     assert.deepEqual(ids(watch), ['third', 'sensitive', 'open'])
   })
 
+  test('law 12 ever more changes of what very many read keep nobody else waiting', () => {
+    const watch = new Watch()
+    for (let i = 0; i < 2_100; i += 1) watch.note(grant(`g${i}`, ['fact/posture a']))
+    watch.note(grant('other', ['fact/posture b'], { urgency: 4 }))
+    watch.changed([fact('b')])
+    let slices = 0
+    for (; slices < 100; slices += 1) {
+      watch.changed([fact('a')])
+      if (ids(watch, 8).includes('other')) break
+    }
+    assert.ok(slices < 70, `it waited for ${slices} slices`)
+  })
+
   test('third parties, then the most sensitive; what concerns single grants goes ahead of what concerns all', () => {
     const watch = new Watch()
     for (const urgency of [7, 4, 0, 3, 6]) watch.note(grant(`g${urgency}`, ['fact/posture a'], { urgency }))

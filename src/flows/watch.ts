@@ -49,6 +49,8 @@ const THIRD_PARTIES = PLACES / 2
 
 /** Grants that are put in their places at once: of many, some with each slice. */
 const SPREAD = 2_000
+/** Times that the others wait for all to have their places: whoever causes ever more changes keeps nobody waiting. */
+const MOST_WITHHELD = 64
 
 /** Who reads a record; most records have one reader. */
 type Readers = { readonly key: string; ids: string | Set<string> }
@@ -60,6 +62,8 @@ export class Watch {
   readonly #open = new Map<string, Set<string>>()
   /** Affected, and not in their places yet. */
   #spreading: { readonly ids: Iterator<string>; readonly why: string; readonly tier: number }[] = []
+  /** Slices in a row in which not all had their places. */
+  #withheld = 0
   readonly #lanes: Lane[] = Array.from({ length: TIERS * PLACES }, () => new Lane())
   readonly #waiting = new Map<string, { lane: number; why: Set<string> }>()
   #listener: () => void = () => undefined
@@ -134,7 +138,9 @@ export class Watch {
     const taken: Affected[] = []
     this.#place()
     // who is first is known when all have their places; third parties are in any case
-    const lanes = this.#spreading.length === 0 ? this.#lanes : this.#lanes.slice(0, THIRD_PARTIES)
+    this.#withheld = this.#spreading.length === 0 ? 0 : this.#withheld + 1
+    const isWithheld = this.#withheld > 0 && this.#withheld <= MOST_WITHHELD
+    const lanes = isWithheld ? this.#lanes.slice(0, THIRD_PARTIES) : this.#lanes
     for (const [at, lane] of lanes.entries()) {
       while (taken.length < most) {
         const id = lane.shift()
