@@ -13,7 +13,7 @@ import { makeTemplate } from './setup.ts'
 // came to, `WRIT_SOAK=1` goes on for long
 const { WRIT_SEED, WRIT_PATH, WRIT_SOAK, WRIT_RUNS, WRIT_REACHED } = process.env
 const numRuns = Number(WRIT_RUNS ?? (WRIT_SOAK === undefined ? 100 : 5_000))
-const MOST_COMMANDS = 80
+const MOST_COMMANDS = 64
 
 /** What a hundred runs reach whatever the seed: a machine that reaches nothing proves nothing. */
 const REACHED_BY_HUNDRED = [
